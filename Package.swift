@@ -1,0 +1,60 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Who may import whom is the design: a module reaches only what its line names.
+let package = Package(
+  name: "milm",
+  products: [
+    .executable(name: "milm", targets: ["milm"])
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .target(name: "CKernels"),
+
+    .target(name: "Tensors", dependencies: ["CKernels", "COpenBLAS"]),
+    .target(name: "Layers", dependencies: ["Tensors"]),
+    .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
+    .target(name: "Corpus", dependencies: ["CKernels", "CZstd"]),
+    .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
+    .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
+    .target(name: "Reporting", dependencies: [.product(name: "Logging", package: "swift-log")]),
+    .target(
+      name: "Training",
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Reporting", "Tensors",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
+      ]),
+    .executableTarget(
+      name: "milm",
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Reporting", "Tensors",
+        "Training",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
+
+    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels"]),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors"]),
+    .testTarget(
+      name: "LanguageModelTests", dependencies: ["LanguageModel", "Layers", "Tensors", "Checkpoints"],
+      resources: [.copy("Fixtures")]),
+    .testTarget(name: "CorpusTests", dependencies: ["Corpus"]),
+    .testTarget(name: "CommunicationTests", dependencies: ["Communication", "Tensors", "mpicheck"]),
+    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
+    .testTarget(name: "ReportingTests", dependencies: ["Reporting"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training"]),
+    .testTarget(name: "CommandTests", dependencies: ["milm", "Checkpoints"]),
+  ],
+  swiftLanguageModes: [.v6],
+  cLanguageStandard: .gnu11
+)

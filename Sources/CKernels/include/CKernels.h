@@ -1,0 +1,4 @@
+#pragma once
+
+// The module's public headers, one a subject.
+#include "CKernelsHash.h"
