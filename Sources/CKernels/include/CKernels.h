@@ -1,4 +1,7 @@
 #pragma once
 
 // The module's public headers, one a subject.
+#include "CKernelsDenormals.h"
 #include "CKernelsHash.h"
+#include "CKernelsLayers.h"
+#include "CKernelsUpdate.h"

@@ -1,0 +1,10 @@
+#pragma once
+
+// One clone of a loop per x86-64 level, chosen by the loader; elsewhere the plain function.
+#if defined(__x86_64__)
+#define CKERNELS_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CKERNELS_CLONES
+#endif
+
+#define CKERNELS_INLINE static inline __attribute__((always_inline))

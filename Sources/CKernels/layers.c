@@ -1,0 +1,201 @@
+#include "CKernelsLayers.h"
+#include "vector_math.h"
+
+#include <math.h>
+
+CKERNELS_CLONES
+void CKernels_lstmForward(float *restrict gates, const float *restrict previousCell, float *restrict cell,
+                          float *restrict cellTanh, float *restrict output, size_t hidden) {
+  float *restrict input = gates, *restrict forget = gates + hidden;
+  float *restrict candidate = gates + 2 * hidden, *restrict exposed = gates + 3 * hidden;
+  for (size_t j = 0; j < hidden; j++) {
+    float i = vectorLogistic(input[j]);
+    float f = vectorLogistic(forget[j]);
+    float g = vectorTanh(candidate[j]);
+    float o = vectorLogistic(exposed[j]);
+    float c = f * previousCell[j] + i * g;
+    float t = vectorTanh(c);
+    input[j] = i;
+    forget[j] = f;
+    candidate[j] = g;
+    exposed[j] = o;
+    cell[j] = c;
+    cellTanh[j] = t;
+    output[j] = o * t;
+  }
+}
+
+CKERNELS_CLONES
+void CKernels_lstmBackward(float *restrict gates, const float *restrict previousCell, const float *restrict cellTanh,
+                           const float *restrict outputGradient, float *restrict cellGradient, size_t hidden) {
+  float *restrict input = gates, *restrict forget = gates + hidden;
+  float *restrict candidate = gates + 2 * hidden, *restrict exposed = gates + 3 * hidden;
+  for (size_t j = 0; j < hidden; j++) {
+    float i = input[j], f = forget[j], g = candidate[j], o = exposed[j], t = cellTanh[j];
+    float dh = outputGradient[j];
+    float dc = cellGradient[j] + dh * o * (1.0f - t * t);
+    input[j] = dc * g * i * (1.0f - i);
+    forget[j] = dc * previousCell[j] * f * (1.0f - f);
+    candidate[j] = dc * i * (1.0f - g * g);
+    exposed[j] = dh * t * o * (1.0f - o);
+    cellGradient[j] = dc * f;
+  }
+}
+
+CKERNELS_CLONES
+void CKernels_biasReLU(float *restrict values, const float *restrict bias, size_t count) {
+  for (size_t j = 0; j < count; j++) {
+    float x = values[j] + bias[j];
+    values[j] = x < 0.0f ? 0.0f : x;
+  }
+}
+
+CKERNELS_CLONES
+void CKernels_reluBackward(float *restrict gradient, const float *restrict activated, size_t count) {
+  for (size_t j = 0; j < count; j++) gradient[j] = activated[j] > 0.0f ? gradient[j] : 0.0f;
+}
+
+CKERNELS_CLONES
+void CKernels_contract(const float *restrict context, const float *restrict projected, float *restrict output,
+                       size_t contextWidth, size_t width) {
+  for (size_t k = 0; k < contextWidth; k++) {
+    float c = context[k];
+    // Half of the contexts are zero after ReLU, and a zero adds nothing.
+    if (c == 0.0f) continue;
+    const float *restrict row = projected + k * width;
+    for (size_t n = 0; n < width; n++) output[n] += c * row[n];
+  }
+}
+
+CKERNELS_INLINE float dot(const float *restrict x, const float *restrict y, size_t count) {
+  float sum = 0;
+  {
+#pragma clang fp reassociate(on)
+    for (size_t i = 0; i < count; i++) sum += x[i] * y[i];
+  }
+  return sum;
+}
+
+CKERNELS_CLONES
+void CKernels_contractBackward(const float *restrict projected, const float *restrict outputGradient,
+                               float *restrict contextGradient, size_t contextWidth, size_t width) {
+  for (size_t k = 0; k < contextWidth; k++) contextGradient[k] += dot(projected + k * width, outputGradient, width);
+}
+
+CKERNELS_INLINE float biasedMaximum(float *restrict logits, const float *restrict bias, size_t count) {
+  // Lanes of its own, because the compiler does not reorder a maximum over values that could be NaN.
+  float lanes[16];
+  for (size_t j = 0; j < 16; j++) lanes[j] = -INFINITY;
+  size_t whole = count / 16 * 16;
+  for (size_t v = 0; v < whole; v += 16)
+    for (size_t j = 0; j < 16; j++) {
+      float x = logits[v + j] + bias[v + j];
+      logits[v + j] = x;
+      lanes[j] = x > lanes[j] ? x : lanes[j];
+    }
+  for (size_t v = whole; v < count; v++) {
+    float x = logits[v] + bias[v];
+    logits[v] = x;
+    lanes[0] = x > lanes[0] ? x : lanes[0];
+  }
+  float maximum = lanes[0];
+  for (size_t j = 1; j < 16; j++) maximum = lanes[j] > maximum ? lanes[j] : maximum;
+  return maximum;
+}
+
+CKERNELS_INLINE double exponentials(float *restrict logits, size_t count, float maximum) {
+  // Single precision inside a block, double across blocks: the sum of a large vocabulary keeps its last digits.
+  const size_t blockLength = 1024;
+  double total = 0;
+  for (size_t start = 0; start < count; start += blockLength) {
+    size_t end = start + blockLength < count ? start + blockLength : count;
+    float sum = 0;
+    {
+#pragma clang fp reassociate(on)
+      for (size_t v = start; v < end; v++) {
+        float e = vectorExp(logits[v] - maximum);
+        logits[v] = e;
+        sum += e;
+      }
+    }
+    total += (double)sum;
+  }
+  return total;
+}
+
+CKERNELS_CLONES
+double CKernels_softmaxGradient(float *restrict logits, const float *restrict bias, size_t count, size_t target,
+                                float scale) {
+  float maximum = biasedMaximum(logits, bias, count);
+  float targetLogit = logits[target];
+  double total = exponentials(logits, count, maximum);
+  float factor = (float)((double)scale / total);
+  for (size_t v = 0; v < count; v++) logits[v] *= factor;
+  logits[target] -= scale;
+  return log(total) + (double)maximum - (double)targetLogit;
+}
+
+CKERNELS_CLONES
+double CKernels_softmaxScore(float *restrict logits, const float *restrict bias, size_t count, size_t target) {
+  float maximum = biasedMaximum(logits, bias, count);
+  float targetLogit = logits[target];
+  return log(exponentials(logits, count, maximum)) + (double)maximum - (double)targetLogit;
+}
+
+CKERNELS_CLONES
+void CKernels_addColumnSums(const float *restrict matrix, size_t rowCount, size_t columnCount, size_t stride,
+                            float *restrict sums) {
+  for (size_t i = 0; i < rowCount; i++) {
+    const float *restrict row = matrix + i * stride;
+    for (size_t j = 0; j < columnCount; j++) sums[j] += row[j];
+  }
+}
+
+CKERNELS_CLONES
+void CKernels_addScaled(const float *restrict x, float scale, float *restrict y, size_t count) {
+  for (size_t i = 0; i < count; i++) y[i] += scale * x[i];
+}
+
+CKERNELS_CLONES
+void CKernels_scale(const float *x, float scale, float *y, size_t count) {
+  for (size_t i = 0; i < count; i++) y[i] = scale * x[i];
+}
+
+CKERNELS_CLONES
+void CKernels_multiply(const float *x, const float *z, float *y, size_t count) {
+  for (size_t i = 0; i < count; i++) y[i] = x[i] * z[i];
+}
+
+CKERNELS_CLONES
+void CKernels_addProduct(const float *restrict x, const float *restrict z, float *restrict y, size_t count) {
+  for (size_t i = 0; i < count; i++) y[i] += x[i] * z[i];
+}
+
+CKERNELS_CLONES
+float CKernels_dot(const float *restrict x, const float *restrict y, size_t count) { return dot(x, y, count); }
+
+// The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over a Weyl sequence: a counter in, 64 mixed bits out.
+CKERNELS_INLINE uint64_t mixedBits(uint64_t key, uint64_t element) {
+  uint64_t x = key + (element + 1) * 0x9E3779B97F4A7C15ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+CKERNELS_CLONES
+void CKernels_dropout(float *values, size_t count, uint64_t key, uint64_t firstElement, float keep) {
+  const uint32_t threshold = (uint32_t)(keep * 16777216.0f);
+  const float factor = 1.0f / keep;
+  for (size_t i = 0; i < count; i++) {
+    uint32_t bits = (uint32_t)(mixedBits(key, firstElement + i) >> 40);
+    values[i] = bits < threshold ? values[i] * factor : 0.0f;
+  }
+}
+
+CKERNELS_CLONES
+void CKernels_uniform(float *values, size_t count, uint64_t key, uint64_t firstElement, float limit) {
+  for (size_t i = 0; i < count; i++) {
+    uint32_t bits = (uint32_t)(mixedBits(key, firstElement + i) >> 40);
+    values[i] = (((float)bits + 0.5f) * (1.0f / 8388608.0f) - 1.0f) * limit;
+  }
+}

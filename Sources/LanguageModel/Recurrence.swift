@@ -1,0 +1,143 @@
+import Layers
+import Tensors
+
+/// The LSTM, and before it the multiplicative encoder where the variant has one, over the T steps of a segment.
+///
+/// The encoder's context is made of the previous step's h, so it sits inside the loop; what it needs of x alone is one product before it.
+struct Recurrence: Sendable {
+  let lstm: LSTM
+  /// The context's layer and the interaction; nil where x goes straight into the LSTM.
+  let encoder: (context: RectifiedLinear, interaction: MultiplicativeInteraction)?
+
+  init(_ configuration: ModelConfiguration, in list: inout ParameterList) {
+    lstm = LSTM(inputWidth: configuration.embedding, hiddenWidth: configuration.hidden, in: &list)
+    guard configuration.variant == .multencdec else {
+      encoder = nil
+      return
+    }
+    let shape = InteractionShape(
+      contextWidth: configuration.encoderContext, inputWidth: configuration.embedding,
+      outputWidth: configuration.embedding, rank: configuration.rank)
+    encoder = (
+      RectifiedLinear(
+        name: "encoder.context", inputWidth: configuration.hidden, outputWidth: shape.contextWidth,
+        learningRateScale: shape.contextLearningRateScale, in: &list),
+      MultiplicativeInteraction(name: "encoder", kind: configuration.form, shape: shape, in: &list)
+    )
+  }
+
+  /// What the backward pass of a segment needs.
+  struct Activations: Sendable {
+    let lstm: LSTM.Activations
+    /// dL/dh before the step that is being taken back, B × H.
+    let previousGradient: Matrix
+    let encoder: EncoderActivations?
+    let stepCount: Int
+    let laneCount: Int
+
+    func rows(_ step: Int) -> Range<Int> { step * laneCount..<(step + 1) * laneCount }
+  }
+
+  /// The encoder's rows, time-major.
+  struct EncoderActivations: Sendable {
+    let context: Matrix
+    let contextGradient: Matrix
+    let output: Matrix
+    let outputGradient: Matrix
+    let interaction: InteractionActivations
+  }
+
+  func activations(stepCount: Int, laneCount: Int, in arena: Arena) -> Activations {
+    let rowCount = stepCount * laneCount
+    let encoderActivations = encoder.map { _, interaction in
+      EncoderActivations(
+        context: arena.matrix(rowCount: rowCount, columnCount: interaction.shape.contextWidth),
+        contextGradient: arena.matrix(rowCount: rowCount, columnCount: interaction.shape.contextWidth),
+        output: arena.matrix(rowCount: rowCount, columnCount: interaction.shape.outputWidth),
+        outputGradient: arena.matrix(rowCount: rowCount, columnCount: interaction.shape.outputWidth),
+        interaction: interaction.activations(rowCount: rowCount, in: arena))
+    }
+    return Activations(
+      lstm: LSTM.Activations(lstm, stepCount: stepCount, laneCount: laneCount, in: arena),
+      previousGradient: arena.matrix(rowCount: laneCount, columnCount: lstm.hiddenWidth),
+      encoder: encoderActivations, stepCount: stepCount, laneCount: laneCount)
+  }
+
+  /// Runs all steps on x, T·B × E; slot 0 of the LSTM's state is the carried one.
+  func forward(_ input: Matrix, weights: ParameterBuffer, activations: Activations, engine: ComputeEngine) {
+    let saved = activations.lstm
+    guard let encoder, let encoded = activations.encoder else {
+      lstm.addInput(
+        input, rows: 0..<input.rowCount, weights: weights, activations: saved, engine: engine)
+      for step in 0..<activations.stepCount {
+        lstm.forward(step: step, weights: weights, activations: saved, engine: engine)
+      }
+      return
+    }
+    encoder.interaction.project(input, weights: weights, activations: encoded.interaction, engine: engine)
+    for step in 0..<activations.stepCount {
+      let rows = activations.rows(step)
+      let context = encoded.context.rows(rows)
+      encoder.context.forward(saved.hiddenBefore(step), weights: weights, into: context, engine: engine)
+      encoder.interaction.contract(
+        context: context, weights: weights, activations: encoded.interaction.rows(rows),
+        into: encoded.output.rows(rows), engine: engine)
+      lstm.addInput(
+        encoded.output.rows(rows), rows: rows, weights: weights, activations: saved, engine: engine)
+      lstm.forward(step: step, weights: weights, activations: saved, engine: engine)
+    }
+  }
+
+  /// Back through all steps. `hiddenGradient` holds what each step's h gets from the decoder, T·B × H, and is overwritten.
+  ///
+  /// Sets dL/dx and adds the weights' gradients; afterwards `previousGradient` is dL/dh of the carried state.
+  func backward(
+    _ input: Matrix, hiddenGradient: Matrix, weights: ParameterBuffer, gradients: ParameterBuffer,
+    activations: Activations, into inputGradient: Matrix, engine: ComputeEngine
+  ) {
+    let saved = activations.lstm
+    lstm.startBackward(saved)
+    activations.previousGradient.fill(0)
+    for step in (0..<activations.stepCount).reversed() {
+      let rows = activations.rows(step)
+      let outputGradient = hiddenGradient.rows(rows)
+      engine.add(activations.previousGradient, to: outputGradient)
+      lstm.backward(
+        step: step, outputGradient: outputGradient, weights: weights, into: activations.previousGradient,
+        activations: saved, engine: engine)
+      encoderBackward(step: step, weights: weights, activations: activations, engine: engine)
+    }
+    guard let encoder, let encoded = activations.encoder else {
+      lstm.inputBackward(
+        rows: 0..<input.rowCount, weights: weights, into: inputGradient, activations: saved, engine: engine)
+      lstm.addWeightGradients(input: input, gradients: gradients, activations: saved, engine: engine)
+      return
+    }
+    lstm.addWeightGradients(
+      input: encoded.output, gradients: gradients, activations: saved, engine: engine)
+    encoder.context.addWeightGradients(
+      input: saved.hidden.rows(0..<input.rowCount), rectifiedGradient: encoded.contextGradient,
+      gradients: gradients, engine: engine)
+    encoder.interaction.projectBackward(
+      input: input, context: encoded.context, outputGradient: encoded.outputGradient, weights: weights,
+      gradients: gradients, activations: encoded.interaction, into: inputGradient, engine: engine)
+  }
+
+  /// Takes the encoder of one step back: its context's share of dL/dh is added to `previousGradient`.
+  private func encoderBackward(
+    step: Int, weights: ParameterBuffer, activations: Activations, engine: ComputeEngine
+  ) {
+    guard let encoder, let encoded = activations.encoder else { return }
+    let rows = activations.rows(step)
+    let outputGradient = encoded.outputGradient.rows(rows)
+    lstm.inputBackward(
+      rows: rows, weights: weights, into: outputGradient, activations: activations.lstm, engine: engine)
+    let contextGradient = encoded.contextGradient.rows(rows)
+    encoder.interaction.contractBackward(
+      outputGradient: outputGradient, weights: weights, activations: encoded.interaction.rows(rows),
+      into: contextGradient, engine: engine)
+    encoder.context.backward(
+      output: encoded.context.rows(rows), outputGradient: contextGradient, weights: weights,
+      addingTo: activations.previousGradient, engine: engine)
+  }
+}

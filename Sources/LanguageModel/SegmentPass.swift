@@ -1,0 +1,174 @@
+import Layers
+import Tensors
+
+/// One rank's share of a segment: its words, where it lies, and the key of its random numbers.
+public struct Segment: Sendable {
+  /// The words read, T·B, time-major.
+  public let inputs: Vector<Int32>
+  /// The words to be predicted, T·B, time-major.
+  public let targets: Vector<Int32>
+  /// The global number of this rank's first lane.
+  public let firstLane: Int
+  /// The time of the first row within its step: `accumulate` segments make one step.
+  public let firstTime: Int
+  /// The step's stream of random numbers.
+  public let key: RandomKey
+
+  /// A segment of words at a place.
+  public init(inputs: Vector<Int32>, targets: Vector<Int32>, firstLane: Int, firstTime: Int, key: RandomKey) {
+    self.inputs = inputs
+    self.targets = targets
+    self.firstLane = firstLane
+    self.firstTime = firstTime
+    self.key = key
+  }
+}
+
+/// What is finished of the gradient, in the order in which it is finished.
+public enum GradientPart: Sendable {
+  /// A range of the flat gradient.
+  case dense(GradientRange)
+  /// The input side of the tied matrix: distinct words, ascending, and a row for each.
+  case rows(words: Vector<Int32>, rows: Matrix)
+}
+
+/// Memory for segments of one size, and the passes forward and backward through it; the LSTM's state is carried in it.
+public final class SegmentPass: Sendable {
+  /// T.
+  public let stepCount: Int
+  /// B.
+  public let laneCount: Int
+  /// How many segments one step accumulates.
+  public let accumulation: Int
+  let model: LanguageModel
+  let engine: ComputeEngine
+  let arena = Arena()
+  let embedded: Matrix
+  let output: Matrix
+  let softmax: SoftmaxLoss.Workspace
+  let recurrence: Recurrence.Activations
+  let decoder: Decoder.Activations?
+  private let outputGradient: Matrix
+  private let hiddenGradient: Matrix
+  private let inputGradients: Matrix
+  private let inputWords: Vector<Int32>
+  private let rowGradient: EmbeddingRowGradient?
+
+  /// The logits' budget when nothing else is said: 64 MiB.
+  public static let defaultLogitsByteBudget = 64 << 20
+
+  /// Memory for segments of T steps and B lanes, `accumulation` of which make a step; 0 when there is no backward pass.
+  public init(
+    _ model: LanguageModel, stepCount: Int, laneCount: Int, accumulation: Int, engine: ComputeEngine,
+    logitsByteBudget: Int = defaultLogitsByteBudget
+  ) {
+    self.model = model
+    self.engine = engine
+    self.stepCount = stepCount
+    self.laneCount = laneCount
+    self.accumulation = accumulation
+    let rowCount = stepCount * laneCount
+    let width = model.configuration.embedding
+    embedded = arena.matrix(rowCount: rowCount, columnCount: width)
+    output = arena.matrix(rowCount: rowCount, columnCount: width)
+    softmax = SoftmaxLoss.Workspace(
+      vocabularySize: model.vocabularySize, rowCount: rowCount, byteBudget: logitsByteBudget, in: arena)
+    recurrence = model.recurrence.activations(stepCount: stepCount, laneCount: laneCount, in: arena)
+    decoder = model.decoder.activations(rowCount: rowCount, in: arena)
+    let backwardRows = accumulation > 0 ? rowCount : 0
+    outputGradient = arena.matrix(rowCount: backwardRows, columnCount: width)
+    hiddenGradient = arena.matrix(rowCount: backwardRows, columnCount: model.configuration.hidden)
+    inputGradients = arena.matrix(rowCount: accumulation * rowCount, columnCount: width)
+    inputWords = arena.vector(of: Int32.self, count: accumulation * rowCount)
+    rowGradient =
+      accumulation > 0
+      ? EmbeddingRowGradient(
+        vocabularySize: model.vocabularySize, width: width, capacity: accumulation * rowCount) : nil
+  }
+
+  /// h of this rank's lanes before the next segment, B × H.
+  public var hiddenState: Matrix { recurrence.lstm.hiddenBefore(0) }
+
+  /// c of this rank's lanes before the next segment, B × H.
+  public var cellState: Matrix { recurrence.lstm.cell.rows(0..<laneCount) }
+
+  /// Makes the state zero, as at the start of an epoch or a text.
+  public func resetState() {
+    hiddenState.fill(0)
+    cellState.fill(0)
+  }
+
+  /// Makes the state after the last step the one before the next segment.
+  func carryState() {
+    let last = stepCount * laneCount..<(stepCount + 1) * laneCount
+    hiddenState.copy(from: recurrence.lstm.hidden.rows(last))
+    cellState.copy(from: recurrence.lstm.cell.rows(last))
+  }
+
+  /// From the words to z, without dropout; for scoring and sampling.
+  func forward(_ inputs: Vector<Int32>, weights: ParameterBuffer) {
+    model.embedding.forward(inputs, weights: weights, into: embedded)
+    forwardFromEmbedded(weights: weights)
+  }
+
+  private func forwardFromEmbedded(weights: ParameterBuffer) {
+    model.recurrence.forward(embedded, weights: weights, activations: recurrence, engine: engine)
+    model.decoder.forward(
+      recurrence.lstm.outputs, weights: weights, activations: decoder, into: output, engine: engine)
+  }
+
+  /// Forward, loss and backward of segment `index` of a step; returns the sum of the losses in nats over its T·B words.
+  ///
+  /// Gradients of `lossScale · Σ loss` are added to `gradients`. During the last segment of a step `finished` is called for each
+  /// part of the gradient as it is complete: the softmax's first, before back-propagation through time, the input rows last.
+  public func accumulate(
+    _ segment: Segment, index: Int, lossScale: Float, weights: ParameterBuffer, gradients: ParameterBuffer,
+    finished: (GradientPart) throws -> Void
+  ) rethrows -> Double {
+    precondition(index < accumulation, "segment \(index) of \(accumulation) a step")
+    let isLast = index == accumulation - 1
+    model.embedding.forward(segment.inputs, weights: weights, into: embedded)
+    dropInput(embedded, segment)
+    forwardFromEmbedded(weights: weights)
+    dropOutput(output, segment)
+
+    let loss = model.softmax.forwardBackward(
+      output, targets: segment.targets, scale: lossScale, weights: weights, gradients: gradients,
+      into: outputGradient, workspace: softmax, engine: engine)
+    if isLast { for range in model.gradientRanges.prefix(2) { try finished(.dense(range)) } }
+
+    dropOutput(outputGradient, segment)
+    model.decoder.backward(
+      recurrence.lstm.outputs, outputGradient: outputGradient, weights: weights, gradients: gradients,
+      activations: decoder, into: hiddenGradient, engine: engine)
+    if isLast { try finished(.dense(model.gradientRanges[2])) }
+
+    let places = index * segment.inputs.count..<(index + 1) * segment.inputs.count
+    let inputGradient = inputGradients.rows(places)
+    model.recurrence.backward(
+      embedded, hiddenGradient: hiddenGradient, weights: weights, gradients: gradients,
+      activations: recurrence, into: inputGradient, engine: engine)
+    if isLast { try finished(.dense(model.gradientRanges[3])) }
+
+    dropInput(inputGradient, segment)
+    inputWords[places].data.update(from: segment.inputs.data, count: places.count)
+    if isLast, let rowGradient {
+      let collected = rowGradient.collect(inputWords, gradient: inputGradients)
+      try finished(.rows(words: collected.words, rows: collected.rows))
+    }
+    carryState()
+    return loss
+  }
+
+  private func dropInput(_ values: Matrix, _ segment: Segment) {
+    model.inputDropout.apply(
+      to: values, laneCount: laneCount, firstLane: segment.firstLane, firstTime: segment.firstTime,
+      key: segment.key.derived("input dropout"), engine: engine)
+  }
+
+  private func dropOutput(_ values: Matrix, _ segment: Segment) {
+    model.outputDropout.apply(
+      to: values, laneCount: laneCount, firstLane: segment.firstLane, firstTime: segment.firstTime,
+      key: segment.key.derived("output dropout"), engine: engine)
+  }
+}

@@ -1,0 +1,31 @@
+import CKernels
+import Tensors
+
+/// Inverted dropout (Srivastava 2014) whose mask is a pure function of key, global lane and element.
+///
+/// The same call on a gradient is the derivative, so no mask is stored.
+public struct Dropout: Sendable {
+  /// The share of elements set to zero, in [0, 1).
+  public let rate: Double
+
+  /// Dropout of a rate; 0 leaves everything as it is.
+  public init(rate: Double) {
+    precondition(rate >= 0 && rate < 1, "a dropout rate of \(rate)")
+    self.rate = rate
+  }
+
+  /// Drops elements of time-major rows: row t·B + b belongs to global lane `firstLane + b` and time `firstTime + t`.
+  public func apply(
+    to values: Matrix, laneCount: Int, firstLane: Int, firstTime: Int, key: RandomKey, engine: ComputeEngine
+  ) {
+    guard rate > 0 else { return }
+    let keep = Float(1 - rate)
+    engine.forEachRowPart(of: values) { rows in
+      for row in rows {
+        let laneKey = key.derived(firstLane + row % laneCount)
+        let element = (firstTime + row / laneCount) * values.columnCount
+        CKernels_dropout(values.row(row), values.columnCount, laneKey.bits, UInt64(element), keep)
+      }
+    }
+  }
+}

@@ -1,0 +1,118 @@
+import Tensors
+
+/// How the tensor `W` of a multiplicative interaction is made up; see `MultiplicativeInteraction`.
+public enum InteractionKind: String, CaseIterable, Sendable, Codable {
+  /// Every `Wₖ` free.
+  case full
+  /// `W[k,m,n] = Σᵣ A[k,r] B[m,r] C[n,r]`.
+  case lowrank
+  /// `W'(c) = V · diag(1 + cᵀD)`.
+  case diagonal
+  /// `W'(c) = (1 + cᵀs) · V`.
+  case scalar
+}
+
+/// The sizes of a multiplicative interaction.
+public struct InteractionShape: Sendable, Equatable {
+  /// K, the width of the context.
+  public let contextWidth: Int
+  /// The width of the input.
+  public let inputWidth: Int
+  /// The width of the output.
+  public let outputWidth: Int
+  /// R, of the low-rank form.
+  public let rank: Int
+
+  /// A context of width K, an input and an output.
+  public init(contextWidth: Int, inputWidth: Int, outputWidth: Int, rank: Int) {
+    self.contextWidth = contextWidth
+    self.inputWidth = inputWidth
+    self.outputWidth = outputWidth
+    self.rank = rank
+  }
+
+  /// What the common rate is multiplied with for the layer that makes the context.
+  ///
+  /// One entry of c moves the output by a whole `x·Wₖ`, so what feeds it goes as slowly as `W`.
+  public var contextLearningRateScale: Float {
+    Self.learningRateScale(fanIn: contextWidth * inputWidth)
+  }
+
+  /// What Adam's rate is multiplied with for a tensor of which one output feels `fanIn` entries at once.
+  ///
+  /// Adam moves every entry by about the rate, so one step moves an output by about rate × fan-in × the inputs' mean size; with
+  /// a full `W` that is K × input width, and at the common rate the loss explodes within ten steps. Beyond `reference` entries the
+  /// rate falls as 1 / fan-in (the rule of Yang & Hu 2021 for hidden layers), which bounds that movement for every shape.
+  static func learningRateScale(fanIn: Int) -> Float {
+    let reference: Float = 1024
+    return min(1, reference / Float(fanIn))
+  }
+}
+
+/// Rows of a multiplicative interaction's intermediate values, saved from forward to backward.
+public struct InteractionActivations: Sendable {
+  /// What the input gives without the context.
+  let projected: Matrix
+  /// What the context gives without the input.
+  let modulation: Matrix
+  /// The two multiplied.
+  let modulated: Matrix
+  /// dL/dmodulation.
+  let modulationGradient: Matrix
+  /// dL/dmodulated.
+  let modulatedGradient: Matrix
+  /// As wide as the output: what backward needs for a while.
+  let scratch: Matrix
+
+  init(rowCount: Int, projected: Int, modulation: Int, modulated: Int, scratch: Int, in arena: Arena) {
+    self.projected = arena.matrix(rowCount: rowCount, columnCount: projected)
+    self.modulation = arena.matrix(rowCount: rowCount, columnCount: modulation)
+    self.modulated = arena.matrix(rowCount: rowCount, columnCount: modulated)
+    modulationGradient = arena.matrix(rowCount: rowCount, columnCount: modulation)
+    modulatedGradient = arena.matrix(rowCount: rowCount, columnCount: modulated)
+    self.scratch = arena.matrix(rowCount: rowCount, columnCount: scratch)
+  }
+
+  init(_ other: InteractionActivations, rows: Range<Int>) {
+    projected = other.projected.rows(rows)
+    modulation = other.modulation.rows(rows)
+    modulated = other.modulated.rows(rows)
+    modulationGradient = other.modulationGradient.rows(rows)
+    modulatedGradient = other.modulatedGradient.rows(rows)
+    scratch = other.scratch.rows(rows)
+  }
+
+  /// The view of some rows.
+  public func rows(_ range: Range<Int>) -> InteractionActivations {
+    InteractionActivations(self, rows: range)
+  }
+}
+
+/// The part of a multiplicative interaction that depends on how `W` is made up; it includes `x·V`.
+///
+/// The work is cut where the context enters: `project` and `projectBackward` need all rows but no context of a later step, so they are
+/// one product for a whole segment; `contract` and `contractBackward` run within the recurrence.
+protocol InteractionForm: Sendable {
+  func activations(rowCount: Int, in arena: Arena) -> InteractionActivations
+
+  /// Everything that the input alone gives.
+  func project(
+    _ input: Matrix, v: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    engine: ComputeEngine)
+
+  /// Adds the interaction to the output, which holds `c·U + b`.
+  func contract(
+    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, addingTo output: Matrix,
+    engine: ComputeEngine)
+
+  /// Adds to the context's gradient what comes through the interaction.
+  func contractBackward(
+    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    addingTo contextGradient: Matrix, engine: ComputeEngine)
+
+  /// Sets the input's gradient and adds the gradients of `v` and of the form's own tensors.
+  func projectBackward(
+    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: ParameterBuffer,
+    gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
+    engine: ComputeEngine)
+}

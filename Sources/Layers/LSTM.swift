@@ -1,0 +1,138 @@
+import CKernels
+import Tensors
+
+/// A long short-term memory layer (Hochreiter & Schmidhuber 1997) over T time steps of B lanes, rows time-major.
+///
+/// `i, f, o = σ(·)`, `g = tanh(·)` of `x·W_ihᵀ + h·W_hhᵀ + b`; `c = f·c + i·g`; `h = o·tanh(c)`. The steps are
+/// apart from the loop over them, because an encoder may need h to make the next x.
+public struct LSTM: Sendable {
+  /// E, the width of the input.
+  public let inputWidth: Int
+  /// H, the width of h and c.
+  public let hiddenWidth: Int
+  /// 4H × E, gates in the order input, forget, cell, output.
+  public let inputWeight: Parameter
+  /// 4H × H.
+  public let recurrentWeight: Parameter
+  /// 4H.
+  public let bias: Parameter
+
+  /// Declares `lstm.weight_ih`, `lstm.weight_hh` and `lstm.bias`; the weights start uniform in ±1/√H.
+  public init(inputWidth: Int, hiddenWidth: Int, in list: inout ParameterList) {
+    self.inputWidth = inputWidth
+    self.hiddenWidth = hiddenWidth
+    let start = Parameter.Initialization.uniform(limit: 1 / Float(hiddenWidth).squareRoot())
+    inputWeight = list.add("lstm.weight_ih", shape: [4 * hiddenWidth, inputWidth], initialization: start)
+    recurrentWeight = list.add(
+      "lstm.weight_hh", shape: [4 * hiddenWidth, hiddenWidth], initialization: start)
+    bias = list.add("lstm.bias", shape: [4 * hiddenWidth], initialization: .zero, decays: false)
+  }
+
+  /// What a segment leaves for its backward pass; slot t of `hidden` and `cell` is the state before step t.
+  public struct Activations: Sendable {
+    /// (T + 1)·B × H.
+    public let hidden: Matrix
+    /// (T + 1)·B × H.
+    public let cell: Matrix
+    /// T·B × H.
+    let cellTanh: Matrix
+    /// T·B × 4H: activated gates, after backward the gradients of the pre-activations.
+    let gates: Matrix
+    /// B × H: dL/dc on its way back.
+    let cellGradient: Matrix
+    let laneCount: Int
+
+    /// Memory for segments of `stepCount` steps.
+    public init(_ layer: LSTM, stepCount: Int, laneCount: Int, in arena: Arena) {
+      let rowCount = stepCount * laneCount
+      let width = layer.hiddenWidth
+      self.laneCount = laneCount
+      hidden = arena.matrix(rowCount: rowCount + laneCount, columnCount: width)
+      cell = arena.matrix(rowCount: rowCount + laneCount, columnCount: width)
+      cellTanh = arena.matrix(rowCount: rowCount, columnCount: width)
+      gates = arena.matrix(rowCount: rowCount, columnCount: 4 * width)
+      cellGradient = arena.matrix(rowCount: laneCount, columnCount: width)
+    }
+
+    /// h before step t, B × H.
+    public func hiddenBefore(_ step: Int) -> Matrix { hidden.rows(step * laneCount..<(step + 1) * laneCount) }
+
+    /// h of all steps, T·B × H.
+    public var outputs: Matrix { hidden.rows(laneCount..<hidden.rowCount) }
+
+    func rows(_ step: Int) -> Range<Int> { step * laneCount..<(step + 1) * laneCount }
+  }
+
+  /// Starts the gates of some rows with `x·W_ihᵀ + b`; x has these rows.
+  public func addInput(
+    _ input: Matrix, rows: Range<Int>, weights: ParameterBuffer, activations: Activations,
+    engine: ComputeEngine
+  ) {
+    let gates = activations.gates.rows(rows)
+    engine.multiply(input, transposed: weights[inputWeight], into: gates)
+    engine.add(row: weights[bias], toRowsOf: gates)
+  }
+
+  /// Takes step t from slot t of the state to slot t + 1; the gates hold the input's share already.
+  public func forward(step: Int, weights: ParameterBuffer, activations: Activations, engine: ComputeEngine) {
+    let rows = activations.rows(step)
+    let gates = activations.gates.rows(rows)
+    engine.multiply(
+      activations.hiddenBefore(step), transposed: weights[recurrentWeight], into: gates, adding: true)
+    let next = activations.laneCount
+    engine.forEachRowPart(of: gates) { lanes in
+      for row in lanes.lowerBound + rows.lowerBound..<lanes.upperBound + rows.lowerBound {
+        CKernels_lstmForward(
+          activations.gates.row(row), activations.cell.row(row), activations.cell.row(row + next),
+          activations.cellTanh.row(row), activations.hidden.row(row + next), hiddenWidth)
+      }
+    }
+  }
+
+  /// Takes step t back: `outputGradient` is dL/dh after the step, later steps' share included, and becomes dL/dh before it.
+  ///
+  /// The gates' rows become the gradient of the pre-activations. Before the last step's call `startBackward` is due.
+  public func backward(
+    step: Int, outputGradient: Matrix, weights: ParameterBuffer, into previousGradient: Matrix,
+    activations: Activations, engine: ComputeEngine
+  ) {
+    let rows = activations.rows(step)
+    let gates = activations.gates.rows(rows)
+    engine.forEachRowPart(of: gates) { lanes in
+      for lane in lanes {
+        let row = rows.lowerBound + lane
+        CKernels_lstmBackward(
+          activations.gates.row(row), activations.cell.row(row), activations.cellTanh.row(row),
+          outputGradient.row(lane), activations.cellGradient.row(lane), hiddenWidth)
+      }
+    }
+    engine.multiply(gates, weights[recurrentWeight], into: previousGradient)
+  }
+
+  /// Makes dL/dc after the last step zero: what follows a segment is not propagated through.
+  public func startBackward(_ activations: Activations) {
+    activations.cellGradient.fill(0)
+  }
+
+  /// Sets `inputGradient` to `dgates · W_ih` for some rows.
+  public func inputBackward(
+    rows: Range<Int>, weights: ParameterBuffer, into inputGradient: Matrix, activations: Activations,
+    engine: ComputeEngine
+  ) {
+    engine.multiply(activations.gates.rows(rows), weights[inputWeight], into: inputGradient)
+  }
+
+  /// Adds the weights' gradients of the whole segment: `dgatesᵀ·x`, `dgatesᵀ·h` and the column sums.
+  public func addWeightGradients(
+    input: Matrix, gradients: ParameterBuffer, activations: Activations, engine: ComputeEngine
+  ) {
+    let gates = activations.gates
+    let before = activations.hidden.rows(0..<gates.rowCount)
+    engine.multiply(transposed: gates, input, into: gradients[inputWeight], adding: true)
+    engine.multiply(transposed: gates, before, into: gradients[recurrentWeight], adding: true)
+    engine.addColumnSums(of: gates, to: gradients[bias])
+  }
+
+  /// dL/dc before the first step, after its backward; for tests of the initial state's gradient.
+  public func initialCellGradient(_ activations: Activations) -> Matrix { activations.cellGradient }
+}

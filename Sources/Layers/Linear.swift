@@ -1,0 +1,82 @@
+import Tensors
+
+/// A linear map with its weight stored output-first, as PyTorch does, followed by ReLU: the context of a multiplicative
+/// interaction, `c = ReLU(weight · h + bias)`.
+public struct RectifiedLinear: Sendable {
+  /// outputs × inputs.
+  public let weight: Parameter
+  /// outputs.
+  public let bias: Parameter
+
+  /// Declares `name.weight` and `name.bias`.
+  ///
+  /// The weight starts uniform with variance 1 / inputs; `learningRateScale` is for both tensors.
+  public init(
+    name: String, inputWidth: Int, outputWidth: Int, learningRateScale: Float, in list: inout ParameterList
+  ) {
+    weight = list.add(
+      "\(name).weight", shape: [outputWidth, inputWidth],
+      initialization: .uniform(limit: (3 / Float(inputWidth)).squareRoot()),
+      learningRateScale: learningRateScale)
+    bias = list.add(
+      "\(name).bias", shape: [outputWidth], initialization: .zero, learningRateScale: learningRateScale,
+      decays: false)
+  }
+
+  /// `output = ReLU(input · weightᵀ + bias)`; input is rows × inputs, output rows × outputs.
+  public func forward(_ input: Matrix, weights: ParameterBuffer, into output: Matrix, engine: ComputeEngine) {
+    engine.multiply(input, transposed: weights[weight], into: output)
+    engine.addBiasAndRectify(output, bias: weights[bias])
+  }
+
+  /// Turns `outputGradient` into the gradient before ReLU, in place, and adds `outputGradient · weight` to the input's.
+  ///
+  /// The weights' own gradients are `addWeightGradients`' work, one product over all rows.
+  public func backward(
+    output: Matrix, outputGradient: Matrix, weights: ParameterBuffer, addingTo inputGradient: Matrix,
+    engine: ComputeEngine
+  ) {
+    engine.rectifyGradient(outputGradient, activated: output)
+    engine.multiply(outputGradient, weights[weight], into: inputGradient, adding: true)
+  }
+
+  /// Adds `rectifiedGradientᵀ · input` and the column sums to the gradients; the gradient is what `backward` left.
+  public func addWeightGradients(
+    input: Matrix, rectifiedGradient: Matrix, gradients: ParameterBuffer, engine: ComputeEngine
+  ) {
+    engine.multiply(transposed: rectifiedGradient, input, into: gradients[weight], adding: true)
+    engine.addColumnSums(of: rectifiedGradient, to: gradients[bias])
+  }
+}
+
+/// A linear map with its weight stored input-first: the LSTM baseline's projection, `z = h · V + b`.
+public struct Projection: Sendable {
+  /// inputs × outputs.
+  public let weight: Parameter
+  /// outputs.
+  public let bias: Parameter
+
+  /// Declares `name.V` and `name.b`; the weight starts uniform with variance 1 / inputs.
+  public init(name: String, inputWidth: Int, outputWidth: Int, in list: inout ParameterList) {
+    weight = list.add(
+      "\(name).V", shape: [inputWidth, outputWidth],
+      initialization: .uniform(limit: (3 / Float(inputWidth)).squareRoot()))
+    bias = list.add("\(name).b", shape: [outputWidth], initialization: .zero, decays: false)
+  }
+
+  /// `output = input · V + b`.
+  public func forward(_ input: Matrix, weights: ParameterBuffer, into output: Matrix, engine: ComputeEngine) {
+    engine.multiply(input, weights[weight], into: output)
+    engine.add(row: weights[bias], toRowsOf: output)
+  }
+
+  /// Sets the input's gradient to `outputGradient · Vᵀ`; adds `inputᵀ · outputGradient` and the column sums to the weights'.
+  public func backward(
+    input: Matrix, outputGradient: Matrix, weights: ParameterBuffer, gradients: ParameterBuffer,
+    into inputGradient: Matrix, engine: ComputeEngine
+  ) {
+    engine.multiply(outputGradient, transposed: weights[weight], into: inputGradient)
+    engine.multiply(transposed: input, outputGradient, into: gradients[weight], adding: true)
+    engine.addColumnSums(of: outputGradient, to: gradients[bias])
+  }
+}

@@ -1,0 +1,101 @@
+import Tensors
+
+/// The forms that scale `x·V`: `output += (x·V) ⊙ (1 + c·D)` with a factor for each output, or one factor for all.
+struct ModulatedInteraction: InteractionForm {
+  /// K × output for the diagonal form, K for the scalar one.
+  let d: Parameter
+  let shape: InteractionShape
+
+  /// Declares `name.D` of the diagonal form.
+  static func diagonal(
+    name: String, shape: InteractionShape, in list: inout ParameterList
+  ) -> ModulatedInteraction {
+    ModulatedInteraction(
+      d: add("\(name).D", dimensions: [shape.contextWidth, shape.outputWidth], shape: shape, to: &list),
+      shape: shape)
+  }
+
+  /// Declares `name.s` of the scalar form.
+  static func scalar(
+    name: String, shape: InteractionShape, in list: inout ParameterList
+  ) -> ModulatedInteraction {
+    ModulatedInteraction(
+      d: add("\(name).s", dimensions: [shape.contextWidth], shape: shape, to: &list), shape: shape)
+  }
+
+  private static func add(
+    _ name: String, dimensions: [Int], shape: InteractionShape, to list: inout ParameterList
+  ) -> Parameter {
+    list.add(
+      name, shape: dimensions,
+      initialization: .uniform(limit: (3 / Float(shape.contextWidth * shape.inputWidth)).squareRoot()),
+      learningRateScale: InteractionShape.learningRateScale(fanIn: shape.contextWidth * shape.inputWidth))
+  }
+
+  private var isScalar: Bool { d.shape.count == 1 }
+
+  /// K × factors, which a vector of the list is not by itself.
+  private func factors(_ buffer: ParameterBuffer) -> Matrix {
+    buffer[d].reshaped(rowCount: shape.contextWidth, columnCount: d.count / shape.contextWidth)
+  }
+
+  func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
+    InteractionActivations(
+      rowCount: rowCount, projected: shape.outputWidth, modulation: d.count / shape.contextWidth,
+      modulated: 0,
+      scratch: shape.outputWidth, in: arena)
+  }
+
+  func project(
+    _ input: Matrix, v: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    engine: ComputeEngine
+  ) {
+    engine.multiply(input, v, into: activations.projected)
+  }
+
+  func contract(
+    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, addingTo output: Matrix,
+    engine: ComputeEngine
+  ) {
+    activations.modulation.fill(1)
+    engine.multiply(context, factors(weights), into: activations.modulation, adding: true)
+    modulate(activations.projected, by: activations.modulation, into: activations.scratch, engine: engine)
+    engine.add(activations.scratch, to: output)
+  }
+
+  func contractBackward(
+    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    addingTo contextGradient: Matrix, engine: ComputeEngine
+  ) {
+    let gradient = activations.modulationGradient
+    if isScalar {
+      gradient.fill(0)
+      engine.contractBackward(
+        projected: activations.projected, outputGradient: outputGradient, addingTo: gradient)
+    } else {
+      engine.multiplyElements(activations.projected, outputGradient, into: gradient)
+    }
+    engine.multiply(gradient, transposed: factors(weights), into: contextGradient, adding: true)
+  }
+
+  func projectBackward(
+    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: ParameterBuffer,
+    gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
+    engine: ComputeEngine
+  ) {
+    let projectedGradient = activations.scratch
+    modulate(outputGradient, by: activations.modulation, into: projectedGradient, engine: engine)
+    engine.multiply(projectedGradient, transposed: weights[v], into: inputGradient)
+    engine.multiply(transposed: input, projectedGradient, into: gradients[v], adding: true)
+    engine.multiply(
+      transposed: context, activations.modulationGradient, into: factors(gradients), adding: true)
+  }
+
+  private func modulate(_ values: Matrix, by factors: Matrix, into output: Matrix, engine: ComputeEngine) {
+    if isScalar {
+      engine.scaleRows(of: values, by: factors, column: 0, into: output)
+    } else {
+      engine.multiplyElements(values, factors, into: output)
+    }
+  }
+}

@@ -1,0 +1,83 @@
+import Tensors
+
+/// The multiplicative interaction of a context c with an input x (Jayakumar et al., ICLR 2020).
+///
+/// `M(c, x)ₙ = Σₖ Σₘ cₖ W[k,m,n] xₘ + Σₖ cₖ U[k,n] + Σₘ xₘ V[m,n] + bₙ`. Seen as a hyper-network the map of x is
+/// `W'(c) = Σₖ cₖ Wₖ + V`, which `InteractionKind` makes up in four ways.
+public struct MultiplicativeInteraction: Sendable {
+  /// K, input and output widths.
+  public let shape: InteractionShape
+  /// input × output.
+  public let v: Parameter
+  /// K × output.
+  public let u: Parameter
+  /// output.
+  public let b: Parameter
+  private let form: any InteractionForm
+
+  /// Declares `name.V`, `name.U`, `name.b` and the tensors of the form.
+  ///
+  /// V starts with variance 1 / inputs. U and b start at zero and W small, so that a new layer is close to a linear one.
+  public init(name: String, kind: InteractionKind, shape: InteractionShape, in list: inout ParameterList) {
+    self.shape = shape
+    v = list.add(
+      "\(name).V", shape: [shape.inputWidth, shape.outputWidth],
+      initialization: .uniform(limit: (3 / Float(shape.inputWidth)).squareRoot()),
+      learningRateScale: InteractionShape.learningRateScale(fanIn: shape.inputWidth))
+    u = list.add("\(name).U", shape: [shape.contextWidth, shape.outputWidth], initialization: .zero)
+    b = list.add("\(name).b", shape: [shape.outputWidth], initialization: .zero, decays: false)
+    switch kind {
+    case .full: form = FullInteraction(name: name, shape: shape, in: &list)
+    case .lowrank: form = LowRankInteraction(name: name, shape: shape, in: &list)
+    case .diagonal: form = ModulatedInteraction.diagonal(name: name, shape: shape, in: &list)
+    case .scalar: form = ModulatedInteraction.scalar(name: name, shape: shape, in: &list)
+    }
+  }
+
+  /// Memory for `rowCount` rows.
+  public func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
+    form.activations(rowCount: rowCount, in: arena)
+  }
+
+  /// Computes what the input gives without the context: one product for all rows of a segment.
+  public func project(
+    _ input: Matrix, weights: ParameterBuffer, activations: InteractionActivations, engine: ComputeEngine
+  ) {
+    form.project(input, v: weights[v], weights: weights, activations: activations, engine: engine)
+  }
+
+  /// Sets the output, rows × outputs, from the context, rows × K, and what `project` left for these rows.
+  public func contract(
+    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, into output: Matrix,
+    engine: ComputeEngine
+  ) {
+    engine.multiply(context, weights[u], into: output)
+    engine.add(row: weights[b], toRowsOf: output)
+    form.contract(
+      context: context, weights: weights, activations: activations, addingTo: output, engine: engine)
+  }
+
+  /// Sets the context's gradient: `dcₖ = dz · (Uₖ + x·Wₖ)`.
+  public func contractBackward(
+    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    into contextGradient: Matrix, engine: ComputeEngine
+  ) {
+    engine.multiply(outputGradient, transposed: weights[u], into: contextGradient)
+    form.contractBackward(
+      outputGradient: outputGradient, weights: weights, activations: activations, addingTo: contextGradient,
+      engine: engine)
+  }
+
+  /// Sets the input's gradient, `dx = dz · W'(c)ᵀ`, and adds the gradients of all weights, over all rows of a segment.
+  public func projectBackward(
+    input: Matrix, context: Matrix, outputGradient: Matrix, weights: ParameterBuffer,
+    gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
+    engine: ComputeEngine
+  ) {
+    engine.multiply(transposed: context, outputGradient, into: gradients[u], adding: true)
+    engine.addColumnSums(of: outputGradient, to: gradients[b])
+    form.projectBackward(
+      input: input, context: context, outputGradient: outputGradient, v: v, weights: weights,
+      gradients: gradients, activations: activations, into: inputGradient, engine: engine)
+  }
+}

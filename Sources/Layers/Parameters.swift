@@ -1,0 +1,118 @@
+import Tensors
+
+/// One tensor of the model: its name in a checkpoint, its shape, where it lies in the flat buffers, how it starts and learns.
+public struct Parameter: Sendable, Equatable {
+  /// What a tensor starts as.
+  public enum Initialization: Sendable, Equatable {
+    /// All zero.
+    case zero
+    /// Uniform in (−limit, limit).
+    case uniform(limit: Float)
+  }
+
+  /// The name in `model.safetensors`.
+  public let name: String
+  /// The shape, row-major, of one to three dimensions.
+  public let shape: [Int]
+  /// The index of its first element in every flat buffer.
+  public let offset: Int
+  /// What it starts as.
+  public let initialization: Initialization
+  /// What the common learning rate is multiplied with for this tensor.
+  public let learningRateScale: Float
+  /// Whether weight decay applies.
+  public let decays: Bool
+
+  /// How many elements it has.
+  public var count: Int { shape.reduce(1, *) }
+  /// Its elements in every flat buffer.
+  public var range: Range<Int> { offset..<offset + count }
+  /// Rows when seen as a matrix: all dimensions but the last, 1 for a vector.
+  public var rowCount: Int { shape.dropLast().reduce(1, *) }
+  /// Columns when seen as a matrix: the last dimension.
+  public var columnCount: Int { shape[shape.count - 1] }
+}
+
+/// The one list of a model's tensors, from which checkpoint, clipping, weight decay, exchange and `inspect` read.
+public struct ParameterList: Sendable {
+  /// Tensors start at multiples of 16 elements: a cache line.
+  private static let alignment = 16
+
+  /// The tensors in the order of their places.
+  public private(set) var parameters: [Parameter] = []
+
+  /// An empty list.
+  public init() {}
+
+  /// How long a flat buffer is, padding between tensors included.
+  public private(set) var elementCount = 0
+
+  /// How many numbers the model has, padding left out.
+  public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+
+  /// Gives the next place to a tensor.
+  public mutating func add(
+    _ name: String, shape: [Int], initialization: Parameter.Initialization, learningRateScale: Float = 1,
+    decays: Bool = true
+  ) -> Parameter {
+    precondition(!shape.isEmpty && shape.allSatisfy { $0 > 0 }, "\(name) of shape \(shape)")
+    precondition(!parameters.contains { $0.name == name }, "two tensors named \(name)")
+    let parameter = Parameter(
+      name: name, shape: shape, offset: elementCount, initialization: initialization,
+      learningRateScale: learningRateScale, decays: decays)
+    parameters.append(parameter)
+    elementCount = (parameter.range.upperBound + Self.alignment - 1) / Self.alignment * Self.alignment
+    return parameter
+  }
+}
+
+/// A flat buffer laid out by a `ParameterList`: the parameters, their gradients, or one of the optimizer's moments.
+public final class ParameterBuffer: Sendable {
+  /// The layout.
+  public let list: ParameterList
+  /// All elements, padding included; the padding stays zero.
+  public let flat: Matrix
+  private let arena = Arena()
+
+  /// A buffer of zeros.
+  public init(_ list: ParameterList) {
+    self.list = list
+    flat = arena.matrix(rowCount: 1, columnCount: list.elementCount)
+  }
+
+  /// A tensor as a matrix; one of three dimensions has the first two as rows.
+  public subscript(parameter: Parameter) -> Matrix {
+    Matrix(
+      flat.data + parameter.offset, rowCount: parameter.rowCount, columnCount: parameter.columnCount)
+  }
+
+  /// Sets every element to zero.
+  public func clear(engine: ComputeEngine) {
+    engine.forEachPart(of: flat.columnCount, minimumPartCount: 1 << 20) { range in
+      flat.columns(range).fill(0)
+    }
+  }
+
+  /// Takes over the elements of a buffer of the same layout.
+  public func copy(from source: ParameterBuffer, engine: ComputeEngine) {
+    precondition(source.flat.columnCount == flat.columnCount, "buffers of two layouts")
+    engine.forEachPart(of: flat.columnCount, minimumPartCount: 1 << 20) { range in
+      flat.columns(range).copy(from: source.flat.columns(range))
+    }
+  }
+
+  /// Sets every tensor to its initial value, which depends on the seed and the tensor's name alone.
+  public func initialize(seed: UInt64, engine: ComputeEngine) {
+    let key = RandomKey(seed: seed).derived("weights")
+    for parameter in list.parameters {
+      switch parameter.initialization {
+      case .zero:
+        self[parameter].fill(0)
+      case .uniform(let limit):
+        engine.fillUniformly(
+          flat.data + parameter.offset, count: parameter.count, limit: limit, key: key.derived(parameter.name)
+        )
+      }
+    }
+  }
+}

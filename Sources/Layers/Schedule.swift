@@ -1,0 +1,49 @@
+import Foundation
+
+/// How the common learning rate goes over the steps of a run.
+public struct Schedule: Sendable, Equatable {
+  /// The shape of the curve after warm-up.
+  public enum Kind: String, CaseIterable, Sendable, Codable {
+    /// The rate stays.
+    case constant
+    /// A straight line down to `final` at the last step.
+    case linear
+    /// Half a cosine down to `final` at the last step (Loshchilov & Hutter 2017).
+    case cosine
+    /// `√(warmup / step)` (Vaswani et al. 2017).
+    case inverseSquareRoot = "inverse-sqrt"
+    /// The rate stays until validation stops gaining; each time it falls by `plateauFactor`.
+    case plateau
+  }
+
+  /// What a plateau multiplies the rate with.
+  public static let plateauFactor = 0.5
+
+  /// The shape of the curve after warm-up.
+  public var kind = Kind.cosine
+  /// How many steps the rate rises for, in a straight line from zero.
+  public var warmup = 2000
+  /// The rate at the last step; the floor of a plateau.
+  public var final = 1.0e-5
+
+  /// The defaults.
+  public init() {}
+
+  /// The rate of a step, counted from 0, in a run of `stepCount` steps; `plateauScale` is what plateaus have come to.
+  public func learningRate(
+    step: Int, stepCount: Int, peak: Double, plateauScale: Double = 1
+  ) -> Double {
+    if step < warmup { return peak * Double(step + 1) / Double(warmup) }
+    let lowest = min(final, peak)
+    let span = max(1, stepCount - warmup)
+    let progress = min(1, Double(step - warmup) / Double(span))
+    switch kind {
+    case .constant: return peak
+    case .linear: return peak + (lowest - peak) * progress
+    case .cosine: return lowest + (peak - lowest) * 0.5 * (1 + cos(.pi * progress))
+    case .inverseSquareRoot:
+      return max(lowest, peak * (Double(max(warmup, 1)) / Double(step + 1)).squareRoot())
+    case .plateau: return max(lowest, peak * plateauScale)
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import Foundation
+
+/// Owns blocks of zeroed, 64-byte aligned memory, handed out as views before the first step and freed together.
+///
+/// Allocation is for the time of set-up and for one thread; the views may then go to any thread.
+public final class Arena: @unchecked Sendable {
+  private var blocks: [UnsafeMutableRawPointer] = []
+  /// How many bytes have been handed out.
+  public private(set) var byteCount = 0
+
+  /// Starts with no memory.
+  public init() {}
+
+  deinit {
+    for block in blocks { free(block) }
+  }
+
+  /// A matrix of zeros.
+  public func matrix(rowCount: Int, columnCount: Int) -> Matrix {
+    Matrix(allocate(Float.self, count: rowCount * columnCount), rowCount: rowCount, columnCount: columnCount)
+  }
+
+  /// `count` zeroed elements of a type for which all bits zero is a value.
+  public func vector<Element: BitwiseCopyable>(of type: Element.Type, count: Int) -> Vector<Element> {
+    Vector(allocate(type, count: count), count: count)
+  }
+
+  private func allocate<Element: BitwiseCopyable>(
+    _ type: Element.Type, count: Int
+  ) -> UnsafeMutablePointer<Element> {
+    let size = max(count * MemoryLayout<Element>.stride, 1)
+    var block: UnsafeMutableRawPointer?
+    let status = posix_memalign(&block, 64, size)
+    guard status == 0, let block else {
+      preconditionFailure("out of memory: \(size) bytes asked for, \(byteCount) held")
+    }
+    memset(block, 0, size)
+    blocks.append(block)
+    byteCount += size
+    return block.bindMemory(to: type, capacity: max(count, 1))
+  }
+}

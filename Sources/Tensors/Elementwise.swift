@@ -1,0 +1,111 @@
+import CKernels
+
+/// The loops of `CKernels` on whole matrices.
+///
+/// Every one splits rows or columns over the engine's threads where there is enough to do.
+extension ComputeEngine {
+  /// How many elements make a part worth a thread of its own.
+  private static let elementsPerPart = 1 << 15
+
+  /// Runs `body` for parts of the rows of a matrix.
+  public func forEachRowPart(of matrix: Matrix, _ body: @Sendable (Range<Int>) -> Void) {
+    let minimum = max(1, Self.elementsPerPart / max(1, matrix.columnCount))
+    forEachPart(of: matrix.rowCount, minimumPartCount: minimum, body)
+  }
+
+  /// `matrix[i] += row` for every row i.
+  public func add(row: Matrix, toRowsOf matrix: Matrix) {
+    precondition(row.count == matrix.columnCount, "a row of another width")
+    forEachRowPart(of: matrix) { rows in
+      for index in rows { CKernels_addScaled(row.data, 1, matrix.row(index), matrix.columnCount) }
+    }
+  }
+
+  /// `sums[j] += Σᵢ matrix[i, j]`.
+  public func addColumnSums(of matrix: Matrix, to sums: Matrix) {
+    precondition(sums.count == matrix.columnCount && sums.isContiguous, "sums of another width")
+    let minimum = max(16, Self.elementsPerPart / max(1, matrix.rowCount))
+    forEachPart(of: matrix.columnCount, minimumPartCount: minimum) { columns in
+      CKernels_addColumnSums(
+        matrix.data + columns.lowerBound, matrix.rowCount, columns.count, matrix.stride,
+        sums.data + columns.lowerBound)
+    }
+  }
+
+  /// `y += x`.
+  public func add(_ x: Matrix, to y: Matrix) {
+    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of two shapes")
+    forEachRowPart(of: y) { rows in
+      for index in rows { CKernels_addScaled(x.row(index), 1, y.row(index), y.columnCount) }
+    }
+  }
+
+  /// `y[i] = scales[i, column] · x[i]` for every row i.
+  public func scaleRows(of x: Matrix, by scales: Matrix, column: Int, into y: Matrix) {
+    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of two shapes")
+    precondition(scales.rowCount == x.rowCount && column < scales.columnCount, "scales of another shape")
+    forEachRowPart(of: y) { rows in
+      for index in rows { CKernels_scale(x.row(index), scales[index, column], y.row(index), y.columnCount) }
+    }
+  }
+
+  /// `z = x ⊙ y`.
+  public func multiplyElements(_ x: Matrix, _ y: Matrix, into z: Matrix) {
+    precondition(
+      x.rowCount == y.rowCount && x.columnCount == y.columnCount && z.rowCount == x.rowCount
+        && z.columnCount == x.columnCount, "matrices of two shapes")
+    forEachRowPart(of: z) { rows in
+      for index in rows { CKernels_multiply(x.row(index), y.row(index), z.row(index), z.columnCount) }
+    }
+  }
+
+  /// `values = max(values + bias, 0)`, the bias added to every row.
+  public func addBiasAndRectify(_ values: Matrix, bias: Matrix) {
+    precondition(bias.count == values.columnCount, "a bias of another width")
+    forEachRowPart(of: values) { rows in
+      for index in rows { CKernels_biasReLU(values.row(index), bias.data, values.columnCount) }
+    }
+  }
+
+  /// Keeps the gradient where the rectified value is positive, zero elsewhere.
+  public func rectifyGradient(_ gradient: Matrix, activated: Matrix) {
+    precondition(
+      gradient.rowCount == activated.rowCount && gradient.columnCount == activated.columnCount,
+      "matrices of two shapes")
+    forEachRowPart(of: gradient) { rows in
+      for index in rows {
+        CKernels_reluBackward(gradient.row(index), activated.row(index), gradient.columnCount)
+      }
+    }
+  }
+
+  /// `output[i] += Σₖ context[i, k] · projected[i, k·width ..< (k+1)·width]`, width being the output's.
+  public func contract(context: Matrix, projected: Matrix, addingTo output: Matrix) {
+    precondition(
+      projected.columnCount == context.columnCount * output.columnCount
+        && projected.rowCount == output.rowCount && context.rowCount == output.rowCount,
+      "shapes of a contraction")
+    forEachRowPart(of: projected) { rows in
+      for index in rows {
+        CKernels_contract(
+          context.row(index), projected.row(index), output.row(index), context.columnCount, output.columnCount
+        )
+      }
+    }
+  }
+
+  /// `contextGradient[i, k] += Σₙ projected[i, k·width + n] · outputGradient[i, n]`: the derivative of `contract`.
+  public func contractBackward(projected: Matrix, outputGradient: Matrix, addingTo contextGradient: Matrix) {
+    precondition(
+      projected.columnCount == contextGradient.columnCount * outputGradient.columnCount
+        && projected.rowCount == outputGradient.rowCount
+        && contextGradient.rowCount == outputGradient.rowCount, "shapes of a contraction")
+    forEachRowPart(of: projected) { rows in
+      for index in rows {
+        CKernels_contractBackward(
+          projected.row(index), outputGradient.row(index), contextGradient.row(index),
+          contextGradient.columnCount, outputGradient.columnCount)
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import Layers
+import Tensors
+import Testing
+
+/// A tensor under test: where its values lie and what a backward pass says of them.
+struct CheckedTensor {
+  let name: String
+  let values: Matrix
+  let gradient: Matrix
+}
+
+/// Compares analytic gradients with central differences.
+///
+/// For every tensor the largest difference may be `tolerance` of the largest entry. `loss` adds in double precision.
+func expectGradientsMatch(
+  _ tensors: [CheckedTensor], epsilon: Float = 5e-3, tolerance: Double = 2e-3,
+  sourceLocation: SourceLocation = #_sourceLocation, loss: () -> Double
+) {
+  for tensor in tensors {
+    var largestEntry = 0.0
+    var largestDifference = 0.0
+    for row in 0..<tensor.values.rowCount {
+      for column in 0..<tensor.values.columnCount {
+        let value = tensor.values[row, column]
+        tensor.values[row, column] = value + epsilon
+        let above = loss()
+        tensor.values[row, column] = value - epsilon
+        let below = loss()
+        tensor.values[row, column] = value
+        let numeric = (above - below) / (Double(value + epsilon) - Double(value - epsilon))
+        largestEntry = max(largestEntry, abs(numeric))
+        largestDifference = max(largestDifference, abs(numeric - Double(tensor.gradient[row, column])))
+      }
+    }
+    #expect(largestEntry > 0, "\(tensor.name) has no influence", sourceLocation: sourceLocation)
+    #expect(
+      largestDifference <= tolerance * largestEntry,
+      "\(tensor.name): off by \(largestDifference) where the largest entry is \(largestEntry)",
+      sourceLocation: sourceLocation)
+  }
+}
+
+extension Matrix {
+  /// Fills the matrix with numbers in (−limit, limit) that depend on the name.
+  func randomize(_ name: String, limit: Float = 0.8, engine: ComputeEngine) {
+    engine.fillUniformly(data, count: count, limit: limit, key: RandomKey(seed: 7).derived(name))
+  }
+
+  /// `Σ self · other`, in double precision.
+  func dot(_ other: Matrix) -> Double {
+    zip(elements, other.elements).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+  }
+}
+
+extension ParameterBuffer {
+  /// Fills every tensor with random numbers, so that none is zero and none looks like another.
+  func randomize(limit: Float = 0.8, engine: ComputeEngine) {
+    for parameter in list.parameters {
+      self[parameter].randomize(parameter.name, limit: limit, engine: engine)
+    }
+  }
+
+  /// Every tensor with its gradient.
+  func checked(against gradients: ParameterBuffer) -> [CheckedTensor] {
+    list.parameters.map { CheckedTensor(name: $0.name, values: self[$0], gradient: gradients[$0]) }
+  }
+}
