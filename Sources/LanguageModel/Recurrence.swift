@@ -88,7 +88,9 @@ struct Recurrence: Sendable {
     }
   }
 
-  /// Back through all steps. `hiddenGradient` holds what each step's h gets from the decoder, T·B × H, and is overwritten.
+  /// Goes back through all steps.
+  ///
+  /// `hiddenGradient` holds what each step's h gets from the decoder, T·B × H, and is overwritten.
   ///
   /// Sets dL/dx and adds the weights' gradients; afterwards `previousGradient` is dL/dh of the carried state.
   func backward(

@@ -1,0 +1,172 @@
+import Foundation
+import Yams
+
+extension RunConfiguration {
+  /// The largest configuration that is read, in bytes: far above any real one.
+  private static let byteCountLimit = 1 << 20
+
+  /// Reads a YAML (or JSON) file; keys left out keep their defaults, then each of `settings`, `key.path=value`, is applied.
+  ///
+  /// Unknown keys, wrong types and impossible values throw a line that names the key, where it stands, and the nearest known key.
+  public init(contentsOf path: String, settings: [String] = []) throws {
+    guard let data = FileManager.default.contents(atPath: path) else {
+      throw TrainingError("no configuration at \(path): expected a YAML file that can be read")
+    }
+    guard data.count <= Self.byteCountLimit else {
+      throw TrainingError(
+        "\(path): expected a configuration of at most \(Self.byteCountLimit) bytes, found \(data.count)")
+    }
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw TrainingError("\(path): expected UTF-8 text")
+    }
+    try self.init(yaml: text, source: path, settings: settings)
+  }
+
+  /// Reads YAML text; `source` is what errors call it.
+  public init(yaml: String, source: String, settings: [String] = []) throws {
+    self.init()
+    var reader = ConfigurationReader(source: source)
+    try reader.read(yaml, into: &self)
+    for setting in settings { try reader.apply(setting, to: &self) }
+    try checkTogether(source: source)
+  }
+
+  /// The whole configuration as YAML: what a run writes to `config.yaml`.
+  public var yaml: String {
+    var root = Node.Mapping([])
+    for key in ConfigurationKey.all {
+      let names = key.path.split(separator: ".").map(String.init)
+      insert(key.show(self), at: names, in: &root)
+    }
+    // The tree holds nothing but strings, which always serialise.
+    return (try? Yams.serialize(node: Node.mapping(root))) ?? ""
+  }
+
+  private func insert(_ value: String, at names: [String], in mapping: inout Node.Mapping) {
+    guard names.count > 1 else {
+      mapping[Node(names[0])] = Node(value)
+      return
+    }
+    var inner = mapping[Node(names[0])]?.mapping ?? Node.Mapping([])
+    insert(value, at: Array(names.dropFirst()), in: &inner)
+    mapping[Node(names[0])] = Node.mapping(inner)
+  }
+
+  /// The first key in which a resumed run may not differ and does, with both values; nil where there is none.
+  public func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
+    for key in ConfigurationKey.all where !key.mayDifferOnResume && key.show(self) != key.show(earlier) {
+      return "\(key.path): \(key.show(earlier)) in the run, \(key.show(self)) now"
+    }
+    return nil
+  }
+
+  /// What single keys cannot say.
+  private func checkTogether(source: String) throws {
+    if !exchange.allowLoss, exchange.codec == .int8 || exchange.codec == .bfloat16 {
+      throw TrainingError(
+        "\(source): exchange.codec \(exchange.codec.rawValue) rounds, but exchange.allowLoss is false: "
+          + "expected none, lossless or auto")
+    }
+    if exchange.stallAbortSeconds < exchange.stallWarnSeconds {
+      throw TrainingError(
+        "\(source): exchange.stallAbortSeconds (\(exchange.stallAbortSeconds)) is below "
+          + "exchange.stallWarnSeconds (\(exchange.stallWarnSeconds))")
+    }
+  }
+}
+
+/// Walks a YAML tree along `ConfigurationKey.all`.
+private struct ConfigurationReader {
+  let source: String
+  let keys = ConfigurationKey.all
+
+  mutating func read(_ yaml: String, into configuration: inout RunConfiguration) throws {
+    let root: Node?
+    do {
+      root = try Yams.compose(yaml: yaml)
+    } catch {
+      let line = "\(error)".split(whereSeparator: \.isNewline).joined(separator: " ")
+      throw TrainingError("\(source): expected YAML, found \(line)")
+    }
+    guard let root else { return }
+    try read(root, path: "", depth: 0, into: &configuration)
+  }
+
+  private func read(
+    _ node: Node, path: String, depth: Int, into configuration: inout RunConfiguration
+  ) throws {
+    guard let mapping = node.mapping, depth < 4 else {
+      throw TrainingError("\(place(node)): expected keys under \(path.isEmpty ? "the top level" : path)")
+    }
+    for (nameNode, value) in mapping {
+      guard let name = nameNode.scalar?.string else {
+        throw TrainingError("\(place(nameNode)): expected a plain key")
+      }
+      let keyPath = path.isEmpty ? name : "\(path).\(name)"
+      if let key = keys.first(where: { $0.path == keyPath }) {
+        try set(key, to: value, in: &configuration)
+      } else if keys.contains(where: { $0.path.hasPrefix(keyPath + ".") }) {
+        try read(value, path: keyPath, depth: depth + 1, into: &configuration)
+      } else {
+        throw unknown(keyPath, at: place(nameNode))
+      }
+    }
+  }
+
+  private func set(
+    _ key: ConfigurationKey, to node: Node, in configuration: inout RunConfiguration
+  ) throws {
+    guard let scalar = node.scalar else {
+      throw TrainingError("\(place(node)): \(key.path): expected one value, found a list or keys")
+    }
+    if let expected = key.read(scalar.string, &configuration) {
+      throw TrainingError("\(place(node)): \(key.path): expected \(expected), found '\(scalar.string)'")
+    }
+  }
+
+  /// Applies `key.path=value`.
+  func apply(_ setting: String, to configuration: inout RunConfiguration) throws {
+    let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+    guard parts.count == 2 else {
+      throw TrainingError("--set \(setting): expected key.path=value")
+    }
+    guard let key = keys.first(where: { $0.path == parts[0] }) else {
+      throw unknown(parts[0], at: "--set \(setting)")
+    }
+    if let expected = key.read(parts[1], &configuration) {
+      throw TrainingError("--set \(setting): \(key.path): expected \(expected), found '\(parts[1])'")
+    }
+  }
+
+  private func unknown(_ path: String, at place: String) -> TrainingError {
+    let candidates = Set(keys.flatMap { sections(of: $0.path) })
+    let nearest = candidates.min { (editDistance($0, path), $0) < (editDistance($1, path), $1) } ?? ""
+    return TrainingError("\(place): unknown key \(path); the nearest known key is \(nearest)")
+  }
+
+  /// The path and the sections it lies in.
+  private func sections(of path: String) -> [String] {
+    let names = path.split(separator: ".")
+    return (1...names.count).map { names.prefix($0).joined(separator: ".") }
+  }
+
+  private func place(_ node: Node) -> String {
+    node.mark.map { "\(source):\($0.line)" } ?? source
+  }
+}
+
+/// How many insertions, deletions and replacements lie between two texts (Levenshtein 1966).
+private func editDistance(_ a: String, _ b: String) -> Int {
+  let b = Array(b)
+  var row = Array(0...b.count)
+  for (index, character) in a.enumerated() {
+    var diagonal = row[0]
+    row[0] = index + 1
+    for column in 1..<max(b.count + 1, 1) {
+      let replaced = diagonal + (b[column - 1] == character ? 0 : 1)
+      diagonal = row[column]
+      row[column] = min(replaced, row[column] + 1, row[column - 1] + 1)
+    }
+  }
+  return row[b.count]
+}

@@ -1,0 +1,176 @@
+/// One key of the configuration file: where it stands, how it is read, shown and checked.
+///
+/// The list `all` is the only place that names keys; the reader, `--set`, `config.yaml` and the comparison on resume go by it.
+struct ConfigurationKey {
+  /// The path, with dots: `model.dropout.input`.
+  let path: String
+  /// Whether a resumed run may have another value.
+  let mayDifferOnResume: Bool
+  /// Sets the value from a scalar's text; returns what was expected where the text is not that.
+  let read: (String, inout RunConfiguration) -> String?
+  /// The value as it stands in YAML.
+  let show: (RunConfiguration) -> String
+
+  typealias Place<Value> = WritableKeyPath<RunConfiguration, Value>
+
+  static func integer(
+    _ path: String, _ place: Place<Int>, atLeast minimum: Int, mayDiffer: Bool = false
+  ) -> ConfigurationKey {
+    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
+      guard let value = Int(text), value >= minimum else { return "an integer of at least \(minimum)" }
+      configuration[keyPath: place] = value
+      return nil
+    } show: {
+      String($0[keyPath: place])
+    }
+  }
+
+  static func number(
+    _ path: String, _ place: Place<Double>, _ limits: NumberLimits, mayDiffer: Bool = false
+  ) -> ConfigurationKey {
+    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
+      guard let value = Double(text), value.isFinite, limits.contain(value) else {
+        return limits.description
+      }
+      configuration[keyPath: place] = value
+      return nil
+    } show: {
+      "\($0[keyPath: place])"
+    }
+  }
+
+  static func choice<Value: RawRepresentable<String> & CaseIterable>(
+    _ path: String, _ place: Place<Value>
+  ) -> ConfigurationKey {
+    ConfigurationKey(path: path, mayDifferOnResume: false) { text, configuration in
+      guard let value = Value(rawValue: text) else {
+        return Value.allCases.map(\.rawValue).joined(separator: " | ")
+      }
+      configuration[keyPath: place] = value
+      return nil
+    } show: {
+      $0[keyPath: place].rawValue
+    }
+  }
+
+  static func flag(_ path: String, _ place: Place<Bool>) -> ConfigurationKey {
+    ConfigurationKey(path: path, mayDifferOnResume: false) { text, configuration in
+      guard let value = ["true": true, "false": false][text] else { return "true | false" }
+      configuration[keyPath: place] = value
+      return nil
+    } show: {
+      String($0[keyPath: place])
+    }
+  }
+
+  /// `auto`, which is nil, or an integer of at least 1.
+  static func automaticInteger(_ path: String, _ place: Place<Int?>, mayDiffer: Bool) -> ConfigurationKey {
+    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
+      if text == "auto" {
+        configuration[keyPath: place] = nil
+        return nil
+      }
+      guard let value = Int(text), value >= 1 else { return "auto or an integer of at least 1" }
+      configuration[keyPath: place] = value
+      return nil
+    } show: {
+      $0[keyPath: place].map(String.init) ?? "auto"
+    }
+  }
+}
+
+/// Which numbers a key takes.
+enum NumberLimits {
+  case positive
+  case notNegative
+  case share
+
+  func contain(_ value: Double) -> Bool {
+    switch self {
+    case .positive: value > 0
+    case .notNegative: value >= 0
+    case .share: value >= 0 && value < 1
+    }
+  }
+
+  var description: String {
+    switch self {
+    case .positive: "a number above 0"
+    case .notNegative: "a number of at least 0"
+    case .share: "a number of at least 0 and below 1"
+    }
+  }
+}
+
+extension ConfigurationKey {
+  /// Every key, in the order of the file.
+  static var all: [ConfigurationKey] {
+    model + training + optimizer + exchange + coordinator
+  }
+
+  private static var model: [ConfigurationKey] {
+    [
+      .choice("model.variant", \.model.variant),
+      .integer("model.embedding", \.model.embedding, atLeast: 1),
+      .integer("model.hidden", \.model.hidden, atLeast: 1),
+      .integer("model.decoderContext", \.model.decoderContext, atLeast: 1),
+      .integer("model.encoderContext", \.model.encoderContext, atLeast: 1),
+      .choice("model.form", \.model.form),
+      .integer("model.rank", \.model.rank, atLeast: 1),
+      .number("model.dropout.input", \.model.inputDropout, .share),
+      .number("model.dropout.output", \.model.outputDropout, .share),
+    ]
+  }
+
+  private static var training: [ConfigurationKey] {
+    [
+      .integer("training.lanes", \.training.lanes, atLeast: 1),
+      .integer("training.segment", \.training.segment, atLeast: 1),
+      .integer("training.steps", \.training.steps, atLeast: 1, mayDiffer: true),
+      .integer("training.accumulate", \.training.accumulate, atLeast: 1),
+      .integer("training.seed", \.training.seed, atLeast: 0),
+      .choice("training.precision", \.training.precision),
+      .automaticInteger("training.threads", \.training.threads, mayDiffer: true),
+    ]
+  }
+
+  private static var optimizer: [ConfigurationKey] {
+    [
+      .choice("optimizer.kind", \.optimizer.kind),
+      .number("optimizer.learningRate", \.optimizer.learningRate, .positive),
+      .number("optimizer.beta1", \.optimizer.beta1, .share),
+      .number("optimizer.beta2", \.optimizer.beta2, .share),
+      .number("optimizer.epsilon", \.optimizer.epsilon, .positive),
+      .number("optimizer.momentum", \.optimizer.momentum, .share),
+      .number("optimizer.weightDecay", \.optimizer.weightDecay, .notNegative),
+      .number("optimizer.clip", \.optimizer.clip, .notNegative),
+      .choice("schedule.kind", \.schedule.kind),
+      .integer("schedule.warmup", \.schedule.warmup, atLeast: 0),
+      .number("schedule.final", \.schedule.final, .notNegative),
+    ]
+  }
+
+  private static var exchange: [ConfigurationKey] {
+    [
+      .choice("exchange.codec", \.exchange.codec),
+      .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1),
+      .integer("exchange.hashEvery", \.exchange.hashEvery, atLeast: 0),
+      .flag("exchange.allowLoss", \.exchange.allowLoss),
+      .flag("exchange.retune", \.exchange.retune),
+      .number("exchange.stallWarnSeconds", \.exchange.stallWarnSeconds, .positive, mayDiffer: true),
+      .number("exchange.stallAbortSeconds", \.exchange.stallAbortSeconds, .positive, mayDiffer: true),
+    ]
+  }
+
+  private static var coordinator: [ConfigurationKey] {
+    [
+      .choice("coordinator.placement", \.coordinator.placement),
+      .integer("coordinator.reportEvery", \.coordinator.reportEvery, atLeast: 1, mayDiffer: true),
+      .integer("coordinator.evaluateEvery", \.coordinator.evaluateEvery, atLeast: 0),
+      .integer("coordinator.evaluateStreams", \.coordinator.evaluateStreams, atLeast: 1),
+      .integer("coordinator.checkpointEvery", \.coordinator.checkpointEvery, atLeast: 1),
+      .integer("coordinator.keepLast", \.coordinator.keepLast, atLeast: 1, mayDiffer: true),
+      .integer("coordinator.patience", \.coordinator.patience, atLeast: 0),
+    ]
+  }
+}
