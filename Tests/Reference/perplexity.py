@@ -13,7 +13,6 @@ import struct
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from model import LanguageModel
@@ -21,7 +20,7 @@ from model import LanguageModel
 SEGMENT = 128  # Words at a time; the softmax holds 128 × V floats.
 
 
-def read_tokens(path: Path) -> Tensor:
+def read_tokens(path: Path) -> torch.Tensor:
     """The ids of a token file: magic, version, width in bytes, count, checksum, zeros to 64; then the ids."""
     data = bytearray(path.read_bytes())
     magic, _, width, count = struct.unpack_from("<8sIIQ", data)
@@ -32,7 +31,7 @@ def read_tokens(path: Path) -> Tensor:
 
 
 @torch.no_grad()
-def score(model: LanguageModel, targets: Tensor, eos: int) -> float:
+def score(model: LanguageModel, targets: torch.Tensor, eos: int) -> float:
     """The total negative log-likelihood of the words, in nats."""
     inputs = torch.cat([torch.tensor([eos]), targets[:-1]])
     h, c = model.zero_state(1)
