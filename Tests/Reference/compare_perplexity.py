@@ -1,0 +1,48 @@
+"""Fails unless milm and PyTorch agree on the perplexity of a checkpoint.
+
+    python3 compare_perplexity.py .build/release/milm RUN/checkpoints/best CORPUS [--split test] [--tolerance 1e-4]
+
+Runs `milm evaluate` and scores the same checkpoint and split with model.py, both in float32, and compares the number of
+words and the perplexity. Exit status 1 where they differ by more than the tolerance (relative), with one line saying so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+from perplexity import perplexity
+
+
+def milm_perplexity(milm: Path, checkpoint: Path, corpus: Path, split: str) -> dict:
+    command = [milm, "evaluate", checkpoint, "--corpus", corpus, "--split", split, "--json"]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        raise SystemExit(f"milm evaluate {checkpoint}: expected exit status 0, found {run.returncode}")
+    return json.loads(run.stdout)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Compares the perplexity of milm with that of PyTorch.")
+    parser.add_argument("milm", type=Path, help="the program")
+    parser.add_argument("checkpoint", type=Path, help="the directory that holds model.safetensors")
+    parser.add_argument("corpus", type=Path, help="the directory that milm prepare wrote")
+    parser.add_argument("--split", default="test", choices=["train", "valid", "test"])
+    parser.add_argument("--tolerance", type=float, default=1e-4, metavar="X", help="relative")
+    arguments = parser.parse_args()
+
+    ours = milm_perplexity(arguments.milm.resolve(), arguments.checkpoint, arguments.corpus, arguments.split)
+    theirs = perplexity(arguments.checkpoint, arguments.corpus, arguments.split)
+    difference = abs(ours["perplexity"] - theirs["perplexity"]) / theirs["perplexity"]
+    found = f"milm {ours['perplexity']:.6f}, PyTorch {theirs['perplexity']:.6f}, difference {difference:.1e}"
+    if ours["tokens"] != theirs["tokens"]:
+        raise SystemExit(
+            f"{arguments.split}: expected as many words, found {ours['tokens']} and {theirs['tokens']}"
+        )
+    if not difference <= arguments.tolerance:
+        raise SystemExit(
+            f"{arguments.split}: expected a difference of at most {arguments.tolerance:g}, found {found}"
+        )
+    print(f"{arguments.split}: {ours['tokens']} words, {found}")

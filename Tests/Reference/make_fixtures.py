@@ -1,0 +1,118 @@
+"""Makes the fixtures that milm's forward and backward passes are tested against.
+
+    python3 make_fixtures.py [--output ../LanguageModelTests/Fixtures]
+
+One tiny model for every variant and form, with random parameters, state and words, over two consecutive segments: the
+state is carried from the first to the second and cut there, as training does it. Losses are means in nats over the T·B
+words of a segment; gradients are those of the sum of the two means. Everything is computed in float64, from values that
+float32 holds exactly, and then rounded once. The same command gives the same values.
+
+Each `<variant>-<form>.safetensors` (fp32) holds
+
+    parameter.<name>, gradient.<name>   by the names and shapes of model.safetensors
+    state.h, state.c                    B × H, before the first segment; not zero
+    state.finalH, state.finalC          B × H, after the second
+    tokens.inputs, tokens.targets       2 × T × B, time-major, whole numbers
+    losses                              2
+
+and in its metadata variant, form and sizes. The variant lstm has no form; its file is called `lstm-full`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from model import FORMS, Context, LanguageModel, Shape
+
+SEGMENTS, STEPS, LANES = 2, 5, 3
+SIZES = {"vocabulary": 23, "embedding": 6, "hidden": 8}
+CONTEXTS = {"decoderContext": 3, "encoderContext": 4, "rank": 3}
+KINK = 1e-3  # No context may lie closer to ReLU's kink, where the derivative depends on rounding.
+
+
+def random_model(shape: Shape, generator: torch.Generator) -> LanguageModel:
+    """A float64 model with normal parameters that float32 holds exactly."""
+    model = LanguageModel(shape).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return model
+
+
+def watch_contexts(model: LanguageModel) -> dict[Context, list[Tensor]]:
+    """For every context of the model a list that fills with its pre-activations, from now on."""
+    seen: dict[Context, list[Tensor]] = {}
+    for module in model.modules():
+        if isinstance(module, Context):
+            seen[module] = []
+            module.register_forward_hook(
+                lambda context, inputs, _: seen[context].append(
+                    context.preactivation(inputs[0]).detach().flatten()
+                )
+            )
+    return seen
+
+
+def is_telling(preactivations: Tensor) -> bool:
+    """Whether a context keeps off the kink, and is on for some words and off for others."""
+    return bool(preactivations.abs().min() > KINK and preactivations.min() < 0 < preactivations.max())
+
+
+def fixture(shape: Shape, seed: int) -> dict[str, Tensor] | None:
+    """All tensors of one file, or nothing where a context that this seed makes is not telling."""
+    generator = torch.Generator().manual_seed(seed)
+    model = random_model(shape, generator)
+    contexts = watch_contexts(model)
+    h, c = (torch.randn(LANES, shape.hidden, generator=generator).double() * 0.5 for _ in range(2))
+    stream = torch.randint(shape.vocabulary, (SEGMENTS * STEPS + 1, LANES), generator=generator)
+    inputs, targets = (words.reshape(SEGMENTS, STEPS, LANES) for words in (stream[:-1], stream[1:]))
+
+    tensors = {"state.h": h, "state.c": c, "tokens.inputs": inputs, "tokens.targets": targets}
+    losses = []
+    for words, following in zip(inputs, targets):
+        z, h, c = model(words, h.detach(), c.detach())
+        losses.append(cross_entropy(model.logits(z).flatten(0, 1), following.flatten()))
+    torch.stack(losses).sum().backward()
+
+    if not all(is_telling(torch.cat(seen)) for seen in contexts.values()):
+        return None
+    tensors |= {"state.finalH": h, "state.finalC": c, "losses": torch.stack(losses)}
+    for name, parameter in model.named_parameters():
+        tensors |= {f"parameter.{name}": parameter, f"gradient.{name}": parameter.grad}
+    return {name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}
+
+
+def write(variant: str, form: str, output: Path) -> None:
+    shape = Shape(variant, form, *SIZES.values(), *CONTEXTS.values())
+    name = f"{variant}-{form}"
+    for attempt in range(1000):
+        tensors = fixture(shape, zlib.crc32(f"{name}-{attempt}".encode()))
+        if tensors is not None:
+            break
+    else:
+        raise SystemExit(f"{name}: expected telling contexts within 1000 seeds, found none")
+    sizes = {"segments": SEGMENTS, "segment": STEPS, "lanes": LANES, **SIZES, **CONTEXTS}
+    metadata = {"variant": variant, "form": form} | {key: str(size) for key, size in sizes.items()}
+    path = output / f"{name}.safetensors"
+    save_file(tensors, path, metadata)
+    losses = ", ".join(f"{loss:.6f}" for loss in tensors["losses"].tolist())
+    print(f"{path.name}: {path.stat().st_size} bytes, losses {losses}, seed attempt {attempt}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Makes the fixtures of the language model's tests.")
+    folder = Path(__file__).resolve().parent.parent / "LanguageModelTests" / "Fixtures"
+    parser.add_argument("--output", type=Path, default=folder)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    write("lstm", "full", arguments.output)
+    for variant in ("multdec", "multencdec"):
+        for form in FORMS:
+            write(variant, form, arguments.output)

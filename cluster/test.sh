@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Installs what is missing and runs every test: units, format, and the product from end to end.
+#
+#   cluster/test.sh [FOLDER]
+#
+# FOLDER keeps what the end-to-end checks made; without it they work in a temporary folder. Ends at the first failure, with
+# its exit status and a table of stages and times. A check that this machine does not allow is skipped, and says why;
+# with CI=true what can be installed for it is.
+set -euo pipefail
+
+cd "$(dirname "$(dirname "$(realpath "$0")")")"
+milm=$PWD/.build/release/milm
+
+# Perplexity on Wikipedia's lead paragraphs after configs/quickstart.yaml; an untrained model has that of its vocabulary.
+text_perplexity_limit=600
+# Share above the best possible perplexity that a generated language may be left with.
+generated_perplexity_share=1.3
+
+torch_requirements=(torch==2.13.0+cpu safetensors==0.8.0)
+torch_index=https://download.pytorch.org/whl/cpu
+
+# shellcheck source-path=SCRIPTDIR source=stages.sh
+. cluster/stages.sh
+
+if [ $# -gt 0 ]; then
+  mkdir -p "$1"
+  work=$(realpath "$1")
+  trap stage_report EXIT
+else
+  work=$(mktemp -d)
+  trap 'stage_report; rm -rf "$work"' EXIT
+fi
+
+fail() {
+  printf 'test: %s\n' "$1" >&2
+  return 1
+}
+
+build_tests() {
+  quietly "$work/build.log" swift build -c release --build-tests
+}
+
+unit_tests() {
+  quietly "$work/test.log" swift test -c release --skip-build
+  tail -n 1 "$work/test.log" >&2
+}
+
+format() {
+  swift format lint --strict -r Sources Tests Package.swift
+}
+
+scripts() {
+  shellcheck -x cluster/*.sh .ci/run
+}
+
+# expect_perplexity JSON LOW HIGH : the perplexity that milm evaluate wrote lies between the two.
+expect_perplexity() {
+  python3 - "$@" <<'END'
+import json, sys
+path, low, high = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+perplexity = json.load(open(path))["perplexity"]
+if not low <= perplexity <= high:
+    sys.exit(f"test: {path}: expected a perplexity from {low:.2f} to {high:.2f}, found {perplexity:.2f}")
+print(f"    perplexity {perplexity:.2f}, expected {low:.2f} to {high:.2f}", file=sys.stderr)
+END
+}
+
+# is_generated CORPUS : a generated language has a known entropy.
+is_generated() {
+  grep -q '"entropyRate"' "$1/corpus.json"
+}
+
+# expect_learnt_language FOLDER : a quickstart's perplexity is near the best possible one of its generated language.
+expect_learnt_language() {
+  is_generated "$1/corpus" || fail "$1: expected a generated corpus, found another"
+  local best
+  best=$(python3 -c 'import json, math, sys; print(math.exp(json.load(open(sys.argv[1]))["entropyRate"]))' \
+    "$1/corpus/corpus.json")
+  expect_perplexity "$1/test.json" "$best" \
+    "$(python3 -c 'import sys; print(float(sys.argv[1]) * float(sys.argv[2]))' "$best" "$generated_perplexity_share")"
+}
+
+# The way of the README; where there is no network it is that of the generated language.
+quickstart() {
+  cluster/quickstart.sh "$work/quickstart"
+  if is_generated "$work/quickstart/corpus"; then
+    expect_learnt_language "$work/quickstart"
+  else
+    expect_perplexity "$work/quickstart/test.json" 1 "$text_perplexity_limit"
+  fi
+}
+
+quickstart_again() {
+  cluster/quickstart.sh "$work/quickstart" 2>&1 | tee "$work/again.log" >&2
+  grep -q 'the corpus is there' "$work/again.log" || fail "expected the corpus to be used again, found it made anew"
+}
+
+# A network namespace of its own, in which nothing is reachable; Open MPI needs the loopback interface up.
+alone=(unshare --net)
+[ "$(id -u)" -eq 0 ] || alone+=(--user --map-root-user)
+loopback_up='import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh22x", b"lo", 0x41))  # SIOCSIFFLAGS, up and running'
+
+quickstart_offline() {
+  # shellcheck disable=SC2016  # The inner shell expands its own arguments.
+  env -u MILM_OFFLINE "${alone[@]}" bash -c 'python3 -c "$1" && exec cluster/quickstart.sh "$2"' \
+    quickstart "$loopback_up" "$work/offline"
+  expect_learnt_language "$work/offline"
+}
+
+single_node() {
+  "$milm" train --single-node-test
+}
+
+single_node_on_2_ranks() {
+  cluster/launch.sh -n 2 -- train --single-node-test
+}
+
+has_torch() {
+  python3 -c 'import torch, safetensors' 2>/dev/null
+}
+
+# Into the work folder, not into the system.
+install_torch() {
+  [ "${CI:-}" = true ] || return 1
+  python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$work/python" \
+    --extra-index-url "$torch_index" "${torch_requirements[@]}" >"$work/torch.log" 2>&1 || return 1
+  export PYTHONPATH=$work/python
+  has_torch
+}
+
+pytorch_agreement() {
+  python3 Tests/Reference/compare_perplexity.py "$milm" "$work/quickstart/run/checkpoints/best" \
+    "$work/quickstart/corpus"
+}
+
+stage "install" cluster/install.sh
+stage "build with tests (release)" build_tests
+stage "unit tests (release)" unit_tests
+stage "format" format
+if command -v shellcheck >/dev/null; then
+  stage "scripts" scripts
+else
+  skipped "scripts" "shellcheck is not installed"
+fi
+
+stage "single-node test, alone" single_node
+stage "single-node test, 2 ranks" single_node_on_2_ranks
+stage "quickstart" quickstart
+stage "quickstart again" quickstart_again
+if "${alone[@]}" true 2>/dev/null; then
+  stage "quickstart, network unreachable" quickstart_offline
+else
+  skipped "quickstart, network unreachable" "unshare --net is not permitted"
+fi
+if has_torch || install_torch; then
+  stage "perplexity equal to PyTorch's" pytorch_agreement
+else
+  skipped "perplexity equal to PyTorch's" "torch and safetensors are neither there nor installable (CI=true tries)"
+fi
