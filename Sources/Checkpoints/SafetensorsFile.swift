@@ -3,7 +3,8 @@ import Foundation
 /// A safetensors file of 32-bit floats, mapped into memory and checked when it is opened.
 ///
 /// The file must not be shortened while it is open: the kernel ends a program that reads beyond a mapped file's end.
-public final class SafetensorsFile: @unchecked Sendable {  // the mapping is read-only and lives as long as the object
+/// The mapping is read-only and lives as long as the object, which is why threads may share it.
+public final class SafetensorsFile: @unchecked Sendable {
   /// Where the file is.
   public let path: String
   /// The texts of `__metadata__`.
