@@ -1,0 +1,219 @@
+import Foundation
+import Synchronization
+
+/// The checkpoints of a run, for the one process that holds its lock.
+///
+/// A checkpoint is there whole or not at all at every instant, whenever the process or the machine stops. One thread at a
+/// time may call a store's methods; all throw `CheckpointError`.
+public final class CheckpointStore: Sendable {
+  /// The run whose checkpoints these are.
+  public var run: RunDirectory { lock.run }
+
+  private let lock: RunLock
+  /// Steps whose files this process has written or verified.
+  private let verifiedSteps = Mutex<Set<Int>>([])
+
+  /// Opens the checkpoints of a locked run, and clears away what earlier processes left unfinished.
+  public init(lock: RunLock) throws {
+    self.lock = lock
+    try lock.run.create()
+    try recover()
+  }
+
+  /// The steps of the complete checkpoints, rising.
+  public func list() throws -> [Int] {
+    try run.checkpointSteps()
+  }
+
+  /// Writes the checkpoint of `state.step`, in place of one of the same step, and points `last` to it.
+  ///
+  /// `state.files` is filled in here. It returns when all is on the disk. On an error everything of this attempt is
+  /// removed again, and the earlier checkpoints and links are as they were.
+  @discardableResult
+  public func write(files: [CheckpointFile], state: CheckpointState) throws -> CheckpointLocation {
+    let location = run.location(ofStep: state.step)
+    let draft = HiddenName.draft.path(of: location)
+    try? removeEntry(draft)
+    do {
+      try check(mkdir(draft, 0o755), "create the directory", draft)
+      try writeContent(files, state, into: draft)
+      try publish(draft, at: location)
+    } catch {
+      try? removeEntry(draft)
+      throw error
+    }
+    _ = verifiedSteps.withLock { $0.insert(state.step) }
+    return location
+  }
+
+  /// Points `best` to the checkpoint of `step`, which must be there.
+  public func markBest(_ step: Int) throws {
+    guard try list().contains(step) else {
+      throw CheckpointError(
+        run.location(ofStep: step).path, "expected a checkpoint to mark as best, found none")
+    }
+    try point(.best, to: step)
+    try OpenFile.synchronizeDirectory(run.checkpointsPath)
+  }
+
+  /// Removes the oldest checkpoints beyond the newest `count`.
+  ///
+  /// The targets of `best` and `last` stay, and so does the newest checkpoint that verifies, whatever its age; where none
+  /// verifies nothing is removed.
+  public func prune(keepLast count: Int) throws {
+    let steps = try list()
+    let surplus = steps.dropLast(max(count, 1))
+    guard !surplus.isEmpty, let anchor = try newestVerified(onRefusal: { _ in })?.state.step else { return }
+    var kept: Set = [anchor]
+    for link in CheckpointLink.allCases {
+      if let location = try run.location(of: link) { kept.insert(location.step) }
+    }
+    for step in surplus where !kept.contains(step) {
+      try remove(step)
+    }
+  }
+
+  /// The newest checkpoint all of whose files verify; each newer one is reported in one line to `onRefusal`.
+  public func newestVerified(onRefusal: (String) -> Void) throws -> Checkpoint? {
+    for step in try list().reversed() {
+      do {
+        let checkpoint = try Checkpoint(at: run.location(ofStep: step))
+        if !verifiedSteps.withLock({ $0.contains(step) }) { try checkpoint.verify() }
+        _ = verifiedSteps.withLock { $0.insert(step) }
+        return checkpoint
+      } catch let error as CheckpointError {
+        onRefusal(error.description)
+      }
+    }
+    return nil
+  }
+
+  /// Makes `step` the newest checkpoint of the run: `last` points to it, `best` to `bestStep`, and the ones beyond it, which
+  /// belong to a course of the run that is being left, are removed.
+  ///
+  /// Where there is no checkpoint of `bestStep` any more, there is no `best` either until the next is marked.
+  public func rewind(to step: Int, bestStep: Int?) throws {
+    let steps = try list()
+    try point(.last, to: step)
+    if let bestStep, bestStep <= step, steps.contains(bestStep) {
+      try point(.best, to: bestStep)
+    } else if try run.location(of: .best) != nil {
+      try removeEntry(run.path(of: .best))
+    }
+    for newer in steps.reversed() where newer > step {
+      try remove(newer)
+    }
+    try OpenFile.synchronizeDirectory(run.checkpointsPath)
+  }
+}
+
+extension CheckpointStore {
+  private func writeContent(_ files: [CheckpointFile], _ state: CheckpointState, into draft: String) throws {
+    var state = state
+    state.files = [:]
+    for file in files {
+      precondition(isPlainFileName(file.part.fileName), "\(file.part.fileName) is not a file's name")
+      state.files[file.part.fileName] = try writeSafetensors(
+        file.tensors, metadata: file.metadata, to: "\(draft)/\(file.part.fileName)")
+    }
+    var stateFile = try DigestingFile(creating: "\(draft)/\(stateFileName)")
+    try state.encoded().withUnsafeBytes { try stateFile.write($0) }
+    _ = try stateFile.finish()
+    try OpenFile.synchronizeDirectory(draft)
+  }
+
+  /// Moves a complete draft to its place; on an error the place and the link are as they were.
+  ///
+  /// A directory cannot be renamed over another one, so an earlier checkpoint of the same step steps aside first; should
+  /// the machine stop between the two renames, `recover()` brings it back.
+  private func publish(_ draft: String, at location: CheckpointLocation) throws {
+    let earlier = HiddenName.earlier.path(of: location)
+    let previousLast = try run.location(of: .last)?.step
+    let replaces = try list().contains(location.step)
+    if replaces {
+      try? removeEntry(earlier)
+      try move(location.path, to: earlier)
+    }
+    do {
+      try move(draft, to: location.path)
+      try OpenFile.synchronizeDirectory(run.checkpointsPath)
+      try point(.last, to: location.step)
+      try OpenFile.synchronizeDirectory(run.checkpointsPath)
+    } catch {
+      try? move(location.path, to: draft)
+      if replaces { try? move(earlier, to: location.path) }
+      if let previousLast { try? point(.last, to: previousLast) } else { unlink(run.path(of: .last)) }
+      throw error
+    }
+    // The new checkpoint stands; what cannot be removed now is removed when the run is opened again.
+    try? removeEntry(earlier)
+  }
+
+  /// Replaces a link in one instant.
+  private func point(_ link: CheckpointLink, to step: Int) throws {
+    let temporary = "\(run.checkpointsPath)/.\(link.rawValue).tmp-\(getpid())"
+    unlink(temporary)
+    try check(symlink(CheckpointLocation.name(ofStep: step), temporary), "create the link", temporary)
+    do {
+      try move(temporary, to: run.path(of: link))
+    } catch {
+      unlink(temporary)
+      throw error
+    }
+  }
+
+  /// Takes a checkpoint out of sight in one instant, then removes its files.
+  private func remove(_ step: Int) throws {
+    let location = run.location(ofStep: step)
+    let removed = HiddenName.removed.path(of: location)
+    try move(location.path, to: removed)
+    _ = verifiedSteps.withLock { $0.remove(step) }
+    try removeEntry(removed)
+  }
+
+  private func move(_ path: String, to newPath: String) throws {
+    try check(rename(path, newPath), "rename", path)
+  }
+
+  /// Brings back checkpoints that had stepped aside for one that never came, and removes all other remains.
+  private func recover() throws {
+    for name in try directoryEntries(run.checkpointsPath) where name.hasPrefix(".") {
+      let path = "\(run.checkpointsPath)/\(name)"
+      if let step = HiddenName.earlier.step(of: name), try !list().contains(step) {
+        try move(path, to: run.location(ofStep: step).path)
+      } else if HiddenName.allCases.contains(where: { $0.step(of: name) != nil })
+        || Self.isTemporaryLink(name)
+      {
+        try removeEntry(path)
+      }
+    }
+    try OpenFile.synchronizeDirectory(run.checkpointsPath)
+  }
+
+  private static func isTemporaryLink(_ name: String) -> Bool {
+    CheckpointLink.allCases.contains { name.hasPrefix(".\($0.rawValue).tmp-") }
+  }
+}
+
+/// Names of directories that are not, or no longer, checkpoints: `.step-00001000.tmp-PID`.
+private enum HiddenName: String, CaseIterable {
+  /// A checkpoint being written.
+  case draft = "tmp"
+  /// A checkpoint that stepped aside for a new one of the same step.
+  case earlier = "old"
+  /// A checkpoint being removed.
+  case removed
+
+  /// The hidden name beside a checkpoint's own.
+  func path(of location: CheckpointLocation) -> String {
+    let parts = location.path.split(separator: "/", omittingEmptySubsequences: false)
+    return (parts.dropLast() + [".\(parts.last ?? "").\(rawValue)-\(getpid())"]).joined(separator: "/")
+  }
+
+  /// The step of a hidden name of this kind, whoever's it is.
+  func step(of name: String) -> Int? {
+    guard name.hasPrefix("."), let marker = name.range(of: ".\(rawValue)-") else { return nil }
+    return CheckpointLocation.step(
+      ofName: String(name[name.index(after: name.startIndex)..<marker.lowerBound]))
+  }
+}

@@ -1,0 +1,100 @@
+import Crypto
+import Foundation
+
+/// `state.json` as bytes.
+///
+/// The file is JSON, one member a line, sorted by name, but for the last member, `checksum`. The file *without it* is the
+/// file with the comma that ends the line before `checksum` and the line of `checksum` cut out, which is JSON again; the
+/// checksum is the sha256 of those bytes. Python can verify it:
+///
+///     import hashlib, re, sys
+///     text = open(sys.argv[1], "rb").read()
+///     parts = re.fullmatch(rb'(.*),\n  "checksum" : "([0-9a-f]{64})"\n}\n', text, re.DOTALL)
+///     assert parts and hashlib.sha256(parts[1] + b"\n}\n").hexdigest() == parts[2].decode()
+extension CheckpointState {
+  /// No state file is longer; a longer one is not read.
+  static let maximumByteCount = 16 << 20
+  private static let checksumStart = Array(",\n  \"checksum\" : \"".utf8)
+  private static let ending = Array("\n}\n".utf8)
+
+  /// The bytes of a state file; the same state gives the same bytes.
+  func encoded() throws -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+    let members = Array(try encoder.encode(self).dropLast(2))
+    let checksum = hexadecimal(SHA256.hash(data: members + Self.ending))
+    return members + Self.checksumStart + Array("\(checksum)\"".utf8) + Self.ending
+  }
+
+  /// Reads a state file and checks its size, checksum, nesting, version and values; throws `CheckpointError`.
+  init(contentsOf path: String) throws {
+    let bytes = try OpenFile.reading(path).readAll(limit: Self.maximumByteCount)
+    try Self.verifyChecksum(bytes, path: path)
+    let version = try Self.version(bytes, path: path)
+    guard version == Self.currentFormatVersion else {
+      throw CheckpointError(
+        path,
+        "expected formatVersion \(Self.currentFormatVersion), found \(version.map(String.init) ?? "none")")
+    }
+    let decoder = JSONDecoder()
+    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+    do {
+      self = try decoder.decode(Self.self, from: Data(bytes))
+    } catch let error as DecodingError {
+      throw CheckpointError(path, Self.describe(error))
+    }
+    if let defect { throw CheckpointError(path, defect) }
+  }
+
+  private static func verifyChecksum(_ bytes: [UInt8], path: String) throws(CheckpointError) {
+    let tailByteCount = checksumStart.count + 64 + 1 + ending.count
+    let tail = bytes.suffix(tailByteCount)
+    guard tail.count == tailByteCount, tail.starts(with: checksumStart), tail.suffix(4) == [0x22] + ending
+    else {
+      throw CheckpointError(path, "expected `checksum` as its last field, found none")
+    }
+    let found = tail.dropFirst(checksumStart.count).prefix(64)
+    let expected = hexadecimal(SHA256.hash(data: bytes.dropLast(tailByteCount) + ending))
+    guard found.elementsEqual(expected.utf8) else {
+      throw CheckpointError(path, "its checksum does not fit its content: the file is damaged")
+    }
+  }
+
+  /// The file's version, once the nesting is known to be shallow enough for a decoder that recurses.
+  private static func version(_ bytes: [UInt8], path: String) throws(CheckpointError) -> Int? {
+    let parsed = Result {
+      try bytes.withUnsafeBytes { try JSONReader.parse($0, maximumDepth: 8) }
+    }
+    switch parsed {
+    case .success(.object(let members)):
+      guard case .integer(let version)? = members.first(where: { $0.name == "formatVersion" })?.value else {
+        return nil
+      }
+      return version
+    case .success: throw CheckpointError(path, "expected a JSON object")
+    case .failure(let problem as JSONProblem): throw CheckpointError(path, "not JSON: \(problem.description)")
+    case .failure(let error): throw CheckpointError(path, "\(error)")
+    }
+  }
+
+  private static func describe(_ error: DecodingError) -> String {
+    func name(_ path: [any CodingKey]) -> String {
+      path.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".")
+    }
+    switch error {
+    case .keyNotFound(let key, let context):
+      return "expected a field \(name(context.codingPath + [key])), found none"
+    case .typeMismatch(let type, let context):
+      return "expected \(type) as \(name(context.codingPath)), found something else"
+    case .valueNotFound(let type, let context):
+      return "expected \(type) as \(name(context.codingPath)), found null"
+    case .dataCorrupted(let context):
+      return "unusable value of \(name(context.codingPath)): \(context.debugDescription)"
+    @unknown default:
+      return "unusable content"
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import Foundation
+import Synchronization
+
+/// How far one stage of a command is, such as counting words.
+///
+/// On a terminal it is a bar that is redrawn, elsewhere a line of `key=value` at most every five seconds. At the end both
+/// leave a line with the time it took. Any thread may call.
+public final class StageProgress: Sendable {
+  private let name: String
+  private let total: Int
+  private let unit: String
+  private let output: TerminalOutput
+  private let clock: ProgressClock
+  private let state: Mutex<State>
+
+  private struct State {
+    var done = 0
+    var lastReport: Duration
+    var isFinished = false
+  }
+
+  /// The progress of `name`, which ends when `total` units (such as `lines`) are done.
+  public init(
+    _ name: String, total: Int, unit: String, output: TerminalOutput = .standardError,
+    clock: @escaping ProgressClock = startedClock()
+  ) {
+    self.name = name
+    self.total = total
+    self.unit = unit
+    self.output = output
+    self.clock = clock
+    state = Mutex(State(lastReport: clock()))
+  }
+
+  /// Tells that `count` more units are done.
+  public func advance(by count: Int) {
+    report { $0 + count }
+  }
+
+  /// Tells that `done` units are done altogether.
+  public func update(done: Int) {
+    report { _ in done }
+  }
+
+  /// Tells that the stage is over, however many units are done, and leaves its last line; once is enough.
+  public func finish() {
+    state.withLock { state in
+      guard !state.isFinished else { return }
+      state.isFinished = true
+      let seconds = clock().inSeconds
+      if output.isTerminal {
+        let time = Readable.duration(seconds: seconds)
+        output.writeLine("\(name): \(Readable.count(Double(state.done))) \(unit) in \(time)")
+      } else {
+        output.writeLine("stage=\(name) \(unit)=\(state.done) seconds=\(String(format: "%.3f", seconds))")
+      }
+    }
+  }
+
+  private func report(_ newCount: (Int) -> Int) {
+    state.withLock { state in
+      state.done = newCount(state.done)
+      let now = clock()
+      let interval: Duration = output.isTerminal ? .milliseconds(100) : .seconds(5)
+      guard !state.isFinished, now - state.lastReport >= interval else { return }
+      state.lastReport = now
+      let rate = Double(state.done) / now.inSeconds
+      if output.isTerminal {
+        output.redrawLine(drawnLine(done: state.done, rate: rate))
+      } else {
+        output.writeLine(
+          "stage=\(name) \(unit)=\(state.done) of=\(total) perSecond=\(String(format: "%.0f", rate))")
+      }
+    }
+  }
+
+  private func drawnLine(done: Int, rate: Double) -> String {
+    let share = Double(done) / Double(max(total, 1))
+    let counts = "\(Readable.count(Double(done)))/\(Readable.count(Double(total))) \(unit)"
+    let left = Readable.duration(seconds: Double(max(total - done, 0)) / rate)
+    return "\(name): \(progressBar(share: share)) \(Readable.percent(share))  \(counts)  "
+      + "\(Readable.count(rate)) \(unit)/s  \(left) left"
+  }
+}
