@@ -1,0 +1,157 @@
+import LanguageModel
+import Layers
+import Tensors
+import Testing
+
+@Suite struct LanguageModelTests {
+  @Test(arguments: [
+    (ModelConfiguration.Variant.lstm, 88_214_999), (.multdec, 105_065_975), (.multencdec, 110_016_319),
+  ])
+  func paperShapesHaveTheirParameterCounts(variant: ModelConfiguration.Variant, expected: Int) {
+    var configuration = ModelConfiguration()
+    configuration.variant = variant
+    #expect(LanguageModel(configuration, vocabularySize: 267_735).parameters.parameterCount == expected)
+  }
+
+  @Test(arguments: ModelConfiguration.Variant.allCases)
+  func gradientRangesTileTheFlatGradient(variant: ModelConfiguration.Variant) {
+    let model = LanguageModel(small(variant), vocabularySize: 37)
+    var end = 0
+    for range in model.gradientRanges {
+      #expect(range.range.lowerBound == end)
+      end = range.range.upperBound
+    }
+    #expect(end == model.parameters.elementCount)
+  }
+
+  @Test(arguments: ModelConfiguration.Variant.allCases)
+  func partsOfTheGradientAreReportedOnceAndNotChangedAfterwards(variant: ModelConfiguration.Variant) {
+    let bench = Bench(small(variant), lanes: 2, accumulation: 2)
+    var reported: [(Range<Int>, [Float])] = []
+    for index in 0..<2 {
+      _ = bench.accumulate(index: index) { part in
+        guard case .dense(let range) = part else { return }
+        reported.append((range.range, bench.gradients.flat.columns(range.range).elements))
+      }
+    }
+    #expect(reported.map(\.0) == bench.model.gradientRanges.map(\.range))
+    for (range, elements) in reported {
+      #expect(bench.gradients.flat.columns(range).elements == elements)
+    }
+  }
+
+  /// Lanes are independent: two passes over halves of them give the sums of one pass over all, dropout on.
+  @Test(arguments: ModelConfiguration.Variant.allCases)
+  func lanesSharedOutGiveTheSameSums(variant: ModelConfiguration.Variant) {
+    let whole = Bench(small(variant), lanes: 4, accumulation: 1)
+    var rowSums = [Double](repeating: 0, count: 2)
+    var losses = [Double](repeating: 0, count: 2)
+    losses[0] = whole.accumulate(index: 0) { rowSums[0] += Self.sum($0) }
+    let gradients = ParameterBuffer(whole.model.parameters)
+    for first in [0, 2] {
+      let half = Bench(
+        small(variant), lanes: 2, accumulation: 1, firstLane: first, laneCountOfAll: 4, gradients: gradients)
+      losses[1] += half.accumulate(index: 0) { rowSums[1] += Self.sum($0) }
+    }
+    #expect(abs(losses[0] - losses[1]) < 1e-5 * losses[0])
+    #expect(abs(rowSums[0] - rowSums[1]) < 1e-5)
+    for (one, two) in zip(whole.gradients.flat.elements, gradients.flat.elements) {
+      #expect(abs(one - two) < 1e-6)
+    }
+  }
+
+  @Test(arguments: [(0, 1.0), (1, 1.0), (0, 1e-9)])
+  func theLikeliestWordIsDrawnWhenNoOtherMay(topK: Int, topP: Double) {
+    let bench = Bench(small(.multencdec), lanes: 1, accumulation: 1)
+    var settings = Sampler.Settings()
+    settings.topK = topK
+    settings.topP = topP
+    settings.temperature = topK == 0 && topP == 1 ? 0 : 1
+    let words = (0..<2).map { seed in
+      let sampler = Sampler(
+        bench.model, weights: bench.weights, settings: settings, seed: UInt64(seed), engine: bench.engine)
+      return (0..<12).map { _ in
+        let word = sampler.draw()
+        sampler.read(word)
+        return word
+      }
+    }
+    #expect(words[0] == words[1])
+  }
+
+  @Test func samplesFollowTheirSeedAndLeaveOutTheExcludedWord() {
+    let bench = Bench(small(.multdec), lanes: 1, accumulation: 1)
+    var settings = Sampler.Settings()
+    settings.excludedWord = 5
+    let texts = [1, 1, 2].map { (seed: UInt64) in
+      let sampler = Sampler(
+        bench.model, weights: bench.weights, settings: settings, seed: seed, engine: bench.engine)
+      sampler.read(0)
+      return (0..<200).map { _ in sampler.draw() }
+    }
+    #expect(texts[0] == texts[1] && texts[0] != texts[2])
+    #expect(!texts[0].contains(5))
+    #expect(Set(texts[0]).count > 20)
+  }
+
+  private static func sum(_ part: GradientPart) -> Double {
+    guard case .rows(_, let rows) = part else { return 0 }
+    return rows.elements.reduce(0) { $0 + Double($1) }
+  }
+
+  private func small(_ variant: ModelConfiguration.Variant) -> ModelConfiguration {
+    var configuration = ModelConfiguration()
+    configuration.variant = variant
+    configuration.embedding = 12
+    configuration.hidden = 10
+    configuration.decoderContext = 3
+    configuration.encoderContext = 4
+    return configuration
+  }
+
+  /// A model with random weights and words.
+  private struct Bench {
+    let engine = ComputeEngine(threadCount: 1)
+    let model: LanguageModel
+    let weights: ParameterBuffer
+    let gradients: ParameterBuffer
+    let pass: SegmentPass
+    let arena = Arena()
+    let firstLane: Int
+    let laneCountOfAll: Int
+
+    init(
+      _ configuration: ModelConfiguration, lanes: Int, accumulation: Int, firstLane: Int = 0,
+      laneCountOfAll: Int? = nil, gradients: ParameterBuffer? = nil
+    ) {
+      model = LanguageModel(configuration, vocabularySize: 37)
+      weights = ParameterBuffer(model.parameters)
+      weights.initialize(seed: 4, engine: engine)
+      self.gradients = gradients ?? ParameterBuffer(model.parameters)
+      self.firstLane = firstLane
+      self.laneCountOfAll = laneCountOfAll ?? lanes
+      pass = SegmentPass(
+        model, stepCount: 5, laneCount: lanes, accumulation: accumulation, engine: engine)
+    }
+
+    func accumulate(index: Int, finished: (GradientPart) -> Void) -> Double {
+      let count = pass.stepCount * pass.laneCount
+      let inputs = arena.vector(of: Int32.self, count: count)
+      let targets = arena.vector(of: Int32.self, count: count)
+      for time in 0..<pass.stepCount {
+        for lane in 0..<pass.laneCount {
+          let place = (index * 5 + time) * laneCountOfAll + firstLane + lane
+          inputs[time * pass.laneCount + lane] = Int32(place * 7 % 37)
+          targets[time * pass.laneCount + lane] = Int32(place * 11 % 37)
+        }
+      }
+      let segment = Segment(
+        inputs: inputs, targets: targets, firstLane: firstLane, firstTime: index * 5,
+        key: RandomKey(seed: 1).derived(3))
+      return pass.accumulate(
+        segment, index: index, lossScale: 1 / Float(5 * laneCountOfAll), weights: weights,
+        gradients: gradients,
+        finished: finished)
+    }
+  }
+}

@@ -1,0 +1,154 @@
+import Checkpoints
+import Foundation
+import LanguageModel
+import Layers
+import Tensors
+import Testing
+
+/// Losses, gradients and carried state against `Tests/Reference/make_fixtures.py`.
+@Suite struct PyTorchAgreementTests {
+  static let fixtures =
+    ["lstm-full"]
+    + ["multdec", "multencdec"].flatMap { variant in
+      InteractionKind.allCases.map { "\(variant)-\($0.rawValue)" }
+    }
+
+  private struct Fixture {
+    let file: SafetensorsFile
+    let configuration: ModelConfiguration
+    let vocabularySize: Int
+    let segmentCount: Int
+    let stepCount: Int
+    let laneCount: Int
+
+    init(_ name: String) throws {
+      let url = try #require(
+        Bundle.module.url(forResource: name, withExtension: "safetensors", subdirectory: "Fixtures"))
+      let file = try SafetensorsFile(path: url.path)
+      func number(_ key: String) throws -> Int { try #require(file.metadata[key].flatMap { Int($0) }) }
+      self.file = file
+      var configuration = ModelConfiguration()
+      configuration.variant = try #require(
+        ModelConfiguration.Variant(rawValue: file.metadata["variant"] ?? ""))
+      configuration.form = try #require(InteractionKind(rawValue: file.metadata["form"] ?? ""))
+      configuration.embedding = try number("embedding")
+      configuration.hidden = try number("hidden")
+      configuration.decoderContext = try number("decoderContext")
+      configuration.encoderContext = try number("encoderContext")
+      configuration.rank = try number("rank")
+      configuration.inputDropout = 0
+      configuration.outputDropout = 0
+      self.configuration = configuration
+      vocabularySize = try number("vocabulary")
+      segmentCount = try number("segments")
+      stepCount = try number("segment")
+      laneCount = try number("lanes")
+    }
+
+    func copy(_ name: String, into matrix: Matrix) throws {
+      try file.copy(name, into: UnsafeMutableBufferPointer(start: matrix.data, count: matrix.count))
+    }
+
+    func floats(_ name: String) throws -> [Float] {
+      try file.withFloats(of: name) { Array($0) }
+    }
+
+    func words(_ name: String, in arena: Arena) throws -> Vector<Int32> {
+      let numbers = try floats(name)
+      let vector = arena.vector(of: Int32.self, count: numbers.count)
+      for (index, number) in numbers.enumerated() { vector[index] = Int32(number) }
+      return vector
+    }
+  }
+
+  /// Once with all logits in one chunk, once with a row at a time.
+  @Test(arguments: fixtures, [1 << 20, 1])
+  func lossesGradientsAndStateAgree(name: String, logitsByteBudget: Int) throws {
+    let fixture = try Fixture(name)
+    let engine = ComputeEngine(threadCount: 1)
+    let model = LanguageModel(fixture.configuration, vocabularySize: fixture.vocabularySize)
+    let weights = ParameterBuffer(model.parameters)
+    let gradients = ParameterBuffer(model.parameters)
+    for parameter in model.parameters.parameters {
+      #expect(try fixture.file.shape(of: "parameter.\(parameter.name)") == parameter.shape)
+      try fixture.copy("parameter.\(parameter.name)", into: weights[parameter])
+    }
+    let pass = SegmentPass(
+      model, stepCount: fixture.stepCount, laneCount: fixture.laneCount,
+      accumulation: fixture.segmentCount, engine: engine, logitsByteBudget: logitsByteBudget)
+    try fixture.copy("state.h", into: pass.hiddenState)
+    try fixture.copy("state.c", into: pass.cellState)
+
+    let arena = Arena()
+    let inputs = try fixture.words("tokens.inputs", in: arena)
+    let targets = try fixture.words("tokens.targets", in: arena)
+    let rowCount = fixture.stepCount * fixture.laneCount
+    let losses = (0..<fixture.segmentCount).map { index in
+      let words = index * rowCount..<(index + 1) * rowCount
+      let segment = Segment(
+        inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0, key: RandomKey(seed: 1))
+      let sum = pass.accumulate(
+        segment, index: index, lossScale: 1 / Float(rowCount), weights: weights, gradients: gradients
+      ) { part in
+        if case .rows(let words, let rows) = part {
+          addRows(words, rows, to: gradients[model.tiedMatrix], engine)
+        }
+      }
+      return Float(sum / Double(rowCount))
+    }
+
+    expectClose(losses, try fixture.floats("losses"), "losses")
+    expectClose(pass.hiddenState.elements, try fixture.floats("state.finalH"), "h")
+    expectClose(pass.cellState.elements, try fixture.floats("state.finalC"), "c")
+    for parameter in model.parameters.parameters {
+      expectClose(
+        gradients[parameter].elements, try fixture.floats("gradient.\(parameter.name)"), parameter.name)
+    }
+  }
+
+  @Test(arguments: fixtures)
+  func scoresAgree(name: String) throws {
+    let fixture = try Fixture(name)
+    let engine = ComputeEngine(threadCount: 1)
+    let model = LanguageModel(fixture.configuration, vocabularySize: fixture.vocabularySize)
+    let weights = ParameterBuffer(model.parameters)
+    for parameter in model.parameters.parameters {
+      try fixture.copy("parameter.\(parameter.name)", into: weights[parameter])
+    }
+    let arena = Arena()
+    let inputs = try fixture.words("tokens.inputs", in: arena)
+    let targets = try fixture.words("tokens.targets", in: arena)
+    let rowCount = fixture.stepCount * fixture.laneCount
+    // The scorer starts from the zero state, so it is held against the training pass from there.
+    let pass = SegmentPass(
+      model, stepCount: fixture.stepCount, laneCount: fixture.laneCount, accumulation: 1, engine: engine)
+    let scorer = Scorer(
+      model, weights: weights, stepCount: fixture.stepCount, streamCount: fixture.laneCount, engine: engine)
+    for index in 0..<fixture.segmentCount {
+      let words = index * rowCount..<(index + 1) * rowCount
+      let whole = scorer.score(inputs: inputs[words], targets: targets[words], rows: 0..<rowCount)
+      let gradients = ParameterBuffer(model.parameters)
+      let sum = pass.accumulate(
+        Segment(
+          inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0, key: RandomKey(seed: 1)),
+        index: 0, lossScale: 1, weights: weights, gradients: gradients
+      ) { _ in }
+      #expect(abs(whole.elements.reduce(0, +) - sum) < 1e-5 * sum)
+    }
+  }
+
+  private func addRows(_ words: Vector<Int32>, _ rows: Matrix, to table: Matrix, _ engine: ComputeEngine) {
+    for index in 0..<words.count {
+      let word = Int(words[index])
+      engine.add(rows.rows(index..<index + 1), to: table.rows(word..<word + 1))
+    }
+  }
+
+  /// The largest difference is at most 1e-4 of the largest entry.
+  private func expectClose(_ found: [Float], _ expected: [Float], _ name: String) {
+    let largest = expected.map { abs($0) }.max() ?? 0
+    let difference = zip(found, expected).map { abs($0 - $1) }.max() ?? .infinity
+    #expect(found.count == expected.count)
+    #expect(difference <= 1e-4 * largest, "\(name): off by \(difference), largest entry \(largest)")
+  }
+}
