@@ -21,6 +21,9 @@ public final class ComputeEngine: Sendable {
   /// The library that multiplies, as checkpoints and logs name it.
   public var name: String { "openblas" }
 
+  /// What products are computed in, as checkpoints and logs name it.
+  public var precision: String { "float32" }
+
   /// The CPU level that the library chose, in its own words.
   public var cpuLevel: String { String(cString: openblas_get_corename()) }
 

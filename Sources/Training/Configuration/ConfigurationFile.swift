@@ -52,6 +52,30 @@ extension RunConfiguration {
     mapping[Node(names[0])] = Node.mapping(inner)
   }
 
+  /// The whole configuration as JSON, numbers as numbers: what `model.safetensors` carries for readers in other languages.
+  public var json: String {
+    var root: [String: Any] = [:]
+    for key in ConfigurationKey.all {
+      let text = key.show(self)
+      let value: Any = Int(text) ?? Double(text) ?? Bool(text) ?? text
+      Self.insert(value, at: key.path.split(separator: ".").map(String.init)[...], in: &root)
+    }
+    // The tree holds nothing but strings, numbers and truth values, which always serialise.
+    let data = try? JSONSerialization.data(withJSONObject: root, options: .sortedKeys)
+    return data.map { String(decoding: $0, as: UTF8.self) } ?? ""
+  }
+
+  private static func insert(_ value: Any, at names: ArraySlice<String>, in object: inout [String: Any]) {
+    guard let name = names.first else { return }
+    guard names.count > 1 else {
+      object[name] = value
+      return
+    }
+    var inner = object[name] as? [String: Any] ?? [:]
+    insert(value, at: names.dropFirst(), in: &inner)
+    object[name] = inner
+  }
+
   /// The first key in which a resumed run may not differ and does, with both values; nil where there is none.
   public func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
     for key in ConfigurationKey.all where !key.mayDifferOnResume && key.show(self) != key.show(earlier) {

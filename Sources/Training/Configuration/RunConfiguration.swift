@@ -15,7 +15,7 @@ public struct RunConfiguration: Sendable, Equatable {
   /// The learning rate over the steps.
   public var schedule = Schedule()
   /// The gradient all-reduce.
-  public var exchange = ExchangeConfiguration()
+  public var exchange = ExchangeSettings()
   /// Evaluation, checkpoints and reports.
   public var coordinator = CoordinatorConfiguration()
 
@@ -53,7 +53,7 @@ public struct TrainingConfiguration: Sendable, Equatable {
 }
 
 /// The gradient all-reduce.
-public struct ExchangeConfiguration: Sendable, Equatable {
+public struct ExchangeSettings: Sendable, Equatable {
   /// A codec, or the wish to have one chosen.
   public enum CodecChoice: String, CaseIterable, Sendable {
     /// Chosen by the program: int8, or lossless where `allowLoss` is off.
@@ -82,6 +82,14 @@ public struct ExchangeConfiguration: Sendable, Equatable {
   public var stallWarnSeconds = 10.0
   /// After how long a late rank ends the job.
   public var stallAbortSeconds = 30.0
+
+  /// Why that codec, in words for the log and `state.json`.
+  var codecReason: String {
+    switch codec {
+    case .auto: allowLoss ? "auto: int8" : "auto without loss: lossless"
+    default: "configured"
+    }
+  }
 
   /// The codec that gradients travel with.
   public var chosenCodec: Codec {

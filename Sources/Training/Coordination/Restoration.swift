@@ -1,0 +1,89 @@
+import Checkpoints
+import Communication
+import Foundation
+import Layers
+import Tensors
+
+extension Replica {
+  /// Brings all ranks to the state of a checkpoint, which rank 0 alone reads; all ranks call it, the others with nil.
+  ///
+  /// With another number of ranks the lanes' state is shared out anew, and what error feedback owes the mean gradient is kept.
+  func restore(from checkpoint: Checkpoint?) throws {
+    let encoded = try ranks.together("read the checkpoint") {
+      try checkpoint.map { checkpoint in
+        try load(checkpoint)
+        return Array(try JSONEncoder().encode(checkpoint.state))
+      } ?? []
+    }
+    let shared = try ranks.control.broadcast("checkpoint's state", encoded, from: Ranks.coordinator)
+    let saved = try JSONDecoder().decode(CheckpointState.self, from: Data(shared))
+    for buffer in [parameters] + optimizer.moments.map(\.buffer) {
+      try ranks.control.broadcast("tensors", over: buffer.flat.bytes, from: Ranks.coordinator)
+    }
+    try restoreCarriedState(checkpoint)
+    try restoreResiduals(checkpoint, savedRankCount: saved.rankCount)
+    let current = state
+    state = saved
+    state.adoptSettings(of: current)
+  }
+
+  private func load(_ checkpoint: Checkpoint) throws {
+    try parameters.load(from: checkpoint.tensors(.model))
+    let file = try checkpoint.tensors(.optimizer)
+    for moment in optimizer.moments { try moment.buffer.load(from: file, prefix: "\(moment.name).") }
+  }
+
+  /// Gives every rank the rows of its lanes.
+  private func restoreCarriedState(_ checkpoint: Checkpoint?) throws {
+    let laneCount = configuration.training.lanes
+    let arena = Arena()
+    let all = arena.matrix(rowCount: laneCount, columnCount: pass.hiddenState.columnCount)
+    let own = ranks.rank * pass.laneCount..<(ranks.rank + 1) * pass.laneCount
+    for (name, target) in [("h", pass.hiddenState), ("c", pass.cellState)] {
+      try ranks.together("read the carried state") {
+        guard let file = try checkpoint?.tensors(.carry) else { return }
+        guard try file.shape(of: name) == [laneCount, all.columnCount] else {
+          throw TrainingError(
+            "\(file.path): expected \(name) of shape \([laneCount, all.columnCount]), found \(try file.shape(of: name))")
+        }
+        try file.copy(name, into: UnsafeMutableBufferPointer(start: all.data, count: all.count))
+      }
+      try ranks.control.broadcast("carried state", over: all.bytes, from: Ranks.coordinator)
+      target.copy(from: all.rows(own))
+    }
+  }
+
+  private func restoreResiduals(_ checkpoint: Checkpoint?, savedRankCount: Int) throws {
+    var saved: SavedResiduals?
+    if let checkpoint, checkpoint.contains(.exchange) {
+      let file = try checkpoint.tensors(.exchange)
+      saved = SavedResiduals(rankCount: savedRankCount) { part in
+        try file.withFloats(of: part.tensorName) { Array($0) }
+      }
+    }
+    try exchange.restoreResiduals(saved, over: ranks.control, from: Ranks.coordinator)
+  }
+}
+
+extension CheckpointState {
+  /// What a process that goes on may have changed, and what of it makes its numbers differ in the last bits.
+  func differencesInBits(from earlier: CheckpointState) -> [String] {
+    let pairs = [
+      ("ranks", "\(earlier.rankCount)", "\(rankCount)"), ("threads", "\(earlier.threadCount)", "\(threadCount)"),
+      ("engine", earlier.engine, engine), ("CPU level", earlier.cpuLevel, cpuLevel),
+    ]
+    return pairs.filter { $0.1 != $0.2 }.map { "\($0.0) \($0.1) → \($0.2)" }
+  }
+
+  /// Takes over what describes the process and not the run.
+  mutating func adoptSettings(of current: CheckpointState) {
+    rankCount = current.rankCount
+    threadCount = current.threadCount
+    engine = current.engine
+    cpuLevel = current.cpuLevel
+    precision = current.precision
+    programVersion = current.programVersion
+    configuration = current.configuration
+    files = [:]
+  }
+}

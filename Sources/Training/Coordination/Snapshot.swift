@@ -1,0 +1,124 @@
+import Checkpoints
+import Communication
+import Foundation
+import LanguageModel
+import Layers
+import Tensors
+
+/// A copy of everything that makes up a run at one step, for rank 0 to write and to evaluate while training goes on.
+///
+/// One is allocated for the run and filled again. `@unchecked Sendable`: whoever fills it has waited until the work on it was done.
+final class Snapshot: @unchecked Sendable {
+  let parameters: ParameterBuffer
+  let moments: [(name: String, buffer: ParameterBuffer)]
+  /// h and c of all lanes, in the order of the lanes, lanes × H.
+  let hidden: Matrix
+  let cell: Matrix
+  /// What error feedback owes; empty where all is zero.
+  var residuals: [(part: ResidualPart, values: Matrix)] = []
+  /// Counters and settings as of this step.
+  var state: CheckpointState
+  private let arena = Arena()
+  private var residualArena = Arena()
+
+  /// Memory for snapshots of a replica and of the lanes of all ranks.
+  init(_ replica: Replica) {
+    parameters = ParameterBuffer(replica.parameters.list)
+    moments = replica.optimizer.moments.map { ($0.name, ParameterBuffer(replica.parameters.list)) }
+    let laneCount = replica.configuration.training.lanes
+    hidden = arena.matrix(rowCount: laneCount, columnCount: replica.configuration.model.hidden)
+    cell = arena.matrix(rowCount: laneCount, columnCount: replica.configuration.model.hidden)
+    state = replica.state
+  }
+
+  /// The files of a checkpoint, beside `state.json`.
+  func files(_ configuration: RunConfiguration) -> [CheckpointFile] {
+    let metadata = [
+      "format": "milm", "variant": configuration.model.variant.rawValue,
+      "form": configuration.model.form.rawValue, "step": "\(state.step)", "vocabulary": state.vocabularyHash,
+      "config": configuration.json,
+    ]
+    var files = [
+      CheckpointFile(.model, metadata: metadata, tensors: parameters.tensorBytes()),
+      CheckpointFile(
+        .optimizer, tensors: moments.flatMap { $0.buffer.tensorBytes(prefix: "\($0.name).") }),
+      CheckpointFile(.carry, tensors: [hidden.tensorBytes(name: "h"), cell.tensorBytes(name: "c")]),
+    ]
+    if !residuals.isEmpty {
+      files.append(
+        CheckpointFile(
+          .exchange,
+          tensors: residuals.map { part, values in
+            TensorBytes(
+              name: part.tensorName, shape: [values.count],
+              floats: UnsafeBufferPointer(start: values.data, count: values.count))
+          }))
+    }
+    return files
+  }
+
+  /// Forgets the residuals of the snapshot before.
+  func removeResiduals() {
+    residuals.removeAll()
+    residualArena = Arena()
+  }
+
+  /// Takes over one array of residuals.
+  func add(_ part: ResidualPart, _ values: UnsafeBufferPointer<Float>) {
+    let copy = residualArena.matrix(rowCount: 1, columnCount: values.count)
+    if let start = values.baseAddress { copy.data.update(from: start, count: values.count) }
+    residuals.append((part, copy))
+  }
+}
+
+extension Replica {
+  /// Copies this rank's share of the run into rank 0's snapshot, which the other ranks do not have; all ranks call it.
+  func collect(into snapshot: Snapshot?) throws {
+    let slices = snapshot.map { snapshot in
+      (0..<ranks.rankCount).map { rank in
+        let lanes = rank * pass.laneCount..<(rank + 1) * pass.laneCount
+        return (hidden: snapshot.hidden.rows(lanes).bytes, cell: snapshot.cell.rows(lanes).bytes)
+      }
+    }
+    let control = ranks.control
+    _ = try control.gather(
+      "hidden state", UnsafeRawBufferPointer(pass.hiddenState.bytes), to: Ranks.coordinator,
+      into: slices?.map(\.hidden) ?? [])
+    _ = try control.gather(
+      "cell state", UnsafeRawBufferPointer(pass.cellState.bytes), to: Ranks.coordinator,
+      into: slices?.map(\.cell) ?? [])
+    snapshot?.removeResiduals()
+    try exchange.gatherResiduals(over: control, to: Ranks.coordinator) { part, values in
+      snapshot?.add(part, values)
+    }
+    guard let snapshot else { return }
+    snapshot.parameters.copy(from: parameters, engine: engine)
+    for (own, other) in zip(snapshot.moments, optimizer.moments) {
+      own.buffer.copy(from: other.buffer, engine: engine)
+    }
+    snapshot.state = state
+  }
+}
+
+extension ResidualPart {
+  /// The name in `exchange.safetensors`.
+  var tensorName: String {
+    switch self {
+    case .sender(let rank): "sender." + String(format: "%04d", rank)
+    case .owner: "owner"
+    }
+  }
+}
+
+extension Matrix {
+  /// All elements as bytes; the rows must lie next to each other.
+  var bytes: UnsafeMutableRawBufferPointer {
+    precondition(isContiguous, "bytes of rows that lie apart")
+    return UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: data, count: count))
+  }
+
+  func tensorBytes(name: String) -> TensorBytes {
+    TensorBytes(
+      name: name, shape: [rowCount, columnCount], floats: UnsafeBufferPointer(start: data, count: count))
+  }
+}

@@ -1,0 +1,89 @@
+import Corpus
+import Foundation
+import LanguageModel
+import Layers
+import Tensors
+
+/// How well a model predicts a text.
+public struct TextScore: Sendable, Equatable {
+  /// The total negative log-likelihood in nats.
+  public var nll: Double
+  /// How many tokens were predicted, `<eos>` and `<unk>` among them.
+  public var tokenCount: Int
+  /// How many of these are `<unk>`.
+  public var unknownTokenCount: Int
+
+  /// exp(nll / tokens).
+  public var perplexity: Double { exp(nll / Double(tokenCount)) }
+}
+
+/// A share of the work of scoring: ranks run the recurrence over the whole text and score a part of each block.
+public struct ScoringShare: Sendable {
+  /// The number of the share.
+  public let index: Int
+  /// How many shares there are.
+  public let count: Int
+
+  /// Share `index` of `count`.
+  public init(index: Int, count: Int) {
+    self.index = index
+    self.count = count
+  }
+
+  /// All of it.
+  public static let whole = ScoringShare(index: 0, count: 1)
+
+  func rows(of count: Int) -> Range<Int> {
+    count * index / self.count..<count * (index + 1) / self.count
+  }
+}
+
+/// Scores texts with one set of weights, full softmax, state carried along each stream from zero.
+public struct TextScoring {
+  let model: LanguageModel
+  let weights: ParameterBuffer
+  let engine: ComputeEngine
+
+  /// How many rows a block has at most; fixed, so that a text's score does not depend on who asks.
+  private static let rowsPerBlock = 1024
+
+  /// Scores with `weights`.
+  public init(model: LanguageModel, weights: ParameterBuffer, engine: ComputeEngine) {
+    self.model = model
+    self.weights = weights
+    self.engine = engine
+  }
+
+  /// The score of one share of a text cut in `streamCount` streams; the shares' likelihoods add up to the whole's.
+  ///
+  /// `progress` is called with the tokens done so far. Throws `CorpusError` where there is no token for every stream.
+  public func score(
+    _ tokens: some TokenSequence, streamCount: Int, vocabulary: Vocabulary, share: ScoringShare = .whole,
+    progress: (Int) -> Void = { _ in }
+  ) throws -> TextScore {
+    let streams = try Streams(
+      tokenCount: tokens.count, streamCount: streamCount, endOfSentenceID: vocabulary.endOfSentenceID)
+    let stepCount = min(streams.stepCount, max(1, Self.rowsPerBlock / streamCount))
+    let scorer = Scorer(
+      model, weights: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
+    let arena = Arena()
+    let inputs = arena.vector(of: Int32.self, count: stepCount * streamCount)
+    let targets = arena.vector(of: Int32.self, count: stepCount * streamCount)
+    var score = TextScore(nll: 0, tokenCount: tokens.count, unknownTokenCount: 0)
+    var doneCount = 0
+    for firstStep in stride(from: 0, to: streams.stepCount, by: stepCount) {
+      let block = streams.block(firstStep: firstStep, length: stepCount)
+      // What a ragged last block does not fill must still be words.
+      inputs.fill(vocabulary.endOfSentenceID)
+      streams.read(block, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
+      let losses = scorer.score(inputs: inputs, targets: targets, rows: share.rows(of: block.tokenCount))
+      for index in 0..<losses.count { score.nll += losses[index] }
+      for row in 0..<block.tokenCount where targets[row] == vocabulary.unknownID {
+        score.unknownTokenCount += 1
+      }
+      doneCount += block.tokenCount
+      progress(doneCount)
+    }
+    return score
+  }
+}

@@ -1,0 +1,66 @@
+import Communication
+
+/// The ranks of a job as training sees them: one group for gradients, one for everything else, which never mix.
+public struct Ranks: Sendable {
+  /// Start, checkpoints and evaluation; used between steps.
+  public let control: any Communicator
+  /// Gradients alone; used by the exchange's own thread.
+  public let gradients: any Communicator
+
+  /// The ranks of two communicators over the same processes.
+  public init(control: any Communicator, gradients: any Communicator) {
+    self.control = control
+    self.gradients = gradients
+  }
+
+  /// The number of this rank.
+  public var rank: Int { control.rank }
+  /// How many ranks there are.
+  public var rankCount: Int { control.rankCount }
+  /// The rank that reads the configuration, writes the run and evaluates.
+  public static let coordinator = 0
+  /// Whether this is that rank.
+  public var isCoordinator: Bool { rank == Self.coordinator }
+
+  /// Whether this is the first rank on its host: what is worth doing once a node is done here.
+  public var isFirstOnHost: Bool {
+    control.hostNames.firstIndex(of: control.hostNames[rank]) == rank
+  }
+
+  /// How many ranks share this rank's host.
+  public var countOnHost: Int {
+    control.hostNames.count { $0 == control.hostNames[rank] }
+  }
+
+  /// Runs `body` on every rank and throws on all of them where it throws on one, so that no rank waits for one that is gone.
+  ///
+  /// The error is the same everywhere: that of the lowest rank, with its host where not all have the same.
+  public func together<Value>(_ name: String, _ body: () throws -> Value) throws -> Value {
+    let result = Result { try body() }
+    var message = ""
+    if case .failure(let error) = result { message = "\(error)" }
+    let messages = try control.allGather(name, Array(message.utf8)).map { String(decoding: $0, as: UTF8.self) }
+    guard let failing = messages.firstIndex(where: { !$0.isEmpty }) else { return try result.get() }
+    let isCommon = messages.allSatisfy { $0 == messages[failing] }
+    throw TrainingError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
+  }
+
+  /// Throws on all ranks where `value` is not the same on all; the error names the first host that differs from rank 0.
+  public func requireSame(_ what: String, _ value: String) throws {
+    let values = try control.allGather("compare \(what)", Array(value.utf8)).map {
+      String(decoding: $0, as: UTF8.self)
+    }
+    if let other = values.firstIndex(where: { $0 != values[0] }) {
+      throw TrainingError(
+        "\(what) differs between hosts: \(control.label(of: 0)) has \(values[0]), "
+          + "\(control.label(of: other)) has \(values[other])")
+    }
+  }
+}
+
+extension Duration {
+  /// The duration in seconds.
+  var inSeconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) * 1e-18
+  }
+}

@@ -1,0 +1,82 @@
+import Checkpoints
+import CKernels
+import Communication
+import Foundation
+import LanguageModel
+import Layers
+import Tensors
+
+/// This rank's copy of the run: model, parameters, optimizer, carried state of its lanes, residuals of the exchange, counters.
+///
+/// Parameters, moments and counters are the same on all ranks at the end of every step.
+public final class Replica {
+  let configuration: RunConfiguration
+  let ranks: Ranks
+  let engine: ComputeEngine
+  let model: LanguageModel
+  let parameters: ParameterBuffer
+  let optimizer: Optimizer
+  let exchange: GradientExchange
+  let pass: SegmentPass
+  var state: CheckpointState
+
+  /// A replica before its first step.
+  init(
+    _ configuration: RunConfiguration, vocabularySize: Int, vocabularyHash: String, ranks: Ranks,
+    engine: ComputeEngine, thread: CommunicationThread, stallWarning: @escaping @Sendable (String) -> Void
+  ) {
+    self.configuration = configuration
+    self.ranks = ranks
+    self.engine = engine
+    model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
+    parameters = ParameterBuffer(model.parameters)
+    parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
+    optimizer = Optimizer(configuration.optimizer, list: model.parameters, engine: engine)
+    let laneCount = configuration.training.lanes / ranks.rankCount
+    pass = SegmentPass(
+      model, stepCount: configuration.training.segment, laneCount: laneCount,
+      accumulation: configuration.training.accumulate, engine: engine)
+    exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread, stallWarning: stallWarning)
+    state = CheckpointState(
+      step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
+      engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
+      programVersion: programVersion, configuration: configuration.yaml, vocabularyHash: vocabularyHash)
+    state.codecDecisions = [
+      .init(step: 0, codec: exchange.configuration.codec.rawValue, reason: configuration.exchange.codecReason)
+    ]
+  }
+
+  private static func exchange(
+    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, thread: CommunicationThread,
+    stallWarning: @escaping @Sendable (String) -> Void
+  ) -> GradientExchange {
+    let training = configuration.training
+    let tied = model.tiedMatrix
+    return GradientExchange(
+      communicator: ranks.gradients, thread: thread, elementCount: model.parameters.elementCount,
+      ranges: model.gradientRanges.map { range in
+        // Rows of rare words are nearly proportional, which zstd's level 1 finds; elsewhere level −1 does as well.
+        ExchangeRange(
+          range: range.range, blockLength: range.rowLength ?? 256, name: range.name,
+          compressionLevel: range.rowLength == nil ? -1 : 1)
+      },
+      rows: SparseRows(
+        offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
+        maximumRowCount: training.lanes / ranks.rankCount * training.segment * training.accumulate),
+      configuration: ExchangeConfiguration(
+        codec: configuration.exchange.chosenCodec,
+        bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000,
+        stallLimits: StallLimits(
+          warnSeconds: configuration.exchange.stallWarnSeconds,
+          abortSeconds: configuration.exchange.stallAbortSeconds, warn: stallWarning)))
+  }
+
+  /// XXH64 of every tensor.
+  func hashes() -> [(name: String, hash: UInt64)] {
+    model.parameters.parameters.map { parameter in
+      let matrix = parameters[parameter]
+      let byteCount = matrix.count * MemoryLayout<Float>.stride
+      return (parameter.name, CKernels_xxh64(matrix.data, byteCount, 0))
+    }
+  }
+}

@@ -1,0 +1,63 @@
+import Foundation
+import Logging
+import Reporting
+
+/// Adds up steps into the lines of `metrics.jsonl` and of the terminal; it lives on rank 0 alone.
+final class RunReporter {
+  private let log: MetricsLog
+  private let progress: TrainingProgress
+  private let logger: Logger
+  private let tokensPerStep: Int
+  private let reportEvery: Int
+  private var steps: [StepReport] = []
+  private var hasFailed = false
+
+  /// A reporter of a run that sees `tokensPerStep` words a step.
+  init(
+    log: MetricsLog, progress: TrainingProgress, logger: Logger, tokensPerStep: Int, reportEvery: Int
+  ) {
+    self.log = log
+    self.progress = progress
+    self.logger = logger
+    self.tokensPerStep = tokensPerStep
+    self.reportEvery = reportEvery
+  }
+
+  /// Whether a line could not be written.
+  var failed: Bool { hasFailed }
+
+  /// Takes a step in, and reports when a line is due or `isLast`.
+  func add(_ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool) {
+    steps.append(report)
+    guard step % reportEvery == 0 || isLast else { return }
+    let metrics = summary(step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount)
+    steps.removeAll(keepingCapacity: true)
+    do {
+      try log.append(metrics)
+    } catch {
+      // Said once, because a full disk would fill the terminal too.
+      if !hasFailed { logger.error("metrics are not complete; training goes on", metadata: ["reason": "\(error)"]) }
+      hasFailed = true
+    }
+    progress.update(metrics)
+  }
+
+  /// Ends the terminal's line.
+  func finish() { progress.finish() }
+
+  private func summary(step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int) -> TrainingMetrics {
+    func sum(_ value: (StepReport) -> Double) -> Double { steps.reduce(0) { $0 + value($1) } }
+    // A step that was skipped has no loss worth a mean; the count of skipped steps tells of it.
+    let losses = steps.map(\.loss).filter(\.isFinite)
+    let loss = losses.reduce(0, +) / Double(losses.count * tokensPerStep)
+    let last = steps[steps.count - 1]
+    return TrainingMetrics(
+      step: step, tokens: tokenCount, epoch: epoch, loss: loss, perplexity: exp(loss),
+      learningRate: last.learningRate, gradientNorm: last.gradientNorm,
+      tokensPerSecond: Double(steps.count * tokensPerStep) / sum(\.seconds),
+      computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
+      exposedSeconds: sum(\.exchange.exposedSeconds), rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
+      wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: last.exchange.codec.rawValue,
+      skippedSteps: skippedStepCount)
+  }
+}

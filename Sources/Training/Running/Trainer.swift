@@ -1,0 +1,160 @@
+import Communication
+import Foundation
+import LanguageModel
+import Layers
+import Tensors
+
+/// The loop: every rank runs it, over its own lanes; rank 0 has a reporter and a coordinator beside it.
+public final class Trainer {
+  /// How a run ended.
+  public struct Outcome: Sendable, Equatable {
+    /// Steps taken since the beginning of the run.
+    public var step: Int
+    /// Whether the run is over, by its last step or for want of gain.
+    public var isFinished: Bool
+    /// The best perplexity on the validation split, where there was one.
+    public var bestPerplexity: Double?
+    /// The step of the best perplexity.
+    public var bestStep: Int?
+    /// Checkpoints and metrics that could not be written; counted on rank 0.
+    public var failedWriteCount: Int
+  }
+
+  /// After how many skipped steps in a row the run stops.
+  private static let skippedStepLimit = 10
+
+  private let replica: Replica
+  private let data: TrainingData
+  private let gradients: ParameterBuffer
+  private let coordination: Coordination
+  private let reporter: RunReporter?
+  private let savedHidden: Matrix
+  private let savedCell: Matrix
+  private let arena = Arena()
+
+  /// A trainer of a replica that is new or restored.
+  init(_ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?) {
+    self.replica = replica
+    self.data = data
+    self.coordination = coordination
+    self.reporter = reporter
+    gradients = ParameterBuffer(replica.model.parameters)
+    let state = replica.pass.hiddenState
+    savedHidden = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
+    savedCell = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
+  }
+
+  /// Trains until `lastStep`, or until the run is over; a checkpoint is written at the stop.
+  public func run(until lastStep: Int) throws -> Outcome {
+    let stop = min(lastStep, replica.configuration.training.steps)
+    while replica.state.step < stop {
+      guard try coordination.beforeStep() == .goOn else { break }
+      let report = try takeStep()
+      tell(report, isLast: replica.state.step == stop)
+      try verifyReplicas()
+      try stopIfAllIsSkipped()
+    }
+    reporter?.finish()
+    return try coordination.finish(reporterFailed: reporter?.failed ?? false)
+  }
+
+  /// One update: segments forward and backward, exchange, guard, clipping, optimizer.
+  private func takeStep() throws -> StepReport {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let configuration = replica.configuration
+    let step = replica.state.step
+    keepCarriedState()
+    gradients.clear(engine: replica.engine)
+    let flushing = (step + 1) % configuration.coordinator.checkpointEvery == 0
+    replica.exchange.begin(step: step, flushing: flushing, gradient: gradients.flat.data)
+    let loss = try accumulateSegments(step)
+    let computeSeconds = (clock.now - start).inSeconds
+    let exchanged = try replica.exchange.finish()
+
+    let total = try replica.ranks.control.sum("loss of step \(step)", [loss])[0]
+    let norm = replica.optimizer.norm(of: gradients)
+    let rate = configuration.schedule.learningRate(
+      step: step, stepCount: configuration.training.steps, peak: configuration.optimizer.learningRate,
+      plateauScale: replica.state.plateau.rateScale)
+    let isSound = total.isFinite && norm.isFinite
+    if isSound { update(norm: norm, rate: rate) } else { skip() }
+    replica.state.step += 1
+    replica.state.segmentIndex += configuration.training.accumulate
+    replica.state.tokenCount += configuration.tokensPerStep
+    return StepReport(
+      loss: total, gradientNorm: norm, learningRate: rate, computeSeconds: computeSeconds, exchange: exchanged,
+      seconds: (clock.now - start).inSeconds)
+  }
+
+  /// Forward and backward through the step's segments; finished parts of the gradient go to the exchange on the way.
+  private func accumulateSegments(_ step: Int) throws -> Double {
+    let training = replica.configuration.training
+    let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(step)
+    let exchange = replica.exchange
+    let wordCount = data.inputs.count * training.accumulate
+    var loss = 0.0
+    for index in 0..<training.accumulate {
+      let segmentIndex = replica.state.segmentIndex + index
+      if data.lanes.isEpochStart(segmentIndex) { replica.pass.resetState() }
+      let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
+      loss += try replica.pass.accumulate(
+        segment, index: index, lossScale: 1 / Float(wordCount), weights: replica.parameters, gradients: gradients
+      ) { part in
+        switch part {
+        case .dense(let range): try exchange.submit(range: range.range)
+        case .rows(let words, let rows):
+          try exchange.submitRows(ids: UnsafeBufferPointer(words.buffer), rows: rows.data)
+        }
+      }
+    }
+    return loss
+  }
+
+  private func update(norm: Double, rate: Double) {
+    replica.exchange.commit()
+    // Adam's bias correction counts the updates that were made.
+    let updateCount = replica.state.step + 1 - replica.state.skippedStepCount
+    replica.optimizer.update(
+      replica.parameters, gradient: gradients, gradientScale: replica.optimizer.clippingScale(norm: norm),
+      learningRate: rate, updateCount: updateCount)
+    replica.state.consecutiveSkippedStepCount = 0
+  }
+
+  /// Leaves everything as it was before the step, but for its place in the data.
+  private func skip() {
+    replica.exchange.rollback()
+    replica.pass.hiddenState.copy(from: savedHidden)
+    replica.pass.cellState.copy(from: savedCell)
+    replica.state.skippedStepCount += 1
+    replica.state.consecutiveSkippedStepCount += 1
+  }
+
+  private func keepCarriedState() {
+    savedHidden.copy(from: replica.pass.hiddenState)
+    savedCell.copy(from: replica.pass.cellState)
+  }
+
+  private func tell(_ report: StepReport, isLast: Bool) {
+    let state = replica.state
+    let epoch = Double(state.segmentIndex) / Double(data.lanes.segmentsPerEpoch)
+    reporter?.add(
+      report, step: state.step, epoch: epoch, tokenCount: state.tokenCount,
+      skippedStepCount: state.skippedStepCount, isLast: isLast)
+  }
+
+  private func verifyReplicas() throws {
+    let every = replica.configuration.exchange.hashEvery
+    guard every > 0, replica.state.step % every == 0 else { return }
+    try replica.ranks.control.verifyReplicas(hashes: replica.hashes(), step: replica.state.step)
+  }
+
+  private func stopIfAllIsSkipped() throws {
+    let count = replica.state.consecutiveSkippedStepCount
+    guard count >= Self.skippedStepLimit else { return }
+    let checkpoint = try coordination.lastGoodCheckpoint()
+    throw TrainingError(
+      "\(count) steps in a row had a loss or a gradient that is not finite, the last one step \(replica.state.step); "
+        + "the last good checkpoint is \(checkpoint)")
+  }
+}

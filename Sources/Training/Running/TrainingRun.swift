@@ -1,0 +1,247 @@
+import Checkpoints
+import Communication
+import Corpus
+import Foundation
+import LanguageModel
+import Layers
+import Logging
+import Reporting
+import Tensors
+
+/// What a training command is asked for; the same on all ranks.
+public struct TrainingRequest: Sendable {
+  /// What to do with a run that is there already.
+  public enum Resume: Sendable, Equatable {
+    /// Refuse it.
+    case never
+    /// Continue from its newest checkpoint that verifies; begin anew where there is none.
+    case auto
+    /// Continue from this one.
+    case checkpoint(String)
+  }
+
+  /// The corpus directory.
+  public var corpus: String
+  /// The run directory.
+  public var output: String
+  /// What to do with a run that is there already.
+  public var resume = Resume.never
+  /// The step of the whole run to stop after; nil for the configured end.
+  public var lastStep: Int?
+
+  /// A request to train on a corpus and write to a run directory.
+  public init(corpus: String, output: String) {
+    self.corpus = corpus
+    self.output = output
+  }
+}
+
+/// Sets a run up on all ranks, from nothing or from a checkpoint, and trains it.
+public struct TrainingRun {
+  private let request: TrainingRequest
+  private let configuration: RunConfiguration
+  private let ranks: Ranks
+  private let logger: Logger
+  private let output: TerminalOutput
+
+  /// A run of a configuration that all ranks share.
+  public init(
+    _ request: TrainingRequest, configuration: RunConfiguration, ranks: Ranks, logger: Logger,
+    output: TerminalOutput = .standardError
+  ) {
+    self.request = request
+    self.configuration = configuration
+    self.ranks = ranks
+    self.logger = logger
+    self.output = output
+  }
+
+  /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
+  public func train() throws -> Trainer.Outcome {
+    let engine = ComputeEngine(threadCount: threadCount)
+    let (corpus, data) = try openCorpus()
+    let storage = try ranks.together("open the run") { ranks.isCoordinator ? try openStorage(corpus) : nil }
+    let isResumed = try share(storage?.checkpoint != nil)
+    let logger = logger
+    let replica = Replica(
+      configuration, vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
+      ranks: ranks, engine: engine, thread: CommunicationThread()
+    ) { logger.warning("\($0)") }
+    if isResumed { try resume(replica, storage?.checkpoint) }
+    describe(replica, data, isResumed: isResumed)
+    if let outcome = alreadyFinished(replica, isResumed: isResumed) { return outcome }
+
+    let evaluates = corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0
+    let coordinator = try ranks.together("prepare evaluation") {
+      try storage.map { try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates) }
+    }
+    let reporter = storage.map { storage in
+      RunReporter(
+        log: storage.metrics,
+        progress: TrainingProgress(
+          stepCount: lastStep, firstStep: replica.state.step, output: output),
+        logger: logger, tokensPerStep: configuration.tokensPerStep,
+        reportEvery: configuration.coordinator.reportEvery)
+    }
+    let coordination = Coordination(
+      replica, coordinator: coordinator, evaluates: evaluates, resumedStep: isResumed ? replica.state.step : nil)
+    return try Trainer(replica, data: data, coordination: coordination, reporter: reporter).run(until: lastStep)
+  }
+
+  private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
+
+  private var threadCount: Int {
+    configuration.training.threads ?? defaultThreadCount(ranksOnHost: ranks.countOnHost)
+  }
+}
+
+/// The cores that this process may run on, shared out among the ranks of the host unless they are bound to cores of their own.
+public func defaultThreadCount(ranksOnHost: Int) -> Int {
+  var set = cpu_set_t()
+  let allowed =
+    sched_getaffinity(0, MemoryLayout<cpu_set_t>.size, &set) == 0
+    ? withUnsafeBytes(of: &set) { $0.reduce(0) { $0 + $1.nonzeroBitCount } } : 1
+  let isBound = allowed < ProcessInfo.processInfo.processorCount
+  return max(1, isBound ? allowed : allowed / ranksOnHost)
+}
+
+extension TrainingRun {
+  /// What rank 0 alone holds of a run.
+  private struct Storage {
+    let store: CheckpointStore
+    let metrics: MetricsLog
+    let checkpoint: Checkpoint?
+  }
+
+  /// The corpus and this rank's lanes; that all hosts have the same is checked before anything is computed.
+  private func openCorpus() throws -> (Corpus, TrainingData) {
+    let (corpus, data) = try ranks.together("open the corpus") {
+      let corpus = try Corpus(
+        opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
+      return (corpus, try TrainingData(corpus, training: configuration.training, ranks: ranks))
+    }
+    try ranks.requireSame("the program's version", programVersion)
+    try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
+    try ranks.requireSame("the training tokens' checksum", data.tokens.checksum)
+    return (corpus, data)
+  }
+
+  /// Locks the run directory and finds what to begin from.
+  private func openStorage(_ corpus: Corpus) throws -> Storage {
+    let run = RunDirectory(path: request.output)
+    if request.resume == .never, try run.holdsRun() {
+      throw TrainingError(
+        "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
+    }
+    let store = try CheckpointStore(lock: RunLock(run))
+    let checkpoint = try checkpointToResume(store)
+    if let checkpoint { try check(checkpoint, corpus: corpus) }
+    try run.writeConfiguration(configuration.yaml)
+    // The lines of an evaluation that will be made again are cut off; one whose result is known is not.
+    let pending = checkpoint?.state.pendingEvaluation
+    let metrics = try MetricsLog(
+      path: run.metricsPath, keepingThroughStep: checkpoint?.state.step,
+      evaluationsBeforeStep: pending?.perplexity == nil ? pending?.step : nil)
+    if let state = checkpoint?.state { try store.rewind(to: state.step, bestStep: state.bestStep) }
+    return Storage(store: store, metrics: metrics, checkpoint: checkpoint)
+  }
+
+  private func checkpointToResume(_ store: CheckpointStore) throws -> Checkpoint? {
+    switch request.resume {
+    case .never: return nil
+    case .auto:
+      return try store.newestVerified { logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"]) }
+    case .checkpoint(let path):
+      let checkpoint = try Checkpoint(directory: path)
+      try checkpoint.verify()
+      return checkpoint
+    }
+  }
+
+  /// Refuses a checkpoint of another vocabulary, or of a configuration that the run may not leave.
+  private func check(_ checkpoint: Checkpoint, corpus: Corpus) throws {
+    guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
+      throw TrainingError(
+        "\(request.corpus) has another vocabulary than \(checkpoint.path): expected hash "
+          + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash)")
+    }
+    let earlier = try RunConfiguration(
+      yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
+    if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
+      throw TrainingError("cannot resume with another configuration: \(difference)")
+    }
+  }
+
+  private func share(_ claim: Bool) throws -> Bool {
+    try ranks.control.broadcast("resumed", [claim ? 1 : 0], from: Ranks.coordinator) == [1]
+  }
+
+  private func resume(_ replica: Replica, _ checkpoint: Checkpoint?) throws {
+    let current = replica.state
+    try replica.restore(from: checkpoint)
+    guard let checkpoint else { return }
+    logger.info("continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(replica.state.step)"])
+    let differences = current.differencesInBits(from: checkpoint.state)
+    if !differences.isEmpty { logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))") }
+  }
+
+  /// The outcome of a run whose last step was taken by an earlier process.
+  private func alreadyFinished(_ replica: Replica, isResumed: Bool) -> Trainer.Outcome? {
+    let state = replica.state
+    let isFinished =
+      state.step >= configuration.training.steps
+      || state.hasRunOutOfPatience(configuration.coordinator.patience)
+    guard isResumed && isFinished else { return nil }
+    if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(state.step)"]) }
+    return Trainer.Outcome(
+      step: state.step, isFinished: true, bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
+      failedWriteCount: 0)
+  }
+
+  private func makeCoordinator(
+    _ storage: Storage, corpus: Corpus, replica: Replica, evaluates: Bool
+  ) throws -> Coordinator {
+    let validation = try evaluates
+      ? ValidationText(
+        tokens: corpus.tokens(.valid), vocabulary: corpus.vocabulary, model: replica.model,
+        streamCount: configuration.coordinator.evaluateStreams, engine: replica.engine) : nil
+    let coordinator = Coordinator(
+      configuration: configuration, store: storage.store, metrics: storage.metrics, validation: validation,
+      logger: logger)
+    if let step = storage.checkpoint?.state.step { coordinator.recall(checkpointAt: step) }
+    return coordinator
+  }
+
+  /// Says what runs where, once, on rank 0.
+  private func describe(_ replica: Replica, _ data: TrainingData, isResumed: Bool) {
+    guard ranks.isCoordinator else { return }
+    let lanes = data.lanes
+    logger.info(
+      "model",
+      metadata: [
+        "variant": "\(configuration.model.variant.rawValue)", "form": "\(configuration.model.form.rawValue)",
+        "vocabulary": "\(replica.model.vocabularySize)",
+        "parameters": "\(replica.model.parameters.parameterCount)",
+      ])
+    logger.info(
+      "compute",
+      metadata: [
+        "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
+        "threads": "\(replica.engine.threadCount)", "engine": "\(replica.engine.name)",
+        "cpuLevel": "\(replica.engine.cpuLevel)", "precision": "\(replica.engine.precision)",
+        "codec": "\(replica.exchange.configuration.codec.rawValue) (\(configuration.exchange.codecReason))",
+      ])
+    if configuration.training.precision == .bfloat16, replica.engine.precision != "bfloat16" {
+      logger.notice(
+        "training.precision is bfloat16, but this engine computes in fp32",
+        metadata: ["engine": "\(replica.engine.name)"])
+    }
+    logger.info(
+      "data",
+      metadata: [
+        "tokens": "\(lanes.tokenCount)", "lanes": "\(lanes.laneCount)", "laneLength": "\(lanes.laneLength)",
+        "stepsPerEpoch": "\(lanes.segmentsPerEpoch / max(1, configuration.training.accumulate))",
+        "droppedTokens": "\(lanes.droppedTokenCount + lanes.droppedTailTokenCount)",
+      ])
+  }
+}
