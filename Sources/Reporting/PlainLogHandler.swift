@@ -60,7 +60,7 @@ private func singleLine(_ text: String) -> String {
 }
 
 /// A value that reads as one word, in quotation marks where it is not one.
-private func quotedWhereNeeded(_ text: String) -> String {
+func quotedWhereNeeded(_ text: String) -> String {
   let line = singleLine(text)
   guard line.isEmpty || line.contains(where: { " \"=".contains($0) }) else { return line }
   return "\"\(line.replacing("\"", with: "\\\""))\""

@@ -52,7 +52,8 @@ public final class StageProgress: Sendable {
         let time = Readable.duration(seconds: seconds)
         output.writeLine("\(name): \(Readable.count(Double(state.done))) \(unit) in \(time)")
       } else {
-        output.writeLine("stage=\(name) \(unit)=\(state.done) seconds=\(String(format: "%.3f", seconds))")
+        output.writeLine(
+          "stage=\(quotedWhereNeeded(name)) \(unit)=\(state.done) seconds=\(String(format: "%.3f", seconds))")
       }
     }
   }
@@ -69,7 +70,8 @@ public final class StageProgress: Sendable {
         output.redrawLine(drawnLine(done: state.done, rate: rate))
       } else {
         output.writeLine(
-          "stage=\(name) \(unit)=\(state.done) of=\(total) perSecond=\(String(format: "%.0f", rate))")
+          "stage=\(quotedWhereNeeded(name)) \(unit)=\(state.done) of=\(total) perSecond=\(String(format: "%.0f", rate))"
+        )
       }
     }
   }

@@ -1,0 +1,159 @@
+import Checkpoints
+import Foundation
+import Testing
+
+struct CheckpointStateTests {
+  let open: OpenRun
+  let path: String
+
+  init() throws {
+    open = try OpenRun()
+    path = "\(open.run.checkpointsPath)/step-00000012/state.json"
+  }
+
+  private var full: CheckpointState {
+    var full = state(step: 12)
+    full.skippedStepCount = 3
+    full.consecutiveSkippedStepCount = 1
+    full.plateau = CheckpointState.Plateau(rateScale: 0.1 + 0.2, evaluationsWithoutGain: 2)
+    full.patienceUsed = 4
+    full.bestPerplexity = 123.45678901234567
+    full.bestStep = 10
+    full.pendingEvaluation = CheckpointState.PendingEvaluation(step: 11, perplexity: .greatestFiniteMagnitude)
+    full.codecDecisions = [
+      CheckpointState.CodecDecision(step: 5, codec: "int8", reason: "slow \"link\" / 1 Gb/s")
+    ]
+    full.configuration = "# über\nmodel:\n  hidden: 8\n"
+    return full
+  }
+
+  private func read() throws -> CheckpointState {
+    try Checkpoint(directory: "\(open.run.checkpointsPath)/step-00000012").state
+  }
+
+  /// The file's text up to the comma before `checksum`.
+  private func members() throws -> [UInt8] {
+    Array(try bytes(path).dropLast(",\n  \"checksum\" : \"\"\n}\n".utf8.count + 64))
+  }
+
+  /// Writes a state file of these members with the checksum that fits them.
+  private func seal(_ members: [UInt8]) throws {
+    let unsealed = open.folder.file("unsealed")
+    try replaceContent(unsealed, members + Array("\n}\n".utf8))
+    let checksum = try FileDigest(ofFile: unsealed).sha256
+    try replaceContent(path, members + Array(",\n  \"checksum\" : \"\(checksum)\"\n}\n".utf8))
+  }
+
+  private func replaceInMembers(_ text: String, with other: String) throws {
+    let members = String(decoding: try members(), as: UTF8.self)
+    try #require(members.contains(text))
+    try seal(Array(members.replacing(text, with: other).utf8))
+  }
+
+  @Test func givesBackWhatWasWritten() throws {
+    try withFiles([.model]) { _ = try open.store.write(files: $0, state: full) }
+    var expected = full
+    expected.files = [
+      "model.safetensors": try FileDigest(
+        ofFile: "\(open.run.checkpointsPath)/step-00000012/model.safetensors")
+    ]
+    #expect(try read() == expected)
+  }
+
+  @Test(arguments: [Double.infinity, -Double.infinity, 0.1, .leastNonzeroMagnitude, 1.0 / 3, -0.0, 1e300] as [Double])
+  func keepsEveryBitOfANumber(value: Double) throws {
+    var written = state(step: 12)
+    written.bestPerplexity = value
+    try open.store.write(files: [], state: written)
+    #expect(try read().bestPerplexity?.bitPattern == value.bitPattern)
+  }
+
+  @Test func endsWithTheChecksumOfTheFileWithoutIt() throws {
+    try open.store.write(files: [], state: full)
+    let content = try bytes(path)
+    let lines = String(decoding: content, as: UTF8.self).split(separator: "\n")
+    #expect(lines.dropLast().last?.hasPrefix("  \"checksum\" : \"") == true)
+    #expect(lines.last == "}")
+
+    try seal(try members())
+    #expect(try bytes(path) == content)
+    let object = try JSONSerialization.jsonObject(with: Data(content)) as? [String: Any]
+    #expect(object?["step"] as? Int == 12)
+    #expect(object?["configuration"] as? String == full.configuration)
+  }
+
+  @Test func refusesEveryFlippedBit() throws {
+    try open.store.write(files: [], state: full)
+    let content = try bytes(path)
+    for index in content.indices {
+      var damaged = content
+      damaged[index] ^= 1 << (index % 8)
+      try replaceContent(path, damaged)
+      let error = try refusal { _ = try read() }
+      #expect(error.hasPrefix("\(path): "))
+    }
+  }
+
+  @Test func refusesEveryTruncation() throws {
+    try open.store.write(files: [], state: full)
+    let content = try bytes(path)
+    for count in 0..<content.count {
+      try replaceContent(path, content.prefix(count))
+      _ = try refusal { _ = try read() }
+    }
+  }
+
+  static let unusable: [(text: String, other: String, complaint: String)] = [
+    ("\"formatVersion\" : 1", "\"formatVersion\" : 2", "expected formatVersion 1, found 2"),
+    ("\"formatVersion\" : 1", "\"formatVersion\" : null", "expected formatVersion 1, found none"),
+    ("\"step\" : 12", "\"stop\" : 12", "expected a field step, found none"),
+    ("\"step\" : 12", "\"step\" : \"12\"", "as step, found something else"),
+    ("\"step\" : 12", "\"step\" : 1e40", "step"),
+    ("\"step\" : 12", "\"step\" : -1", "expected a step of 0 or more, found -1"),
+    ("\"step\" : 12", "\"step\" : 12, \"step\" : 13", "occurs twice"),
+    ("\"step\" : 12", "\"step\" : [[[[[[[[[[[[12]]]]]]]]]]]]", "nested deeper than 8"),
+    ("\"rankCount\" : 2", "\"rankCount\" : 0", "expected a rankCount of 1 or more, found 0"),
+    ("model.safetensors", "../model.safetensors", "found ../model.safetensors"),
+    ("model.safetensors", "..", "found .."),
+    ("model.safetensors", "state.json", "found state.json"),
+    ("\"step\" : 12", "\"step\" : 12]", "not JSON"),
+  ]
+
+  @Test(arguments: unusable)
+  func refusesAnUnusableValueUnderARightChecksum(text: String, other: String, complaint: String) throws {
+    try withFiles([.model]) { _ = try open.store.write(files: $0, state: state(step: 12)) }
+    try replaceInMembers(text, with: other)
+    let error = try refusal { _ = try read() }
+    #expect(error.contains(complaint), "\(error)")
+  }
+
+  @Test func ignoresFieldsOfALaterAddition() throws {
+    try open.store.write(files: [], state: state(step: 12))
+    try replaceInMembers("\"step\" : 12", with: "\"step\" : 12,\n  \"stop\" : [1]")
+    #expect(try read() == state(step: 12))
+  }
+
+  @Test func refusesAFileThatIsTooLong() throws {
+    try open.store.write(files: [], state: state(step: 12))
+    try seal(try members() + Array(repeating: UInt8(ascii: " "), count: 16 << 20))
+    #expect(try refusal { _ = try read() }.contains("expected at most 16777216 bytes"))
+  }
+
+  @Test func survivesTenThousandRandomChangesUnderARightChecksum() throws {
+    try withFiles([.model]) { _ = try open.store.write(files: $0, state: full) }
+    let original = try members()
+    var generator = SeededGenerator(state: 2)
+    var acceptedCount = 0
+    for _ in 0..<10_000 {
+      try seal(mutated(original, &generator))
+      do {
+        _ = try read()
+        acceptedCount += 1
+      } catch let error as CheckpointError {
+        #expect(!error.description.contains("\n"))
+      }
+    }
+    // Texts and numbers may change and still be a state.
+    #expect((100..<9000).contains(acceptedCount), "\(acceptedCount)")
+  }
+}

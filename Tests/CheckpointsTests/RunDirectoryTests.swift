@@ -1,0 +1,89 @@
+import Checkpoints
+import Foundation
+import Testing
+
+struct RunDirectoryTests {
+  let folder: TemporaryFolder
+  let run: RunDirectory
+
+  init() throws {
+    folder = try TemporaryFolder()
+    run = RunDirectory(path: folder.file("a/b"))
+  }
+
+  @Test func isMadeWithThoseAboveIt() throws {
+    try run.create()
+    try run.create()
+    #expect(try FileManager.default.contentsOfDirectory(atPath: run.path) == ["checkpoints"])
+    let attributes = try FileManager.default.attributesOfItem(atPath: run.path)
+    #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o022 == 0)
+  }
+
+  @Test func tellsWhetherItHoldsARun() throws {
+    #expect(try !run.holdsRun())
+    try run.create()
+    #expect(try !run.holdsRun())
+    try run.writeConfiguration("a: 1\n")
+    try run.writeConfiguration("a: 2\n")
+    #expect(try run.holdsRun())
+    #expect(try bytes(run.configurationPath) == Array("a: 2\n".utf8))
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: run.path).sorted() == [
+        "checkpoints", "config.yaml",
+      ])
+
+    try FileManager.default.removeItem(atPath: run.configurationPath)
+    try write(1, to: CheckpointStore(lock: RunLock(run)))
+    #expect(try run.holdsRun())
+  }
+
+  @Test func refusesCheckpointsThatAreALinkToElsewhere() throws {
+    try run.create()
+    let elsewhere = folder.file("elsewhere")
+    try FileManager.default.moveItem(atPath: run.checkpointsPath, toPath: elsewhere)
+    try FileManager.default.createSymbolicLink(atPath: run.checkpointsPath, withDestinationPath: elsewhere)
+    #expect(try refusal { try run.create() }.contains("checkpoints: expected a directory"))
+    #expect(try refusal { _ = try run.checkpointSteps() }.contains("checkpoints: expected a directory"))
+    #expect(try refusal { _ = try CheckpointStore(lock: RunLock(run)) }.contains("expected a directory"))
+  }
+
+  @Test(
+    arguments: ["best", "last"],
+    ["/tmp", "../x", "../checkpoints/step-00000001", "./step-00000001", "step-1", "step-00000001/", "last/x"])
+  func refusesALinkThatLeadsElsewhere(link: String, target: String) throws {
+    try run.create()
+    let store = try CheckpointStore(lock: RunLock(run))
+    try write(1, to: store)
+    let path = "\(run.checkpointsPath)/\(link)"
+    try? FileManager.default.removeItem(atPath: path)
+    try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target)
+    #expect(
+      try refusal { _ = try Checkpoint.open(run.path) }
+        == "\(path): expected a link to step-… beside it, found \(target)")
+  }
+
+  @Test func refusesACheckpointThatIsALinkToElsewhere() throws {
+    try run.create()
+    let store = try CheckpointStore(lock: RunLock(run))
+    try write(1, to: store)
+    let elsewhere = folder.file("elsewhere")
+    try FileManager.default.moveItem(atPath: run.location(ofStep: 1).path, toPath: elsewhere)
+    try FileManager.default.createSymbolicLink(
+      atPath: run.location(ofStep: 1).path, withDestinationPath: elsewhere)
+    #expect(try store.list() == [])
+    #expect(
+      try refusal { _ = try Checkpoint.open(run.path) }.contains("expected the directory of a checkpoint"))
+  }
+
+  @Test func refusesALinkThatIsAFile() throws {
+    try run.create()
+    try replaceContent("\(run.checkpointsPath)/best", [])
+    #expect(try refusal { _ = try Checkpoint.open(run.path) }.contains("best: expected a symbolic link"))
+  }
+
+  @Test func hasNothingToOpenBeforeTheFirstCheckpoint() throws {
+    #expect(try refusal { _ = try Checkpoint.open(run.path) }.contains("expected a checkpoint or a run"))
+    try run.create()
+    #expect(try refusal { _ = try Checkpoint.open(run.path) }.contains("expected a checkpoint or a run"))
+  }
+}

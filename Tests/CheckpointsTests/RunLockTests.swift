@@ -1,0 +1,57 @@
+import Checkpoints
+import Foundation
+import Testing
+
+struct RunLockTests {
+  let folder: TemporaryFolder
+  let run: RunDirectory
+
+  init() throws {
+    folder = try TemporaryFolder()
+    run = RunDirectory(path: folder.file("run"))
+    try run.create()
+  }
+
+  @Test func isHeldByOneAtATimeAndNamesTheHolder() throws {
+    let lock = try RunLock(run)
+    let error = try refusal { _ = try RunLock(run) }
+    let host = ProcessInfo.processInfo.hostName
+    #expect(
+      error.hasPrefix(
+        "\(run.lockPath): expected no other job in this run, found pid=\(getpid()) host=\(host) start=20"))
+    #expect(lock.run == run)
+  }
+
+  @Test func isFreeOnceItsHolderLetsGo() throws {
+    do { _ = try RunLock(run) }
+    _ = try RunLock(run)
+  }
+
+  @Test(.timeLimit(.minutes(1))) func isTakenOverFromADeadHolder() async throws {
+    await #expect(processExitsWith: .signal(SIGKILL)) { [path = run.path as String] in
+      let lock = try RunLock(RunDirectory(path: path))
+      let isHeld = (try? RunLock(RunDirectory(path: path))) == nil
+      if isHeld { kill(getpid(), SIGKILL) }
+      withExtendedLifetime(lock) {}
+    }
+    #expect(try !String(contentsOfFile: run.lockPath, encoding: .utf8).contains("pid=\(getpid()) "))
+    let lock = try RunLock(run)
+    #expect(try String(contentsOfFile: lock.run.lockPath, encoding: .utf8).hasPrefix("pid=\(getpid()) "))
+  }
+
+  @Test func isNotInheritedByAProgramThatItsHolderStarts() throws {
+    var child: pid_t = 0
+    do {
+      let lock = try RunLock(run)
+      var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sleep"), strdup("60"), nil]
+      defer { arguments.forEach { free($0) } }
+      #expect(posix_spawn(&child, "/bin/sleep", nil, nil, &arguments, nil) == 0)
+      withExtendedLifetime(lock) {}
+    }
+    defer {
+      kill(child, SIGKILL)
+      waitpid(child, nil, 0)
+    }
+    _ = try RunLock(run)
+  }
+}

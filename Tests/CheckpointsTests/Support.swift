@@ -1,0 +1,133 @@
+import Checkpoints
+import Foundation
+import Testing
+
+/// A folder of one test, removed with all that is in it when the test is over.
+final class TemporaryFolder: Sendable {
+  let path: String
+
+  init() throws {
+    path = "\(NSTemporaryDirectory())/milm-checkpoints-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  }
+
+  deinit {
+    try? FileManager.default.removeItem(atPath: path)
+  }
+
+  func file(_ name: String) -> String { "\(path)/\(name)" }
+}
+
+/// A run in a folder of its own, locked, with its checkpoints open.
+struct OpenRun {
+  let folder: TemporaryFolder
+  let run: RunDirectory
+  let store: CheckpointStore
+
+  init() throws {
+    folder = try TemporaryFolder()
+    run = RunDirectory(path: folder.file("run"))
+    try run.create()
+    store = try CheckpointStore(lock: try RunLock(run))
+  }
+
+  /// All names in `checkpoints`, the hidden ones too.
+  func entries() throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: run.checkpointsPath).sorted()
+  }
+}
+
+/// A state of a run that knows little but its step.
+func state(step: Int) -> CheckpointState {
+  CheckpointState(
+    step: step, segmentIndex: step, tokenCount: step * 4096, rankCount: 2, threadCount: 1, engine: "openblas",
+    cpuLevel: "x86-64-v3", precision: "float32", programVersion: "0.0.0", configuration: "model: {}\n",
+    vocabularyHash: "abc")
+}
+
+/// Writes a checkpoint of a model and an optimizer whose floats begin at `seed`.
+@discardableResult
+func write(_ step: Int, to store: CheckpointStore, seed: Float = 0, count: Int = 100) throws
+  -> CheckpointLocation
+{
+  try withFiles([.model, .optimizer], seed: seed, count: count) { files in
+    try store.write(files: files, state: state(step: step))
+  }
+}
+
+/// Lends files of one tensor `weight` each, whose floats are `seed`, `seed` + 1, ….
+func withFiles<Result>(
+  _ parts: [CheckpointPart], seed: Float = 0, count: Int = 100, _ body: ([CheckpointFile]) throws -> Result
+) rethrows -> Result {
+  try floats(seed, count).withUnsafeBufferPointer { floats in
+    try body(
+      parts.map { part in
+        CheckpointFile(
+          part, metadata: ["format": "test"],
+          tensors: [TensorBytes(name: "weight", shape: [floats.count], floats: floats)])
+      })
+  }
+}
+
+func floats(_ first: Float, _ count: Int) -> [Float] {
+  (0..<count).map { first + Float($0) }
+}
+
+/// The error of a call that must fail, whose text must be a single line.
+func refusal(_ body: () throws -> Void, sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+  let error = try #require(throws: CheckpointError.self, sourceLocation: sourceLocation) { try body() }
+  #expect(!error.description.contains("\n"), sourceLocation: sourceLocation)
+  return error.description
+}
+
+func bytes(_ path: String) throws -> [UInt8] {
+  Array(try Data(contentsOf: URL(filePath: path)))
+}
+
+/// Puts a new file in the place of the old one; file systems are slow to empty and fill the same one.
+func replaceContent(_ path: String, _ bytes: some Sequence<UInt8>) throws {
+  unlink(path)
+  try Data(bytes).write(to: URL(filePath: path))
+}
+
+/// Changes one bit in the middle of a file.
+func flipBit(_ path: String) throws {
+  var content = try bytes(path)
+  content[content.count / 2] ^= 1
+  try replaceContent(path, content)
+}
+
+/// SplitMix64, so that a failure comes again.
+struct SeededGenerator: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    return mixed ^ (mixed >> 31)
+  }
+}
+
+/// A text with one to four random changes of the kinds that upset parsers.
+func mutated(_ original: [UInt8], _ generator: inout SeededGenerator) -> [UInt8] {
+  var bytes = original
+  let snippets = [
+    "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "-", "9", "1e999", "null", "\0", "é", "[[[[[[",
+  ]
+  for _ in 0..<Int.random(in: 1...4, using: &generator) where !bytes.isEmpty {
+    let position = Int.random(in: 0..<bytes.count, using: &generator)
+    switch Int.random(in: 0..<5, using: &generator) {
+    case 0: bytes[position] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
+    case 1: bytes[position] = UInt8.random(in: 0...255, using: &generator)
+    case 2: bytes.remove(at: position)
+    case 3: bytes.insert(contentsOf: (snippets.randomElement(using: &generator) ?? "").utf8, at: position)
+    default:
+      let end = min(bytes.count, position + Int.random(in: 1...20, using: &generator))
+      bytes.insert(
+        contentsOf: Array(bytes[position..<end]), at: Int.random(in: 0..<bytes.count, using: &generator))
+    }
+  }
+  return bytes
+}

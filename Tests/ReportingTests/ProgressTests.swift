@@ -1,0 +1,131 @@
+import Foundation
+import Reporting
+import Testing
+
+struct TrainingProgressTests {
+  let recorder = Recorder()
+  let time = ManualTime()
+
+  private func progress(isTerminal: Bool, width: Int = 200, firstStep: Int = 0) -> TrainingProgress {
+    TrainingProgress(
+      stepCount: 400, firstStep: firstStep, output: recorder.output(isTerminal: isTerminal, width: width),
+      clock: time.clock)
+  }
+
+  @Test func writesALineAReportToAPipe() {
+    let progress = progress(isTerminal: false)
+    time.advance(seconds: 50)
+    progress.update(metrics(step: 100))
+    progress.update(metrics(step: 101))
+    progress.finish()
+    #expect(recorder.written.count == 2)
+    let expected =
+      "step=100 steps=400 epoch=0.25 loss=4.5 perplexity=90.0171313 learningRate=0.001 gradientNorm=0.125 "
+      + "tokensPerSecond=12345 codec=int8 ratio=4.00 skippedSteps=1 secondsLeft=150\n"
+    #expect(recorder.written.first == expected)
+  }
+
+  @Test func redrawsOneLineOnATerminal() {
+    let progress = progress(isTerminal: true)
+    time.advance(seconds: 50)
+    progress.update(metrics(step: 100))
+    time.advance(seconds: 150)
+    progress.update(metrics(step: 400))
+    progress.finish()
+    progress.finish()
+    let expected =
+      "\r[#####---------------] 25 %  step 100/400  loss 4.5000  perplexity 90.02  12.3k tokens/s  "
+      + "2 min 30 s left  bytes ÷ 4.0\u{1B}[K"
+    #expect(recorder.written.first == expected)
+    #expect(recorder.written.dropFirst().first?.contains("[####################] 100 %") == true)
+    #expect(recorder.written.last == "\n")
+    #expect(recorder.written.count == 3)
+  }
+
+  @Test(arguments: [1, 2, 20, 80]) func neverFillsTheTerminalsLine(width: Int) {
+    progress(isTerminal: true, width: width).update(metrics(step: 100))
+    let line = recorder.written.joined().dropFirst().dropLast("\u{1B}[K".count)
+    #expect(line.count == max(width - 1, 1))
+  }
+
+  @Test func drawsNotFasterThanAnEyeFollowsExceptAtTheEnd() {
+    let progress = progress(isTerminal: true)
+    for step in 1...399 {
+      time.advance(seconds: 0.001)
+      progress.update(metrics(step: step))
+    }
+    #expect(recorder.written.count == 4)
+    progress.update(metrics(step: 400))
+    #expect(recorder.written.count == 5)
+  }
+
+  @Test func estimatesFromTheStepsOfThisProcess() {
+    let progress = progress(isTerminal: false, firstStep: 300)
+    progress.update(metrics(step: 300))
+    time.advance(seconds: 10)
+    progress.update(metrics(step: 350))
+    #expect(recorder.written.first?.contains("secondsLeft") == false)
+    #expect(recorder.written.last?.hasSuffix("secondsLeft=10\n") == true)
+  }
+
+  @Test(arguments: [true, false]) func showsWhatIsNoNumber(isTerminal: Bool) {
+    var broken = metrics(step: 0, loss: .nan)
+    broken.tokensPerSecond = .infinity
+    broken.wireBytes = 0
+    progress(isTerminal: isTerminal).update(broken)
+    #expect(recorder.written.joined().contains("nan"))
+    #expect(!recorder.written.joined().contains("÷"))
+    #expect(!recorder.written.joined().contains("ratio"))
+  }
+}
+
+struct StageProgressTests {
+  let recorder = Recorder()
+  let time = ManualTime()
+
+  private func stage(isTerminal: Bool) -> StageProgress {
+    StageProgress(
+      "count words", total: 10_000, unit: "lines", output: recorder.output(isTerminal: isTerminal),
+      clock: time.clock)
+  }
+
+  @Test func writesALineEveryFiveSecondsToAPipe() {
+    let stage = stage(isTerminal: false)
+    for _ in 1...12 {
+      time.advance(seconds: 1)
+      stage.advance(by: 500)
+    }
+    stage.finish()
+    stage.finish()
+    let expected = [
+      "stage=\"count words\" lines=2500 of=10000 perSecond=500\n",
+      "stage=\"count words\" lines=5000 of=10000 perSecond=500\n",
+      "stage=\"count words\" lines=6000 seconds=12.000\n",
+    ]
+    #expect(recorder.written == expected)
+  }
+
+  @Test func drawsABarOnATerminal() {
+    let stage = stage(isTerminal: true)
+    time.advance(seconds: 0.05)
+    stage.update(done: 10)
+    time.advance(seconds: 0.95)
+    stage.update(done: 5000)
+    stage.finish()
+    let expected = [
+      "\rcount words: [##########----------] 50 %  5.00k/10.0k lines  5.00k lines/s  1.0 s left\u{1B}[K",
+      "\r\u{1B}[Kcount words: 5.00k lines in 1.0 s\n",
+    ]
+    #expect(recorder.written == expected)
+  }
+
+  @Test func survivesAStageOfNothing() {
+    let stage = StageProgress(
+      "empty", total: 0, unit: "bytes", output: recorder.output(isTerminal: true), clock: time.clock)
+    time.advance(seconds: 1)
+    stage.update(done: 0)
+    stage.update(done: 7)
+    stage.finish()
+    #expect(recorder.written.last == "\r\u{1B}[Kempty: 7 bytes in 1.0 s\n")
+  }
+}
