@@ -1,4 +1,6 @@
 #pragma once
 
 // The module's public headers, one a subject.
+#include "CKernelsCodec.h"
+#include "CKernelsDenormals.h"
 #include "CKernelsHash.h"
