@@ -4,16 +4,17 @@
 #include <immintrin.h>
 
 void CKernels_flushDenormals(void) {
-  // Flush-to-zero (bit 15) and denormals-are-zero (bit 6).
-  _mm_setcsr(_mm_getcsr() | 0x8040);
+  const unsigned flushToZero = 0x8000, denormalsAreZero = 0x0040;
+  _mm_setcsr(_mm_getcsr() | flushToZero | denormalsAreZero);
 }
 #elif defined(__aarch64__)
 #include <stdint.h>
 
 void CKernels_flushDenormals(void) {
+  const uint64_t flushToZero = 1ull << 24;
   uint64_t control;
   __asm__ volatile("mrs %0, fpcr" : "=r"(control));
-  __asm__ volatile("msr fpcr, %0" : : "r"(control | (1ULL << 24)));
+  __asm__ volatile("msr fpcr, %0" : : "r"(control | flushToZero));
 }
 #else
 void CKernels_flushDenormals(void) {}

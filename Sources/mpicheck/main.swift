@@ -1,1 +1,1 @@
-print("mpicheck")
+import Communication

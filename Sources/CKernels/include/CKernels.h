@@ -1,6 +1,7 @@
 #pragma once
 
 // The module's public headers, one a subject.
+#include "CKernelsCodec.h"
 #include "CKernelsDenormals.h"
 #include "CKernelsHash.h"
 #include "CKernelsLayers.h"

@@ -1,0 +1,131 @@
+import CKernels
+
+/// Turns floats into frames and frames into floats; owns the scratch memory and contexts for it, for one thread.
+///
+/// `@unchecked Sendable`: it may move between threads, one uses it at a time.
+public final class FrameCoder: @unchecked Sendable {
+  private let compressor = ZstdCompressor()
+  private let decompressor = ZstdDecompressor()
+  private let raw: AlignedBuffer
+  private let scales: FloatBuffer
+  private let maximumElementCount: Int
+
+  /// A coder for frames of at most `maximumElementCount` values.
+  public init(maximumElementCount: Int) {
+    self.maximumElementCount = maximumElementCount
+    raw = AlignedBuffer(byteCount: Self.rawCapacity(elementCount: maximumElementCount))
+    scales = FloatBuffer(count: maximumElementCount)
+  }
+
+  /// The most bytes a frame of `elementCount` values can have, in any codec.
+  public static func frameCapacity(elementCount: Int) -> Int {
+    FrameHeader.byteCount + 4 * 8 + rawCapacity(elementCount: elementCount)
+  }
+
+  /// The largest is `int8` with a scale for each value.
+  private static func rawCapacity(elementCount: Int) -> Int {
+    5 * elementCount
+  }
+
+  /// Writes a frame with `values` to the front of `target` and gives its byte count.
+  ///
+  /// `feedback` is needed by lossy codecs and ignored by exact ones. `target` needs `frameCapacity` bytes.
+  public func encode(
+    _ values: UnsafePointer<Float>, as frame: FrameDescription, feedback: ErrorFeedback? = nil,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws -> Int {
+    precondition(frame.elementCount <= maximumElementCount && frame.blockLength > 0, "a frame within bounds")
+    precondition(target.count >= Self.frameCapacity(elementCount: frame.elementCount), "room for a frame")
+    let sections = frame.codec.sections(
+      elementCount: frame.elementCount, blockLength: frame.blockLength,
+      compressionLevel: frame.compressionLevel)
+    let rawAddress = UnsafeMutableRawPointer(raw.slice(from: 0, byteCount: sections.rawByteCount).start)
+    frame.codec.encode(
+      values, count: frame.elementCount, blockLength: frame.blockLength, feedback: feedback,
+      scales: scales.start, into: rawAddress)
+    var flags: UInt8 = 0
+    var source = 0
+    var end = FrameHeader.byteCount + 8 * sections.count
+    for index in 0..<sections.count {
+      let (byteCount, compression) = sections[index]
+      let section = UnsafeRawBufferPointer(raw.slice(from: source, byteCount: byteCount))
+      let room = UnsafeMutableRawBufferPointer(rebasing: target[end...])
+      let compressedByteCount = try compressor.compress(section, compression, into: room)
+      if compressedByteCount == nil { room.copyMemory(from: section) } else { flags |= 1 << UInt8(index) }
+      let sentByteCount = compressedByteCount ?? byteCount
+      target.storeBytes(
+        of: UInt64(sentByteCount).littleEndian, toByteOffset: FrameHeader.byteCount + 8 * index,
+        as: UInt64.self)
+      source += byteCount
+      end += sentByteCount
+    }
+    let header = FrameHeader(
+      frame, flags: flags, rawByteCount: sections.rawByteCount, payloadByteCount: end - FrameHeader.byteCount)
+    header.write(to: UnsafeMutableRawBufferPointer(rebasing: target[..<end]))
+    return end
+  }
+
+  /// Reads the values of `frame` into `values`, and gives their count; `values` has room for the most expected.
+  ///
+  /// Nothing in the frame is believed before it agrees with the expectation and the checksum.
+  public func decode(
+    _ frame: UnsafeRawBufferPointer, expecting expected: FrameExpectation,
+    into values: UnsafeMutablePointer<Float>
+  ) throws -> Int {
+    precondition(
+      expected.elementCounts.upperBound <= maximumElementCount && expected.blockLength > 0, "in bounds")
+    let header = try FrameHeader(reading: frame)
+    try expected.check(header)
+    let elementCount = Int(header.elementCount)
+    let sections = expected.codec.sections(
+      elementCount: elementCount, blockLength: expected.blockLength, compressionLevel: 1)
+    try unpack(
+      UnsafeRawBufferPointer(rebasing: frame[FrameHeader.byteCount...]), sections, flags: header.flags)
+    expected.codec.decode(
+      UnsafeRawPointer(raw.bytes.start), count: elementCount, blockLength: expected.blockLength,
+      scales: scales.start, into: values)
+    return elementCount
+  }
+
+  /// Brings all sections into `raw`, one after the other.
+  private func unpack(
+    _ payload: UnsafeRawBufferPointer, _ sections: SectionList, flags: UInt8
+  ) throws(CommunicationError) {
+    try expect("flags beyond the sections", 0, flags >> UInt8(sections.count))
+    guard payload.count >= 8 * sections.count else {
+      throw CommunicationError(
+        "payload: expected at least \(8 * sections.count) bytes, found \(payload.count)")
+    }
+    var rest = UnsafeRawBufferPointer(rebasing: payload[(8 * sections.count)...])
+    var rawOffset = 0
+    for index in 0..<sections.count {
+      let rawByteCount = sections[index].byteCount
+      let isCompressed = flags >> UInt8(index) & 1 == 1
+      let announced = UInt64(littleEndian: payload.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self))
+      let limit = min(rest.count, isCompressed ? rawByteCount - 1 : rawByteCount)
+      guard let byteCount = Int(exactly: announced), byteCount <= limit,
+        isCompressed || byteCount == rawByteCount
+      else {
+        throw CommunicationError("section \(index): expected at most \(limit) bytes, found \(announced)")
+      }
+      let section = UnsafeRawBufferPointer(rebasing: rest[..<byteCount])
+      let target = raw.slice(from: rawOffset, byteCount: rawByteCount)
+      if isCompressed {
+        try decompressor.decompress(section, into: target)
+      } else {
+        target.copyMemory(from: section)
+      }
+      rest = UnsafeRawBufferPointer(rebasing: rest[byteCount...])
+      rawOffset += rawByteCount
+    }
+    try expect("bytes after the last section", 0, rest.count)
+  }
+}
+
+extension UnsafeMutableRawBufferPointer {
+  /// The address of the first byte of memory that is known to be allocated.
+  fileprivate var start: UnsafeMutableRawPointer {
+    guard let baseAddress else { preconditionFailure("memory without an address") }
+    return baseAddress
+  }
+}

@@ -1,0 +1,71 @@
+import CZstd
+
+/// A reusable zstd compressor, for one thread.
+struct ZstdCompressor: ~Copyable {
+  private let context: OpaquePointer
+
+  init() {
+    guard let context = ZSTD_createCCtx() else { preconditionFailure("no memory for a zstd context") }
+    self.context = context
+  }
+
+  deinit {
+    ZSTD_freeCCtx(context)
+  }
+
+  /// Compresses into `target` if the result is shorter than the source; nil if it is not, or does not fit.
+  func compress(
+    _ source: UnsafeRawBufferPointer, _ compression: Compression, into target: UnsafeMutableRawBufferPointer
+  ) throws(CommunicationError) -> Int? {
+    guard source.count > 1 else { return nil }
+    _ = try check(ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters))
+    _ = try check(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, CInt(compression.level)))
+    if compression.codesLiterals { _ = try check(CZstd_compressLiterals(context)) }
+    let capacity = min(target.count, source.count - 1)
+    let result = ZSTD_compress2(context, target.baseAddress, capacity, source.baseAddress, source.count)
+    guard ZSTD_getErrorCode(result) != ZSTD_error_dstSize_tooSmall else { return nil }
+    return try check(result)
+  }
+}
+
+/// A reusable zstd decompressor, for one thread.
+struct ZstdDecompressor: ~Copyable {
+  private let context: OpaquePointer
+
+  init() {
+    guard let context = ZSTD_createDCtx() else { preconditionFailure("no memory for a zstd context") }
+    self.context = context
+  }
+
+  deinit {
+    ZSTD_freeDCtx(context)
+  }
+
+  /// Decompresses `source`, which must give exactly `target.count` bytes.
+  func decompress(
+    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+  ) throws(CommunicationError) {
+    let announced = ZSTD_getFrameContentSize(source.baseAddress, source.count)
+    guard announced == UInt64(target.count) else {
+      throw CommunicationError("zstd content: expected \(target.count) bytes, found \(describe(announced))")
+    }
+    let byteCount = try check(
+      ZSTD_decompressDCtx(context, target.baseAddress, target.count, source.baseAddress, source.count))
+    guard byteCount == target.count else {
+      throw CommunicationError("zstd content: expected \(target.count) bytes, found \(byteCount)")
+    }
+  }
+
+  /// zstd has two sizes that are none: 2⁶⁴ − 1 for unknown, 2⁶⁴ − 2 for bytes that are no frame.
+  private func describe(_ announced: UInt64) -> String {
+    announced >= UInt64.max - 1 ? "no zstd frame of known size" : "\(announced)"
+  }
+}
+
+/// The size zstd gives, or its error.
+private func check(_ result: Int) throws(CommunicationError) -> Int {
+  guard ZSTD_isError(result) == 0 else {
+    throw CommunicationError("zstd: \(String(cString: ZSTD_getErrorName(result)))")
+  }
+  return result
+}

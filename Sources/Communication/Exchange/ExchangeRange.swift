@@ -1,0 +1,80 @@
+/// A tensor's range of the flat gradient, and how it is coded.
+public struct ExchangeRange: Sendable {
+  /// Its elements of the flat gradient.
+  public let range: Range<Int>
+  /// Elements that share a scale: the row length where rows differ in size, as in an embedding; else 256.
+  public let blockLength: Int
+  /// For messages.
+  public let name: String
+  /// The level of zstd: 1 finds the nearly proportional rows of a softmax gradient, −1 is as good elsewhere and faster.
+  public let compressionLevel: Int
+
+  /// A tensor's range; all values must be the same on all ranks.
+  public init(range: Range<Int>, blockLength: Int, name: String, compressionLevel: Int = -1) {
+    precondition(blockLength > 0, "blocks have elements")
+    self.range = range
+    self.blockLength = blockLength
+    self.name = name
+    self.compressionLevel = compressionLevel
+  }
+}
+
+/// A matrix within the flat gradient of which a step touches few rows, in addition to its dense gradient.
+public struct SparseRows: Sendable {
+  /// Where the matrix begins in the flat gradient; one of the exchange's ranges begins there too.
+  public let offset: Int
+  /// The length of a row.
+  public let width: Int
+  /// The most rows one rank can touch in one step; the same on all ranks.
+  public let maximumRowCount: Int
+
+  /// Rows of the matrix whose range begins at `offset`.
+  public init(offset: Int, width: Int, maximumRowCount: Int) {
+    precondition(width > 0 && maximumRowCount >= 0, "rows have elements")
+    self.offset = offset
+    self.width = width
+    self.maximumRowCount = maximumRowCount
+  }
+}
+
+/// What is chosen for a whole exchange; the same on all ranks.
+public struct ExchangeConfiguration: Sendable {
+  /// The codec of steps that do not flush.
+  public let codec: Codec
+  /// The size of a bucket, in bytes of 32-bit floats.
+  public let bucketByteCount: Int
+  /// How long to wait for other ranks; nil: for ever.
+  public let stallLimits: StallLimits?
+
+  /// A configuration; buckets have 16 MiB unless said otherwise.
+  public init(codec: Codec, bucketByteCount: Int = 16 << 20, stallLimits: StallLimits? = nil) {
+    precondition(bucketByteCount >= 4, "a bucket holds a value")
+    self.codec = codec
+    self.bucketByteCount = bucketByteCount
+    self.stallLimits = stallLimits
+  }
+}
+
+/// What one rank's exchange of one step cost.
+public struct ExchangeReport: Sendable, Equatable {
+  /// The codec of this step.
+  public let codec: Codec
+  /// What the sent values would be as 32-bit floats, in bytes.
+  public internal(set) var rawByteCount = 0
+  /// The bytes sent.
+  public internal(set) var wireByteCount = 0
+  /// Seconds of adding residuals, coding and compressing.
+  public internal(set) var encodeSeconds = 0.0
+  /// Seconds of sending, receiving and waiting for other ranks.
+  public internal(set) var wireSeconds = 0.0
+  /// Seconds of decompressing, decoding and adding.
+  public internal(set) var decodeSeconds = 0.0
+  /// Seconds the communication thread worked for this step, waiting included.
+  public internal(set) var totalSeconds = 0.0
+  /// Seconds `finish` made its caller wait.
+  public internal(set) var exposedSeconds = 0.0
+
+  init(codec: Codec) {
+    self.codec = codec
+  }
+}
