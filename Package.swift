@@ -22,7 +22,9 @@ let package = Package(
     .target(name: "Tensors", dependencies: ["CKernels", "COpenBLAS"]),
     .target(name: "Layers", dependencies: ["Tensors"]),
     .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
-    .target(name: "Corpus", dependencies: ["CKernels", "CZstd"]),
+    .target(
+      name: "Corpus",
+      dependencies: ["CKernels", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
     .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Reporting", dependencies: [.product(name: "Logging", package: "swift-log")]),

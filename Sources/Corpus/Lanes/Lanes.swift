@@ -1,0 +1,106 @@
+/// Where the lanes and segments of a training text lie: arithmetic on positions alone, so any segment can be read.
+///
+/// A lane is a contiguous stream of `laneLength` tokens; the lanes lie one after the other from the start of the text.
+/// Each of a lane's tokens is a target once an epoch, and its input is the token before it, `<eos>` for the lane's
+/// first. What does not fill a lane, and in each lane what does not fill a segment, is left out.
+public struct Lanes: Equatable, Sendable {
+  /// Tokens of the whole text.
+  public let tokenCount: Int
+  /// Lanes of the whole run, over all ranks.
+  public let laneCount: Int
+  /// Steps in a segment, *T*.
+  public let segmentLength: Int
+  /// What the first token of a lane is predicted from.
+  public let endOfSentenceID: Int32
+
+  /// Divides a text.
+  ///
+  /// - Throws: `CorpusError` if the text has no segment for every lane; it says how many tokens that takes.
+  public init(tokenCount: Int, laneCount: Int, segmentLength: Int, endOfSentenceID: Int32) throws {
+    guard laneCount > 0 && segmentLength > 0 else {
+      throw CorpusError(
+        "expected 1 lane and 1 step or more, found \(laneCount) lanes of \(segmentLength) steps")
+    }
+    let (needed, overflow) = laneCount.multipliedReportingOverflow(by: segmentLength)
+    guard !overflow && tokenCount >= needed else {
+      throw CorpusError(
+        "expected \(overflow ? "far more" : "\(needed)") tokens or more, a segment of \(segmentLength) for each of "
+          + "\(laneCount) lanes; found \(tokenCount)")
+    }
+    self.tokenCount = tokenCount
+    self.laneCount = laneCount
+    self.segmentLength = segmentLength
+    self.endOfSentenceID = endOfSentenceID
+  }
+
+  /// Tokens of each lane, those after its last whole segment included.
+  public var laneLength: Int { tokenCount / laneCount }
+
+  /// Tokens at the end of the text that are in no lane.
+  public var droppedTokenCount: Int { tokenCount - laneCount * laneLength }
+
+  /// Segments that every lane has; after them an epoch is over.
+  public var segmentsPerEpoch: Int { laneLength / segmentLength }
+
+  /// Tokens at the ends of all lanes together that fill no segment.
+  public var droppedTailTokenCount: Int { laneCount * (laneLength - segmentsPerEpoch * segmentLength) }
+
+  /// Tokens that are targets in an epoch, over all lanes.
+  public var tokensPerEpoch: Int { laneCount * segmentsPerEpoch * segmentLength }
+
+  /// The epoch of a segment, and its number in it; segments are numbered from 0 over the whole run.
+  public func position(_ segmentIndex: Int) -> (epoch: Int, segmentInEpoch: Int) {
+    (segmentIndex / segmentsPerEpoch, segmentIndex % segmentsPerEpoch)
+  }
+
+  /// Whether a segment is the first of an epoch, so that the state before it is zero.
+  public func isEpochStart(_ segmentIndex: Int) -> Bool { segmentIndex % segmentsPerEpoch == 0 }
+
+  /// Reads one segment of some lanes, time-major: row `t · lanes.count + b` is step `t` of the `b`-th of these lanes.
+  ///
+  /// - Parameters:
+  ///   - lanes: a rank's share of the lanes.
+  ///   - tokens: the text that was divided.
+  ///   - inputs: `segmentLength · lanes.count` ids or more, of which the first are written.
+  ///   - targets: as `inputs`.
+  public func read(
+    segmentIndex: Int, lanes: Range<Int>, from tokens: some TokenSequence,
+    inputs: UnsafeMutableBufferPointer<Int32>, targets: UnsafeMutableBufferPointer<Int32>
+  ) {
+    precondition(lanes.lowerBound >= 0 && lanes.upperBound <= laneCount, "lanes \(lanes) of \(laneCount)")
+    precondition(tokens.count == tokenCount, "\(tokens.count) tokens where \(tokenCount) were divided")
+    let firstStep = position(segmentIndex).segmentInEpoch * segmentLength
+    for (row, lane) in lanes.enumerated() {
+      readStream(
+        from: lane * laneLength, firstStep: firstStep, stepCount: segmentLength, of: tokens,
+        before: endOfSentenceID, inputs: inputs, targets: targets, firstRow: row, rowStride: lanes.count)
+    }
+  }
+}
+
+/// Reads consecutive tokens of a stream as targets, and the tokens before them as inputs, into every
+/// `rowStride`-th row.
+///
+/// - Parameters:
+///   - start: the position of the stream's first token.
+///   - before: the input of the stream's first token.
+func readStream(
+  from start: Int, firstStep: Int, stepCount: Int, of tokens: some TokenSequence, before: Int32,
+  inputs: UnsafeMutableBufferPointer<Int32>, targets: UnsafeMutableBufferPointer<Int32>, firstRow: Int,
+  rowStride: Int
+) {
+  guard stepCount > 0 else { return }
+  withUnsafeTemporaryAllocation(of: Int32.self, capacity: stepCount + 1) { ids in
+    let first = start + firstStep
+    if firstStep == 0 {
+      ids[0] = before
+      tokens.copy(first..<first + stepCount, into: UnsafeMutableBufferPointer(rebasing: ids[1...]))
+    } else {
+      tokens.copy(first - 1..<first + stepCount, into: ids)
+    }
+    for step in 0..<stepCount {
+      inputs[firstRow + step * rowStride] = ids[step]
+      targets[firstRow + step * rowStride] = ids[step + 1]
+    }
+  }
+}

@@ -1,0 +1,89 @@
+import Foundation
+
+/// A folder that appears under its name whole or not at all.
+///
+/// It is filled beside its final place, under a hidden temporary name that ends in `.tmp`; without `publish()`
+/// nothing stays behind.
+final class StagedFolder {
+  /// Where to write in the meantime.
+  let url: URL
+  private let destination: URL
+  private let name: String
+  private var isPublished = false
+
+  /// Begins a folder that is to stand at `destination`.
+  ///
+  /// - Throws: `CorpusError` if something stands there that is neither an empty folder nor a corpus alone: a mistyped
+  ///   path must not cost anyone's files.
+  init(for destination: URL) throws {
+    name = destination.relativePath
+    // A symbolic link to a corpus stays a link, and what it points to is replaced.
+    self.destination = destination.resolvingSymlinksInPath()
+    try Self.checkReplaceable(self.destination, name: name)
+    let path = self.destination.path
+    url = URL(fileURLWithPath: temporaryName(for: path), isDirectory: true)
+    do {
+      try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    } catch {
+      throw CorpusError("cannot make a folder for \(name): \(reason(error))")
+    }
+  }
+
+  deinit {
+    if !isPublished { try? FileManager.default.removeItem(at: url) }
+  }
+
+  /// Gives the folder its name, in the place of an earlier corpus if there is one.
+  func publish() throws {
+    try synchronize(folder: url.path)
+    try Self.checkReplaceable(destination, name: name)
+    // Over nothing, and over an empty folder, a plain rename is enough.
+    if rename(url.path, destination.path) != 0 {
+      guard errno == ENOTEMPTY || errno == EEXIST else { throw CorpusError.system("write", name) }
+      try replace()
+    }
+    isPublished = true
+    try synchronize(folder: destination.deletingLastPathComponent().path)
+  }
+
+  /// Puts the folder in the place of the earlier one in one step where the file system can do that, else in two.
+  private func replace() throws {
+    if !exchangePaths(url.path, destination.path) {
+      let aside = temporaryName(for: destination.path)
+      guard rename(destination.path, aside) == 0 else { throw CorpusError.system("replace", name) }
+      guard rename(url.path, destination.path) == 0 else {
+        let error = CorpusError.system("replace", name)
+        rename(aside, destination.path)
+        throw error
+      }
+      guard rename(aside, url.path) == 0 else { throw CorpusError.system("remove", aside) }
+    }
+    // From here on the temporary name holds the earlier corpus.
+    try? FileManager.default.removeItem(at: url)
+  }
+
+  private static func checkReplaceable(_ destination: URL, name: String) throws {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: destination.path, isDirectory: &isFolder) else { return }
+    guard isFolder.boolValue else {
+      throw CorpusError("expected no file at \(name), or a corpus to replace; found a file")
+    }
+    let entries = try FileManager.default.contentsOfDirectory(atPath: destination.path)
+    let foreign = Set(entries).subtracting(Corpus.fileNames).sorted()
+    if !entries.isEmpty,
+      let example = foreign.first ?? (entries.contains("corpus.json") ? nil : entries.first)
+    {
+      throw CorpusError("expected an empty folder or a corpus alone at \(name), found \(example) in it")
+    }
+  }
+}
+
+/// Exchanges what two paths name, in one step; false if the system cannot.
+private func exchangePaths(_ first: String, _ second: String) -> Bool {
+  // Swift's Glibc module does not show renameat2, so it is looked up by its name.
+  typealias RenameAt2 =
+    @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) -> Int32
+  guard let symbol = dlsym(nil, "renameat2") else { return false }
+  let exchange: UInt32 = 2
+  return unsafeBitCast(symbol, to: RenameAt2.self)(AT_FDCWD, first, AT_FDCWD, second, exchange) == 0
+}

@@ -1,0 +1,158 @@
+/// The tokenizer's rules, applied to the stretches between the spaces of one line.
+struct LineTokenizer {
+  private static let apostrophe: StaticString = "'"
+  private static let protectedWords = ["<unk>", "<eos>", "@-@", "@,@", "@.@"].map { Array($0.utf8) }
+  private static let clitics = ["s", "t", "d", "m", "ll", "re", "ve"].map { Array($0.utf8) }
+
+  let characters: [TextCharacter]
+  let text: UnsafeRawBufferPointer
+
+  /// Writes the words of one stretch without spaces.
+  func split(_ stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer) {
+    if Self.protectedWords.contains(where: bytes(stretch).elementsEqual) {
+      words.writeWord(bytes(stretch), to: &output)
+      return
+    }
+    var position = stretch.lowerBound
+    while position < stretch.upperBound {
+      let end = runEnd(from: position, in: stretch)
+      let run = bytes(position..<end)
+      let isBetweenDigits =
+        end < stretch.upperBound && position > stretch.lowerBound && end == position + 1
+        && characters[position - 1].kind == .digit && characters[end].kind == .digit
+      switch characters[position].kind {
+      case .comma where isBetweenDigits: words.writeWord("@,@", to: &output)
+      case .stop where isBetweenDigits: words.writeWord("@.@", to: &output)
+      case .quote: words.writeWord("\"", to: &output)
+      case .comma, .symbol: words.writeWord(run, to: &output)
+      case .stop: writeStops(position..<end, in: stretch, into: &words, output: &output)
+      case .hyphen: writeHyphens(position..<end, in: stretch, into: &words, output: &output)
+      case .apostrophe: writeApostrophe(position, in: stretch, into: &words, output: &output)
+      case .letter, .digit, .space, .lineEnd: words.write(run, to: &output)
+      }
+      position = end
+    }
+  }
+
+  /// The end of the letters and digits, of the stops or of the hyphens at `start`; any other character is alone.
+  private func runEnd(from start: Int, in stretch: Range<Int>) -> Int {
+    let first = characters[start]
+    var end = start + 1
+    guard first.isWordPart || first.kind == .stop || first.kind == .hyphen else { return end }
+    while end < stretch.upperBound
+      && (first.isWordPart ? characters[end].isWordPart : characters[end].kind == first.kind)
+    {
+      end += 1
+    }
+    return end
+  }
+
+  private func writeStops(
+    _ run: Range<Int>, in stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+  ) {
+    let isInsideWord = run.upperBound < stretch.upperBound && characters[run.upperBound].isWordPart
+    if run.count > 1 {
+      words.writeWord(bytes(run), to: &output)
+    } else if isInsideWord || keepsStop(words.currentWord(in: output), at: run.lowerBound) {
+      words.write(bytes(run), to: &output)
+    } else {
+      words.writeWord(bytes(run), to: &output)
+    }
+  }
+
+  private func writeHyphens(
+    _ run: Range<Int>, in stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+  ) {
+    let isBetweenWordParts =
+      run.lowerBound > stretch.lowerBound && characters[run.lowerBound - 1].isWordPart
+      && run.upperBound < stretch.upperBound && characters[run.upperBound].isWordPart
+    if run.count > 1 {
+      words.writeWord(bytes(run), to: &output)
+    } else if isBetweenWordParts {
+      words.writeWord("@-@", to: &output)
+    } else {
+      words.write(bytes(run), to: &output)
+    }
+  }
+
+  private func writeApostrophe(
+    _ position: Int, in stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+  ) {
+    let following = characters[(position + 1)..<stretch.upperBound].prefix { $0.isWordPart }
+    let tail = bytes(following.startIndex..<following.endIndex)
+    let beginsWord =
+      if position == stretch.lowerBound {
+        Self.clitics.contains(where: tail.elementsEqual)
+      } else {
+        switch characters[position - 1].kind {
+        case .letter: following.first?.kind == .letter
+        case .digit: tail.elementsEqual(Self.clitics[0])
+        default: false
+        }
+      }
+    words.beginWord()
+    let mark = UnsafeRawBufferPointer(
+      start: Self.apostrophe.utf8Start, count: Self.apostrophe.utf8CodeUnitCount)
+    words.write(mark, to: &output)
+    if !beginsWord { words.beginWord() }
+  }
+
+  /// Whether the stop at `position` belongs to the word before it.
+  private func keepsStop(_ word: UnsafeRawBufferPointer, at position: Int) -> Bool {
+    if word.isEmpty { return false }
+    if Abbreviations.isDotted(word) { return true }
+    let rest = characters[(position + 1)...]
+    guard rest.contains(where: \.isWordPart) else { return false }
+    if Abbreviations.isKnown(word) { return true }
+    let next = rest.first { $0.kind != .space }
+    if next?.kind == .digit && Abbreviations.isKnownBeforeNumbers(word) { return true }
+    return next?.isLowercase == true && characters[position - 1].kind == .letter
+  }
+
+  private func bytes(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+    guard let first = range.first, let last = range.last else {
+      return UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+    let end = characters[last].offset + characters[last].byteCount
+    return UnsafeRawBufferPointer(rebasing: text[characters[first].offset..<end])
+  }
+}
+
+/// English words that are written with a full stop.
+enum Abbreviations {
+  private static let known: Set<String> = [
+    "Mr", "Mrs", "Ms", "Messrs", "Mme", "Mlle", "Dr", "Drs", "Prof", "Rev", "Fr", "Hon", "Sr", "Jr", "St",
+    "Ste",
+    "Mt", "Ft", "Gen", "Brig", "Col", "Maj", "Lt", "Capt", "Cmdr", "Cdr", "Adm", "Ens", "Sgt", "Cpl", "Pvt",
+    "Pfc",
+    "Gov", "Sen", "Rep", "Pres", "Supt", "Insp", "Msgr", "Asst", "Bros", "Co", "Corp", "Inc", "Ltd", "Op",
+    "Vol",
+    "vs", "cf", "ca", "al", "ed", "eds", "vol", "vols", "approx", "lit", "var", "ssp", "subsp", "sp", "spp",
+    "Jan", "Feb", "Aug", "Sept", "Oct", "Nov", "Dec",
+  ]
+  private static let knownBeforeNumbers: Set<String> = [
+    "No", "Nos", "no", "nos", "Nr", "Art", "p", "pp", "fig", "Fig",
+  ]
+
+  /// Single letters, and what is in the list.
+  static func isKnown(_ word: UnsafeRawBufferPointer) -> Bool {
+    let spelling = String(decoding: word, as: UTF8.self)
+    if spelling.unicodeScalars.count == 1 {
+      return spelling.unicodeScalars.first?.properties.isAlphabetic == true
+    }
+    return known.contains(spelling)
+  }
+
+  static func isKnownBeforeNumbers(_ word: UnsafeRawBufferPointer) -> Bool {
+    knownBeforeNumbers.contains(String(decoding: word, as: UTF8.self))
+  }
+
+  /// Whether the word consists of one or two letters between stops, like `U.S` or `Ph.D`.
+  static func isDotted(_ word: UnsafeRawBufferPointer) -> Bool {
+    guard word.contains(UInt8(ascii: ".")) else { return false }
+    return word.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { part in
+      (1...2).contains(part.count)
+        && part.allSatisfy { $0 | 0x20 >= UInt8(ascii: "a") && $0 | 0x20 <= UInt8(ascii: "z") }
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import CKernels
+import Foundation
+
+/// How much of a token file is checked when it is opened.
+public enum Verification: Sendable {
+  /// Header, size, every id and the checksum, in one pass over the file.
+  case full
+  /// Header and size; for further ranks on a node where one has done the full pass.
+  case headerOnly
+}
+
+/// A token file, mapped into memory: no copy is kept.
+///
+/// `@unchecked Sendable`: the mapping is read-only and lives as long as this object.
+public final class TokenFile: TokenSequence, @unchecked Sendable {
+  /// How many tokens there are.
+  public let count: Int
+  private let mapping: UnsafeMutableRawBufferPointer
+  private let width: Int
+
+  /// Maps the file at `url` and verifies it.
+  ///
+  /// - Parameter vocabularyCount: all ids must be below it; checked by the full verification.
+  /// - Throws: `CorpusError` naming the file and what is wrong with it.
+  public init(opening url: URL, vocabularyCount: Int, verification: Verification = .full) throws {
+    let name = url.relativePath
+    let mapping = try Self.map(url.path, name: name)
+    do {
+      let header = try TokenFileHeader(UnsafeRawBufferPointer(mapping), name: name)
+      if verification == .full { try header.verifyIDs(mapping, vocabularyCount: vocabularyCount, name: name) }
+      count = header.count
+      width = header.width
+      self.mapping = mapping
+    } catch {
+      munmap(mapping.baseAddress, mapping.count)
+      throw error
+    }
+  }
+
+  deinit { munmap(mapping.baseAddress, mapping.count) }
+
+  /// The id of the token at a position from 0.
+  public subscript(position: Int) -> Int32 {
+    precondition(position >= 0 && position < count, "position \(position) of \(count) tokens")
+    return width == 2 ? Int32(narrow[position].littleEndian) : wide[position].littleEndian
+  }
+
+  /// Copies the ids of a range to the start of `destination`, which must have room for them.
+  public func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) of \(count) tokens")
+    precondition(range.count <= destination.count, "no room for \(range.count) tokens")
+    let first = range.lowerBound
+    if width == 2 {
+      for index in 0..<range.count { destination[index] = Int32(narrow[first &+ index].littleEndian) }
+    } else {
+      for index in 0..<range.count { destination[index] = wide[first &+ index].littleEndian }
+    }
+  }
+
+  private var narrow: UnsafeBufferPointer<UInt16> { ids(as: UInt16.self) }
+  private var wide: UnsafeBufferPointer<Int32> { ids(as: Int32.self) }
+
+  private func ids<ID>(as type: ID.Type) -> UnsafeBufferPointer<ID> {
+    let payload = mapping[TokenFileHeader.byteCount...]
+    return UnsafeRawBufferPointer(rebasing: payload).assumingMemoryBound(to: type)
+  }
+
+  private static func map(_ path: String, name: String) throws -> UnsafeMutableRawBufferPointer {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw CorpusError.system("read", name) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw CorpusError.system("read", name) }
+    guard status.st_mode & S_IFMT == S_IFREG && status.st_size > 0 else {
+      throw CorpusError("expected a token file at \(name), found an empty file or none at all")
+    }
+    let byteCount = Int(status.st_size)
+    guard let start = mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
+      throw CorpusError.system("map", name)
+    }
+    return UnsafeMutableRawBufferPointer(start: start, count: byteCount)
+  }
+}
+
+extension TokenFileHeader {
+  /// Looks at every id once: all must be below `vocabularyCount`, and their bytes must have the checksum.
+  fileprivate func verifyIDs(
+    _ file: UnsafeMutableRawBufferPointer, vocabularyCount: Int, name: String
+  ) throws {
+    madvise(file.baseAddress, file.count, MADV_SEQUENTIAL)
+    defer { madvise(file.baseAddress, file.count, MADV_NORMAL) }
+    var hash = CKernels_XXH64State()
+    CKernels_xxh64Start(&hash, 0)
+    var largest: UInt32 = 0
+    for start in stride(from: Self.byteCount, to: file.count, by: 1 << 18) {
+      let part = UnsafeRawBufferPointer(rebasing: file[start..<min(start + (1 << 18), file.count)])
+      CKernels_xxh64Update(&hash, part.baseAddress, part.count)
+      largest = max(largest, largestID(part))
+    }
+    guard CKernels_xxh64Finish(&hash) == checksum else {
+      throw CorpusError("expected ids with checksum \(hexadecimal(checksum)) in \(name), found other ids")
+    }
+    guard count == 0 || largest < vocabularyCount else {
+      throw CorpusError("expected ids below \(vocabularyCount) in \(name), found \(largest)")
+    }
+  }
+
+  private func largestID(_ ids: UnsafeRawBufferPointer) -> UInt32 {
+    if width == 2 {
+      return UInt32(ids.assumingMemoryBound(to: UInt16.self).reduce(0) { max($0, $1.littleEndian) })
+    }
+    return ids.assumingMemoryBound(to: UInt32.self).reduce(0) { max($0, $1.littleEndian) }
+  }
+}

@@ -1,0 +1,117 @@
+import CKernels
+import Foundation
+
+/// The words a model knows; a word's id is its line in `vocabulary.txt`, from 0.
+///
+/// Words are compared by their bytes: spellings that Unicode calls equivalent are different words.
+public struct Vocabulary: Sendable {
+  /// What stands for every word outside the vocabulary.
+  public static let unknownWord = "<unk>"
+  /// What stands for the end of a line.
+  public static let endOfSentenceWord = "<eos>"
+
+  /// All words, by id.
+  public let words: [String]
+  /// XXH64 of the bytes of `vocabulary.txt`, as sixteen hexadecimal digits.
+  public let hash: String
+  /// The id of `<unk>`.
+  public let unknownID: Int32
+  /// The id of `<eos>`.
+  public let endOfSentenceID: Int32
+  let index: WordIndex
+
+  /// The number of words, `<unk>` and `<eos>` included.
+  public var count: Int { words.count }
+
+  /// A vocabulary of these words in this order.
+  ///
+  /// - Throws: `CorpusError` if a word is empty, holds white space or comes twice, or `<unk>` or `<eos>` is missing.
+  public init(words: [String]) throws {
+    try self.init(words: words, origin: "the vocabulary")
+  }
+
+  /// - Parameter origin: what messages call the place the words come from.
+  init(words: [String], origin: String) throws {
+    let index = WordIndex(try Self.table(of: words, origin: origin))
+    guard let unknownID = index.id(of: Self.unknownWord), let endID = index.id(of: Self.endOfSentenceWord)
+    else {
+      throw CorpusError("expected the words <unk> and <eos> in \(origin), found \(words.count) words without")
+    }
+    self.words = words
+    self.index = index
+    self.unknownID = unknownID
+    endOfSentenceID = endID
+    hash = Self.hash(of: Self.fileBytes(of: words))
+  }
+
+  /// The word with an id.
+  public func word(_ id: Int32) -> String { words[Int(id)] }
+
+  /// The id of a word; `unknownID` for a word that is not in the vocabulary.
+  public func id(of word: String) -> Int32 { index.id(of: word) ?? unknownID }
+
+  /// What `vocabulary.txt` holds: one word a line.
+  var fileBytes: [UInt8] { Self.fileBytes(of: words) }
+
+  private static func fileBytes(of words: [String]) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for word in words {
+      bytes.append(contentsOf: word.utf8)
+      bytes.append(UInt8(ascii: "\n"))
+    }
+    return bytes
+  }
+
+  private static func hash(of bytes: [UInt8]) -> String {
+    hexadecimal(bytes.withUnsafeBytes { CKernels_xxh64($0.baseAddress, $0.count, 0) })
+  }
+
+  private static func table(of words: [String], origin: String) throws -> WordTable {
+    guard words.count <= Int(Int32.max) else {
+      throw CorpusError("expected at most \(Int32.max) words in \(origin), found \(words.count)")
+    }
+    var table = WordTable(minimumCapacity: words.count)
+    for (id, spelling) in words.enumerated() {
+      var spelling = spelling
+      let insertedID = try spelling.withUTF8 { bytes in
+        let raw = UnsafeRawBufferPointer(bytes)
+        guard let word = Word(raw) else {
+          throw CorpusError("expected a word in line \(id + 1) of \(origin), found an empty line")
+        }
+        guard !raw.contains(where: isWhiteSpace) else {
+          throw CorpusError("expected one word in line \(id + 1) of \(origin), found white space")
+        }
+        return table.insert(word)
+      }
+      guard insertedID == id else {
+        throw CorpusError(
+          "expected each word once in \(origin), found “\(spelling)” in lines \(insertedID + 1) and \(id + 1)"
+        )
+      }
+    }
+    return table
+  }
+}
+
+/// A finished table of words, shared by all copies of a vocabulary.
+///
+/// `@unchecked Sendable`: it never changes after it was made.
+final class WordIndex: @unchecked Sendable {
+  private let table: WordTable
+
+  init(_ table: consuming WordTable) {
+    self.table = table
+  }
+
+  func id(of word: Word) -> Int32? { table.id(of: word) }
+
+  func id(of word: String) -> Int32? {
+    var word = word
+    return word.withUTF8 { Word(UnsafeRawBufferPointer($0)).flatMap { id(of: $0) } }
+  }
+}
+
+func hexadecimal(_ value: UInt64) -> String {
+  let digits = String(value, radix: 16)
+  return String(repeating: "0", count: 16 - digits.count) + digits
+}

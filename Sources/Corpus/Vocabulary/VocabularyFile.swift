@@ -1,0 +1,48 @@
+import Foundation
+
+extension Vocabulary {
+  /// Reads a `vocabulary.txt`.
+  ///
+  /// - Throws: `CorpusError` naming the file and the line: not UTF-8, a word twice, an empty line, white space in a
+  ///   line, no newline at the end, or `<unk>` or `<eos>` missing.
+  public init(contentsOf url: URL) throws {
+    let name = url.relativePath
+    let bytes: [UInt8]
+    do {
+      bytes = [UInt8](try Data(contentsOf: url))
+    } catch {
+      throw CorpusError("expected a vocabulary at \(name), cannot read it: \(reason(error))")
+    }
+    try Self.checkUTF8(bytes, name: name)
+    guard bytes.last == UInt8(ascii: "\n") else {
+      throw CorpusError(
+        "expected \(name) to end with a newline, found \(bytes.isEmpty ? "no words" : "none")")
+    }
+    let lines = bytes.dropLast().split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    try self.init(words: lines.map { String(decoding: $0, as: UTF8.self) }, origin: name)
+  }
+
+  /// Writes a `vocabulary.txt`, whole or not at all.
+  public func write(to url: URL) throws {
+    let file = try WholeFile(url)
+    try fileBytes.withUnsafeBytes { try file.append($0) }
+    try file.finish()
+  }
+
+  private static func checkUTF8(_ bytes: [UInt8], name: String) throws {
+    do {
+      _ = try UTF8Span(validating: bytes.span)
+    } catch {
+      let offset = error.byteOffsets.lowerBound
+      let line = bytes[..<offset].count { $0 == UInt8(ascii: "\n") } + 1
+      throw CorpusError("expected UTF-8 in \(name), found another byte in line \(line), byte \(offset)")
+    }
+  }
+}
+
+/// The first line of what an error of Foundation says.
+func reason(_ error: any Error) -> String {
+  let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+  let text = (underlying ?? error as NSError).localizedDescription
+  return text.split(separator: "\n").first.map(String.init) ?? text
+}

@@ -1,0 +1,54 @@
+/// Which of the words of a training text become the vocabulary.
+public struct VocabularySelection: Equatable, Sendable {
+  /// The largest number of words, `<unk>` and `<eos>` included; nil for no limit.
+  public var size: Int?
+  /// How often a word must occur.
+  public var minCount: Int
+
+  /// Takes the `size` most frequent of the words that occur `minCount` times or more.
+  public init(size: Int? = nil, minCount: Int = 1) {
+    self.size = size
+    self.minCount = minCount
+  }
+
+  /// Refuses what no text can satisfy.
+  func validate() throws {
+    if let size, size < 2 {
+      throw CorpusError("expected a vocabulary size of 2 or more (<unk> and <eos> count), found \(size)")
+    }
+    if minCount < 1 { throw CorpusError("expected a minimum count of 1 or more, found \(minCount)") }
+  }
+}
+
+extension Vocabulary {
+  /// The vocabulary of a text of which only the counts are known.
+  ///
+  /// Words stand by falling count, ties by their bytes. `<unk>` and `<eos>` are always among them, ranked by how
+  /// often they were counted, and take two places of the selection's size.
+  ///
+  /// - Parameter counts: words and how often each occurs; repeated words add up. `<eos>` occurs once a line.
+  /// - Throws: `CorpusError` for an impossible selection, or a word that is empty or holds white space.
+  public init(
+    counts: some Sequence<(word: String, count: Int)>, selection: VocabularySelection = .init()
+  ) throws {
+    var total = WordCounts()
+    for (word, count) in counts { try total.add(word, count: count) }
+    try self.init(total, selection: selection)
+  }
+
+  init(_ counts: consuming WordCounts, selection: VocabularySelection) throws {
+    try selection.validate()
+    let unknownID = try counts.add(Self.unknownWord, count: 0)
+    let endOfSentenceID = try counts.add(Self.endOfSentenceWord, count: counts.lineCount)
+    var room = (selection.size ?? Int.max) - 2
+    var words: [String] = []
+    for id in counts.idsByFallingCount() {
+      if id != unknownID && id != endOfSentenceID {
+        guard room > 0 && counts.counts[id] >= selection.minCount else { continue }
+        room -= 1
+      }
+      words.append(String(decoding: counts.table.bytes(of: id), as: UTF8.self))
+    }
+    try self.init(words: words)
+  }
+}
