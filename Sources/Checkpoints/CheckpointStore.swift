@@ -59,12 +59,12 @@ public final class CheckpointStore: Sendable {
   /// Removes the oldest checkpoints beyond the newest `count`.
   ///
   /// The targets of `best` and `last` stay, and so does the newest checkpoint that verifies, whatever its age; where none
-  /// verifies nothing is removed.
-  public func prune(keepLast count: Int) throws {
+  /// verifies nothing is removed. `protected` steps stay too, such as one that may still become the best.
+  public func prune(keepLast count: Int, protecting protected: Set<Int> = []) throws {
     let steps = try list()
     let surplus = steps.dropLast(max(count, 1))
     guard !surplus.isEmpty, let anchor = try newestVerified(onRefusal: { _ in })?.state.step else { return }
-    var kept: Set = [anchor]
+    var kept = protected.union([anchor])
     for link in CheckpointLink.allCases {
       if let location = try run.location(of: link) { kept.insert(location.step) }
     }

@@ -39,6 +39,9 @@ public struct Corpus: Sendable {
     self.files = files
   }
 
+  /// Whether the corpus was made with a split.
+  public func contains(_ split: Split) -> Bool { files[split] != nil }
+
   /// The tokens of a split.
   ///
   /// - Throws: `CorpusError` if the corpus was made without it.

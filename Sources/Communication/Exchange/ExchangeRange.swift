@@ -25,14 +25,17 @@ public struct SparseRows: Sendable {
   public let offset: Int
   /// The length of a row.
   public let width: Int
+  /// The rows of the matrix.
+  public let rowCount: Int
   /// The most rows one rank can touch in one step; the same on all ranks.
   public let maximumRowCount: Int
 
   /// Rows of the matrix whose range begins at `offset`.
-  public init(offset: Int, width: Int, maximumRowCount: Int) {
-    precondition(width > 0 && maximumRowCount >= 0, "rows have elements")
+  public init(offset: Int, width: Int, rowCount: Int, maximumRowCount: Int) {
+    precondition(width > 0 && rowCount >= 0 && maximumRowCount >= 0, "rows have elements")
     self.offset = offset
     self.width = width
+    self.rowCount = rowCount
     self.maximumRowCount = maximumRowCount
   }
 }

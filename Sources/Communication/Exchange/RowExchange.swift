@@ -24,11 +24,11 @@ final class RowExchange: @unchecked Sendable {
     guard let matrix = ranges.first(where: { $0.range.lowerBound == sparse.offset }) else {
       preconditionFailure("no range begins where the sparse rows do: \(sparse.offset)")
     }
-    precondition(matrix.range.count % sparse.width == 0, "\(matrix.name) has whole rows of \(sparse.width)")
+    precondition(matrix.range.count >= sparse.rowCount * sparse.width, "\(matrix.name) holds its rows")
     offset = sparse.offset
     width = sparse.width
     maximumRowCount = sparse.maximumRowCount
-    matrixRowCount = matrix.range.count / sparse.width
+    matrixRowCount = sparse.rowCount
     name = matrix.name
     index = bucketCount
     capacity =

@@ -15,6 +15,8 @@ public enum Verification: Sendable {
 public final class TokenFile: TokenSequence, @unchecked Sendable {
   /// How many tokens there are.
   public let count: Int
+  /// XXH64 of the ids as the header states it, in hexadecimal: the same on every host that has the same file.
+  public let checksum: String
   private let mapping: UnsafeMutableRawBufferPointer
   private let width: Int
 
@@ -29,6 +31,7 @@ public final class TokenFile: TokenSequence, @unchecked Sendable {
       let header = try TokenFileHeader(UnsafeRawBufferPointer(mapping), name: name)
       if verification == .full { try header.verifyIDs(mapping, vocabularyCount: vocabularyCount, name: name) }
       count = header.count
+      checksum = String(header.checksum, radix: 16)
       width = header.width
       self.mapping = mapping
     } catch {

@@ -2,6 +2,7 @@ import Checkpoints
 import Corpus
 import Foundation
 import LanguageModel
+import Layers
 import Logging
 import Reporting
 import Synchronization
@@ -146,7 +147,7 @@ final class Coordinator: Sendable {
       }
       logger.info(
         "checkpoint written",
-        metadata: ["step": "\(state.step)", "seconds": Readable.duration(seconds: (clock.now - start).inSeconds)])
+        metadata: ["step": "\(state.step)", "time": "\(Readable.duration(seconds: (clock.now - start).inSeconds))"])
       try store.prune(
         keepLast: configuration.coordinator.keepLast,
         protecting: state.pendingEvaluation.map { [$0.step] } ?? [])

@@ -9,11 +9,10 @@ extension Replica {
   ///
   /// With another number of ranks the lanes' state is shared out anew, and what error feedback owes the mean gradient is kept.
   func restore(from checkpoint: Checkpoint?) throws {
-    let encoded = try ranks.together("read the checkpoint") {
-      try checkpoint.map { checkpoint in
-        try load(checkpoint)
-        return Array(try JSONEncoder().encode(checkpoint.state))
-      } ?? []
+    let encoded: [UInt8] = try ranks.together("read the checkpoint") {
+      guard let checkpoint else { return [] }
+      try load(checkpoint)
+      return Array(try JSONEncoder().encode(checkpoint.state))
     }
     let shared = try ranks.control.broadcast("checkpoint's state", encoded, from: Ranks.coordinator)
     let saved = try JSONDecoder().decode(CheckpointState.self, from: Data(shared))

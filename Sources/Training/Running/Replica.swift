@@ -42,9 +42,12 @@ public final class Replica {
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
       programVersion: programVersion, configuration: configuration.yaml, vocabularyHash: vocabularyHash)
     state.codecDecisions = [
-      .init(step: 0, codec: exchange.configuration.codec.rawValue, reason: configuration.exchange.codecReason)
+      .init(step: 0, codec: codec.rawValue, reason: configuration.exchange.codecReason)
     ]
   }
+
+  /// What gradients travel with.
+  var codec: Codec { configuration.exchange.chosenCodec }
 
   private static func exchange(
     _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, thread: CommunicationThread,

@@ -1,4 +1,5 @@
 import Corpus
+import LanguageModel
 import Tensors
 
 /// The training split as this rank reads it: its lanes, segment after segment.

@@ -91,18 +91,8 @@ public struct TrainingRun {
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
 
   private var threadCount: Int {
-    configuration.training.threads ?? defaultThreadCount(ranksOnHost: ranks.countOnHost)
+    configuration.training.threads ?? Processors.threadCount(ranksOnHost: ranks.countOnHost)
   }
-}
-
-/// The cores that this process may run on, shared out among the ranks of the host unless they are bound to cores of their own.
-public func defaultThreadCount(ranksOnHost: Int) -> Int {
-  var set = cpu_set_t()
-  let allowed =
-    sched_getaffinity(0, MemoryLayout<cpu_set_t>.size, &set) == 0
-    ? withUnsafeBytes(of: &set) { $0.reduce(0) { $0 + $1.nonzeroBitCount } } : 1
-  let isBound = allowed < ProcessInfo.processInfo.processorCount
-  return max(1, isBound ? allowed : allowed / ranksOnHost)
 }
 
 extension TrainingRun {
@@ -229,7 +219,7 @@ extension TrainingRun {
         "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
         "threads": "\(replica.engine.threadCount)", "engine": "\(replica.engine.name)",
         "cpuLevel": "\(replica.engine.cpuLevel)", "precision": "\(replica.engine.precision)",
-        "codec": "\(replica.exchange.configuration.codec.rawValue) (\(configuration.exchange.codecReason))",
+        "codec": "\(replica.codec.rawValue) (\(configuration.exchange.codecReason))",
       ])
     if configuration.training.precision == .bfloat16, replica.engine.precision != "bfloat16" {
       logger.notice(
