@@ -12,6 +12,8 @@ public struct RunDirectory: Sendable, Equatable {
 
   /// What was run, as YAML.
   public var configurationPath: String { "\(path)/config.yaml" }
+  /// The words of the model, one a line, so that a run can be evaluated on any text.
+  public var vocabularyPath: String { "\(path)/vocabulary.txt" }
   /// The file that is locked while a job trains.
   public var lockPath: String { "\(path)/lock" }
   /// One line of JSON a report.

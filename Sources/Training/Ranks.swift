@@ -45,6 +45,16 @@ public struct Ranks: Sendable {
     throw TrainingError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
   }
 
+  /// Runs `body` on rank 0 and throws on all ranks where it throws; gives its value there and nil elsewhere.
+  public func onCoordinator<Value>(_ name: String, _ body: () throws -> Value) throws -> Value? {
+    let result = isCoordinator ? Result { try body() } : nil
+    var message = ""
+    if case .failure(let error) = result { message = "\(error)" }
+    let shared = try control.broadcast(name, Array(message.utf8), from: Self.coordinator)
+    guard shared.isEmpty else { throw TrainingError(String(decoding: shared, as: UTF8.self)) }
+    return try result?.get()
+  }
+
   /// Throws on all ranks where `value` is not the same on all; the error names the first host that differs from rank 0.
   public func requireSame(_ what: String, _ value: String) throws {
     let values = try control.allGather("compare \(what)", Array(value.utf8)).map {

@@ -1,3 +1,4 @@
+import Communication
 import Foundation
 import Yams
 
@@ -193,4 +194,18 @@ private func editDistance(_ a: String, _ b: String) -> Int {
     }
   }
   return row[b.count]
+}
+
+extension RunConfiguration {
+  /// The configuration that rank 0 reads from a file, on all ranks: the others need not have the file.
+  public static func shared(
+    fromRank0File path: String, settings: [String], ranks: Ranks
+  ) throws -> RunConfiguration {
+    let own = try ranks.onCoordinator("read the configuration") {
+      try RunConfiguration(contentsOf: path, settings: settings)
+    }
+    let yaml = try ranks.control.broadcast(
+      "configuration", Array((own?.yaml ?? "").utf8), from: Ranks.coordinator)
+    return try own ?? RunConfiguration(yaml: String(decoding: yaml, as: UTF8.self), source: path)
+  }
 }

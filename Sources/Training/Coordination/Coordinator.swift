@@ -182,13 +182,13 @@ final class Coordinator: Sendable {
 /// The validation split and what it takes to score it.
 struct ValidationText: Sendable {
   let tokens: TokenFile
-  let vocabulary: Vocabulary
+  let specialWords: SpecialWords
   let model: LanguageModel
   let streamCount: Int
   let engine: ComputeEngine
 
   func score(_ parameters: ParameterBuffer) throws -> TextScore {
     try TextScoring(model: model, weights: parameters, engine: engine).score(
-      tokens, streamCount: streamCount, vocabulary: vocabulary)
+      tokens, streamCount: streamCount, specialWords: specialWords)
   }
 }

@@ -28,6 +28,13 @@ public struct LoadedModel: Sendable {
     weights = ParameterBuffer(model.parameters)
     try weights.load(from: file)
   }
+
+  /// A model of the same sizes whose weights are still to come.
+  init(configuration: RunConfiguration, vocabularySize: Int) {
+    self.configuration = configuration
+    model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
+    weights = ParameterBuffer(model.parameters)
+  }
 }
 
 extension ParameterBuffer {

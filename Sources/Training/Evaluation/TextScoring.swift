@@ -17,6 +17,24 @@ public struct TextScore: Sendable, Equatable {
   public var perplexity: Double { exp(nll / Double(tokenCount)) }
 }
 
+/// The two words that scoring treats apart.
+public struct SpecialWords: Sendable {
+  /// The id of `<eos>`, from which the first word of a stream is predicted.
+  public let endOfSentence: Int32
+  /// The id of `<unk>`, which is counted.
+  public let unknown: Int32
+
+  /// Those of a vocabulary.
+  public init(_ vocabulary: Vocabulary) {
+    self.init(endOfSentence: vocabulary.endOfSentenceID, unknown: vocabulary.unknownID)
+  }
+
+  init(endOfSentence: Int32, unknown: Int32) {
+    self.endOfSentence = endOfSentence
+    self.unknown = unknown
+  }
+}
+
 /// A share of the work of scoring: ranks run the recurrence over the whole text and score a part of each block.
 public struct ScoringShare: Sendable {
   /// The number of the share.
@@ -58,11 +76,11 @@ public struct TextScoring {
   ///
   /// `progress` is called with the tokens done so far. Throws `CorpusError` where there is no token for every stream.
   public func score(
-    _ tokens: some TokenSequence, streamCount: Int, vocabulary: Vocabulary, share: ScoringShare = .whole,
+    _ tokens: some TokenSequence, streamCount: Int, specialWords: SpecialWords, share: ScoringShare = .whole,
     progress: (Int) -> Void = { _ in }
   ) throws -> TextScore {
     let streams = try Streams(
-      tokenCount: tokens.count, streamCount: streamCount, endOfSentenceID: vocabulary.endOfSentenceID)
+      tokenCount: tokens.count, streamCount: streamCount, endOfSentenceID: specialWords.endOfSentence)
     let stepCount = min(streams.stepCount, max(1, Self.rowsPerBlock / streamCount))
     let scorer = Scorer(
       model, weights: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
@@ -74,11 +92,11 @@ public struct TextScoring {
     for firstStep in stride(from: 0, to: streams.stepCount, by: stepCount) {
       let block = streams.block(firstStep: firstStep, length: stepCount)
       // What a ragged last block does not fill must still be words.
-      inputs.fill(vocabulary.endOfSentenceID)
+      inputs.fill(specialWords.endOfSentence)
       streams.read(block, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
       let losses = scorer.score(inputs: inputs, targets: targets, rows: share.rows(of: block.tokenCount))
       for index in 0..<losses.count { score.nll += losses[index] }
-      for row in 0..<block.tokenCount where targets[row] == vocabulary.unknownID {
+      for row in 0..<block.tokenCount where targets[row] == specialWords.unknown {
         score.unknownTokenCount += 1
       }
       doneCount += block.tokenCount

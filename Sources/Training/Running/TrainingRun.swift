@@ -56,11 +56,21 @@ public struct TrainingRun {
     self.output = output
   }
 
+  /// Checks everything that training needs and says what would run, without writing anything; all ranks call it.
+  public func rehearse() throws {
+    let (corpus, data) = try openCorpus()
+    let replica = Replica(
+      configuration, vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
+      ranks: ranks, engine: ComputeEngine(threadCount: threadCount), thread: CommunicationThread(),
+      stallWarning: { _ in })
+    describe(replica, data)
+  }
+
   /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
   public func train() throws -> Trainer.Outcome {
     let engine = ComputeEngine(threadCount: threadCount)
     let (corpus, data) = try openCorpus()
-    let storage = try ranks.together("open the run") { ranks.isCoordinator ? try openStorage(corpus) : nil }
+    let storage = try ranks.onCoordinator("open the run") { try openStorage(corpus) }
     let isResumed = try share(storage?.checkpoint != nil)
     let logger = logger
     let replica = Replica(
@@ -68,12 +78,12 @@ public struct TrainingRun {
       ranks: ranks, engine: engine, thread: CommunicationThread()
     ) { logger.warning("\($0)") }
     if isResumed { try resume(replica, storage?.checkpoint) }
-    describe(replica, data, isResumed: isResumed)
+    describe(replica, data)
     if let outcome = alreadyFinished(replica, isResumed: isResumed) { return outcome }
 
     let evaluates = corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0
-    let coordinator = try ranks.together("prepare evaluation") {
-      try storage.map { try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates) }
+    let coordinator = try storage.map {
+      try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
     }
     let reporter = storage.map { storage in
       RunReporter(
@@ -127,6 +137,7 @@ extension TrainingRun {
     let checkpoint = try checkpointToResume(store)
     if let checkpoint { try check(checkpoint, corpus: corpus) }
     try run.writeConfiguration(configuration.yaml)
+    try corpus.vocabulary.write(to: URL(filePath: run.vocabularyPath))
     // The lines of an evaluation that will be made again are cut off; one whose result is known is not.
     let pending = checkpoint?.state.pendingEvaluation
     let metrics = try MetricsLog(
@@ -193,7 +204,7 @@ extension TrainingRun {
   ) throws -> Coordinator {
     let validation = try evaluates
       ? ValidationText(
-        tokens: corpus.tokens(.valid), vocabulary: corpus.vocabulary, model: replica.model,
+        tokens: corpus.tokens(.valid), specialWords: SpecialWords(corpus.vocabulary), model: replica.model,
         streamCount: configuration.coordinator.evaluateStreams, engine: replica.engine) : nil
     let coordinator = Coordinator(
       configuration: configuration, store: storage.store, metrics: storage.metrics, validation: validation,
@@ -203,7 +214,7 @@ extension TrainingRun {
   }
 
   /// Says what runs where, once, on rank 0.
-  private func describe(_ replica: Replica, _ data: TrainingData, isResumed: Bool) {
+  private func describe(_ replica: Replica, _ data: TrainingData) {
     guard ranks.isCoordinator else { return }
     let lanes = data.lanes
     logger.info(

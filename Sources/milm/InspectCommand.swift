@@ -1,0 +1,120 @@
+import ArgumentParser
+import Checkpoints
+import Corpus
+import Foundation
+import LanguageModel
+import Layers
+import Training
+
+/// `milm inspect`: what is in a configuration, a checkpoint, a run or a corpus.
+struct InspectCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect",
+    abstract: "Shows shapes, parameters and counts, and verifies what has checksums.",
+    discussion: """
+      Examples:
+        milm inspect configs/wikitext103-multencdec.yaml
+        milm inspect run
+        milm inspect corpus --json
+      """)
+
+  @Argument(help: "A checkpoint, a run, a corpus or a configuration file.")
+  var path: String
+
+  @Option(help: "The vocabulary of a configuration's model; WikiText-103's where none is given.")
+  var vocabularySize = 267_735
+
+  @Flag(help: "Print the result as one line of JSON.")
+  var json = false
+
+  func validate() throws {
+    if vocabularySize < 2 { throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)") }
+  }
+
+  func run() throws {
+    if FileManager.default.fileExists(atPath: "\(path)/corpus.json") { return try inspectCorpus() }
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+      throw TrainingError("nothing at \(path): expected a checkpoint, a run, a corpus or a configuration")
+    }
+    if isDirectory.boolValue { return try inspectCheckpoint() }
+    try inspectConfiguration()
+  }
+
+  private func inspectCorpus() throws {
+    let corpus = try Corpus(opening: URL(filePath: path), verification: .full)
+    if json { return try printJSON(corpus.description) }
+    var rows = [("corpus", "\(path), verified"), ("vocabulary", "\(corpus.vocabulary.count) words, hash \(corpus.vocabulary.hash)")]
+    for split in Split.allCases {
+      guard let counts = corpus.description.counts(of: split) else { continue }
+      rows.append(
+        (split.rawValue, "\(counts.tokens) tokens, \(counts.lines) lines, \(counts.unknownTokens) <unk>"))
+    }
+    printTable(rows)
+  }
+
+  private func inspectCheckpoint() throws {
+    let checkpoint = try Checkpoint.open(path)
+    try checkpoint.verify()
+    let configuration = try RunConfiguration(
+      yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
+    let size = try checkpoint.tensors(.model).shape(of: "embedding.weight")[0]
+    let state = checkpoint.state
+    try show(
+      Model(configuration.model, vocabularySize: size, checkpoint: checkpoint.path, step: state.step),
+      heading: [
+        ("checkpoint", "\(checkpoint.path), verified"),
+        ("step", "\(state.step), \(state.tokenCount) tokens, \(state.skippedStepCount) steps skipped"),
+        ("best", state.bestPerplexity.map { "valid perplexity \($0) at step \(state.bestStep ?? 0)" } ?? "none yet"),
+        ("written by", "milm \(state.programVersion), \(state.rankCount) ranks of \(state.threadCount) threads, \(state.engine) \(state.cpuLevel)"),
+      ])
+  }
+
+  private func inspectConfiguration() throws {
+    let configuration = try RunConfiguration(contentsOf: path)
+    try show(
+      Model(configuration.model, vocabularySize: vocabularySize, checkpoint: nil, step: nil),
+      heading: [("configuration", path), ("vocabulary", "\(vocabularySize) words")])
+  }
+
+  private func show(_ model: Model, heading: [(String, String)]) throws {
+    if json { return try printJSON(model) }
+    printTable(heading + [("variant", model.variant), ("parameters", "\(model.parameters)")])
+    print()
+    printTable(
+      model.tensors.map { tensor in
+        (tensor.name, tensor.shape.map(String.init).joined(separator: " × ") + "  = \(tensor.parameters)")
+      })
+  }
+
+  /// The object that `--json` prints.
+  private struct Model: Encodable {
+    struct Tensor: Encodable {
+      let name: String
+      let shape: [Int]
+      let parameters: Int
+      let learningRateScale: Float
+    }
+
+    let variant: String
+    let form: String
+    let vocabularySize: Int
+    let parameters: Int
+    let tensors: [Tensor]
+    let checkpoint: String?
+    let step: Int?
+
+    init(_ configuration: ModelConfiguration, vocabularySize: Int, checkpoint: String?, step: Int?) {
+      let list = LanguageModel(configuration, vocabularySize: vocabularySize).parameters
+      variant = configuration.variant.rawValue
+      form = configuration.form.rawValue
+      self.vocabularySize = vocabularySize
+      parameters = list.parameterCount
+      tensors = list.parameters.map {
+        Tensor(name: $0.name, shape: $0.shape, parameters: $0.count, learningRateScale: $0.learningRateScale)
+      }
+      self.checkpoint = checkpoint
+      self.step = step
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import ArgumentParser
+import Communication
+import Foundation
+import Reporting
+import Training
+
+/// `milm train`: trains a model, alone or as one rank of a job.
+struct TrainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train",
+    abstract: "Trains a model, alone or under mpirun.",
+    discussion: """
+      Examples:
+        milm train configs/quickstart.yaml --corpus corpus --output run
+        mpirun -n 2 milm train configs/wikitext-2.yaml --corpus corpus --output run --resume auto
+        mpirun -n 2 milm train --single-node-test
+      """)
+
+  @Argument(help: "The configuration, a YAML file.")
+  var config: String?
+
+  @Option(help: "The corpus directory that milm prepare has written.")
+  var corpus: String?
+
+  @Option(help: "The run directory: checkpoints, metrics.")
+  var output: String?
+
+  @Option(help: "never: refuse a run that is there; auto: continue it; or the checkpoint to continue from.")
+  var resume = "never"
+
+  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
+  var settings: [String] = []
+
+  @Option(help: "Stop after this step of the whole run; the schedule still follows training.steps.")
+  var steps: Int?
+
+  @Flag(help: "Check everything and say what would run, without training or writing.")
+  var dryRun = false
+
+  @Flag(help: "Print the outcome as one line of JSON.")
+  var json = false
+
+  @Flag(help: "Try the whole product in small, with built-in text, in a temporary folder; takes no other argument.")
+  var singleNodeTest = false
+
+  func validate() throws {
+    if singleNodeTest {
+      guard config == nil, corpus == nil, output == nil, settings.isEmpty, steps == nil, !dryRun, !json else {
+        throw ValidationError("--single-node-test takes no other argument")
+      }
+      return
+    }
+    if config == nil { throw ValidationError("expected a configuration file, or --single-node-test") }
+    if corpus == nil { throw ValidationError("expected --corpus with a corpus directory") }
+    if output == nil { throw ValidationError("expected --output with a run directory") }
+    if let steps, steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+  }
+
+  func run() throws {
+    onRanks { world in
+      let ranks = Ranks(world)
+      let logger = makeLogger(rank: ranks.rank)
+      if singleNodeTest { return try SingleNodeTest(ranks: ranks, logger: logger).run() ? 0 : 1 }
+      guard let config, let corpus, let output else { throw CleanExit.helpRequest(self) }
+      let configuration = try RunConfiguration.shared(
+        fromRank0File: config, settings: settings, ranks: ranks)
+      var request = TrainingRequest(corpus: corpus, output: output)
+      request.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
+      request.lastStep = steps
+      let run = TrainingRun(request, configuration: configuration, ranks: ranks, logger: logger)
+      if dryRun {
+        try run.rehearse()
+        return 0
+      }
+      let outcome = try run.train()
+      guard ranks.isCoordinator else { return 0 }
+      try report(outcome, output)
+      return outcome.failedWriteCount == 0 ? 0 : 1
+    }
+  }
+
+  private func report(_ outcome: Trainer.Outcome, _ output: String) throws {
+    if outcome.failedWriteCount > 0 {
+      let line = "milm: \(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why\n"
+      FileHandle.standardError.write(Data(line.utf8))
+    }
+    if json { return try printJSON(Summary(run: output, outcome)) }
+    var rows = [("run", output), ("step", "\(outcome.step)\(outcome.isFinished ? ", finished" : "")")]
+    if let perplexity = outcome.bestPerplexity, let step = outcome.bestStep {
+      rows.append(("best", String(format: "valid perplexity %.2f at step %d", perplexity, step)))
+    }
+    printTable(rows)
+  }
+
+  private struct Summary: Encodable {
+    let run: String
+    let step: Int
+    let finished: Bool
+    let bestPerplexity: Double?
+    let bestStep: Int?
+
+    init(run: String, _ outcome: Trainer.Outcome) {
+      self.run = run
+      step = outcome.step
+      finished = outcome.isFinished
+      bestPerplexity = outcome.bestPerplexity
+      bestStep = outcome.bestStep
+    }
+  }
+}
