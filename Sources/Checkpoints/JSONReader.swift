@@ -27,15 +27,16 @@ struct JSONReader {
   private var position = 0
   private var remainingValueCount: Int
 
-  /// Parses all of `bytes`; white space may surround the value.
-  static func parse(
-    _ bytes: UnsafeRawBufferPointer, maximumDepth: Int, maximumValueCount: Int = 1 << 20
-  ) throws(JSONProblem) -> JSONValue {
+  /// Parses `bytes`, which must be one object; white space may surround it.
+  static func members(
+    of bytes: UnsafeRawBufferPointer, maximumDepth: Int, maximumValueCount: Int = 1 << 20
+  ) throws(JSONProblem) -> [(name: String, value: JSONValue)] {
     var reader = JSONReader(bytes, maximumDepth: maximumDepth, maximumValueCount: maximumValueCount)
-    let value = try reader.value(depth: 1)
+    reader.skipSpace()
+    let members = try reader.members(depth: 1)
     reader.skipSpace()
     guard reader.position == bytes.count else { throw reader.problem("expected the end, found more") }
-    return value
+    return members
   }
 
   private init(_ bytes: UnsafeRawBufferPointer, maximumDepth: Int, maximumValueCount: Int) {

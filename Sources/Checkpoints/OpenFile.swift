@@ -76,18 +76,11 @@ struct OpenFile: ~Copyable {
   }
 
   /// The whole content of a file of at most `limit` bytes.
-  func readAll(limit: Int) throws(CheckpointError) -> [UInt8] {
+  func readAll(limit: Int) throws -> [UInt8] {
     var content: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 64 << 10)
     while true {
-      let count: Int
-      do {
-        count = try piece.withUnsafeMutableBytes { try read(into: $0) }
-      } catch let error as CheckpointError {
-        throw error
-      } catch {
-        throw CheckpointError(path, "\(error)")
-      }
+      let count = try piece.withUnsafeMutableBytes { try read(into: $0) }
       if count == 0 { return content }
       content += piece[..<count]
       guard content.count <= limit else {

@@ -38,15 +38,10 @@ struct SafetensorsHeader {
   init(parsing json: UnsafeRawBufferPointer, dataByteCount: Int) throws(SafetensorsProblem) {
     guard json.first == UInt8(ascii: "{") else { throw SafetensorsProblem("a header that begins with '{'") }
     let members: [(name: String, value: JSONValue)]
-    do {
-      guard case .object(let object) = try JSONReader.parse(json, maximumDepth: 4) else {
-        throw SafetensorsProblem("a JSON object as header")
-      }
-      members = object
-    } catch let problem as JSONProblem {
-      throw SafetensorsProblem("a JSON header", found: problem.description)
+    do throws(JSONProblem) {
+      members = try JSONReader.members(of: json, maximumDepth: 4)
     } catch {
-      throw SafetensorsProblem("a JSON object as header")
+      throw SafetensorsProblem("a JSON header", found: error.description)
     }
     var metadata: [String: String] = [:]
     var entries: [Entry] = []

@@ -64,19 +64,15 @@ extension CheckpointState {
   }
 
   /// The file's version, once the nesting is known to be shallow enough for a decoder that recurses.
-  private static func version(_ bytes: [UInt8], path: String) throws(CheckpointError) -> Int? {
-    let parsed = Result {
-      try bytes.withUnsafeBytes { try JSONReader.parse($0, maximumDepth: 8) }
-    }
-    switch parsed {
-    case .success(.object(let members)):
+  private static func version(_ bytes: [UInt8], path: String) throws -> Int? {
+    do {
+      let members = try bytes.withUnsafeBytes { try JSONReader.members(of: $0, maximumDepth: 8) }
       guard case .integer(let version)? = members.first(where: { $0.name == "formatVersion" })?.value else {
         return nil
       }
       return version
-    case .success: throw CheckpointError(path, "expected a JSON object")
-    case .failure(let problem as JSONProblem): throw CheckpointError(path, "not JSON: \(problem.description)")
-    case .failure(let error): throw CheckpointError(path, "\(error)")
+    } catch let problem as JSONProblem {
+      throw CheckpointError(path, "expected JSON, found \(problem.description)")
     }
   }
 

@@ -60,7 +60,9 @@ struct CheckpointStateTests {
     #expect(try read() == expected)
   }
 
-  @Test(arguments: [Double.infinity, -Double.infinity, 0.1, .leastNonzeroMagnitude, 1.0 / 3, -0.0, 1e300] as [Double])
+  @Test(
+    arguments: [Double.infinity, -Double.infinity, 0.1, .leastNonzeroMagnitude, 1.0 / 3, -0.0, 1e300]
+      as [Double])
   func keepsEveryBitOfANumber(value: Double) throws {
     var written = state(step: 12)
     written.bestPerplexity = value
@@ -116,7 +118,7 @@ struct CheckpointStateTests {
     ("model.safetensors", "../model.safetensors", "found ../model.safetensors"),
     ("model.safetensors", "..", "found .."),
     ("model.safetensors", "state.json", "found state.json"),
-    ("\"step\" : 12", "\"step\" : 12]", "not JSON"),
+    ("\"step\" : 12", "\"step\" : 12]", "expected JSON, found"),
   ]
 
   @Test(arguments: unusable)

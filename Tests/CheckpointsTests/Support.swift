@@ -3,11 +3,14 @@ import Foundation
 import Testing
 
 /// A folder of one test, removed with all that is in it when the test is over.
+///
+/// It is in memory where it can be: the tests of random changes write tens of thousands of files.
 final class TemporaryFolder: Sendable {
   let path: String
 
   init() throws {
-    path = "\(NSTemporaryDirectory())/milm-checkpoints-\(UUID().uuidString)"
+    let parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
+    path = "\(parent)/milm-checkpoints-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 

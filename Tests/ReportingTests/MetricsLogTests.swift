@@ -43,7 +43,7 @@ struct MetricsLogTests {
     #expect(try content() == expected + "\n")
   }
 
-  @Test(arguments: [0, 1e-30, 9.87654321e20, -0.5, 123_456_789, .leastNonzeroMagnitude, 4.00000001] as [Double])
+  @Test(arguments: [0, 1e-30, 9.87654321e20, -0.5, 123_456_789, 4.00000001] as [Double])
   func keepsNineDigitsOfALoss(loss: Double) throws {
     let log = try MetricsLog(path: path, keepingThroughStep: nil)
     try log.append(metrics(step: 1, loss: loss))
@@ -51,8 +51,8 @@ struct MetricsLogTests {
     #expect(abs(read - loss) <= abs(loss) * 5e-9)
   }
 
-  @Test(arguments: [Double.nan, Double.infinity, -Double.infinity] as [Double]) func writesNullForWhatIsNoNumber(loss: Double) throws
-  {
+  @Test(arguments: [Double.nan, Double.infinity, -Double.infinity] as [Double])
+  func writesNullForWhatIsNoNumber(loss: Double) throws {
     let log = try MetricsLog(path: path, keepingThroughStep: nil)
     try log.append(metrics(step: 1, loss: loss))
     #expect(try content().contains(#""loss":null,"perplexity":"#))
@@ -104,7 +104,24 @@ struct MetricsLogTests {
     #expect(try MetricsLog(path: folder.file("new"), keepingThroughStep: 3).append(metrics(step: 4)) == ())
   }
 
-  @Test func leavesNoPartOfALineThatDoesNotFit() throws {
+  @Test(.timeLimit(.minutes(1))) func leavesNoPartOfALineThatDoesNotFit() async throws {
+    await #expect(processExitsWith: .success) { [path = path as String] in
+      let log = try MetricsLog(path: path, keepingThroughStep: nil)
+      // Room for two lines and a half.
+      var limit = rlimit(rlim_cur: 700, rlim_max: 700)
+      try #require(setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0)
+      signal(SIGXFSZ, SIG_IGN)
+      try log.append(metrics(step: 1))
+      try log.append(metrics(step: 2))
+      for _ in 1...2 {
+        #expect(throws: ReportingError.self) { try log.append(metrics(step: 3)) }
+      }
+    }
+    #expect(try objects().map { $0["step"] as? Int } == [1, 2])
+    #expect(try content().hasSuffix("\n"))
+  }
+
+  @Test func failsInOneLineWhereThereIsNoFolder() throws {
     let error = try #require(throws: ReportingError.self) {
       try MetricsLog(path: folder.file("no/such/folder"), keepingThroughStep: nil)
     }
