@@ -1,5 +1,8 @@
 /// Memory with an address that stays: a message in flight may point into it until this object is gone.
 ///
+/// Swift may let go of an object after its last mention, before its memory is last used: a local one needs
+/// `withExtendedLifetime`.
+///
 /// `@unchecked Sendable`: its owner decides which one thread uses which bytes at a time.
 final class AlignedBuffer: @unchecked Sendable {
   /// All of the memory; every byte was zero at first.

@@ -28,7 +28,10 @@ extension MPIWorld {
   private static let printingSeconds: UInt32 = 2
 
   fileprivate func end(because message: String) -> Never {
-    if !allFail(with: message) {
+    if control.rankCount == 1 {
+      printLine(message)
+      try? finish()
+    } else if !allFail(with: message) {
       control.abort(message)
     } else if control.rank == 0 {
       printLine(message)

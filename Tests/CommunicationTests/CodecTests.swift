@@ -1,1 +1,164 @@
 import Communication
+import Foundation
+import Testing
+
+private let counts = [0, 1, 3, 255, 256, 257, 1000, 4099]
+private let operation = CollectiveOperation(name: "test", phase: .reduce, step: 7, index: 3)
+
+/// What a codec makes of values: its frame, the decoded values, and what is left to send.
+private struct Coded {
+  var frame: [UInt8]
+  var decoded: [Float]
+  var remainder: [Float]
+
+  init(_ codec: Codec, _ values: [Float], residual: [Float]? = nil, blockLength: Int = 256, level: Int = 1)
+    throws
+  {
+    let count = values.count
+    let coder = FrameCoder(maximumElementCount: count)
+    let residual = residual ?? Array(repeating: 0, count: count)
+    remainder = Array(repeating: 0, count: max(count, 1))
+    decoded = Array(repeating: 0, count: max(count, 1))
+    frame = Array(repeating: 0, count: FrameCoder.frameCapacity(elementCount: count))
+    let description = FrameDescription(
+      codec: codec, operation: operation, sender: 1, elementCount: count, blockLength: blockLength,
+      compressionLevel: level)
+    let byteCount = try (values + [0]).withUnsafeBufferPointer { values in
+      try (residual + [0]).withUnsafeBufferPointer { residual in
+        try remainder.withUnsafeMutableBufferPointer { remainder in
+          let feedback = ErrorFeedback(
+            residual: try #require(residual.baseAddress), remainder: try #require(remainder.baseAddress))
+          return try frame.withUnsafeMutableBytes {
+            try coder.encode(try #require(values.baseAddress), as: description, feedback: feedback, into: $0)
+          }
+        }
+      }
+    }
+    frame.removeLast(frame.count - byteCount)
+    let expectation = FrameExpectation(
+      codec: codec, operation: operation, sender: 1, elementCounts: count...count, blockLength: blockLength)
+    let decodedCount = try frame.withUnsafeBytes { frame in
+      try decoded.withUnsafeMutableBufferPointer {
+        try coder.decode(frame, expecting: expectation, into: try #require($0.baseAddress))
+      }
+    }
+    #expect(decodedCount == count)
+    decoded.removeLast(decoded.count - count)
+    remainder.removeLast(remainder.count - count)
+  }
+}
+
+/// Values a codec must not trip over.
+private let awkward: [Float] = [
+  .nan, Float(bitPattern: 0xFFA0_0001), .infinity, -.infinity, 0, -0.0, .leastNonzeroMagnitude,
+  -.leastNormalMagnitude, .greatestFiniteMagnitude, 1, -1, 1.0000001,
+]
+
+struct CodecTests {
+  @Test(arguments: [Codec.none, .lossless], counts) func exactCodecsKeepEveryBit(_ codec: Codec, _ count: Int)
+    throws
+  {
+    let values = gradient(seed: 1, count: count)
+    #expect(try Coded(codec, values).decoded.bits == values.bits)
+    #expect(try Coded(codec, awkward).decoded.bits == awkward.bits)
+  }
+
+  @Test(arguments: counts) func bfloat16AgreesWithItsDefinition(_ count: Int) throws {
+    let values = gradient(seed: 2, count: count)
+    let residual = gradient(seed: 3, count: count).map { $0 * 0.01 }
+    let coded = try Coded(.bfloat16, values, residual: residual)
+    let sums = zip(values, residual).map { $0 + $1 }
+    let expected = sums.map(roundedToBFloat16)
+    #expect(coded.decoded.bits == expected.bits)
+    #expect(coded.remainder.bits == zip(sums, expected).map { $0 - $1 }.bits)
+  }
+
+  @Test func bfloat16KeepsWhatIsNotFinite() throws {
+    let coded = try Coded(.bfloat16, awkward)
+    for (value, decoded) in zip(awkward, coded.decoded) where value.isNaN { #expect(decoded.isNaN) }
+    #expect(coded.decoded[2...3].elementsEqual([.infinity, -.infinity]))
+    #expect(coded.decoded[8] == .infinity)
+    #expect(coded.remainder.allSatisfy(\.isFinite))
+    #expect(try Coded(.bfloat16, [1.00390625, 1.01171875]).decoded == [1, 1.015625], "ties go to even")
+  }
+
+  @Test(arguments: counts, [1, 32, 256, 5000])
+  func int8AgreesWithItsDefinition(_ count: Int, _ blockLength: Int) throws {
+    let values = gradient(seed: 4, count: count)
+    let residual = gradient(seed: 5, count: count).map { $0 * 0.01 }
+    let coded = try Coded(.int8, values, residual: residual, blockLength: blockLength)
+    let sums = zip(values, residual).map { $0 + $1 }
+    let expected = roundedToInt8(sums, blockLength: blockLength)
+    #expect(coded.decoded.bits == expected.bits)
+    #expect(coded.remainder.bits == zip(sums, expected).map { $0 - $1 }.bits)
+  }
+
+  @Test func int8IsWrongByHalfAStepAtMost() throws {
+    let values = gradient(seed: 6, count: 32 * 100)
+    let decoded = try Coded(.int8, values, blockLength: 32).decoded
+    for start in stride(from: 0, to: values.count, by: 32) {
+      let block = start..<start + 32
+      let step = (values[block].map(abs).max() ?? 0) / 127
+      for index in block { #expect(abs(values[index] - decoded[index]) <= step * 0.5001) }
+    }
+  }
+
+  @Test(arguments: [Float.nan, .infinity, -.infinity]) func anInt8BlockWithOneBadEntryIsAllNaN(_ bad: Float)
+    throws
+  {
+    var values = gradient(seed: 7, count: 600)
+    values[300] = bad
+    let coded = try Coded(.int8, values)
+    #expect(coded.decoded[256..<512].allSatisfy(\.isNaN))
+    #expect(coded.remainder[256..<512].allSatisfy { $0 == 0 })
+    #expect(coded.decoded[..<256].allSatisfy(\.isFinite) && coded.decoded[512...].allSatisfy(\.isFinite))
+  }
+
+  @Test func anInt8BlockTooSmallForAScaleIsKeptAsRemainder() throws {
+    let tiny = [Float](repeating: 1e-37, count: 100)
+    let coded = try Coded(.int8, [Float](repeating: 0, count: 256) + tiny)
+    #expect(coded.decoded.allSatisfy { $0 == 0 })
+    #expect(coded.remainder[256...].elementsEqual(tiny))
+  }
+
+  @Test func int8KeepsTheLargestOfEachBlockClose() throws {
+    let values: [Float] = [.greatestFiniteMagnitude, -.greatestFiniteMagnitude, 1.5e-36, -1.5e-36]
+    for value in values {
+      let decoded = try Coded(.int8, [value, value / 2]).decoded[0]
+      #expect(abs(decoded / value - 1) < 1e-6, "\(value) became \(decoded)")
+    }
+  }
+
+  @Test func whatDoesNotCompressIsStored() throws {
+    let bits = (0..<1000).map {
+      Float(bitPattern: noise(8, $0).bitPattern ^ noise(9, $0).bitPattern &* 747_796_405)
+    }
+    #expect(try Coded(.none, bits).frame.count == 64 + 8 + 4 * 1000)
+    #expect(try Coded(.none, [Float](repeating: 1, count: 1000)).frame.count < 200)
+  }
+
+  @Test func eachCodecIsSmallerThanTheOneBefore() throws {
+    let values = gradient(seed: 10, count: 10_000)
+    let sizes = try [Codec.none, .lossless, .bfloat16, .int8].map {
+      try Coded($0, values, blockLength: 32).frame.count
+    }
+    #expect(sizes == sizes.sorted(by: >), "\(sizes)")
+  }
+}
+
+/// To 8 significant bits, ties to even.
+private func roundedToBFloat16(_ value: Float) -> Float {
+  let step = Float(sign: .plus, exponent: value.exponent - 7, significand: 1)
+  return value == 0 ? value : (value / step).rounded(.toNearestOrEven) * step
+}
+
+/// To −127…127 times a scale, ties to even; for finite values of normal scales.
+private func roundedToInt8(_ values: [Float], blockLength: Int) -> [Float] {
+  stride(from: 0, to: values.count, by: blockLength).flatMap { start in
+    let block = values[start..<min(start + blockLength, values.count)]
+    let scale = (block.map(abs).max() ?? 0) / 127
+    guard scale > 0 else { return block.map { _ in Float(0) } }
+    let inverse = 1 / scale
+    return block.map { ($0 * inverse).rounded(.toNearestOrEven) * scale }
+  }
+}

@@ -47,12 +47,14 @@ extension GradientExchange {
     guard let residuals, !residuals.areZero else { return }
     let isRoot = communicator.rank == root
     let flat = FloatBuffer(count: isRoot ? elementCount : 0)
+    defer { withExtendedLifetime(flat) {} }
     for sender in ranks {
       try transfer(
         residuals.sender.committed, from: sender, into: flat, on: root, count: elementCount, over: control)
       if isRoot { try save(.sender(rank: sender), flat.values) }
     }
     let compact = FloatBuffer(count: isRoot ? (ranks.map(ownCount(of:)).max() ?? 0) : 0)
+    defer { withExtendedLifetime(compact) {} }
     for owner in ranks {
       try transfer(
         residuals.owner.committed, from: owner, into: compact, on: root, count: ownCount(of: owner),
@@ -89,6 +91,7 @@ extension GradientExchange {
   ) throws {
     let isRoot = communicator.rank == root
     let flat = FloatBuffer(count: elementCount)
+    defer { withExtendedLifetime(flat) {} }
     if savedRankCount == communicator.rankCount {
       for rank in ranks {
         if let saved, isRoot { try flat.read(.sender(rank: rank), of: saved) }
@@ -139,6 +142,7 @@ extension GradientExchange {
       return
     }
     try thread.run {
+      defer { withExtendedLifetime((source, target)) {} }
       var outgoing = Array(repeating: UnsafeRawBufferPointer(start: nil, count: 0), count: control.rankCount)
       var incoming = Array(
         repeating: UnsafeMutableRawBufferPointer(start: nil, count: 0), count: control.rankCount)
@@ -168,6 +172,7 @@ extension FloatBuffer {
   /// Fills the buffer, which is zero, with all that the mean gradient is owed.
   fileprivate func readMean(of saved: SavedResiduals) throws {
     let term = FloatBuffer(count: count)
+    defer { withExtendedLifetime(term) {} }
     for rank in 0..<saved.rankCount {
       try term.read(.sender(rank: rank), of: saved)
       CKernels_codecAdd(start, term.start, count)

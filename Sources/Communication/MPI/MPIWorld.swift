@@ -44,20 +44,16 @@ public final class MPIWorld: Sendable {
     let capacity = Int(MPI_MAX_PROCESSOR_NAME)
     var rankCount: CInt = 0
     try calls.call("MPI_Comm_size") { MPI_Comm_size(CMPI_commWorld(), &rankCount) }
-    let own = AlignedBuffer(byteCount: capacity + 1)
-    let all = AlignedBuffer(byteCount: capacity * Int(rankCount))
+    let names = UnsafeMutablePointer<CChar>.allocate(capacity: capacity * (Int(rankCount) + 1))
+    defer { names.deallocate() }
+    names.initialize(repeating: 0, count: capacity * (Int(rankCount) + 1))
+    let own = names + capacity * Int(rankCount)
     var length: CInt = 0
-    let name = own.bytes.assumingMemoryBound(to: CChar.self).baseAddress
-    try calls.call("MPI_Get_processor_name") { MPI_Get_processor_name(name, &length) }
+    try calls.call("MPI_Get_processor_name") { MPI_Get_processor_name(own, &length) }
     try calls.call("MPI_Allgather") {
       MPI_Allgather(
-        own.bytes.baseAddress, CInt(capacity), CMPI_byte(), all.bytes.baseAddress, CInt(capacity),
-        CMPI_byte(),
-        CMPI_commWorld())
+        own, CInt(capacity), CMPI_byte(), names, CInt(capacity), CMPI_byte(), CMPI_commWorld())
     }
-    return (0..<Int(rankCount)).map { rank in
-      String(
-        decoding: all.slice(from: rank * capacity, byteCount: capacity).prefix { $0 != 0 }, as: UTF8.self)
-    }
+    return (0..<Int(rankCount)).map { String(cString: names + $0 * capacity) }
   }
 }

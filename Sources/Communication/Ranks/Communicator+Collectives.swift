@@ -11,14 +11,14 @@ extension Communicator {
   /// Gives every rank the bytes of all ranks, by rank; they may differ in count.
   public func allGather(_ name: String, _ bytes: [UInt8], limits: StallLimits? = nil) throws -> [[UInt8]] {
     let byteCounts = try meet(name, byteCount: bytes.count, limits: limits)
-    let outgoing = AlignedBuffer(byteCount: bytes.count)
-    outgoing.bytes.copyBytes(from: bytes)
-    let sent = UnsafeRawBufferPointer(outgoing.slice(from: 0, byteCount: bytes.count))
-    let buffers = byteCounts.map { AlignedBuffer(byteCount: $0) }
-    let received = zip(buffers, byteCounts).map { $0.slice(from: 0, byteCount: $1) }
-    _ = try exchange(
-      .control(name), outgoing: Array(repeating: sent, count: rankCount), incoming: received, limits: limits)
-    return (0..<rankCount).map { $0 == rank ? bytes : Array(received[$0]) }
+    let memory = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: byteCounts.reduce(0, +), alignment: 64)
+    defer { memory.deallocate() }
+    let slots = memory.cut(into: byteCounts)
+    slots[rank].copyBytes(from: bytes)
+    let outgoing = Array(repeating: UnsafeRawBufferPointer(slots[rank]), count: rankCount)
+    _ = try exchange(.control(name), outgoing: outgoing, incoming: slots, limits: limits)
+    return slots.map { Array($0) }
   }
 
   /// Sends large memory of all ranks to `root`, without copies; gives the byte counts received there, by rank.
@@ -53,8 +53,8 @@ extension Communicator {
   /// Gives every rank the bytes of `root`; what the others pass is ignored.
   public func broadcast(_ name: String, _ bytes: [UInt8], from root: Int) throws -> [UInt8] {
     let byteCounts = try meet(name, byteCount: rank == root ? bytes.count : 0)
-    let buffer = AlignedBuffer(byteCount: byteCounts[root])
-    let shared = buffer.slice(from: 0, byteCount: byteCounts[root])
+    let shared = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCounts[root], alignment: 64)
+    defer { shared.deallocate() }
     if rank == root { shared.copyBytes(from: bytes) }
     try broadcast(.control(name), shared, from: root)
     return Array(shared)
@@ -114,11 +114,13 @@ extension Communicator {
   /// Compares the operation's name with those of the other ranks, and gives the byte counts of all.
   private func meet(_ name: String, byteCount: Int, limits: StallLimits? = nil) throws -> [Int] {
     let cardLength = 64
-    let cards = AlignedBuffer(byteCount: cardLength * (rankCount + 1))
-    let own = cards.slice(from: cardLength * rankCount, byteCount: cardLength)
+    let cards = UnsafeMutableRawBufferPointer.allocate(byteCount: cardLength * rankCount, alignment: 64)
+    defer { cards.deallocate() }
+    cards.initializeMemory(as: UInt8.self, repeating: 0)
+    let incoming = cards.cut(into: Array(repeating: cardLength, count: rankCount))
+    let own = incoming[rank]
     own.storeBytes(of: UInt64(byteCount).littleEndian, as: UInt64.self)
     UnsafeMutableRawBufferPointer(rebasing: own[8...]).copyBytes(from: name.utf8.prefix(cardLength - 8))
-    let incoming = (0..<rankCount).map { cards.slice(from: cardLength * $0, byteCount: cardLength) }
     let outgoing = Array(repeating: UnsafeRawBufferPointer(own), count: rankCount)
     let received = try exchange(.control(name), outgoing: outgoing, incoming: incoming, limits: limits)
     return try (0..<rankCount).map { sender in
@@ -137,6 +139,17 @@ extension Communicator {
 extension Int {
   fileprivate func clamped(_ lowest: Int, _ highest: Int) -> Int {
     Swift.min(Swift.max(self, lowest), highest)
+  }
+}
+
+extension UnsafeMutableRawBufferPointer {
+  /// Consecutive pieces of the given byte counts.
+  fileprivate func cut(into byteCounts: [Int]) -> [UnsafeMutableRawBufferPointer] {
+    var end = 0
+    return byteCounts.map { byteCount in
+      end += byteCount
+      return UnsafeMutableRawBufferPointer(rebasing: self[(end - byteCount)..<end])
+    }
   }
 }
 

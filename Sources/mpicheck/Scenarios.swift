@@ -1,0 +1,41 @@
+import Communication
+
+/// What a scenario works with: this process as a rank, and its communication thread.
+struct Ranks {
+  let world: MPIWorld
+  let thread: CommunicationThread
+
+  var rank: Int { world.control.rank }
+  var rankCount: Int { world.control.rankCount }
+}
+
+/// A claim about several ranks; throws where it does not hold.
+typealias Scenario = @Sendable (Ranks) throws -> Void
+
+/// All scenarios by name; a new one is a function and a line here.
+let scenarios: [String: Scenario] = [
+  "all-reduce": allReduceMeansAllSizes,
+  "rows": rowsAreAdded,
+  "flush": flushSendsExactly,
+  "residuals": residualsAreSavedAndRestored,
+  "collectives": collectivesAgree,
+  "large": largeMemoryTravelsInPieces,
+  "quiet-wait": waitingSleeps,
+  "alone": runsAlone,
+  "wrong-frame": wrongStepIsRefused,
+  "crossed-operations": crossedOperationsAreNamed,
+  "one-throws": oneRankThrows,
+  "all-throw": allRanksThrow,
+  "stopped-rank": stoppedRankIsNamed,
+  "hash-mismatch": differentParametersAreNamed,
+]
+
+/// A claim that does not hold.
+struct Violation: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// Throws unless the claim holds.
+func claim(_ holds: Bool, _ description: @autoclosure () -> String) throws {
+  guard holds else { throw Violation(description: description()) }
+}

@@ -1,0 +1,60 @@
+import Communication
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct CommunicatorTests {
+  @Test(arguments: 1...4) func collectivesGiveAllRanksTheSame(rankCount: Int) throws {
+    _ = try onLocalRanks(rankCount) { communicator, _ in
+      let rank = communicator.rank
+      let gathered = try communicator.allGather("bytes", Array(repeating: UInt8(rank), count: rank))
+      #expect(gathered == (0..<rankCount).map { Array(repeating: UInt8($0), count: $0) })
+      #expect(try communicator.broadcast("text", rank == 0 ? [1, 2, 3] : [9], from: 0) == [1, 2, 3])
+      #expect(
+        try communicator.sum("values", [Double(rank), 0.5]) == [
+          Double(rankCount * (rankCount - 1) / 2), 0.5 * Double(rankCount),
+        ])
+      #expect(try communicator.minimum("least", UInt64(rank) + 5) == 5)
+      #expect(try communicator.maximum("most", UInt64(rank)) == UInt64(rankCount - 1))
+      #expect(try communicator.allEqual("same", 3))
+      #expect(try communicator.allEqual("different", UInt64(rank)) == (rankCount == 1))
+    }
+  }
+
+  @Test func ranksInDifferentOperationsSaySo() {
+    let error = #expect(throws: CommunicationError.self) {
+      try onLocalRanks(2) { communicator, _ in
+        try communicator.barrier(communicator.rank == 0 ? "checkpoint" : "evaluation")
+      }
+    }
+    #expect(
+      error?.description.contains("'checkpoint'") == true
+        && error?.description.contains("'evaluation'") == true)
+  }
+
+  @Test(arguments: [0, 1, 2]) func aReplicaThatDiffersIsNamed(odd: Int) {
+    let error = #expect(throws: CommunicationError.self) {
+      try onLocalRanks(3) { communicator, _ in
+        let hash: UInt64 = communicator.rank == odd ? 0xbad : 0x600d
+        try communicator.verifyReplicas(hashes: [("a", 1), ("b", hash)], step: 40)
+      }
+    }
+    #expect(
+      error?.description == "parameters differ between ranks at step 40: b: expected hash 0x600d, "
+        + "rank \(odd) (local-\(odd)) has 0xbad")
+  }
+
+  @Test func jobsRunInOrderOnOneThread() throws {
+    let thread = CommunicationThread()
+    let log = Log()
+    for number in 0..<100 { thread.submit { log.append(number) } }
+    #expect(try thread.run { log.numbers } == Array(0..<100))
+    #expect(throws: CancellationError.self) { try thread.run { throw CancellationError() } }
+  }
+}
+
+/// Numbers appended by jobs.
+///
+/// `@unchecked Sendable`: the communication thread alone touches it.
+private final class Log: @unchecked Sendable {
+  private(set) var numbers: [Int] = []
+  func append(_ number: Int) { numbers.append(number) }
+}

@@ -1,0 +1,230 @@
+import Communication
+import Testing
+
+/// A tensor of rows of 32 and a vector, cut into many small buckets.
+private let elementCount = 1777
+private let ranges = [
+  ExchangeRange(range: 0..<1280, blockLength: 32, name: "table", compressionLevel: 1),
+  ExchangeRange(range: 1280..<elementCount, blockLength: 256, name: "vector"),
+]
+
+private func makeExchange(
+  _ codec: Codec, _ communicator: LocalCommunicator, _ thread: CommunicationThread, rows: SparseRows? = nil,
+  stallLimits: StallLimits? = nil
+) -> GradientExchange {
+  GradientExchange(
+    communicator: communicator, thread: thread, elementCount: elementCount, ranges: ranges, rows: rows,
+    configuration: ExchangeConfiguration(codec: codec, bucketByteCount: 1000, stallLimits: stallLimits))
+}
+
+/// Sparse rows of one rank.
+private struct Rows {
+  var ids: [Int32]
+  var values: [Float]
+}
+
+extension GradientExchange {
+  /// The mean of all ranks' gradients, without the commit or rollback that must follow.
+  fileprivate func mean(of gradient: [Float], step: Int, flushing: Bool = false, rows: Rows? = nil) throws
+    -> [Float]
+  {
+    var gradient = gradient
+    try gradient.withUnsafeMutableBufferPointer { buffer in
+      let start = try #require(buffer.baseAddress)
+      begin(step: step, flushing: flushing, gradient: start)
+      for range in ranges.reversed() { try submit(range: range.range) }
+      guard let rows else {
+        _ = try finish()
+        return
+      }
+      try rows.ids.withUnsafeBufferPointer { ids in
+        try rows.values.withUnsafeBufferPointer { values in
+          try submitRows(ids: ids, rows: values.baseAddress ?? UnsafePointer(start))
+          _ = try finish()
+        }
+      }
+    }
+    return gradient
+  }
+}
+
+/// The mean as exact codecs must give it.
+private func exactMean(rankCount: Int, step: Int) -> [Float] {
+  let all = (0..<rankCount).map { gradient(seed: 100 * step + $0, count: elementCount) }
+  return (0..<elementCount).map { index in
+    all.reduce(Float(0)) { $0 + $1[index] } / Float(rankCount)
+  }
+}
+
+@Suite(.timeLimit(.minutes(2))) struct ExchangeTests {
+  @Test(arguments: [Codec.none, .lossless], 1...5)
+  func exactCodecsGiveTheMeanBitForBit(_ codec: Codec, rankCount: Int) throws {
+    let results = try onLocalRanks(rankCount) { communicator, thread in
+      let exchange = makeExchange(codec, communicator, thread)
+      #expect(exchange.residualsAreZero && exchange.senderResidual.isEmpty)
+      return try exchange.mean(of: gradient(seed: 100 + communicator.rank, count: elementCount), step: 1)
+    }
+    let expected = exactMean(rankCount: rankCount, step: 1)
+    for result in results { #expect(result.bits == expected.bits) }
+  }
+
+  @Test(arguments: Codec.allCases, [2, 3, 5])
+  func replicasAndRunsAreBitEqual(_ codec: Codec, rankCount: Int) throws {
+    let run = {
+      try onLocalRanks(rankCount) { communicator, thread in
+        let exchange = makeExchange(codec, communicator, thread)
+        return try (1...4).flatMap { step in
+          let values = gradient(seed: 100 * step + communicator.rank, count: elementCount)
+          defer { exchange.commit() }
+          return try exchange.mean(of: values, step: step)
+        }
+      }
+    }
+    let first = try run()
+    for result in first { #expect(result.bits == first[0].bits) }
+    #expect(try run().map(\.bits) == first.map(\.bits))
+  }
+
+  /// What was applied, and what is still owed, is all that the ranks had.
+  @Test(arguments: [Codec.bfloat16, .int8], 1...5)
+  func nothingIsLostOverAHundredSteps(_ codec: Codec, rankCount: Int) throws {
+    let stepCount = 100
+    let owed = try onLocalRanks(rankCount) { communicator, thread in
+      let exchange = makeExchange(codec, communicator, thread)
+      var applied = [Double](repeating: 0, count: elementCount)
+      for step in 1...stepCount {
+        let values = gradient(seed: 100 * step + communicator.rank, count: elementCount)
+        for (index, value) in try exchange.mean(of: values, step: step).enumerated() {
+          applied[index] += Double(value)
+        }
+        exchange.commit()
+      }
+      var parts: [ResidualPart: [Float]] = [:]
+      try exchange.gatherResiduals(over: communicator, to: 0) { parts[$0] = Array($1) }
+      for (part, values) in parts {
+        let share = part == .owner ? 1 : 1 / Double(rankCount)
+        for index in applied.indices { applied[index] += Double(values[index]) * share }
+      }
+      return applied
+    }
+    var expected = [Double](repeating: 0, count: elementCount)
+    for step in 1...stepCount {
+      for rank in 0..<rankCount {
+        let values = gradient(seed: 100 * step + rank, count: elementCount)
+        for index in expected.indices { expected[index] += Double(values[index]) / Double(rankCount) }
+      }
+    }
+    let worst = zip(owed[0], expected).reduce(0) { max($0, abs($1.0 - $1.1)) }
+    #expect(worst < 1e-5)
+  }
+
+  @Test(arguments: [Codec.bfloat16, .int8]) func aSkippedStepLeavesNoTrace(_ codec: Codec) throws {
+    let results = try onLocalRanks(3) { communicator, thread in
+      let skipping = makeExchange(codec, communicator, thread)
+      let rank = communicator.rank
+      var bad = gradient(seed: 50, count: elementCount)
+      if rank == 1 { bad[40] = .nan }
+      _ = try skipping.mean(of: gradient(seed: rank, count: elementCount), step: 1)
+      skipping.commit()
+      let mean = try skipping.mean(of: bad, step: 2)
+      #expect(mean[40].isNaN, "a NaN of one rank reaches all")
+      skipping.rollback()
+      let after = try skipping.mean(of: gradient(seed: 20 + rank, count: elementCount), step: 3)
+
+      let straight = makeExchange(codec, communicator, thread)
+      _ = try straight.mean(of: gradient(seed: rank, count: elementCount), step: 1)
+      straight.commit()
+      return after.bits
+        == (try straight.mean(of: gradient(seed: 20 + rank, count: elementCount), step: 3).bits)
+    }
+    #expect(results == [true, true, true])
+  }
+
+  @Test(arguments: [Codec.bfloat16, .int8]) func aFlushPaysAllThatIsOwed(_ codec: Codec) throws {
+    let applied = try onLocalRanks(3) { communicator, thread in
+      let exchange = makeExchange(codec, communicator, thread)
+      var applied = [Double](repeating: 0, count: elementCount)
+      for step in 1...3 {
+        let values = gradient(seed: 100 * step + communicator.rank, count: elementCount)
+        let mean = try exchange.mean(of: values, step: step, flushing: step == 3)
+        for index in mean.indices { applied[index] += Double(mean[index]) }
+        #expect(step == 1 || !exchange.residualsAreZero)
+        exchange.commit()
+      }
+      #expect(exchange.residualsAreZero)
+      #expect(exchange.senderResidual.allSatisfy { $0 == 0 } && exchange.ownerResidual.allSatisfy { $0 == 0 })
+      return applied
+    }
+    let means = (1...3).map { exactMean(rankCount: 3, step: $0) }
+    for index in 0..<elementCount {
+      #expect(abs(applied[0][index] - means.reduce(0) { $0 + Double($1[index]) }) < 1e-6)
+    }
+  }
+
+  @Test(arguments: 1...3) func rowsAreAddedToTheirMatrix(rankCount: Int) throws {
+    let results = try onLocalRanks(rankCount) { communicator, thread in
+      let sparse = SparseRows(offset: 0, width: 32, maximumRowCount: 2)
+      let exchange = makeExchange(.none, communicator, thread, rows: sparse)
+      let rank = communicator.rank
+      let rows = Rows(
+        ids: rank == 1 ? [] : [Int32(rank), 39],
+        values: rank == 1 ? [] : gradient(seed: 900 + rank, count: 64))
+      return try exchange.mean(of: gradient(seed: 100 + rank, count: elementCount), step: 1, rows: rows)
+    }
+    var expected = exactMean(rankCount: rankCount, step: 1)
+    for rank in 0..<rankCount where rank != 1 {
+      let values = gradient(seed: 900 + rank, count: 64)
+      for column in 0..<32 {
+        expected[rank * 32 + column] += values[column] / Float(rankCount)
+        expected[39 * 32 + column] += values[32 + column] / Float(rankCount)
+      }
+    }
+    for result in results { #expect(result.bits == expected.bits) }
+  }
+
+  @Test(arguments: [[3, 3], [4, 3], [0, 40], [-1, 0]] as [[Int32]], [1, 2])
+  func rowsOutOfOrderOrBoundsAreRefused(_ ids: [Int32], rankCount: Int) {
+    #expect(throws: CommunicationError.self) {
+      try onLocalRanks(rankCount) { communicator, thread in
+        let sparse = SparseRows(offset: 0, width: 32, maximumRowCount: 2)
+        let exchange = makeExchange(.none, communicator, thread, rows: sparse)
+        let rows = Rows(ids: ids, values: gradient(seed: 9, count: 64))
+        _ = try exchange.mean(of: gradient(seed: 1, count: elementCount), step: 1, rows: rows)
+      }
+    }
+  }
+
+  @Test func aReportCountsWhatWasSent() throws {
+    let reports = try onLocalRanks(2) { communicator, thread in
+      let exchange = makeExchange(.none, communicator, thread)
+      var values = (0..<elementCount).map { noise(communicator.rank, $0) }
+      return try values.withUnsafeMutableBufferPointer { buffer in
+        exchange.begin(step: 1, flushing: false, gradient: try #require(buffer.baseAddress))
+        for range in ranges { try exchange.submit(range: range.range) }
+        return try exchange.finish()
+      }
+    }
+    #expect(reports.reduce(0) { $0 + $1.rawByteCount } == 2 * 4 * elementCount)
+    for report in reports {
+      #expect(report.codec == .none)
+      #expect(report.wireByteCount > report.rawByteCount / 2)
+      #expect(report.totalSeconds >= report.encodeSeconds + report.wireSeconds + report.decodeSeconds)
+      #expect(report.encodeSeconds > 0 && report.wireSeconds > 0 && report.decodeSeconds > 0)
+    }
+  }
+
+  @Test func aLateRankIsNamed() throws {
+    let limits = StallLimits(warnSeconds: 0.1, abortSeconds: 0.3) { _ in }
+    let error = #expect(throws: CommunicationError.self) {
+      try onLocalRanks(3) { communicator, thread in
+        guard communicator.rank != 1 else { return }
+        let exchange = makeExchange(.int8, communicator, thread, stallLimits: limits)
+        let values = gradient(seed: 1, count: elementCount)
+        _ = try exchange.mean(of: values, step: 12)
+      }
+    }
+    let text = error?.description ?? ""
+    #expect(
+      text.contains("for rank 1 (local-1) at step 12, vector 1/2, reduce; the limit is 0.3 s"), "\(text)")
+  }
+}

@@ -1,0 +1,161 @@
+import CKernels
+import Communication
+import Testing
+
+private let operation = CollectiveOperation(name: "test", phase: .reduce, step: 7, index: 3)
+
+/// One valid frame, and a decoder that expects it or something near it.
+private struct Sample {
+  let codec: Codec
+  var bytes: [UInt8]
+  private let coder = FrameCoder(maximumElementCount: 1000)
+
+  init(_ codec: Codec) throws {
+    self.codec = codec
+    bytes = Array(repeating: 0, count: FrameCoder.frameCapacity(elementCount: 600))
+    let values = gradient(seed: 1, count: 600)
+    var remainder = [Float](repeating: 0, count: 600)
+    let zeros = remainder
+    let description = FrameDescription(
+      codec: codec, operation: operation, sender: 1, elementCount: 600, blockLength: 32, compressionLevel: 1)
+    let count = try bytes.withUnsafeMutableBytes { [coder] bytes in
+      try zeros.withUnsafeBufferPointer { zeros in
+        try remainder.withUnsafeMutableBufferPointer { remainder in
+          let feedback = ErrorFeedback(
+            residual: try #require(zeros.baseAddress), remainder: try #require(remainder.baseAddress))
+          return try coder.encode(values, as: description, feedback: feedback, into: bytes)
+        }
+      }
+    }
+    bytes.removeLast(bytes.count - count)
+  }
+
+  func decode(
+    _ bytes: [UInt8], codec: Codec? = nil, operation: CollectiveOperation = operation, sender: Int = 1,
+    elementCount: Int = 600, blockLength: Int = 32
+  ) throws -> [Float] {
+    var values = [Float](repeating: 0, count: 1000)
+    let expectation = FrameExpectation(
+      codec: codec ?? self.codec, operation: operation, sender: sender,
+      elementCounts: elementCount...elementCount, blockLength: blockLength)
+    let count = try bytes.withUnsafeBytes { bytes in
+      try values.withUnsafeMutableBufferPointer {
+        try coder.decode(bytes, expecting: expectation, into: try #require($0.baseAddress))
+      }
+    }
+    return Array(values[..<count])
+  }
+
+  /// Makes the checksum right again.
+  static func seal(_ bytes: inout [UInt8]) {
+    guard bytes.count >= 64 else { return }
+    let checksum = bytes.withUnsafeBytes { bytes -> UInt64 in
+      let seed = CKernels_xxh64(bytes.baseAddress, 56, 0)
+      let payload = UnsafeRawBufferPointer(rebasing: bytes[64...])
+      return CKernels_xxh64(payload.baseAddress, payload.count, seed)
+    }
+    for index in 0..<8 { bytes[56 + index] = UInt8(truncatingIfNeeded: checksum >> UInt64(8 * index)) }
+  }
+}
+
+struct FrameTests {
+  @Test func aFrameOfAnotherOperationIsRefusedAndSaysWhy() throws {
+    let sample = try Sample(.int8)
+    let other = { (phase: CollectiveOperation.Phase, step: Int, index: Int) in
+      CollectiveOperation(name: "test", phase: phase, step: step, index: index)
+    }
+    func reason(_ decode: () throws -> [Float]) -> String {
+      do { return "\(try decode().count) values" } catch { return "\(error)" }
+    }
+    #expect(reason { try sample.decode(sample.bytes) } == "600 values")
+    #expect(
+      reason { try sample.decode(sample.bytes, operation: other(.reduce, 8, 3)) }
+        == "step: expected 8, found 7")
+    #expect(
+      reason { try sample.decode(sample.bytes, operation: other(.reduce, 7, 4)) }
+        == "bucket: expected 4, found 3")
+    #expect(
+      reason { try sample.decode(sample.bytes, operation: other(.rows, 7, 3)) }
+        == "phase: expected 4, found 1")
+    #expect(reason { try sample.decode(sample.bytes, sender: 2) } == "sender: expected 2, found 1")
+    #expect(reason { try sample.decode(sample.bytes, codec: .bfloat16) } == "codec: expected 2, found 3")
+    #expect(
+      reason { try sample.decode(sample.bytes, elementCount: 601) } == "elements: expected 601, found 600")
+    #expect(
+      reason { try sample.decode(sample.bytes, blockLength: 31) } == "block length: expected 31, found 32")
+  }
+
+  @Test(arguments: Codec.allCases) func everyTruncationIsRefused(_ codec: Codec) throws {
+    let sample = try Sample(codec)
+    for count in 0..<sample.bytes.count {
+      var bytes = Array(sample.bytes[..<count])
+      #expect(throws: CommunicationError.self) { try sample.decode(bytes) }
+      Sample.seal(&bytes)
+      #expect(throws: CommunicationError.self) { try sample.decode(bytes) }
+    }
+  }
+
+  @Test(arguments: Codec.allCases) func everyFlippedBitIsNoticed(_ codec: Codec) throws {
+    let sample = try Sample(codec)
+    for index in sample.bytes.indices {
+      var bytes = sample.bytes
+      bytes[index] ^= 1 << UInt8(index % 8)
+      #expect(throws: CommunicationError.self) { try sample.decode(bytes) }
+    }
+  }
+
+  /// Half of the mutants have a right checksum, so that what lies behind it is reached.
+  @Test(arguments: Codec.allCases) func mutantsGiveValuesOrAnError(_ codec: Codec) throws {
+    let sample = try Sample(codec)
+    var random = SplitMix(state: 1)
+    var refusedCount = 0
+    for round in 0..<5000 {
+      var bytes = sample.bytes
+      for _ in 0..<Int.random(in: 1...4, using: &random) {
+        switch Int.random(in: 0..<8, using: &random) {
+        case 0: bytes.removeLast(Int.random(in: 0...min(bytes.count, 40), using: &random))
+        case 1: bytes.append(contentsOf: (0..<Int.random(in: 1...40, using: &random)).map { UInt8($0) })
+        case 2, 3: mutate(&bytes, below: 64, &random)
+        case 4, 5: mutate(&bytes, below: 120, &random)
+        default: mutate(&bytes, below: bytes.count, &random)
+        }
+      }
+      if round % 2 == 0 {
+        restoreLength(&bytes)
+        Sample.seal(&bytes)
+      }
+      do {
+        #expect(try sample.decode(bytes).count == 600)
+      } catch {
+        #expect(error is CommunicationError)
+        refusedCount += 1
+      }
+    }
+    #expect(refusedCount > 2500)
+  }
+
+  private func mutate(_ bytes: inout [UInt8], below end: Int, _ random: inout SplitMix) {
+    guard !bytes.isEmpty else { return }
+    bytes[Int.random(in: 0..<min(max(end, 1), bytes.count), using: &random)] = UInt8.random(
+      in: 0...255, using: &random)
+  }
+
+  /// Makes the header's payload size right again.
+  private func restoreLength(_ bytes: inout [UInt8]) {
+    guard bytes.count >= 64 else { return }
+    for index in 0..<8 { bytes[48 + index] = UInt8(truncatingIfNeeded: (bytes.count - 64) >> (8 * index)) }
+  }
+}
+
+/// The same random numbers in every run.
+private struct SplitMix: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var bits = state
+    bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
+    return bits ^ (bits >> 31)
+  }
+}
