@@ -22,11 +22,13 @@ final class StagedFolder {
     try Self.checkReplaceable(self.destination, name: name)
     let path = self.destination.path
     url = URL(fileURLWithPath: temporaryName(for: path), isDirectory: true)
+    let parent = url.deletingLastPathComponent()
     do {
-      try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
     } catch {
-      throw CorpusError("cannot make a folder for \(name): \(reason(error))")
+      throw CorpusError("cannot make the folder \(parent.path) for \(name): \(error.localizedDescription)")
     }
+    guard mkdir(url.path, 0o755) == 0 else { throw CorpusError.system("write", name) }
   }
 
   deinit {

@@ -41,6 +41,18 @@ enum TextSource: Sendable {
     }
   }
 
+  /// The whole text; for small files.
+  func bytes() throws -> [UInt8] {
+    var bytes = ByteBuffer(capacity: try storedByteCount())
+    let stream = try open(hashing: false)
+    while true {
+      bytes.reserve(1 << 16)
+      let byteCount = try stream.read(into: bytes.free)
+      if byteCount == 0 { return Array(bytes.bytes) }
+      bytes.extend(by: byteCount)
+    }
+  }
+
   /// The line, from 1, that holds the byte at `offset` of the text.
   func lineNumber(at offset: Int) throws -> Int {
     let stream = try open(hashing: false)

@@ -7,12 +7,7 @@ extension Vocabulary {
   ///   line, no newline at the end, or `<unk>` or `<eos>` missing.
   public init(contentsOf url: URL) throws {
     let name = url.relativePath
-    let bytes: [UInt8]
-    do {
-      bytes = [UInt8](try Data(contentsOf: url))
-    } catch {
-      throw CorpusError("expected a vocabulary at \(name), cannot read it: \(reason(error))")
-    }
+    let bytes = try TextSource.file(url).bytes()
     try Self.checkUTF8(bytes, name: name)
     guard bytes.last == UInt8(ascii: "\n") else {
       throw CorpusError(
@@ -38,11 +33,4 @@ extension Vocabulary {
       throw CorpusError("expected UTF-8 in \(name), found another byte in line \(line), byte \(offset)")
     }
   }
-}
-
-/// The first line of what an error of Foundation says.
-func reason(_ error: any Error) -> String {
-  let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
-  let text = (underlying ?? error as NSError).localizedDescription
-  return text.split(separator: "\n").first.map(String.init) ?? text
 }

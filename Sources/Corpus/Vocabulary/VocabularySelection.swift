@@ -29,7 +29,7 @@ extension Vocabulary {
   /// - Parameter counts: words and how often each occurs; repeated words add up. `<eos>` occurs once a line.
   /// - Throws: `CorpusError` for an impossible selection, or a word that is empty or holds white space.
   public init(
-    counts: some Sequence<(word: String, count: Int)>, selection: VocabularySelection = .init()
+    counts: some Sequence<(String, Int)>, selection: VocabularySelection = .init()
   ) throws {
     var total = WordCounts()
     for (word, count) in counts { try total.add(word, count: count) }

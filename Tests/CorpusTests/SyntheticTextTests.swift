@@ -1,0 +1,69 @@
+import Corpus
+import Foundation
+import Testing
+
+struct SyntheticTextTests {
+  @Test(arguments: [1, 2, 3, 77] as [UInt64], [100, 400, 800])
+  func entropyRateIsThatOfItsTexts(seed: UInt64, wordCount: Int) throws {
+    let source = SyntheticText(seed: seed, wordCount: wordCount)
+    let text = source.text(tokenCount: 200_000, seed: 5)
+    let measured = try source.crossEntropy(of: text)
+    #expect(abs(measured / source.entropyRate - 1) < 0.01, "\(measured) for \(source.entropyRate)")
+    #expect((1.1...1.6).contains(source.entropyRate))
+  }
+
+  /// The empirical entropy of pairs knows nothing of how the rate was computed.
+  @Test func entropyRateIsThatOfCountedPairs() throws {
+    let source = SyntheticText(seed: 9, wordCount: 50)
+    let text = source.text(tokenCount: 400_000, seed: 1)
+    let tokens = text.split(separator: "\n").flatMap { (line: Substring) -> [Substring] in
+      line.split(separator: " ") + ["\n"]
+    }
+    var pairs: [[Substring]: Double] = [:]
+    var singles: [Substring: Double] = [:]
+    for (left, right) in zip(["\n"] + tokens, tokens) {
+      pairs[[left, right], default: 0] += 1
+      singles[left, default: 0] += 1
+    }
+    let entropy = pairs.reduce(0) { $0 - $1.value * log($1.value / (singles[$1.key[0]] ?? 1)) }
+    #expect(abs(entropy / Double(tokens.count) / source.entropyRate - 1) < 0.01)
+  }
+
+  @Test func sameSeedsGiveTheSameText() {
+    let source = SyntheticText(seed: 4)
+    #expect(source.text(tokenCount: 500, seed: 1) == SyntheticText(seed: 4).text(tokenCount: 500, seed: 1))
+    #expect(source.text(tokenCount: 500, seed: 1) != source.text(tokenCount: 500, seed: 2))
+    #expect(source.text(tokenCount: 500, seed: 1) != SyntheticText(seed: 5).text(tokenCount: 500, seed: 1))
+  }
+
+  @Test func usesAllItsWordsInLinesOfModerateLength() {
+    let source = SyntheticText(seed: 3)
+    let lines = source.text(tokenCount: 200_000, seed: 1).split(separator: "\n")
+    #expect(Set(lines.flatMap { $0.split(separator: " ").map(String.init) }) == Set(source.words))
+    #expect((5...40).contains(200_000 / lines.count))
+  }
+
+  @Test func writesACorpusThatKnowsItsEntropyRate() throws {
+    let folder = try Folder()
+    let source = SyntheticText(seed: 1, wordCount: 100)
+    let written = try source.writeCorpus(
+      at: folder("c"), trainTokenCount: 20_000, validTokenCount: 2_000, testTokenCount: 3_000)
+    let corpus = try Corpus(opening: folder("c"))
+    #expect(corpus.description == written)
+    #expect(corpus.description.entropyRate == source.entropyRate)
+    #expect(corpus.vocabulary.count == 102)
+    for (split, least) in [(Split.train, 20_000), (.valid, 2_000), (.test, 3_000)] {
+      let tokens = try corpus.tokens(split)
+      #expect((least..<least + 500).contains(tokens.count))
+      #expect(tokens[tokens.count - 1] == corpus.vocabulary.endOfSentenceID)
+      #expect(corpus.description.counts(of: split)?.unknownTokens == 0)
+    }
+    #expect(
+      try corpus.tokens(.valid).ids != corpus.tokens(.test).ids.prefix(corpus.tokens(.valid).count).map { $0 }
+    )
+  }
+
+  @Test func refusesAnotherText() {
+    #expect(throws: CorpusError.self) { try SyntheticText(seed: 1).crossEntropy(of: "not of this chain\n") }
+  }
+}

@@ -1,0 +1,117 @@
+import Corpus
+import Foundation
+import Testing
+
+struct TokenFileTests {
+  private let folder: Folder
+
+  init() throws { folder = try Folder() }
+
+  private func write(_ ids: [Int32], vocabularyCount: Int) throws -> URL {
+    let writer = try TokenFileWriter(folder("ids.tokens"), vocabularyCount: vocabularyCount)
+    try writer.append(Array(ids.prefix(ids.count / 3)))
+    try writer.append(Array(ids.dropFirst(ids.count / 3)))
+    try writer.finish()
+    return folder("ids.tokens")
+  }
+
+  @Test(arguments: [(65536, 2), (65537, 4), (2, 2), (300_000, 4)])
+  func readsWhatItWrote(vocabularyCount: Int, width: Int) throws {
+    let ids = (0..<1000).map { Int32($0 * 7919 % vocabularyCount) } + [Int32(vocabularyCount - 1)]
+    let url = try write(ids, vocabularyCount: vocabularyCount)
+    #expect(try Data(contentsOf: url).count == 64 + width * ids.count)
+    let file = try TokenFile(opening: url, vocabularyCount: vocabularyCount)
+    #expect(file.ids == ids)
+    var part = [Int32](repeating: -1, count: 301)
+    part.withUnsafeMutableBufferPointer { file.copy(200..<500, into: $0) }
+    #expect(part == Array(ids[200..<500]) + [-1])
+    #expect(try folder.entries() == ["ids.tokens"])
+  }
+
+  /// Written by hand from the description of the format; the hash is libxxhash's.
+  @Test func bytesAreThoseOfTheFormat() throws {
+    let url = try write([0x3C, 0x756E, 0x6B3E], vocabularyCount: 65536)
+    let header: [UInt8] =
+      Array("MILMTOK1".utf8) + [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0] + [
+        0x08, 0xF1, 0x37, 0x55, 0xBB, 0xB0, 0x87, 0x0A,
+      ]
+      + [UInt8](repeating: 0, count: 32)
+    #expect(try [UInt8](Data(contentsOf: url)) == header + [0x3C, 0, 0x6E, 0x75, 0x3E, 0x6B])
+  }
+
+  @Test func anEmptyFileHasNoTokens() throws {
+    #expect(try TokenFile(opening: write([], vocabularyCount: 3), vocabularyCount: 3).count == 0)
+  }
+
+  @Test func anUnfinishedFileLeavesNothing() throws {
+    do {
+      let writer = try TokenFileWriter(folder("ids.tokens"), vocabularyCount: 9)
+      try writer.append([1, 2, 3])
+      #expect(try folder.entries().count == 1)
+    }
+    #expect(try folder.entries() == [])
+  }
+
+  /// Every single byte, inverted, is found.
+  @Test(arguments: [100, 70_000])
+  func findsEveryFlippedByte(vocabularyCount: Int) throws {
+    let url = try write((0..<20).map { Int32($0) }, vocabularyCount: vocabularyCount)
+    let bytes = [UInt8](try Data(contentsOf: url))
+    for offset in bytes.indices {
+      var damaged = bytes
+      damaged[offset] ^= 0x10
+      try Data(damaged).write(to: url)
+      let said = message { _ = try TokenFile(opening: url, vocabularyCount: vocabularyCount) }
+      #expect(said?.contains("ids.tokens") == true, "byte \(offset)")
+      #expect(said?.contains("\n") == false)
+    }
+  }
+
+  @Test func findsEveryLengthThatIsWrong() throws {
+    let url = try write((0..<20).map { Int32($0) }, vocabularyCount: 100)
+    let bytes = [UInt8](try Data(contentsOf: url))
+    for byteCount in Array(0..<bytes.count) + [bytes.count + 1] {
+      try Data((bytes + [0]).prefix(byteCount)).write(to: url)
+      let said = message {
+        _ = try TokenFile(opening: url, vocabularyCount: 100, verification: .headerOnly)
+      }
+      #expect(said?.contains("ids.tokens") == true, "\(byteCount) bytes")
+    }
+  }
+
+  @Test(arguments: [.max, 1 << 63, 1 << 62, (1 << 63) + 20, 19, 21] as [UInt64])
+  func refusesAnAbsurdCount(count: UInt64) throws {
+    let url = try write((0..<20).map { Int32($0) }, vocabularyCount: 100)
+    var bytes = [UInt8](try Data(contentsOf: url))
+    withUnsafeBytes(of: count.littleEndian) { bytes.replaceSubrange(16..<24, with: $0) }
+    try Data(bytes).write(to: url)
+    let said = message { _ = try TokenFile(opening: url, vocabularyCount: 100, verification: .headerOnly) }
+    #expect(said?.contains("expected \(count) ids") == true)
+  }
+
+  @Test(arguments: [(50, 49), (70_000, 69_999)])
+  func refusesIdsOutsideTheVocabulary(vocabularyCount: Int, largest: Int32) throws {
+    let url = try write([1, largest, 2], vocabularyCount: vocabularyCount)
+    let said = message { _ = try TokenFile(opening: url, vocabularyCount: vocabularyCount - 1) }
+    #expect(
+      said?.contains("below \(vocabularyCount - 1)") == true && said?.contains("found \(largest)") == true)
+  }
+
+  @Test func headerAloneDoesNotLookAtTheIds() throws {
+    let url = try write([1, 2, 3], vocabularyCount: 100)
+    var bytes = [UInt8](try Data(contentsOf: url))
+    bytes[64] = 99
+    try Data(bytes).write(to: url)
+    let file = try TokenFile(opening: url, vocabularyCount: 100, verification: .headerOnly)
+    #expect(file.ids == [99, 2, 3])
+  }
+
+  @Test func saysWhatIsNoTokenFile() throws {
+    let missing = message { _ = try TokenFile(opening: folder("none"), vocabularyCount: 9) }
+    #expect(missing?.contains("No such file") == true)
+    let directory = message { _ = try TokenFile(opening: folder.url, vocabularyCount: 9) }
+    #expect(directory?.contains("expected a token file") == true)
+    let text = try folder.write(String(repeating: "text ", count: 99), to: "a.txt")
+    #expect(message { _ = try TokenFile(opening: text, vocabularyCount: 9) }?.contains("magic") == true)
+  }
+}
