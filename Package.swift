@@ -45,6 +45,7 @@ let package = Package(
       ]),
     .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
 
+    .target(name: "TestSupport", path: "Tests/Support"),
     .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels"]),
     .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors"]),
     .testTarget(
@@ -55,8 +56,10 @@ let package = Package(
     .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
     .testTarget(
       name: "ReportingTests", dependencies: ["Reporting", .product(name: "Logging", package: "swift-log")]),
-    .testTarget(name: "TrainingTests", dependencies: ["Training"]),
-    .testTarget(name: "CommandTests", dependencies: ["milm", "Checkpoints"]),
+    .testTarget(
+      name: "TrainingTests",
+      dependencies: ["Checkpoints", "Communication", "Corpus", "Reporting", "TestSupport", "Training"]),
+    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11

@@ -36,6 +36,7 @@ extension Replica {
   private func restoreCarriedState(_ checkpoint: Checkpoint?) throws {
     let laneCount = configuration.training.lanes
     let arena = Arena()
+    defer { withExtendedLifetime(arena) {} }
     let all = arena.matrix(rowCount: laneCount, columnCount: pass.hiddenState.columnCount)
     let own = ranks.rank * pass.laneCount..<(ranks.rank + 1) * pass.laneCount
     for (name, target) in [("h", pass.hiddenState), ("c", pass.cellState)] {

@@ -133,6 +133,7 @@ extension TrainingRun {
       throw TrainingError(
         "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
     }
+    try run.create()
     let store = try CheckpointStore(lock: RunLock(run))
     let checkpoint = try checkpointToResume(store)
     if let checkpoint { try check(checkpoint, corpus: corpus) }

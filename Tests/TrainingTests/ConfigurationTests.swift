@@ -1,0 +1,105 @@
+import Foundation
+import TestSupport
+import Testing
+import Training
+
+@Suite struct ConfigurationTests {
+  private func configuration(_ yaml: String, _ settings: String...) throws -> RunConfiguration {
+    try RunConfiguration(yaml: yaml, source: "run.yaml", settings: settings)
+  }
+
+  @Test func anEmptyFileGivesTheDefaults() throws {
+    #expect(try configuration("") == RunConfiguration())
+    #expect(try configuration("# nothing\n") == RunConfiguration())
+  }
+
+  @Test func everyKeySurvivesItsOwnYAML() throws {
+    var changed = try configuration(
+      """
+      model: { variant: multdec, hidden: 300, form: lowrank, rank: 5, dropout: { input: 0.25, output: 0 } }
+      training: { lanes: 6, segment: 7, steps: 8, accumulate: 2, seed: 9, precision: float32, threads: 3 }
+      optimizer: { kind: sgd, learningRate: 1.5e-7, momentum: 0.5, clip: 0 }
+      schedule: { kind: inverse-sqrt, warmup: 0 }
+      exchange: { codec: lossless, allowLoss: false, stallAbortSeconds: 99.5 }
+      coordinator: { patience: 4 }
+      """)
+    #expect(try configuration(changed.yaml) == changed)
+    #expect(try configuration(changed.json) == changed)
+    changed.training.threads = nil
+    #expect(try configuration(changed.yaml) == changed)
+  }
+
+  @Test func settingsComeAfterTheFile() throws {
+    let set = try configuration("training: { steps: 5 }", "training.steps=6", "model.dropout.input=0.5")
+    #expect(set.training.steps == 6)
+    #expect(set.model.inputDropout == 0.5)
+  }
+
+  @Test(arguments: [
+    ("model:\n  hiden: 5", "run.yaml:2: unknown key model.hiden; the nearest known key is model.hidden"),
+    ("modle: { hidden: 5 }", "run.yaml:1: unknown key modle; the nearest known key is model"),
+    ("model:\n  hidden: big", "run.yaml:2: model.hidden: expected an integer of at least 1, found 'big'"),
+    ("model:\n  hidden: 0", "run.yaml:2: model.hidden: expected an integer of at least 1, found '0'"),
+    ("model:\n  hidden: [1]", "run.yaml:2: model.hidden: expected one value, found a list or keys"),
+    ("model: 5", "run.yaml:1: expected keys under model"),
+    (
+      "model: { dropout: { input: 1 } }",
+      "run.yaml:1: model.dropout.input: expected a number of at least 0 and below 1, found '1'"
+    ),
+    (
+      "model: { variant: gru }",
+      "run.yaml:1: model.variant: expected lstm | multdec | multencdec, found 'gru'"
+    ),
+    ("training: { threads: many }", "run.yaml:1: training.threads: expected auto or an integer of at least 1, found 'many'"),
+    ("optimizer: { learningRate: nan }", "run.yaml:1: optimizer.learningRate: expected a number above 0, found 'nan'"),
+    ("exchange: { retune: maybe }", "run.yaml:1: exchange.retune: expected true | false, found 'maybe'"),
+    (
+      "exchange: { codec: int8, allowLoss: false }",
+      "run.yaml: exchange.codec int8 rounds, but exchange.allowLoss is false: expected none, lossless or auto"
+    ),
+  ])
+  func whatIsWrongIsSaidInOneLine(yaml: String, expected: String) {
+    #expect(throws: TrainingError(expected)) { try configuration(yaml) }
+  }
+
+  @Test(arguments: [
+    ("training.stps=5", "--set training.stps=5: unknown key training.stps; the nearest known key is training.steps"),
+    ("training.steps", "--set training.steps: expected key.path=value"),
+    ("training.steps=x", "--set training.steps=x: training.steps: expected an integer of at least 1, found 'x'"),
+  ])
+  func wrongSettingsAreSaidInOneLine(setting: String, expected: String) {
+    #expect(throws: TrainingError(expected)) { try configuration("", setting) }
+  }
+
+  @Test(arguments: ["model: [", "a: b: c", "\t- x", "{\"model\": {\"hidden\": 3}"])
+  func whatIsNoYAMLIsRefusedInOneLine(yaml: String) {
+    do {
+      _ = try configuration(yaml)
+      Issue.record("\(yaml) was accepted")
+    } catch {
+      #expect("\(error)".hasPrefix("run.yaml"))
+      #expect(!"\(error)".contains("\n"))
+    }
+  }
+
+  @Test func aMissingFileIsNamed() {
+    #expect(throws: TrainingError("no configuration at /nowhere.yaml: expected a YAML file that can be read")) {
+      try RunConfiguration(contentsOf: "/nowhere.yaml")
+    }
+  }
+
+  @Test(arguments: [("training.steps=9", nil), ("training.threads=3", nil), ("model.hidden=9", "model.hidden: 2048 in the run, 9 now")])
+  func resumingForbidsAllButHowLongAndWhere(setting: String, expected: String?) throws {
+    let changed = try configuration("", setting)
+    #expect(changed.differenceThatForbidsResuming(from: RunConfiguration()) == expected)
+  }
+
+  @Test(arguments: ["quickstart", "wikitext-2", "wikitext103-lstm", "wikitext103-multdec", "wikitext103-multencdec"])
+  func shippedConfigurationsAreRead(name: String) throws {
+    let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let path = root.appendingPathComponent("configs/\(name).yaml").path
+    _ = try RunConfiguration(contentsOf: path)
+    #expect(try String(contentsOfFile: path, encoding: .utf8).hasPrefix("# "))
+  }
+}

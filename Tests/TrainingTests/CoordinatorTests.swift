@@ -1,0 +1,116 @@
+import Checkpoints
+import Foundation
+import TestSupport
+import Testing
+import Training
+
+@Suite struct CoordinatorTests {
+  @Test func theBestCheckpointIsThatOfTheLowestPerplexity() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("training.steps=60")
+    let outcome = try bench.train(configuration, output: "run", rankCount: 2)
+    let best = try bench.checkpoint("run", "best")
+    #expect(best.state.step == outcome.bestStep)
+    #expect(try bench.evaluatedSteps("run") == Array(stride(from: 5, through: 60, by: 5)))
+  }
+
+  @Test func aBestStepBetweenCheckpointsIsKeptAsOne() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration(
+      "training.steps=30", "coordinator.checkpointEvery=100", "coordinator.evaluateEvery=7")
+    let outcome = try bench.train(configuration, output: "run")
+    #expect(try bench.checkpoint("run", "best").state.step == outcome.bestStep)
+  }
+
+  @Test func keepLastBoundsTheCheckpoints() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration(
+      "training.steps=50", "coordinator.keepLast=2", "coordinator.evaluateEvery=0")
+    try bench.train(configuration, output: "run")
+    let names = try FileManager.default.contentsOfDirectory(atPath: bench.folder.file("run/checkpoints"))
+    #expect(Set(names) == ["last", "step-00000045", "step-00000050"])
+  }
+
+  @Test func patienceEndsARunThatNoLongerGains() throws {
+    let bench = try TrainingBench()
+    // A rate near zero: nothing gains after the first evaluation but by the noise of its last digits.
+    let configuration = try bench.configuration(
+      "training.steps=400", "optimizer.learningRate=3.0", "optimizer.clip=0", "schedule.kind=constant",
+      "schedule.warmup=0", "coordinator.patience=2")
+    let outcome = try bench.train(configuration, output: "run", rankCount: 2)
+    #expect(outcome.isFinished && outcome.step < 400)
+    let state = try bench.checkpoint("run").state
+    #expect(state.patienceUsed == 2)
+    let again = try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
+    #expect(again.step == outcome.step)
+  }
+
+  @Test func plateausLowerTheRate() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration(
+      "training.steps=40", "optimizer.learningRate=3.0", "optimizer.clip=0", "schedule.kind=plateau",
+      "schedule.warmup=0")
+    try bench.train(configuration, output: "run")
+    let state = try bench.checkpoint("run").state
+    #expect(state.plateau.rateScale < 1)
+  }
+
+  @Test func theCoordinatorsPerplexityIsThatOfAnEvaluationOfTheCheckpoint() throws {
+    let bench = try TrainingBench()
+    try bench.train(try bench.configuration(), output: "run")
+    let state = try bench.checkpoint("run", "best").state
+    let summary = try EvaluationRun(
+      path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid), streamCount: 3,
+      ranks: aloneRanks()
+    ).evaluate()
+    let last = try bench.checkpoint("run").state
+    #expect(summary.step == state.step)
+    #expect(summary.perplexity == last.bestPerplexity)
+  }
+
+  @Test func aFullDiskCostsTheCheckpointAndNotTheRun() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("training.steps=12", "coordinator.evaluateEvery=0")
+    // A plain file where the directory of the checkpoints was makes every write fail, for root as well.
+    try bench.train(configuration, output: "run", lastStep: 1)
+    let disk = try TinyDisk(byteCount: 200_000)
+    guard let disk else { return }
+    try FileManager.default.copyItem(atPath: bench.folder.file("run"), toPath: disk.file("run"))
+    try FileManager.default.removeItem(atPath: bench.folder.file("run"))
+    try FileManager.default.createSymbolicLink(
+      atPath: bench.folder.file("run"), withDestinationPath: disk.file("run"))
+    try disk.fill()
+    let log = LogLines()
+    let outcome = try bench.train(configuration, output: "run", rankCount: 2, resume: .auto, log: log)
+    #expect(outcome.step == 12)
+    #expect(outcome.failedWriteCount > 0)
+    #expect(log.contains("could not write the checkpoint of step 5; training goes on"))
+    #expect(try bench.checkpoint("run").state.step == 1)
+  }
+
+  @Test func stepsThatAreNotFiniteEndTheRunWithTheLastGoodCheckpointNamed() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration(
+      "training.steps=100", "optimizer.learningRate=1e30", "optimizer.clip=0", "schedule.warmup=30",
+      "schedule.kind=constant", "coordinator.checkpointEvery=1", "coordinator.evaluateEvery=0")
+    do {
+      try bench.train(configuration, output: "run", rankCount: 2)
+      Issue.record("the run did not end")
+    } catch {
+      #expect("\(error)".contains("10 steps in a row had a loss or a gradient that is not finite"))
+      #expect("\(error)".contains("/run/checkpoints/step-"))
+    }
+  }
+
+  @Test func aCarriedStateThatIsNotFiniteCostsStepsAndIsCounted() throws {
+    let bench = try TrainingBench(tokenCount: 12 * 6 * 4)
+    let configuration = try bench.configuration("training.steps=12", "coordinator.evaluateEvery=0")
+    try bench.train(configuration, output: "run", rankCount: 2, lastStep: 5)
+    try bench.spoilCarriedState("run")
+    let outcome = try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
+    // Four steps make an epoch: the state is zero again before the ninth step, so three were skipped.
+    #expect(outcome.step == 12)
+    #expect(try bench.checkpoint("run").state.skippedStepCount == 3)
+    #expect(try bench.losses("run")[9]?.isFinite == true)
+  }
+}

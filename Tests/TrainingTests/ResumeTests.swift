@@ -1,0 +1,147 @@
+import Checkpoints
+import Communication
+import Corpus
+import Foundation
+import TestSupport
+import Testing
+import Training
+
+@Suite struct ResumeTests {
+  /// Stops at a checkpoint's step, between checkpoints, at an evaluation's step, and across epochs.
+  @Test(arguments: Codec.allCases, [[5], [7], [10, 13]])
+  func aResumedRunEqualsTheUninterruptedOneBitForBit(codec: Codec, stops: [Int]) throws {
+    let bench = try TrainingBench(tokenCount: 700)
+    let configuration = try bench.configuration("exchange.codec=\(codec.rawValue)")
+    let whole = try bench.train(configuration, output: "whole", rankCount: 2)
+    for stop in stops {
+      try bench.train(configuration, output: "parts", rankCount: 2, resume: .auto, lastStep: stop)
+      #expect(try bench.checkpoint("parts").state.step == stop)
+    }
+    let parts = try bench.train(configuration, output: "parts", rankCount: 2, resume: .auto)
+    #expect(try bench.digests("parts") == bench.digests("whole"))
+    #expect(parts == whole)
+    #expect(try bench.losses("parts") == bench.losses("whole"))
+    #expect(try bench.evaluatedSteps("parts") == bench.evaluatedSteps("whole"))
+    #expect(try bench.checkpoint("parts", "best").state.step == bench.checkpoint("whole", "best").state.step)
+  }
+
+  @Test func accumulatedSegmentsResumeBitForBit() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("training.accumulate=3", "exchange.codec=int8")
+    try bench.train(configuration, output: "whole", rankCount: 3)
+    try bench.train(configuration, output: "parts", rankCount: 3, lastStep: 8)
+    try bench.train(configuration, output: "parts", rankCount: 3, resume: .auto)
+    #expect(try bench.digests("parts") == bench.digests("whole"))
+  }
+
+  @Test(arguments: [(1, 3), (3, 1), (2, 4), (4, 3)])
+  func anotherNumberOfRanksGoesOnWithTheSameData(before: Int, after: Int) throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration()
+    try bench.train(configuration, output: "whole", rankCount: before)
+    try bench.train(configuration, output: "parts", rankCount: before, lastStep: 8)
+    let log = LogLines()
+    try bench.train(configuration, output: "parts", rankCount: after, resume: .auto, log: log)
+    for (step, loss) in try bench.losses("whole") {
+      let resumed = try #require(try bench.losses("parts")[step])
+      #expect(abs(resumed - loss) <= 1e-4 * loss, "step \(step)")
+    }
+    #expect(log.contains("continues, not bit-equal: ranks \(before) → \(after)"))
+  }
+
+  @Test func residualsSurviveAChangeOfRanks() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("exchange.codec=int8")
+    try bench.train(configuration, output: "run", rankCount: 4, lastStep: 7)
+    #expect(try bench.checkpoint("run").contains(.exchange))
+    let outcome = try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
+    #expect(outcome.isFinished)
+    #expect(try !bench.checkpoint("run").contains(.exchange))
+  }
+
+  @Test func aRunThatIsThereIsRefusedUnlessItIsToBeResumed() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("training.steps=5")
+    try bench.train(configuration, output: "run")
+    #expect(throws: TrainingError.self) { try bench.train(configuration, output: "run") }
+    let log = LogLines()
+    let again = try bench.train(configuration, output: "run", resume: .auto, log: log)
+    #expect(again.isFinished && log.contains("the run is finished"))
+  }
+
+  @Test func autoBeginsAnewWhereThereIsNoCheckpoint() throws {
+    let bench = try TrainingBench()
+    let outcome = try bench.train(try bench.configuration("training.steps=5"), output: "run", resume: .auto)
+    #expect(outcome.step == 5)
+  }
+
+  @Test func moreStepsContinueAFinishedRun() throws {
+    let bench = try TrainingBench()
+    try bench.train(try bench.configuration("training.steps=5"), output: "run")
+    let outcome = try bench.train(try bench.configuration("training.steps=9"), output: "run", resume: .auto)
+    #expect(outcome.step == 9)
+  }
+
+  @Test func anotherConfigurationIsRefusedByTheNameOfItsKey() throws {
+    let bench = try TrainingBench()
+    try bench.train(try bench.configuration(), output: "run", lastStep: 5)
+    let changed = try bench.configuration("model.hidden=18")
+    #expect(throws: TrainingError("cannot resume with another configuration: model.hidden: 17 in the run, 18 now")) {
+      try bench.train(changed, output: "run", resume: .auto)
+    }
+  }
+
+  @Test func anotherVocabularyIsRefused() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration()
+    try bench.train(configuration, output: "run", lastStep: 5)
+    try SyntheticText(seed: 4, wordCount: 40).writeCorpus(
+      at: URL(filePath: bench.corpus), trainTokenCount: 6000, validTokenCount: 700, testTokenCount: 700)
+    do {
+      try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
+      Issue.record("the other vocabulary was accepted")
+    } catch {
+      #expect("\(error)".contains("has another vocabulary than"))
+    }
+  }
+
+  @Test(arguments: ["model.safetensors", "optimizer.safetensors", "carry.safetensors", "state.json"], ["flip", "truncate", "remove"])
+  func aDamagedCheckpointIsRefusedAndTheOneBeforeUsed(file: String, damage: String) throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration()
+    try bench.train(configuration, output: "whole")
+    try bench.train(configuration, output: "run", lastStep: 12)
+    let path = bench.folder.file("run/checkpoints/step-00000012/\(file)")
+    try inflict(damage, on: path)
+    let log = LogLines()
+    try bench.train(configuration, output: "run", resume: .auto, log: log)
+    #expect(log.contains("a checkpoint was refused"))
+    #expect(log.contains("step=10"))
+    #expect(try bench.digests("run") == bench.digests("whole"))
+  }
+
+  @Test func aNamedCheckpointThatIsDamagedIsAnError() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration()
+    try bench.train(configuration, output: "run", lastStep: 12)
+    let checkpoint = bench.folder.file("run/checkpoints/step-00000012")
+    try inflict("flip", on: "\(checkpoint)/model.safetensors")
+    do {
+      try bench.train(configuration, output: "run", rankCount: 2, resume: .checkpoint(checkpoint))
+      Issue.record("the damaged checkpoint was accepted")
+    } catch {
+      #expect("\(error)".contains("model.safetensors"))
+    }
+  }
+
+  private func inflict(_ damage: String, on path: String) throws {
+    let url = URL(filePath: path)
+    var data = try Data(contentsOf: url)
+    switch damage {
+    case "flip": data[data.count / 2] ^= 1
+    case "truncate": data.removeLast(7)
+    default: return try FileManager.default.removeItem(at: url)
+    }
+    try data.write(to: url)
+  }
+}

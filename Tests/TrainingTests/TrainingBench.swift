@@ -1,0 +1,186 @@
+import Checkpoints
+import Communication
+import Corpus
+import Foundation
+import Logging
+import Reporting
+import Synchronization
+import TestSupport
+import Training
+
+/// A small corpus of generated text, and runs on it with any number of ranks, each on a thread of this process.
+struct TrainingBench {
+  let folder: TemporaryFolder
+  var corpus: String { folder.file("corpus") }
+
+  init(tokenCount: Int = 6000) throws {
+    folder = try TemporaryFolder()
+    try SyntheticText(seed: 3, wordCount: 40).writeCorpus(
+      at: URL(filePath: folder.file("corpus")), trainTokenCount: tokenCount, validTokenCount: 700,
+      testTokenCount: 700)
+  }
+
+  /// 12 lanes, so that 1, 2, 3 and 4 ranks can share them; dropout on; a line of metrics for every step.
+  func configuration(_ settings: String...) throws -> RunConfiguration {
+    try RunConfiguration(
+      yaml: """
+        model: { variant: multencdec, embedding: 12, hidden: 17, decoderContext: 3, encoderContext: 4, dropout: { input: 0.1, output: 0.2 } }
+        training: { lanes: 12, segment: 6, steps: 20, seed: 5, precision: float32, threads: 1 }
+        optimizer: { learningRate: 5.0e-3 }
+        schedule: { warmup: 4, final: 1.0e-3 }
+        exchange: { codec: none, bucketMegabytes: 1, hashEvery: 1 }
+        coordinator: { reportEvery: 1, evaluateEvery: 5, evaluateStreams: 3, checkpointEvery: 5 }
+        """, source: "the test", settings: settings)
+  }
+
+  /// Trains on `rankCount` ranks and gives what rank 0 gets.
+  @discardableResult
+  func train(
+    _ configuration: RunConfiguration, output: String, rankCount: Int = 1,
+    resume: TrainingRequest.Resume = .never, lastStep: Int? = nil, log: LogLines = LogLines()
+  ) throws -> Trainer.Outcome {
+    var request = TrainingRequest(corpus: corpus, output: folder.file(output))
+    request.resume = resume
+    request.lastStep = lastStep
+    let control = LocalCommunicator.world(rankCount: rankCount)
+    let gradients = LocalCommunicator.world(rankCount: rankCount)
+    let results = Mutex<[Int: Result<Trainer.Outcome, any Error>]>([:])
+    let group = DispatchGroup()
+    for rank in 0..<rankCount {
+      group.enter()
+      let ranks = Ranks(control: control[rank], gradients: gradients[rank])
+      let run = TrainingRun(
+        request, configuration: configuration, ranks: ranks, logger: log.logger(rank: rank),
+        output: TerminalOutput(isTerminal: false) { _ in })
+      Thread {
+        let result = Result { try run.train() }
+        if case .failure(let error) = result {
+          control[rank].abort("\(error)")
+          gradients[rank].abort("\(error)")
+        }
+        results.withLock { $0[rank] = result }
+        group.leave()
+      }.start()
+    }
+    group.wait()
+    let all = results.withLock { $0 }
+    return try (all[0] ?? .failure(TrainingError("rank 0 gave nothing"))).get()
+  }
+
+  /// The losses in `metrics.jsonl`, by step.
+  func losses(_ output: String) throws -> [Int: Double] {
+    struct Line: Decodable {
+      let step: Int
+      let loss: Double?
+      let split: String?
+    }
+    let text = try String(contentsOfFile: folder.file("\(output)/metrics.jsonl"), encoding: .utf8)
+    var losses: [Int: Double] = [:]
+    for line in text.split(separator: "\n") {
+      let line = try JSONDecoder().decode(Line.self, from: Data(line.utf8))
+      if line.split == nil { losses[line.step] = line.loss ?? .nan }
+    }
+    return losses
+  }
+
+  /// The steps of the evaluations in `metrics.jsonl`, in the order of the lines.
+  func evaluatedSteps(_ output: String) throws -> [Int] {
+    struct Line: Decodable {
+      let step: Int
+      let split: String?
+    }
+    let text = try String(contentsOfFile: folder.file("\(output)/metrics.jsonl"), encoding: .utf8)
+    return try text.split(separator: "\n").map { try JSONDecoder().decode(Line.self, from: Data($0.utf8)) }
+      .filter { $0.split == "valid" }.map(\.step)
+  }
+
+  func checkpoint(_ output: String, _ name: String = "last") throws -> Checkpoint {
+    try Checkpoint(directory: folder.file("\(output)/checkpoints/\(name)"))
+  }
+
+  /// The sha256 of parameters, optimizer and carried state: equal for runs that are equal bit for bit.
+  func digests(_ output: String, _ name: String = "last") throws -> [String] {
+    let checkpoint = try checkpoint(output, name)
+    try checkpoint.verify()
+    return ["model", "optimizer", "carry"].map { checkpoint.state.files["\($0).safetensors"]?.sha256 ?? "none" }
+  }
+}
+
+/// What a run logs, line by line.
+final class LogLines: Sendable {
+  private let lines = Mutex<[String]>([])
+
+  var all: [String] { lines.withLock { $0 } }
+
+  func logger(rank: Int) -> Logger {
+    makeLogger(
+      rank: rank,
+      output: TerminalOutput(isTerminal: false) { [self] line in lines.withLock { $0.append(line) } })
+  }
+
+  func contains(_ text: String) -> Bool { all.contains { $0.contains(text) } }
+}
+
+extension TrainingBench {
+  /// Writes the newest checkpoint again with a carried state that has a number that is none.
+  func spoilCarriedState(_ output: String) throws {
+    let checkpoint = try checkpoint(output)
+    let store = try CheckpointStore(lock: RunLock(RunDirectory(path: folder.file(output))))
+    var arrays: [[Float]] = []
+    var files: [CheckpointFile] = []
+    for part in [CheckpointPart.model, .optimizer, .carry] {
+      let file = try checkpoint.tensors(part)
+      for name in file.names {
+        var values = try file.withFloats(of: name) { Array($0) }
+        if part == .carry { values[0] = .nan }
+        arrays.append(values)
+      }
+    }
+    var index = 0
+    for part in [CheckpointPart.model, .optimizer, .carry] {
+      let file = try checkpoint.tensors(part)
+      let tensors = try file.names.map { name in
+        defer { index += 1 }
+        return TensorBytes(name: name, shape: try file.shape(of: name), floats: pinned(arrays[index]))
+      }
+      files.append(CheckpointFile(part, metadata: file.metadata, tensors: tensors))
+    }
+    try store.write(files: files, state: checkpoint.state)
+  }
+
+  /// Floats at an address that stays for the rest of the test.
+  private func pinned(_ values: [Float]) -> UnsafeBufferPointer<Float> {
+    let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: values.count)
+    _ = copy.initialize(from: values)
+    return UnsafeBufferPointer(copy)
+  }
+}
+
+/// The ranks of a process alone.
+func aloneRanks() -> Ranks {
+  Ranks(
+    control: LocalCommunicator.world(rankCount: 1)[0], gradients: LocalCommunicator.world(rankCount: 1)[0])
+}
+
+/// A file system of its own with little room; nil where this process may not mount one.
+final class TinyDisk {
+  private let folder: TemporaryFolder
+
+  init?(byteCount: Int) throws {
+    folder = try TemporaryFolder()
+    let mounted = try start(["mount", "-t", "tmpfs", "-o", "size=\(byteCount)", "tmpfs", folder.path])
+    guard mounted.status == 0 else { return nil }
+  }
+
+  deinit { _ = try? start(["umount", folder.path]) }
+
+  func file(_ name: String) -> String { folder.file(name) }
+
+  /// Leaves no room at all.
+  func fill() throws {
+    let handle = fopen(folder.file("filler"), "w")
+    let block = [UInt8](repeating: 7, count: 4096)
+    while fwrite(block, 1, block.count, handle) == block.count && fflush(handle) == 0 {}
+    fclose(handle)
+  }
+}
