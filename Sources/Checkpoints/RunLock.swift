@@ -27,7 +27,8 @@ public final class RunLock: Sendable {
   }
 
   deinit {
-    // Closing alone would leave the lock to a child that another thread has forked but that has not become its program yet.
+    // Closing alone would leave the lock to a child that another thread has forked but that has not become
+    // its program yet.
     flock(file.descriptor, LOCK_UN)
   }
 

@@ -50,8 +50,10 @@ struct RunLockTests {
       waitpid(child, nil, 0)
     }
     let descriptors = "/proc/\(child)/fd"
-    let openFiles = try FileManager.default.contentsOfDirectory(atPath: descriptors).map { descriptor in
-      try FileManager.default.destinationOfSymbolicLink(atPath: "\(descriptors)/\(descriptor)")
+    // A program that has only just begun still opens and closes files.
+    let names = try FileManager.default.contentsOfDirectory(atPath: descriptors)
+    let openFiles = names.compactMap { descriptor in
+      try? FileManager.default.destinationOfSymbolicLink(atPath: "\(descriptors)/\(descriptor)")
     }
     #expect(openFiles.count >= 3)
     #expect(!openFiles.contains { $0.hasSuffix("/run/lock") })
