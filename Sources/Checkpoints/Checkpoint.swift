@@ -40,7 +40,8 @@ public struct CheckpointFile {
   }
 }
 
-/// A complete checkpoint whose `state.json` has been read and checked; the other files are checked by `verify()`.
+/// A complete checkpoint whose `state.json` has been read and checked; the other files are checked by
+/// `verify()`.
 public struct Checkpoint: Sendable {
   /// The checkpoint's directory.
   public let path: String

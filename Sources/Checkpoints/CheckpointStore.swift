@@ -3,8 +3,8 @@ import Synchronization
 
 /// The checkpoints of a run, for the one process that holds its lock.
 ///
-/// A checkpoint is there whole or not at all at every instant, whenever the process or the machine stops. One thread at a
-/// time may call a store's methods; all throw `CheckpointError`.
+/// A checkpoint is there whole or not at all at every instant, whenever the process or the machine stops. One
+/// thread at a time may call a store's methods; all throw `CheckpointError`.
 public final class CheckpointStore: Sendable {
   /// The run whose checkpoints these are.
   public var run: RunDirectory { lock.run }
@@ -27,8 +27,8 @@ public final class CheckpointStore: Sendable {
 
   /// Writes the checkpoint of `state.step`, in place of one of the same step, and points `last` to it.
   ///
-  /// `state.files` is filled in here. It returns when all is on the disk. On an error everything of this attempt is
-  /// removed again, and the earlier checkpoints and links are as they were.
+  /// `state.files` is filled in here. It returns when all is on the disk. On an error everything of this
+  /// attempt is removed again, and the earlier checkpoints and links are as they were.
   @discardableResult
   public func write(files: [CheckpointFile], state: CheckpointState) throws -> CheckpointLocation {
     let location = run.location(ofStep: state.step)
@@ -58,8 +58,8 @@ public final class CheckpointStore: Sendable {
 
   /// Removes the oldest checkpoints beyond the newest `count`.
   ///
-  /// The targets of `best` and `last` stay, and so does the newest checkpoint that verifies, whatever its age; where none
-  /// verifies nothing is removed. `protected` steps stay too, such as one that may still become the best.
+  /// The targets of `best` and `last` stay, and so does the newest checkpoint that verifies, whatever its
+  /// age; where none verifies nothing is removed. `protected` steps stay too, such as one that may still become the best.
   public func prune(keepLast count: Int, protecting protected: Set<Int> = []) throws {
     let steps = try list()
     let surplus = steps.dropLast(max(count, 1))
@@ -88,8 +88,8 @@ public final class CheckpointStore: Sendable {
     return nil
   }
 
-  /// Makes `step` the newest checkpoint of the run: `last` points to it, `best` to `bestStep`, and the ones beyond it, which
-  /// belong to a course of the run that is being left, are removed.
+  /// Makes `step` the newest checkpoint of the run: `last` points to it, `best` to `bestStep`, and the ones
+  /// beyond it, which belong to a course of the run that is being left, are removed.
   ///
   /// Where there is no checkpoint of `bestStep` any more, there is no `best` either until the next is marked.
   public func rewind(to step: Int, bestStep: Int?) throws {
@@ -124,8 +124,8 @@ extension CheckpointStore {
 
   /// Moves a complete draft to its place; on an error the place and the link are as they were.
   ///
-  /// A directory cannot be renamed over another one, so an earlier checkpoint of the same step steps aside first; should
-  /// the machine stop between the two renames, `recover()` brings it back.
+  /// A directory cannot be renamed over another one, so an earlier checkpoint of the same step steps aside
+  /// first; should the machine stop between the two renames, `recover()` brings it back.
   private func publish(_ draft: String, at location: CheckpointLocation) throws {
     let earlier = HiddenName.earlier.path(of: location)
     let previousLast = try run.location(of: .last)?.step

@@ -26,6 +26,12 @@ public final class RunLock: Sendable {
     try file.replaceContent(with: content)
   }
 
+  deinit {
+    // Closing alone would leave the lock to a child that another thread has forked but that has not become
+    // its program yet.
+    flock(file.descriptor, LOCK_UN)
+  }
+
   /// What a holder has written about itself; for an instant after locking that is nothing.
   private static func holder(_ path: String) throws -> String {
     let content = try OpenFile.reading(path).readAll(limit: 4096)

@@ -2,8 +2,8 @@ import Foundation
 
 /// A safetensors file of 32-bit floats, mapped into memory and checked when it is opened.
 ///
-/// The file must not be shortened while it is open: the kernel ends a program that reads beyond a mapped file's end.
-/// The mapping is read-only and lives as long as the object, which is why threads may share it.
+/// The file must not be shortened while it is open: the kernel ends a program that reads beyond a mapped
+/// file's end. The mapping is read-only and lives as long as the object, which is why threads may share it.
 public final class SafetensorsFile: @unchecked Sendable {
   /// Where the file is.
   public let path: String
@@ -64,8 +64,8 @@ public final class SafetensorsFile: @unchecked Sendable {
     }
   }
 
-  /// Copies a tensor's floats into `destination`, which must have exactly their count; throws otherwise, and when
-  /// there is no tensor of this name.
+  /// Copies a tensor's floats into `destination`, which must have exactly their count; throws otherwise, and
+  /// when there is no tensor of this name.
   public func copy(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
     let bytes = try bytes(of: name)
     guard bytes.count == destination.count * MemoryLayout<Float>.stride else {

@@ -59,7 +59,8 @@ struct SafetensorsHeader {
     try checkTiling(dataByteCount: dataByteCount)
   }
 
-  /// The header as it stands in the file: length, JSON, and spaces so that the data begins at a multiple of 8.
+  /// The header as it stands in the file: length, JSON, and spaces so that the data begins at a multiple of
+  /// 8.
   func encoded() -> [UInt8] {
     var members: [String] = []
     if !metadata.isEmpty {

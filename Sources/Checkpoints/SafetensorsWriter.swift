@@ -25,10 +25,11 @@ public struct TensorBytes {
   }
 }
 
-/// Writes tensors as a safetensors file at `path`, where there must be none yet, and waits until it is on the disk.
+/// Writes tensors as a safetensors file at `path`, where there must be none yet, and waits until it is on the
+/// disk.
 ///
-/// The tensors' memory is read in place, once; they lie in the file in the order given. On an error, which is a
-/// `CheckpointError`, nothing is left at `path`. Returns the sha256 and length of what was written.
+/// The tensors' memory is read in place, once; they lie in the file in the order given. On an error, which is
+/// a `CheckpointError`, nothing is left at `path`. Returns the sha256 and length of what was written.
 @discardableResult
 public func writeSafetensors(
   _ tensors: [TensorBytes], metadata: [String: String] = [:], to path: String

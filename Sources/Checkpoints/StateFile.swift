@@ -3,9 +3,9 @@ import Foundation
 
 /// `state.json` as bytes.
 ///
-/// The file is JSON, one member a line, sorted by name, but for the last member, `checksum`. The file *without it* is the
-/// file with the comma that ends the line before `checksum` and the line of `checksum` cut out, which is JSON again; the
-/// checksum is the sha256 of those bytes. Python can verify it:
+/// The file is JSON, one member a line, sorted by name, but for the last member, `checksum`. The file
+/// *without it* is the file with the comma that ends the line before `checksum` and the line of `checksum`
+/// cut out, which is JSON again; the checksum is the sha256 of those bytes. Python can verify it:
 ///
 ///     import hashlib, re, sys
 ///     text = open(sys.argv[1], "rb").read()

@@ -1,6 +1,7 @@
 import Foundation
 
-/// What a run reports every few steps; the numbers are of the steps since the previous report, unless they say otherwise.
+/// What a run reports every few steps; the numbers are of the steps since the previous report, unless they
+/// say otherwise.
 public struct TrainingMetrics: Sendable, Equatable {
   /// Steps taken since the beginning of the run.
   public var step: Int

@@ -3,15 +3,17 @@ import Synchronization
 
 /// The file `metrics.jsonl` of a run: one line of JSON a report.
 ///
-/// A line is written whole, by one call, so that a reader never waits for the rest of it. Any thread may append.
+/// A line is written whole, by one call, so that a reader never waits for the rest of it. Any thread may
+/// append.
 public final class MetricsLog: Sendable {
   private let file: Mutex<AppendedFile>
 
-  /// Opens the log of a run that begins (`step` is nil: lines that are there already are removed), or that continues from
-  /// a checkpoint of `step`: lines of later steps, and what is no whole line of a report, are cut off.
+  /// Opens the log of a run that begins (`step` is nil: lines that are there already are removed), or that
+  /// continues from a checkpoint of `step`: lines of later steps, and what is no whole line of a report, are
+  /// cut off.
   ///
-  /// Lines of evaluations at `evaluationsBeforeStep` or later are cut off too: give the step of an evaluation that the
-  /// continued run will do again. Throws `ReportingError`.
+  /// Lines of evaluations at `evaluationsBeforeStep` or later are cut off too: give the step of an evaluation
+  /// that the continued run will do again. Throws `ReportingError`.
   public init(path: String, keepingThroughStep step: Int?, evaluationsBeforeStep: Int? = nil) throws {
     let kept = try step.map { step in
       try keptLines(path, throughStep: step, evaluationsBeforeStep: evaluationsBeforeStep ?? .max)

@@ -3,8 +3,8 @@ import Synchronization
 
 /// How far one stage of a command is, such as counting words.
 ///
-/// On a terminal it is a bar that is redrawn, elsewhere a line of `key=value` at most every five seconds. At the end both
-/// leave a line with the time it took. Any thread may call.
+/// On a terminal it is a bar that is redrawn, elsewhere a line of `key=value` at most every five seconds. At
+/// the end both leave a line with the time it took. Any thread may call.
 public final class StageProgress: Sendable {
   private let name: String
   private let total: Int
@@ -69,9 +69,9 @@ public final class StageProgress: Sendable {
       if output.isTerminal {
         output.redrawLine(drawnLine(done: state.done, rate: rate))
       } else {
+        let speed = String(format: "%.0f", rate)
         output.writeLine(
-          "stage=\(quotedWhereNeeded(name)) \(unit)=\(state.done) of=\(total) perSecond=\(String(format: "%.0f", rate))"
-        )
+          "stage=\(quotedWhereNeeded(name)) \(unit)=\(state.done) of=\(total) perSecond=\(speed)")
       }
     }
   }

@@ -68,7 +68,7 @@ func rowsAreAdded(_ ranks: Ranks) throws {
   let (width, rowCount) = (8, 100)
   let table = [ExchangeRange(range: 0..<width * rowCount, blockLength: width, name: "table")]
   let exchange = ranks.exchange(
-    .none, ranges: table, rows: SparseRows(offset: 0, width: width, maximumRowCount: 3))
+    .none, ranges: table, rows: SparseRows(offset: 0, width: width, rowCount: rowCount, maximumRowCount: 3))
   for step in 1...3 {
     var values = gradient(rank: ranks.rank, step: step, count: width * rowCount)
     var expected = mean(rankCount: ranks.rankCount, step: step, count: values.count)

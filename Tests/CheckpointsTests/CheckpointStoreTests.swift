@@ -74,16 +74,17 @@ struct CheckpointStoreTests {
 
   @Test func bringsEverythingBackWhenTheLinkCannotBeReplaced() throws {
     try write(1, to: store, seed: 1)
-    let last = "\(run.checkpointsPath)/last"
-    try FileManager.default.removeItem(atPath: last)
     try write(2, to: store, seed: 2)
-    // A directory with something in it is never replaced by a link.
-    try FileManager.default.removeItem(atPath: last)
-    try FileManager.default.createDirectory(atPath: "\(last)/x", withIntermediateDirectories: true)
+    try write(1, to: store, seed: 3)
+    // The link is made under this name first.
+    let obstacle = "\(run.checkpointsPath)/.last.tmp-\(getpid())"
+    try FileManager.default.createDirectory(atPath: obstacle, withIntermediateDirectories: false)
     for step in [2, 3] {
-      _ = try refusal { try write(step, to: store, seed: 9) }
+      #expect(try refusal { try write(step, to: store, seed: 9) }.contains("cannot create the link"))
     }
+    try FileManager.default.removeItem(atPath: obstacle)
     #expect(try open.entries() == ["last", "step-00000001", "step-00000002"])
+    #expect(try target("last") == "step-00000001")
     #expect(try weights(2) == floats(2, 100))
   }
 

@@ -32,8 +32,8 @@ struct InterruptedWriteTests {
     }
   }
 
-  /// The lock and the first checkpoint take five pages: lock, model, optimizer, state, and the second checkpoint's model
-  /// and optimizer sixty each.
+  /// The lock and the first checkpoint take five pages: lock, model, optimizer, state, and the second
+  /// checkpoint's model and optimizer sixty each.
   @Test(
     .enabled(if: TinyDisk.isAvailable, "mounting a small tmpfs needs root"),
     arguments: [5, 30, 64, 70, 123, 124])

@@ -40,18 +40,23 @@ struct RunLockTests {
   }
 
   @Test func isNotInheritedByAProgramThatItsHolderStarts() throws {
+    let lock = try RunLock(run)
     var child: pid_t = 0
-    do {
-      let lock = try RunLock(run)
-      var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sleep"), strdup("60"), nil]
-      defer { arguments.forEach { free($0) } }
-      #expect(posix_spawn(&child, "/bin/sleep", nil, nil, &arguments, nil) == 0)
-      withExtendedLifetime(lock) {}
-    }
+    var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sleep"), strdup("60"), nil]
+    defer { arguments.forEach { free($0) } }
+    try #require(posix_spawn(&child, "/bin/sleep", nil, nil, &arguments, nil) == 0)
     defer {
       kill(child, SIGKILL)
       waitpid(child, nil, 0)
     }
-    _ = try RunLock(run)
+    let descriptors = "/proc/\(child)/fd"
+    // A program that has only just begun still opens and closes files.
+    let names = try FileManager.default.contentsOfDirectory(atPath: descriptors)
+    let openFiles = names.compactMap { descriptor in
+      try? FileManager.default.destinationOfSymbolicLink(atPath: "\(descriptors)/\(descriptor)")
+    }
+    #expect(openFiles.count >= 3)
+    #expect(!openFiles.contains { $0.hasSuffix("/run/lock") })
+    withExtendedLifetime(lock) {}
   }
 }

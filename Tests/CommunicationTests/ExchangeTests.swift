@@ -163,7 +163,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   @Test(arguments: 1...3) func rowsAreAddedToTheirMatrix(rankCount: Int) throws {
     let results = try onLocalRanks(rankCount) { communicator, thread in
-      let sparse = SparseRows(offset: 0, width: 32, maximumRowCount: 2)
+      let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
       let exchange = makeExchange(.none, communicator, thread, rows: sparse)
       let rank = communicator.rank
       let rows = Rows(
@@ -186,7 +186,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
   func rowsOutOfOrderOrBoundsAreRefused(_ ids: [Int32], rankCount: Int) {
     #expect(throws: CommunicationError.self) {
       try onLocalRanks(rankCount) { communicator, thread in
-        let sparse = SparseRows(offset: 0, width: 32, maximumRowCount: 2)
+        let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
         let exchange = makeExchange(.none, communicator, thread, rows: sparse)
         let rows = Rows(ids: ids, values: gradient(seed: 9, count: 64))
         _ = try exchange.mean(of: gradient(seed: 1, count: elementCount), step: 1, rows: rows)
