@@ -122,7 +122,7 @@ CLONED void CKernels_codecEncodeInt8(const float *restrict values, const float *
     size_t length = count - start < blockLength ? count - start : blockLength;
     uint32_t largest = addAndFindLargest(values + start, residual + start, length, remainder + start);
     float scale = floatOf(largest) / 127.0f;
-    if (largest >= infinityBits) {
+    if (!(scale * 127.0f <= FLT_MAX)) {
       scales[block] = NAN;
       memset(codes + start, 0, length);
       memset(remainder + start, 0, length * sizeof(float));

@@ -24,8 +24,8 @@ void CKernels_codecDecodeBFloat16(const uint8_t *planes, size_t count, float *va
 
 /// Rounds `values + residual` to integers of −127…127 times a scale for each block of `blockLength` elements (the
 /// last may be shorter), scale = largest magnitude ÷ 127. `remainder` gets what rounding lost.
-/// A block with an entry that is not finite gets scale NaN and remainder 0; a block too small for a normal scale gets
-/// scale 0 and keeps all of itself as remainder.
+/// A block with an entry that is not finite, or so large that 127 × scale is not, gets scale NaN and remainder 0; a block
+/// too small for a normal scale gets scale 0 and keeps all of itself as remainder.
 void CKernels_codecEncodeInt8(const float *values, const float *residual, size_t count, size_t blockLength,
                               float *scales, int8_t *codes, float *remainder);
 
