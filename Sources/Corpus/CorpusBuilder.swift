@@ -73,41 +73,37 @@ public struct CorpusBuilder: Sendable {
     guard let train = sources[.train], !train.isEmpty else {
       throw CorpusError("expected a training text, found none")
     }
-    var byteCounts: [Split: Int] = [:]
-    for (split, texts) in sources {
-      byteCounts[split] = try texts.reduce(0) { try $0 + $1.storedByteCount() }
-    }
-    let folder = try StagedFolder(for: output)
+    let storedByteCounts = try sources.mapValues { try $0.reduce(0) { try $0 + $1.storedByteCount() } }
     let report = { (phase: Progress.Phase, split: Split) in
       { (byteCount: Int) in
-        let total = byteCounts[split] ?? 0
+        let total = storedByteCounts[split] ?? 0
         try progress(Progress(phase: phase, doneByteCount: byteCount, totalByteCount: total))
       }
     }
-
-    let (vocabulary, trainCount) = try makeVocabulary(of: train, onRead: report(.counting, .train))
+    let folder = try StagedFolder(for: output)
+    let (vocabulary, trainTokenCount) = try makeVocabulary(of: train, onRead: report(.counting, .train))
     try vocabulary.write(to: folder.url.appendingPathComponent(Corpus.vocabularyFileName))
-    var descriptions: [CorpusDescription.Source] = []
-    var counts: [String: CorpusDescription.SplitCounts] = [:]
-    for split in Split.allCases {
-      guard let texts = sources[split], !texts.isEmpty else { continue }
-      let encoded = try encode(
-        texts, of: split, with: vocabulary, into: folder.url, onRead: report(.encoding(split), split))
-      if split == .train && encoded.counts.tokens != trainCount {
-        throw CorpusError(
-          "expected \(trainCount) tokens again in \(names(texts)), found \(encoded.counts.tokens): it changed"
-        )
-      }
-      counts[split.rawValue] = encoded.counts
-      descriptions += encoded.sources
+    let encoded = try Split.allCases.compactMap { split in
+      try encode(split, with: vocabulary, into: folder.url, onRead: report(.encoding(split), split))
+    }
+    if let again = encoded.first?.counts.tokens, again != trainTokenCount {
+      throw CorpusError(
+        "expected \(trainTokenCount) tokens again in \(names(train)), found \(again): it changed meanwhile")
     }
     let description = CorpusDescription(
-      formatVersion: CorpusDescription.currentFormatVersion, sources: descriptions, splits: counts,
+      formatVersion: CorpusDescription.currentFormatVersion, sources: encoded.flatMap(\.sources),
+      splits: Dictionary(uniqueKeysWithValues: encoded.map { ($0.split.rawValue, $0.counts) }),
       vocabularySize: vocabulary.count, vocabularyHash: vocabulary.hash, tokenized: options.tokenizing,
       entropyRate: entropyRate)
     try description.write(into: folder.url)
     try folder.publish()
     return description
+  }
+
+  private struct EncodedSplit {
+    let split: Split
+    let counts: CorpusDescription.SplitCounts
+    let sources: [CorpusDescription.Source]
   }
 
   private func makeVocabulary(
@@ -121,10 +117,11 @@ public struct CorpusBuilder: Sendable {
     return (try Vocabulary(counts, selection: options.vocabulary), tokenCount)
   }
 
+  /// Writes the token file of a split; nil if the corpus has no such split.
   private func encode(
-    _ texts: [TextSource], of split: Split, with vocabulary: Vocabulary, into folder: URL,
-    onRead: @escaping (Int) throws -> Void
-  ) throws -> (counts: CorpusDescription.SplitCounts, sources: [CorpusDescription.Source]) {
+    _ split: Split, with vocabulary: Vocabulary, into folder: URL, onRead: @escaping (Int) throws -> Void
+  ) throws -> EncodedSplit? {
+    guard let texts = sources[split], !texts.isEmpty else { return nil }
     let writer = try TokenFileWriter(
       folder.appendingPathComponent(split.tokenFileName), vocabularyCount: vocabulary.count)
     let workers = (0..<max(1, options.threadCount)).map { _ in
@@ -139,7 +136,7 @@ public struct CorpusBuilder: Sendable {
     }
     let splitCounts = CorpusDescription.SplitCounts(
       lines: counts.lineCount, tokens: counts.tokenCount, unknownTokens: counts.unknownTokenCount)
-    return (splitCounts, sources)
+    return EncodedSplit(split: split, counts: splitCounts, sources: sources)
   }
 
   private func pipeline(

@@ -9,7 +9,9 @@ struct LineTokenizer {
 
   /// Writes the words of one stretch without spaces.
   func split(_ stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer) {
-    if Self.protectedWords.contains(where: bytes(stretch).elementsEqual) {
+    if characters[stretch.lowerBound].kind == .symbol,
+      Self.protectedWords.contains(where: bytes(stretch).elementsEqual)
+    {
       words.writeWord(bytes(stretch), to: &output)
       return
     }
