@@ -54,8 +54,8 @@ public final class SegmentPass: Sendable {
   private let inputWords: Vector<Int32>
   private let rowGradient: EmbeddingRowGradient?
 
-  /// The logits' budget when nothing else is said: 64 MiB.
-  public static let defaultLogitsByteBudget = 64 << 20
+  /// The logits' budget when nothing else is said: 128 MiB.
+  public static let defaultLogitsByteBudget = 128 << 20
 
   /// Memory for segments of T steps and B lanes, `accumulation` of which make a step; 0 when there is no backward pass.
   public init(

@@ -23,7 +23,10 @@ public struct SoftmaxLoss: Sendable {
 
     /// Memory for up to `rowCount` rows, in chunks of at most `byteBudget` bytes, or one row where that is more.
     public init(vocabularySize: Int, rowCount: Int, byteBudget: Int, in arena: Arena) {
-      let rowsPerChunk = max(1, min(rowCount, byteBudget / (vocabularySize * MemoryLayout<Float>.stride)))
+      let limit = max(1, min(rowCount, byteBudget / (vocabularySize * MemoryLayout<Float>.stride)))
+      // Chunks of one size: a small last one would cost a whole pass over the matrix for a few rows.
+      let chunkCount = max(1, (rowCount + limit - 1) / limit)
+      let rowsPerChunk = max(1, (rowCount + chunkCount - 1) / chunkCount)
       logits = arena.matrix(rowCount: rowsPerChunk, columnCount: vocabularySize)
       losses = arena.vector(of: Double.self, count: rowCount)
     }

@@ -37,7 +37,7 @@ public struct TrainingRequest: Sendable {
 }
 
 /// Sets a run up on all ranks, from nothing or from a checkpoint, and trains it.
-public struct TrainingRun {
+public struct TrainingRun: Sendable {
   private let request: TrainingRequest
   private let configuration: RunConfiguration
   private let ranks: Ranks
