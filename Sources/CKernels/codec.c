@@ -1,4 +1,5 @@
 #include "CKernelsCodec.h"
+#include "clones.h"
 
 #include <float.h>
 #include <math.h>
@@ -7,32 +8,25 @@
 // A fused multiply-add rounds once where multiply and add round twice: the clones would then differ.
 #pragma STDC FP_CONTRACT OFF
 
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONED
-#endif
-#define INLINED static inline __attribute__((always_inline))
-
 /// Elements taken through all loops of one kernel before the next ones, so that they stay in the first cache.
 enum { tileLength = 1024 };
 
 static const uint32_t magnitudeMask = 0x7fffffffu;
 static const uint32_t infinityBits = 0x7f800000u;
 
-INLINED uint32_t bitsOf(float value) {
+CKERNELS_INLINE uint32_t bitsOf(float value) {
   uint32_t bits;
   memcpy(&bits, &value, 4);
   return bits;
 }
 
-INLINED float floatOf(uint32_t bits) {
+CKERNELS_INLINE float floatOf(uint32_t bits) {
   float value;
   memcpy(&value, &bits, 4);
   return value;
 }
 
-CLONED void CKernels_codecSplitPlanes(const float *restrict values, size_t count, uint8_t *restrict planes) {
+CKERNELS_CLONES void CKernels_codecSplitPlanes(const float *restrict values, size_t count, uint8_t *restrict planes) {
   uint8_t *restrict exponents = planes;
   uint8_t *restrict high = planes + count;
   uint8_t *restrict middle = planes + 2 * count;
@@ -47,7 +41,7 @@ CLONED void CKernels_codecSplitPlanes(const float *restrict values, size_t count
   }
 }
 
-CLONED void CKernels_codecJoinPlanes(const uint8_t *restrict planes, size_t count, float *restrict values) {
+CKERNELS_CLONES void CKernels_codecJoinPlanes(const uint8_t *restrict planes, size_t count, float *restrict values) {
   const uint8_t *restrict exponents = planes;
   const uint8_t *restrict high = planes + count;
   const uint8_t *restrict middle = planes + 2 * count;
@@ -59,13 +53,13 @@ CLONED void CKernels_codecJoinPlanes(const uint8_t *restrict planes, size_t coun
 }
 
 /// Rounds the float in `bits` to the nearest bfloat16, ties to even; NaN becomes a quiet NaN.
-INLINED uint32_t roundToBFloat16(uint32_t bits) {
+CKERNELS_INLINE uint32_t roundToBFloat16(uint32_t bits) {
   uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
   uint32_t quiet = bits >> 16 | 0x40u;
   return (bits & magnitudeMask) > infinityBits ? quiet : rounded;
 }
 
-CLONED void CKernels_codecEncodeBFloat16(const float *restrict values, const float *restrict residual,
+CKERNELS_CLONES void CKernels_codecEncodeBFloat16(const float *restrict values, const float *restrict residual,
                                          size_t count, uint8_t *restrict planes, float *restrict remainder) {
   uint8_t *restrict exponents = planes;
   uint8_t *restrict mantissas = planes + count;
@@ -80,7 +74,7 @@ CLONED void CKernels_codecEncodeBFloat16(const float *restrict values, const flo
   }
 }
 
-CLONED void CKernels_codecDecodeBFloat16(const uint8_t *restrict planes, size_t count, float *restrict values) {
+CKERNELS_CLONES void CKernels_codecDecodeBFloat16(const uint8_t *restrict planes, size_t count, float *restrict values) {
   const uint8_t *restrict exponents = planes;
   const uint8_t *restrict mantissas = planes + count;
   for (size_t i = 0; i < count; i++) {
@@ -90,7 +84,7 @@ CLONED void CKernels_codecDecodeBFloat16(const uint8_t *restrict planes, size_t 
 }
 
 /// Sums into `sums` and returns the bits of the largest magnitude; as integers they are ordered, NaN above all.
-INLINED uint32_t addAndFindLargest(const float *restrict values, const float *restrict residual, size_t count,
+CKERNELS_INLINE uint32_t addAndFindLargest(const float *restrict values, const float *restrict residual, size_t count,
                                    float *restrict sums) {
   int32_t largest = 0;
   for (size_t start = 0; start < count; start += tileLength) {
@@ -105,7 +99,7 @@ INLINED uint32_t addAndFindLargest(const float *restrict values, const float *re
 }
 
 /// Adding 1.5 · 2²³ leaves no bits for a fraction: the sum is rounded to nearest even, and its low byte is the code.
-INLINED void encodeBlock(float scale, size_t count, int8_t *restrict codes, float *restrict remainder) {
+CKERNELS_INLINE void encodeBlock(float scale, size_t count, int8_t *restrict codes, float *restrict remainder) {
   const float shift = 12582912.0f;
   float inverse = 1.0f / scale;
   for (size_t i = 0; i < count; i++) {
@@ -115,7 +109,7 @@ INLINED void encodeBlock(float scale, size_t count, int8_t *restrict codes, floa
   }
 }
 
-CLONED void CKernels_codecEncodeInt8(const float *restrict values, const float *restrict residual, size_t count,
+CKERNELS_CLONES void CKernels_codecEncodeInt8(const float *restrict values, const float *restrict residual, size_t count,
                                      size_t blockLength, float *restrict scales, int8_t *restrict codes,
                                      float *restrict remainder) {
   for (size_t start = 0, block = 0; start < count; start += blockLength, block++) {
@@ -136,7 +130,7 @@ CLONED void CKernels_codecEncodeInt8(const float *restrict values, const float *
   }
 }
 
-CLONED void CKernels_codecDecodeInt8(const float *restrict scales, const int8_t *restrict codes, size_t count,
+CKERNELS_CLONES void CKernels_codecDecodeInt8(const float *restrict scales, const int8_t *restrict codes, size_t count,
                                      size_t blockLength, float *restrict values) {
   for (size_t start = 0, block = 0; start < count; start += blockLength, block++) {
     size_t end = count - start < blockLength ? count : start + blockLength;
@@ -145,15 +139,15 @@ CLONED void CKernels_codecDecodeInt8(const float *restrict scales, const int8_t 
   }
 }
 
-CLONED void CKernels_codecAdd(float *restrict sum, const float *restrict terms, size_t count) {
+CKERNELS_CLONES void CKernels_codecAdd(float *restrict sum, const float *restrict terms, size_t count) {
   for (size_t i = 0; i < count; i++) sum[i] += terms[i];
 }
 
-CLONED void CKernels_codecDivide(float *values, float divisor, size_t count) {
+CKERNELS_CLONES void CKernels_codecDivide(float *values, float divisor, size_t count) {
   for (size_t i = 0; i < count; i++) values[i] /= divisor;
 }
 
-CLONED void CKernels_codecAddQuotients(float *restrict sum, const float *restrict terms, float divisor,
+CKERNELS_CLONES void CKernels_codecAddQuotients(float *restrict sum, const float *restrict terms, float divisor,
                                        size_t count) {
   for (size_t i = 0; i < count; i++) sum[i] += terms[i] / divisor;
 }

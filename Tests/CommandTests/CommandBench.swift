@@ -1,0 +1,49 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// A folder with a small text, its corpus and a configuration, and `milm` run on them as a user would.
+struct CommandBench {
+  let folder: TemporaryFolder
+  var corpus: String { folder.file("corpus") }
+  var configuration: String { folder.file("tiny.yaml") }
+
+  init() throws {
+    folder = try TemporaryFolder()
+    try folder.write(
+      """
+      # A model that trains in a moment.
+      model: { variant: multencdec, embedding: 12, hidden: 16, decoderContext: 3, encoderContext: 4 }
+      training: { lanes: 6, segment: 8, steps: 12, precision: float32, threads: 1 }
+      schedule: { warmup: 2 }
+      exchange: { codec: int8, hashEvery: 1 }
+      coordinator: { reportEvery: 4, evaluateEvery: 4, evaluateStreams: 1, checkpointEvery: 4 }
+      """, to: "tiny.yaml")
+    let prepared = try milm("prepare", "--generate", "4000", "--output", corpus)
+    try #require(prepared.status == 0, "\(prepared.transcript)")
+  }
+
+  func milm(_ arguments: String...) throws -> ProgramRun {
+    try start([program("milm")] + arguments)
+  }
+
+  func mpirunMilm(_ rankCount: Int, _ arguments: String...) throws -> ProgramRun {
+    try mpirun(rankCount, [program("milm")] + arguments)
+  }
+
+  /// Trains to the end; the run is in `folder/name`.
+  @discardableResult
+  func train(_ name: String = "run", ranks: Int = 1) throws -> String {
+    let output = folder.file(name)
+    let run = try mpirunMilm(ranks, "train", configuration, "--corpus", corpus, "--output", output)
+    try #require(run.status == 0, "\(run.transcript)")
+    return output
+  }
+}
+
+/// The one JSON object on the one line of standard output.
+func object(_ run: ProgramRun) throws -> [String: Any] {
+  let lines = run.output.split(separator: "\n")
+  try #require(lines.count == 1, "\(run.transcript)")
+  return try #require(try JSONSerialization.jsonObject(with: Data(run.output.utf8)) as? [String: Any])
+}

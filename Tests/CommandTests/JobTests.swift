@@ -1,0 +1,118 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension Tag {
+  @Tag static var mpi: Self
+}
+
+/// The road from text to perplexity, under `mpirun` as users take it.
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5))) struct JobTests {
+  @Test(arguments: [1, 2, 3])
+  func trainsEvaluatesAndSamples(rankCount: Int) throws {
+    let bench = try CommandBench()
+    let run = try bench.train(ranks: rankCount)
+    let alone = try object(try bench.milm("evaluate", run, "--corpus", bench.corpus, "--json"))
+    let together = try object(
+      try bench.mpirunMilm(rankCount, "evaluate", run, "--corpus", bench.corpus, "--json"))
+    #expect(
+      Set(alone.keys).isSuperset(of: [
+        "split", "tokens", "nll", "perplexity", "unknownTokens", "streams", "tokensPerSecond", "parameters",
+        "checkpoint", "step",
+      ]))
+    let expected = try #require(alone["perplexity"] as? Double)
+    let found = try #require(together["perplexity"] as? Double)
+    #expect(abs(found - expected) <= 1e-6 * expected)
+    #expect(expected < 402)
+
+    let samples = try (0..<2).map { _ in
+      try bench.milm("generate", run, "--tokens", "20", "--seed", "3")
+    }
+    #expect(samples[0].status == 0 && samples[0].output == samples[1].output)
+    #expect(!samples[0].output.trimmingCharacters(in: .whitespacesAndNewlines).isEmpty)
+  }
+
+  @Test func losesNothingWhenARankIsKilled() throws {
+    let bench = try CommandBench()
+    let output = bench.folder.file("run")
+    let arguments = [
+      program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output", output, "--resume",
+      "auto", "--set", "training.steps=100000", "--set", "coordinator.evaluateEvery=0",
+    ]
+    let killer = Thread {
+      // The ranks are this run's own: the output directory is in no other command line.
+      let checkpoint = "\(output)/checkpoints/last"
+      for _ in 0..<300 where !FileManager.default.fileExists(atPath: checkpoint) { usleep(50_000) }
+      _ = try? start(["pkill", "-9", "-n", "-f", "^\(program("milm")) train.*\(output)"])
+    }
+    killer.start()
+    let clock = ContinuousClock()
+    let begun = clock.now
+    let killed = try mpirun(2, arguments)
+    #expect(killed.status != 0)
+    #expect(clock.now - begun < .seconds(30))
+
+    let resumed = try mpirun(2, arguments + ["--steps", "12"])
+    // More than 12 steps may have been taken before the kill; either way it goes on from a checkpoint.
+    #expect(resumed.status == 0, "\(resumed.transcript)")
+    #expect(resumed.errors.contains("continuing"))
+  }
+
+  @Test(arguments: [1, 2])
+  func theSingleNodeTestPasses(rankCount: Int) throws {
+    let run = try mpirun(rankCount, [program("milm"), "train", "--single-node-test"])
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(run.output.contains("8 passed, 0 failed"))
+  }
+
+  @Test func stopsAndResumesOnTheCommandLine() throws {
+    let bench = try CommandBench()
+    let output = bench.folder.file("run")
+    let start = ["train", bench.configuration, "--corpus", bench.corpus, "--output", output]
+    let first = try mpirun(2, [program("milm")] + start + ["--steps", "6", "--json"])
+    #expect(try object(first)["step"] as? Int == 6)
+    let refused = try mpirun(2, [program("milm")] + start)
+    #expect(refused.status == 1)
+    #expect(refused.errors.contains("already holds a run"))
+    let rest = try mpirun(2, [program("milm")] + start + ["--resume", "auto", "--json"])
+    let outcome = try object(rest)
+    #expect(outcome["finished"] as? Bool == true)
+    #expect(outcome["bestStep"] as? Int != nil)
+  }
+
+  @Test func aDryRunWritesNothing() throws {
+    let bench = try CommandBench()
+    let output = bench.folder.file("run")
+    let run = try bench.mpirunMilm(
+      2, "train", bench.configuration, "--corpus", bench.corpus, "--output", output, "--dry-run")
+    #expect(run.status == 0 && run.errors.contains("parameters="))
+    #expect(!FileManager.default.fileExists(atPath: output))
+  }
+
+  @Test func aTextOutsideTheCorpusIsScoredWithTheRunsVocabulary() throws {
+    let bench = try CommandBench()
+    let run = try bench.train()
+    let vocabulary = try String(contentsOfFile: "\(run)/vocabulary.txt", encoding: .utf8)
+    let word = try #require(vocabulary.split(separator: "\n").first { !$0.hasPrefix("<") })
+    let text = try bench.folder.write("\(word) \(word) unheard-of\n\(word)\n", to: "letter.txt")
+    let result = try object(try bench.milm("evaluate", run, "--text", text, "--json"))
+    #expect(result["tokens"] as? Int == 6)
+    #expect(result["unknownTokens"] as? Int == 1)
+  }
+
+  @Test(arguments: [
+    ("lanes", 5, "training.lanes: expected a multiple of the 5 ranks, found 6"),
+    ("configuration", 2, "unknown key model.hiden; the nearest known key is model.hidden"),
+    ("corpus", 3, "no corpus at"),
+  ])
+  func whatAllRanksFindIsSaidOnceAndEndsTheJob(mistake: String, rankCount: Int, expected: String) throws {
+    let bench = try CommandBench()
+    let corpus = mistake == "corpus" ? bench.folder.file("nowhere") : bench.corpus
+    var arguments = ["train", bench.configuration, "--corpus", corpus, "--output", bench.folder.file("run")]
+    if mistake == "configuration" { arguments += ["--set", "model.hiden=3"] }
+    let run = try mpirun(rankCount, [program("milm")] + arguments)
+    #expect(run.status == 1, "\(run.transcript)")
+    #expect(run.errors.components(separatedBy: expected).count == 2, "\(run.transcript)")
+    #expect(!FileManager.default.fileExists(atPath: bench.folder.file("run")))
+  }
+}
