@@ -13,10 +13,20 @@ public final class ComputeEngine: Sendable {
   public init(threadCount: Int) {
     precondition(threadCount > 0, "an engine needs a thread")
     self.threadCount = threadCount
-    // Before the library starts its threads, because a new thread inherits this mode from the one that makes it.
-    CKernels_flushDenormals()
+    flushDenormals()
+    _ = Self.libraryThreadsFlushDenormals
     openblas_set_num_threads(Int32(threadCount))
   }
+
+  /// OpenBLAS starts its threads when the program is loaded. They are ended here once, before the first product, because those that it
+  /// starts later inherit the mode of the thread that has them started.
+  private static let libraryThreadsFlushDenormals: Void = {
+    CKernels_flushDenormals()
+    blas_thread_shutdown_()
+  }()
+
+  /// Makes the calling thread treat denormal numbers as zero: due on every thread that computes.
+  public func flushDenormals() { CKernels_flushDenormals() }
 
   /// The library that multiplies, as checkpoints and logs name it.
   public var name: String { "openblas" }
