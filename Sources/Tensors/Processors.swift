@@ -2,8 +2,8 @@ import Foundation
 
 /// The processors of this machine as this process may use them.
 public enum Processors {
-  /// The threads for one of `rankCount` ranks on this machine: what `OMP_NUM_THREADS` says, or the processors it is bound to,
-  /// or else its share of all.
+  /// The threads for one of `rankCount` ranks on this machine: what `OMP_NUM_THREADS` says,
+  /// or the processors it is bound to, or else its share of all.
   public static func threadCount(
     ranksOnHost rankCount: Int, environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Int {
