@@ -46,16 +46,19 @@ let package = Package(
     .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
 
     .target(name: "TestSupport", path: "Tests/Support"),
-    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels"]),
-    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors"]),
+    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
     .testTarget(
-      name: "LanguageModelTests", dependencies: ["LanguageModel", "Layers", "Tensors", "Checkpoints"],
+      name: "LanguageModelTests",
+      dependencies: ["LanguageModel", "Layers", "Tensors", "Checkpoints", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["Corpus"]),
-    .testTarget(name: "CommunicationTests", dependencies: ["Communication", "Tensors", "mpicheck"]),
-    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
+    .testTarget(name: "CorpusTests", dependencies: ["Corpus", "TestSupport"]),
     .testTarget(
-      name: "ReportingTests", dependencies: ["Reporting", .product(name: "Logging", package: "swift-log")]),
+      name: "CommunicationTests", dependencies: ["Communication", "Tensors", "TestSupport", "mpicheck"]),
+    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints", "TestSupport"]),
+    .testTarget(
+      name: "ReportingTests",
+      dependencies: ["Reporting", "TestSupport", .product(name: "Logging", package: "swift-log")]),
     .testTarget(
       name: "TrainingTests",
       dependencies: ["Checkpoints", "Communication", "Corpus", "Reporting", "TestSupport", "Training"]),

@@ -58,8 +58,9 @@ public final class CheckpointStore: Sendable {
 
   /// Removes the oldest checkpoints beyond the newest `count`.
   ///
-  /// The targets of `best` and `last` stay, and so does the newest checkpoint that verifies, whatever its
-  /// age; where none verifies nothing is removed. `protected` steps stay too, such as one that may still become the best.
+  /// The targets of `best` and `last` stay, and so does the newest checkpoint that verifies,
+  /// whatever its age; where none verifies nothing is removed. `protected` steps stay too,
+  /// such as one that may still become the best.
   public func prune(keepLast count: Int, protecting protected: Set<Int> = []) throws {
     let steps = try list()
     let surplus = steps.dropLast(max(count, 1))

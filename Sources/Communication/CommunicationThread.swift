@@ -3,7 +3,8 @@ import Foundation
 
 /// The only thread that talks to other ranks; runs jobs one at a time, in the order they were submitted.
 ///
-/// Every rank must submit the same collective operations in the same order. Denormal floats count as zero here.
+/// Every rank must submit the same collective operations in the same order.
+/// Denormal floats count as zero here.
 public final class CommunicationThread: Sendable {
   private let jobs = JobQueue()
 

@@ -2,8 +2,8 @@ import Foundation
 
 /// Runs `body` as one rank of a job and ends the process with the status it returns.
 ///
-/// An error ends the job on all ranks with status 1. If all ranks throw the same, rank 0 alone prints it; otherwise
-/// each that can prints `rank r:` and its own, for the others would wait for a rank that is gone.
+/// An error ends the job on all ranks with status 1. If all ranks throw the same, rank 0 alone prints it;
+/// otherwise each that can prints `rank r:` and its own, for the others would wait for a rank that is gone.
 public func onRanks(_ body: (MPIWorld) throws -> Int32) -> Never {
   let world: MPIWorld
   do {

@@ -2,8 +2,8 @@ import Foundation
 
 /// Makes a corpus of texts: vocabulary from the training text, then the tokens of every split.
 ///
-/// Each text is read with several threads, and the training text twice, so it must be a file and not a pipe. Memory
-/// grows with the number of distinct words and not with the length of the texts.
+/// Each text is read with several threads, and the training text twice, so it must be a file and not a pipe.
+/// Memory grows with the number of distinct words and not with the length of the texts.
 public struct CorpusBuilder: Sendable {
   /// How texts become words and words a vocabulary.
   public struct Options: Sendable {
@@ -59,12 +59,14 @@ public struct CorpusBuilder: Sendable {
     self.entropyRate = entropyRate
   }
 
-  /// Builds the corpus and puts it at `output` in one step, in the place of an earlier corpus if there is one.
+  /// Builds the corpus and puts it at `output` in one step, in the place
+  /// of an earlier corpus if there is one.
   ///
-  /// - Parameter progress: called after every block, from one thread at a time; what it throws stops the build.
+  /// - Parameter progress: called after every block, from one thread at a time;
+  ///   what it throws stops the build.
   /// - Returns: what was written to `corpus.json`.
-  /// - Throws: `CorpusError`; then nothing is left behind, and an earlier corpus is as it was. A folder with anything
-  ///   but a corpus in it is refused.
+  /// - Throws: `CorpusError`; then nothing is left behind, and an earlier corpus is as it was.
+  ///   A folder with anything but a corpus in it is refused.
   @discardableResult
   public func build(
     at output: URL, progress: @escaping (Progress) throws -> Void = { _ in }

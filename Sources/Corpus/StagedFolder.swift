@@ -2,8 +2,8 @@ import Foundation
 
 /// A folder that appears under its name whole or not at all.
 ///
-/// It is filled beside its final place, under a hidden temporary name that ends in `.tmp`; without `publish()`
-/// nothing stays behind.
+/// It is filled beside its final place, under a hidden temporary name that ends in `.tmp`;
+/// without `publish()` nothing stays behind.
 final class StagedFolder {
   /// Where to write in the meantime.
   let url: URL
@@ -13,8 +13,8 @@ final class StagedFolder {
 
   /// Begins a folder that is to stand at `destination`.
   ///
-  /// - Throws: `CorpusError` if something stands there that is neither an empty folder nor a corpus alone: a mistyped
-  ///   path must not cost anyone's files.
+  /// - Throws: `CorpusError` if something stands there that is neither an empty folder nor a corpus alone:
+  ///   a mistyped path must not cost anyone's files.
   init(for destination: URL) throws {
     name = destination.relativePath
     // A symbolic link to a corpus stays a link, and what it points to is replaced.
@@ -48,7 +48,8 @@ final class StagedFolder {
     try synchronize(folder: destination.deletingLastPathComponent().path)
   }
 
-  /// Puts the folder in the place of the earlier one in one step where the file system can do that, else in two.
+  /// Puts the folder in the place of the earlier one in one step where the file system
+  /// can do that, else in two.
   private func replace() throws {
     if !exchangePaths(url.path, destination.path) {
       let aside = temporaryName(for: destination.path)

@@ -1,9 +1,10 @@
 import Foundation
 
-/// A source of made-up text whose entropy rate is known, so that a learner's loss has a floor to be compared with.
+/// A source of made-up text whose entropy rate is known, so that a learner's loss has
+/// a floor to be compared with.
 ///
-/// It is a Markov chain of order 1 over pronounceable words and the end of a line. From each there are four to six
-/// successors with falling probabilities. The chain depends on `seed` and `wordCount` alone.
+/// It is a Markov chain of order 1 over pronounceable words and the end of a line. From each there are four
+/// to six successors with falling probabilities. The chain depends on `seed` and `wordCount` alone.
 public struct SyntheticText: Sendable {
   /// A word that may come next.
   struct Successor: Equatable {

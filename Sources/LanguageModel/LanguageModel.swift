@@ -1,10 +1,11 @@
 import Layers
 import Tensors
 
-/// One of the paper's three language models, as layers over one list of parameters; it holds no weights itself.
+/// One of the paper's three language models, as layers over one list of parameters;
+/// it holds no weights itself.
 ///
-/// `x = W[word]`; `zᵢₙ = x`, or `M(c', x)` with `c' = ReLU(W₄ h + b)`; `h = LSTM(zᵢₙ)`; `z = V h + b`, or `M(c, h)` with
-/// `c = ReLU(W₃ h + b)`; `p = softmax(z·Wᵀ + b)` (Jayakumar et al., ICLR 2020).
+/// `x = W[word]`; `zᵢₙ = x`, or `M(c', x)` with `c' = ReLU(W₄ h + b)`; `h = LSTM(zᵢₙ)`; `z = V h + b`,
+/// or `M(c, h)` with `c = ReLU(W₃ h + b)`; `p = softmax(z·Wᵀ + b)` (Jayakumar et al., ICLR 2020).
 public struct LanguageModel: Sendable {
   /// Sizes and variant.
   public let configuration: ModelConfiguration
@@ -52,9 +53,11 @@ public struct LanguageModel: Sendable {
 
   /// How many floating-point operations a token's products take in training: forward once, backward twice.
   ///
-  /// Elementwise work is not counted, nor is the lookup; this is what a share of the processor's peak is counted in.
+  /// Elementwise work is not counted, nor is the lookup;
+  /// this is what a share of the processor's peak is counted in.
   public var trainingOperationsPerToken: Int {
-    // A multiply and an add for each weight that a product uses, three times; the bias vectors take part in no product.
+    // A multiply and an add for each weight that a product uses, three times;
+    // the bias vectors take part in no product.
     let multiplied = parameters.parameters.filter { $0.shape.count > 1 }.reduce(0) { $0 + $1.count }
     return 6 * multiplied
   }

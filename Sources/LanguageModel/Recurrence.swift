@@ -1,9 +1,11 @@
 import Layers
 import Tensors
 
-/// The LSTM, and before it the multiplicative encoder where the variant has one, over the T steps of a segment.
+/// The LSTM, and before it the multiplicative encoder where the variant has one,
+/// over the T steps of a segment.
 ///
-/// The encoder's context is made of the previous step's h, so it sits inside the loop; what it needs of x alone is one product before it.
+/// The encoder's context is made of the previous step's h, so it sits inside the loop;
+/// what it needs of x alone is one product before it.
 struct Recurrence: Sendable {
   let lstm: LSTM
   /// The context's layer and the interaction; nil where x goes straight into the LSTM.

@@ -1,7 +1,8 @@
 import Layers
 import Tensors
 
-/// Scores text with a fixed set of weights: block after block of S streams, the state carried from one to the next.
+/// Scores text with a fixed set of weights: block after block of S streams,
+/// the state carried from one to the next.
 public final class Scorer: Sendable {
   private let model: LanguageModel
   private let weights: ParameterBuffer
@@ -28,10 +29,11 @@ public final class Scorer: Sendable {
   /// Goes back to the beginning of all streams.
   public func reset() { pass.resetState() }
 
-  /// Reads a block of words, time-major, and gives the negative log-likelihoods, in nats, of the targets in `rows`.
+  /// Reads a block of words, time-major, and gives the negative log-likelihoods, in nats,
+  /// of the targets in `rows`.
   ///
-  /// The recurrence runs over the whole block, the softmax over these rows alone: ranks that read the same blocks can share
-  /// the rows out. The view stays valid until the next call.
+  /// The recurrence runs over the whole block, the softmax over these rows alone:
+  /// ranks that read the same blocks can share the rows out. The view stays valid until the next call.
   public func score(inputs: Vector<Int32>, targets: Vector<Int32>, rows: Range<Int>) -> Vector<Double> {
     pass.forward(inputs, weights: weights)
     model.softmax.score(

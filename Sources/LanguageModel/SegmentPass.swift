@@ -32,7 +32,8 @@ public enum GradientPart: Sendable {
   case rows(words: Vector<Int32>, rows: Matrix)
 }
 
-/// Memory for segments of one size, and the passes forward and backward through it; the LSTM's state is carried in it.
+/// Memory for segments of one size, and the passes forward and backward through it;
+/// the LSTM's state is carried in it.
 public final class SegmentPass: Sendable {
   /// T.
   public let stepCount: Int
@@ -57,7 +58,8 @@ public final class SegmentPass: Sendable {
   /// The logits' budget when nothing else is said: 128 MiB.
   public static let defaultLogitsByteBudget = 128 << 20
 
-  /// Memory for segments of T steps and B lanes, `accumulation` of which make a step; 0 when there is no backward pass.
+  /// Memory for segments of T steps and B lanes, `accumulation` of which make a step;
+  /// 0 when there is no backward pass.
   public init(
     _ model: LanguageModel, stepCount: Int, laneCount: Int, accumulation: Int, engine: ComputeEngine,
     logitsByteBudget: Int = defaultLogitsByteBudget
@@ -117,10 +119,12 @@ public final class SegmentPass: Sendable {
       recurrence.lstm.outputs, weights: weights, activations: decoder, into: output, engine: engine)
   }
 
-  /// Forward, loss and backward of segment `index` of a step; returns the sum of the losses in nats over its T·B words.
+  /// Forward, loss and backward of segment `index` of a step;
+  /// returns the sum of the losses in nats over its T·B words.
   ///
-  /// Gradients of `lossScale · Σ loss` are added to `gradients`. During the last segment of a step `finished` is called for each
-  /// part of the gradient as it is complete: the softmax's first, before back-propagation through time, the input rows last.
+  /// Gradients of `lossScale · Σ loss` are added to `gradients`.
+  /// During the last segment of a step `finished` is called for each part of the gradient as it is complete:
+  /// the softmax's first, before back-propagation through time, the input rows last.
   public func accumulate(
     _ segment: Segment, index: Int, lossScale: Float, weights: ParameterBuffer, gradients: ParameterBuffer,
     finished: (GradientPart) throws -> Void

@@ -14,7 +14,8 @@ public struct Dropout: Sendable {
     self.rate = rate
   }
 
-  /// Drops elements of time-major rows: row t·B + b belongs to global lane `firstLane + b` and time `firstTime + t`.
+  /// Drops elements of time-major rows: row t·B + b belongs to global lane `firstLane + b`
+  /// and time `firstTime + t`.
   public func apply(
     to values: Matrix, laneCount: Int, firstLane: Int, firstTime: Int, key: RandomKey, engine: ComputeEngine
   ) {

@@ -24,8 +24,8 @@ public struct Embedding: Sendable {
 
 /// The gradient of looked-up rows: one row for each distinct word, words ascending.
 ///
-/// It is kept apart from the dense gradient of the same matrix, because only the rows of words that occurred are touched and
-/// because it is finished last, when the dense part has long been on its way.
+/// It is kept apart from the dense gradient of the same matrix, because only the rows of words that occurred
+/// are touched and because it is finished last, when the dense part has long been on its way.
 public final class EmbeddingRowGradient: Sendable {
   /// How many distinct words there can be.
   public let capacity: Int

@@ -40,9 +40,10 @@ public struct InteractionShape: Sendable, Equatable {
 
   /// What Adam's rate is multiplied with for a tensor of which one output feels `fanIn` entries at once.
   ///
-  /// Adam moves every entry by about the rate, so one step moves an output by about rate × fan-in × the inputs' mean size; with
-  /// a full `W` that is K × input width, and at the common rate the loss explodes within ten steps. Beyond `reference` entries the
-  /// rate falls as 1 / fan-in (the rule of Yang & Hu 2021 for hidden layers), which bounds that movement for every shape.
+  /// Adam moves every entry by about the rate, so one step moves an output by about rate × fan-in ×
+  /// the inputs' mean size; with a full `W` that is K × input width, and at the common rate the loss explodes
+  /// within ten steps. Beyond `reference` entries the rate falls as 1 / fan-in (the rule of Yang & Hu 2021
+  /// for hidden layers), which bounds that movement for every shape.
   static func learningRateScale(fanIn: Int) -> Float {
     let reference: Float = 1024
     return min(1, reference / Float(fanIn))
@@ -90,8 +91,9 @@ public struct InteractionActivations: Sendable {
 
 /// The part of a multiplicative interaction that depends on how `W` is made up; it includes `x·V`.
 ///
-/// The work is cut where the context enters: `project` and `projectBackward` need all rows but no context of a later step, so they are
-/// one product for a whole segment; `contract` and `contractBackward` run within the recurrence.
+/// The work is cut where the context enters: `project` and `projectBackward` need all
+/// rows but no context of a later step, so they are one product for a whole segment;
+/// `contract` and `contractBackward` run within the recurrence.
 protocol InteractionForm: Sendable {
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations
 

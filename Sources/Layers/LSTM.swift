@@ -1,10 +1,11 @@
 import CKernels
 import Tensors
 
-/// A long short-term memory layer (Hochreiter & Schmidhuber 1997) over T time steps of B lanes, rows time-major.
+/// A long short-term memory layer (Hochreiter & Schmidhuber 1997) over T time steps
+/// of B lanes, rows time-major.
 ///
-/// `i, f, o = σ(·)`, `g = tanh(·)` of `x·W_ihᵀ + h·W_hhᵀ + b`; `c = f·c + i·g`; `h = o·tanh(c)`. The steps are
-/// apart from the loop over them, because an encoder may need h to make the next x.
+/// `i, f, o = σ(·)`, `g = tanh(·)` of `x·W_ihᵀ + h·W_hhᵀ + b`; `c = f·c + i·g`; `h = o·tanh(c)`.
+/// The steps are apart from the loop over them, because an encoder may need h to make the next x.
 public struct LSTM: Sendable {
   /// E, the width of the input.
   public let inputWidth: Int
@@ -89,9 +90,11 @@ public struct LSTM: Sendable {
     }
   }
 
-  /// Takes step t back: `outputGradient` is dL/dh after the step, later steps' share included, and becomes dL/dh before it.
+  /// Takes step t back: `outputGradient` is dL/dh after the step, later steps' share included,
+  /// and becomes dL/dh before it.
   ///
-  /// The gates' rows become the gradient of the pre-activations. Before the last step's call `startBackward` is due.
+  /// The gates' rows become the gradient of the pre-activations.
+  /// Before the last step's call `startBackward` is due.
   public func backward(
     step: Int, outputGradient: Matrix, weights: ParameterBuffer, into previousGradient: Matrix,
     activations: Activations, engine: ComputeEngine

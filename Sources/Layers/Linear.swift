@@ -1,7 +1,7 @@
 import Tensors
 
-/// A linear map with its weight stored output-first, as PyTorch does, followed by ReLU: the context of a multiplicative
-/// interaction, `c = ReLU(weight · h + bias)`.
+/// A linear map with its weight stored output-first, as PyTorch does, followed by ReLU:
+/// the context of a multiplicative interaction, `c = ReLU(weight · h + bias)`.
 public struct RectifiedLinear: Sendable {
   /// outputs × inputs.
   public let weight: Parameter
@@ -29,7 +29,8 @@ public struct RectifiedLinear: Sendable {
     engine.addBiasAndRectify(output, bias: weights[bias])
   }
 
-  /// Turns `outputGradient` into the gradient before ReLU, in place, and adds `outputGradient · weight` to the input's.
+  /// Turns `outputGradient` into the gradient before ReLU, in place,
+  /// and adds `outputGradient · weight` to the input's.
   ///
   /// The weights' own gradients are `addWeightGradients`' work, one product over all rows.
   public func backward(
@@ -40,7 +41,8 @@ public struct RectifiedLinear: Sendable {
     engine.multiply(outputGradient, weights[weight], into: inputGradient, adding: true)
   }
 
-  /// Adds `rectifiedGradientᵀ · input` and the column sums to the gradients; the gradient is what `backward` left.
+  /// Adds `rectifiedGradientᵀ · input` and the column sums to the gradients;
+  /// the gradient is what `backward` left.
   public func addWeightGradients(
     input: Matrix, rectifiedGradient: Matrix, gradients: ParameterBuffer, engine: ComputeEngine
   ) {
@@ -70,7 +72,8 @@ public struct Projection: Sendable {
     engine.add(row: weights[bias], toRowsOf: output)
   }
 
-  /// Sets the input's gradient to `outputGradient · Vᵀ`; adds `inputᵀ · outputGradient` and the column sums to the weights'.
+  /// Sets the input's gradient to `outputGradient · Vᵀ`; adds `inputᵀ · outputGradient`
+  /// and the column sums to the weights'.
   public func backward(
     input: Matrix, outputGradient: Matrix, weights: ParameterBuffer, gradients: ParameterBuffer,
     into inputGradient: Matrix, engine: ComputeEngine

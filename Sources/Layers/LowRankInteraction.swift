@@ -12,7 +12,8 @@ struct LowRankInteraction: InteractionForm {
 
   init(name: String, shape: InteractionShape, in list: inout ParameterList) {
     self.shape = shape
-    // Three factors multiply, so each one's fan-in alone says too little: all take the rate of the tensor that they stand for.
+    // Three factors multiply, so each one's fan-in alone says too little:
+    // all take the rate of the tensor that they stand for.
     let scale = InteractionShape.learningRateScale(fanIn: shape.contextWidth * shape.inputWidth)
     func factor(_ letter: String, rows: Int, fanIn: Int) -> Parameter {
       list.add(

@@ -1,6 +1,7 @@
 import Tensors
 
-/// The forms that scale `x·V`: `output += (x·V) ⊙ (1 + c·D)` with a factor for each output, or one factor for all.
+/// The forms that scale `x·V`: `output += (x·V) ⊙ (1 + c·D)` with a factor
+/// for each output, or one factor for all.
 struct ModulatedInteraction: InteractionForm {
   /// K × output for the diagonal form, K for the scalar one.
   let d: Parameter

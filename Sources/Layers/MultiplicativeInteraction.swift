@@ -2,8 +2,8 @@ import Tensors
 
 /// The multiplicative interaction of a context c with an input x (Jayakumar et al., ICLR 2020).
 ///
-/// `M(c, x)ₙ = Σₖ Σₘ cₖ W[k,m,n] xₘ + Σₖ cₖ U[k,n] + Σₘ xₘ V[m,n] + bₙ`. Seen as a hyper-network the map of x is
-/// `W'(c) = Σₖ cₖ Wₖ + V`, which `InteractionKind` makes up in four ways.
+/// `M(c, x)ₙ = Σₖ Σₘ cₖ W[k,m,n] xₘ + Σₖ cₖ U[k,n] + Σₘ xₘ V[m,n] + bₙ`. Seen as a hyper-network the map of x
+/// is `W'(c) = Σₖ cₖ Wₖ + V`, which `InteractionKind` makes up in four ways.
 public struct MultiplicativeInteraction: Sendable {
   /// K, input and output widths.
   public let shape: InteractionShape
@@ -17,7 +17,8 @@ public struct MultiplicativeInteraction: Sendable {
 
   /// Declares `name.V`, `name.U`, `name.b` and the tensors of the form.
   ///
-  /// V starts with variance 1 / inputs. U and b start at zero and W small, so that a new layer is close to a linear one.
+  /// V starts with variance 1 / inputs. U and b start at zero and W small,
+  /// so that a new layer is close to a linear one.
   public init(name: String, kind: InteractionKind, shape: InteractionShape, in list: inout ParameterList) {
     self.shape = shape
     v = list.add(
@@ -68,7 +69,8 @@ public struct MultiplicativeInteraction: Sendable {
       engine: engine)
   }
 
-  /// Sets the input's gradient, `dx = dz · W'(c)ᵀ`, and adds the gradients of all weights, over all rows of a segment.
+  /// Sets the input's gradient, `dx = dz · W'(c)ᵀ`, and adds the gradients of all weights,
+  /// over all rows of a segment.
   public func projectBackward(
     input: Matrix, context: Matrix, outputGradient: Matrix, weights: ParameterBuffer,
     gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,

@@ -32,11 +32,13 @@ public struct OptimizerConfiguration: Sendable, Equatable {
   public init() {}
 }
 
-/// Turns a gradient into a change of the parameters, the same bits on every CPU level and for every number of threads.
+/// Turns a gradient into a change of the parameters, the same bits on every CPU level
+/// and for every number of threads.
 public final class Optimizer: Sendable {
   /// What it is set to.
   public let configuration: OptimizerConfiguration
-  /// Its memory of earlier gradients, each named as in `optimizer.safetensors`: Adam's mean and square, or the velocity.
+  /// Its memory of earlier gradients, each named as in `optimizer.safetensors`:
+  /// Adam's mean and square, or the velocity.
   public let moments: [(name: String, buffer: ParameterBuffer)]
   private let list: ParameterList
   private let engine: ComputeEngine

@@ -1,6 +1,7 @@
 import Tensors
 
-/// One tensor of the model: its name in a checkpoint, its shape, where it lies in the flat buffers, how it starts and learns.
+/// One tensor of the model: its name in a checkpoint, its shape, where it lies in the flat buffers,
+/// how it starts and learns.
 public struct Parameter: Sendable, Equatable {
   /// What a tensor starts as.
   public enum Initialization: Sendable, Equatable {
@@ -33,7 +34,8 @@ public struct Parameter: Sendable, Equatable {
   public var columnCount: Int { shape[shape.count - 1] }
 }
 
-/// The one list of a model's tensors, from which checkpoint, clipping, weight decay, exchange and `inspect` read.
+/// The one list of a model's tensors, from which checkpoint, clipping, weight decay,
+/// exchange and `inspect` read.
 public struct ParameterList: Sendable {
   /// Tensors start at multiples of 16 elements: a cache line.
   private static let alignment = 16
@@ -66,7 +68,8 @@ public struct ParameterList: Sendable {
   }
 }
 
-/// A flat buffer laid out by a `ParameterList`: the parameters, their gradients, or one of the optimizer's moments.
+/// A flat buffer laid out by a `ParameterList`: the parameters, their gradients,
+/// or one of the optimizer's moments.
 public final class ParameterBuffer: Sendable {
   /// The layout.
   public let list: ParameterList

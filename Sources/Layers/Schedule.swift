@@ -29,7 +29,8 @@ public struct Schedule: Sendable, Equatable {
   /// The defaults.
   public init() {}
 
-  /// The rate of a step, counted from 0, in a run of `stepCount` steps; `plateauScale` is what plateaus have come to.
+  /// The rate of a step, counted from 0, in a run of `stepCount` steps;
+  /// `plateauScale` is what plateaus have come to.
   public func learningRate(
     step: Int, stepCount: Int, peak: Double, plateauScale: Double = 1
   ) -> Double {

@@ -3,7 +3,8 @@ import Tensors
 
 /// Full softmax over the vocabulary with the tied matrix, and its negative log-likelihood.
 ///
-/// `logits = z · Wᵀ + bias`. They are never held whole: the rows are worked through in chunks whose logits fit a budget of bytes.
+/// `logits = z · Wᵀ + bias`. They are never held whole: the rows are worked through in chunks whose
+/// logits fit a budget of bytes.
 public struct SoftmaxLoss: Sendable {
   /// The V × E matrix shared with the input.
   public let embedding: Parameter
@@ -21,7 +22,8 @@ public struct SoftmaxLoss: Sendable {
     let logits: Matrix
     let losses: Vector<Double>
 
-    /// Memory for up to `rowCount` rows, in chunks of at most `byteBudget` bytes, or one row where that is more.
+    /// Memory for up to `rowCount` rows, in chunks of at most `byteBudget` bytes,
+    /// or one row where that is more.
     public init(vocabularySize: Int, rowCount: Int, byteBudget: Int, in arena: Arena) {
       let limit = max(1, min(rowCount, byteBudget / (vocabularySize * MemoryLayout<Float>.stride)))
       // Chunks of one size: a small last one would cost a whole pass over the matrix for a few rows.
@@ -34,8 +36,8 @@ public struct SoftmaxLoss: Sendable {
 
   /// The sum of the rows' negative log-likelihoods in nats.
   ///
-  /// Sets `inputGradient` to `scale · (p − onehot) · W`, and adds `scale · (p − onehot)ᵀ · z` and its column sums to the
-  /// gradients of matrix and bias.
+  /// Sets `inputGradient` to `scale · (p − onehot) · W`, and adds `scale · (p − onehot)ᵀ · z` and its column
+  /// sums to the gradients of matrix and bias.
   public func forwardBackward(
     _ input: Matrix, targets: Vector<Int32>, scale: Float, weights: ParameterBuffer,
     gradients: ParameterBuffer, into inputGradient: Matrix, workspace: Workspace, engine: ComputeEngine

@@ -1,9 +1,10 @@
 import Foundation
 
-/// Owns blocks of zeroed, 64-byte aligned memory, handed out as views before the first step and freed together.
+/// Owns blocks of zeroed, 64-byte aligned memory, handed out as views before
+/// the first step and freed together.
 ///
-/// The views do not keep it alive: whoever uses them holds it, by `withExtendedLifetime` where it is a local variable.
-/// Allocation is for the time of set-up and for one thread; the views may then go to any thread.
+/// The views do not keep it alive: whoever uses them holds it, by `withExtendedLifetime` where it is a local
+/// variable. Allocation is for the time of set-up and for one thread; the views may then go to any thread.
 public final class Arena: @unchecked Sendable {
   private var blocks: [UnsafeMutableRawPointer] = []
   /// How many bytes have been handed out.

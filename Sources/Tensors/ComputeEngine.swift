@@ -4,7 +4,8 @@ import Dispatch
 
 /// Where matrix products and loops run: the library, and how many threads of this rank they may use.
 ///
-/// OpenBLAS keeps its thread count for the whole process, so a process makes its engines with one `threadCount`.
+/// OpenBLAS keeps its thread count for the whole process, so a process makes
+/// its engines with one `threadCount`.
 public final class ComputeEngine: Sendable {
   /// The most threads that compute at once.
   public let threadCount: Int
@@ -13,8 +14,14 @@ public final class ComputeEngine: Sendable {
   public init(threadCount: Int) {
     precondition(threadCount > 0, "an engine needs a thread")
     self.threadCount = threadCount
+<<<<<<< HEAD
     flushDenormals()
     _ = Self.libraryThreadsFlushDenormals
+=======
+    // Before the library starts its threads, because a new thread inherits this mode
+    // from the one that makes it.
+    CKernels_flushDenormals()
+>>>>>>> tools
     openblas_set_num_threads(Int32(threadCount))
   }
 
@@ -61,7 +68,8 @@ public final class ComputeEngine: Sendable {
     product(CblasTrans, a, CblasNoTrans, b, depth: a.rowCount, c, adding)
   }
 
-  /// Runs `body` over parts of `0..<count`, on as many threads as pay for parts of at least `minimumPartCount`.
+  /// Runs `body` over parts of `0..<count`, on as many threads as pay for parts
+  /// of at least `minimumPartCount`.
   ///
   /// The parts depend on the counts alone; a body writes only what belongs to its part.
   public func forEachPart(

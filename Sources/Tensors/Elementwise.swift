@@ -94,7 +94,8 @@ extension ComputeEngine {
     }
   }
 
-  /// `contextGradient[i, k] += Σₙ projected[i, k·width + n] · outputGradient[i, n]`: the derivative of `contract`.
+  /// `contextGradient[i, k] += Σₙ projected[i, k·width + n] · outputGradient[i, n]`:
+  /// the derivative of `contract`.
   public func contractBackward(projected: Matrix, outputGradient: Matrix, addingTo contextGradient: Matrix) {
     precondition(
       projected.columnCount == contextGradient.columnCount * outputGradient.columnCount

@@ -11,7 +11,8 @@ public struct Matrix: @unchecked Sendable {
   /// How many elements lie between the starts of two rows; at least `columnCount`.
   public let stride: Int
 
-  /// Views `rowCount × columnCount` elements at `data`, rows `stride` apart (next to each other when left out).
+  /// Views `rowCount × columnCount` elements at `data`, rows `stride` apart (next
+  /// to each other when left out).
   public init(_ data: UnsafeMutablePointer<Float>, rowCount: Int, columnCount: Int, stride: Int? = nil) {
     self.data = data
     self.rowCount = rowCount

@@ -1,6 +1,7 @@
 import CKernels
 
-/// Names one stream of random numbers: a pure function of what it was made from, with no state to save or to lose.
+/// Names one stream of random numbers: a pure function of what it was made from,
+/// with no state to save or to lose.
 public struct RandomKey: Sendable, Equatable {
   /// The 64 bits that a loop mixes with the number of an element.
   public let bits: UInt64

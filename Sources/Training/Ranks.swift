@@ -1,6 +1,7 @@
 import Communication
 
-/// The ranks of a job as training sees them: one group for gradients, one for everything else, which never mix.
+/// The ranks of a job as training sees them: one group for gradients,
+/// one for everything else, which never mix.
 public struct Ranks: Sendable {
   /// Start, checkpoints and evaluation; used between steps.
   public let control: any Communicator
@@ -32,14 +33,16 @@ public struct Ranks: Sendable {
     control.hostNames.count { $0 == control.hostNames[rank] }
   }
 
-  /// Runs `body` on every rank and throws on all of them where it throws on one, so that no rank waits for one that is gone.
+  /// Runs `body` on every rank and throws on all of them where it throws on one,
+  /// so that no rank waits for one that is gone.
   ///
   /// The error is the same everywhere: that of the lowest rank, with its host where not all have the same.
   public func together<Value>(_ name: String, _ body: () throws -> Value) throws -> Value {
     let result = Result { try body() }
     var message = ""
     if case .failure(let error) = result { message = "\(error)" }
-    let messages = try control.allGather(name, Array(message.utf8)).map { String(decoding: $0, as: UTF8.self) }
+    let messages = try control.allGather(name, Array(message.utf8))
+      .map { String(decoding: $0, as: UTF8.self) }
     guard let failing = messages.firstIndex(where: { !$0.isEmpty }) else { return try result.get() }
     let isCommon = messages.allSatisfy { $0 == messages[failing] }
     throw TrainingError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
@@ -55,7 +58,8 @@ public struct Ranks: Sendable {
     return try result?.get()
   }
 
-  /// Throws on all ranks where `value` is not the same on all; the error names the first host that differs from rank 0.
+  /// Throws on all ranks where `value` is not the same on all;
+  /// the error names the first host that differs from rank 0.
   public func requireSame(_ what: String, _ value: String) throws {
     let values = try control.allGather("compare \(what)", Array(value.utf8)).map {
       String(decoding: $0, as: UTF8.self)

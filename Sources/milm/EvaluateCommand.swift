@@ -11,8 +11,9 @@ struct EvaluateCommand: ParsableCommand {
     commandName: "evaluate",
     abstract: "Computes a checkpoint's perplexity, alone or under mpirun.",
     discussion: """
-      Full softmax, in fp32; <eos> and <unk> are scored like any word; the text is one stream whose state is carried from beginning to \
-      end, its first word predicted from <eos>. A run means its best checkpoint, or the last where there is no best one yet.
+      Full softmax, in fp32; <eos> and <unk> are scored like any word; the text is one stream whose state is \
+      carried from beginning to end, its first word predicted from <eos>. A run means its best checkpoint, \
+      or the last where there is no best one yet.
 
       Examples:
         milm evaluate run --corpus corpus
@@ -40,7 +41,9 @@ struct EvaluateCommand: ParsableCommand {
 
   func validate() throws {
     if text != nil, split != nil { throw ValidationError("expected either --split or --text, found both") }
-    if text == nil, corpus == nil { throw ValidationError("expected --corpus with a corpus directory, or --text") }
+    if text == nil, corpus == nil {
+      throw ValidationError("expected --corpus with a corpus directory, or --text")
+    }
     if streams < 1 { throw ValidationError("--streams: expected at least 1, found \(streams)") }
   }
 

@@ -44,7 +44,9 @@ struct GenerateCommand: ParsableCommand {
     if tokens < 1 { throw ValidationError("--tokens: expected at least 1, found \(tokens)") }
     if temperature < 0 { throw ValidationError("--temperature: expected 0 or more, found \(temperature)") }
     if topK < 0 { throw ValidationError("--top-k: expected 0 or more, found \(topK)") }
-    if topP <= 0 || topP > 1 { throw ValidationError("--top-p: expected above 0 and at most 1, found \(topP)") }
+    if topP <= 0 || topP > 1 {
+      throw ValidationError("--top-p: expected above 0 and at most 1, found \(topP)")
+    }
   }
 
   func run() throws {

@@ -28,7 +28,9 @@ struct InspectCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if vocabularySize < 2 { throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)") }
+    if vocabularySize < 2 {
+      throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)")
+    }
   }
 
   func run() throws {
@@ -44,7 +46,10 @@ struct InspectCommand: ParsableCommand {
   private func inspectCorpus() throws {
     let corpus = try Corpus(opening: URL(filePath: path), verification: .full)
     if json { return try printJSON(corpus.description) }
-    var rows = [("corpus", "\(path), verified"), ("vocabulary", "\(corpus.vocabulary.count) words, hash \(corpus.vocabulary.hash)")]
+    var rows = [
+      ("corpus", "\(path), verified"),
+      ("vocabulary", "\(corpus.vocabulary.count) words, hash \(corpus.vocabulary.hash)"),
+    ]
     for split in Split.allCases {
       guard let counts = corpus.description.counts(of: split) else { continue }
       rows.append(
@@ -65,8 +70,15 @@ struct InspectCommand: ParsableCommand {
       heading: [
         ("checkpoint", "\(checkpoint.path), verified"),
         ("step", "\(state.step), \(state.tokenCount) tokens, \(state.skippedStepCount) steps skipped"),
-        ("best", state.bestPerplexity.map { "valid perplexity \($0) at step \(state.bestStep ?? 0)" } ?? "none yet"),
-        ("written by", "milm \(state.programVersion), \(state.rankCount) ranks of \(state.threadCount) threads, \(state.engine) \(state.cpuLevel)"),
+        (
+          "best",
+          state.bestPerplexity.map { "valid perplexity \($0) at step \(state.bestStep ?? 0)" } ?? "none yet"
+        ),
+        (
+          "written by",
+          "milm \(state.programVersion), \(state.rankCount) ranks of \(state.threadCount) threads, "
+            + "\(state.engine) \(state.cpuLevel)"
+        ),
       ])
   }
 

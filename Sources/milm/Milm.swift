@@ -9,7 +9,8 @@ struct Milm: ParsableCommand {
     abstract: "Trains multiplicative-interaction language models on CPU clusters.",
     discussion: """
       Example, from text to perplexity:
-        milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens --output corpus
+        milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens \
+      --output corpus
         mpirun -n 2 milm train configs/wikitext-2.yaml --corpus corpus --output run
         milm evaluate run --corpus corpus
       """,

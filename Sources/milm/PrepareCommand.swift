@@ -9,16 +9,20 @@ struct PrepareCommand: ParsableCommand {
     commandName: "prepare",
     abstract: "Builds a corpus, vocabulary and token files, from text.",
     discussion: """
-      Words are what white space separates, every line ends with an <eos>, and the vocabulary comes from the training text alone; \
-      words outside it become <unk>. With --tokenize raw text is taken apart by WikiText's conventions first.
+      Words are what white space separates, every line ends with an <eos>, and the vocabulary comes from the \
+      training text alone; words outside it become <unk>. With --tokenize raw text is taken apart by \
+      WikiText's conventions first.
 
       Examples:
-        milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens --output corpus
+        milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens \
+      --output corpus
         milm prepare --tokenize --min-count 3 --train book.txt --output corpus
         milm prepare --generate 400000 --output corpus
       """)
 
-  @Option(parsing: .upToNextOption, help: "Training text, plain or .zst; several files are read one after the other.")
+  @Option(
+    parsing: .upToNextOption,
+    help: "Training text, plain or .zst; several files are read one after the other.")
   var train: [String] = []
 
   @Option(parsing: .upToNextOption, help: "Validation text.")
@@ -53,7 +57,8 @@ struct PrepareCommand: ParsableCommand {
       throw ValidationError("expected either --train with a text or --generate with a number of tokens")
     }
     if generate != nil, !(valid + test).isEmpty || tokenize || vocabularySize != nil {
-      throw ValidationError("--generate makes all splits itself: expected no --valid, --test, --tokenize or --vocabulary-size")
+      throw ValidationError(
+        "--generate makes all splits itself: expected no --valid, --test, --tokenize or --vocabulary-size")
     }
     if let generate, generate < 1000 {
       throw ValidationError("--generate: expected at least 1000 tokens, found \(generate)")
@@ -98,7 +103,8 @@ struct PrepareCommand: ParsableCommand {
     }
     if let rate = description.entropyRate {
       let perplexity = String(format: "%.3f", exp(rate))
-      rows.append(("generated", "entropy rate \(rate) nats a token, so no model gets below perplexity \(perplexity)"))
+      rows.append(
+        ("generated", "entropy rate \(rate) nats a token, so no model gets below perplexity \(perplexity)"))
     }
     return rows
   }

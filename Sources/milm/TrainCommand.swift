@@ -40,7 +40,11 @@ struct TrainCommand: ParsableCommand {
   @Flag(help: "Print the outcome as one line of JSON.")
   var json = false
 
-  @Flag(help: "Try the whole product in small, with built-in text, in a temporary folder; takes no other argument.")
+  @Flag(
+    help: """
+      Try the whole product in small, with built-in text, in a temporary folder; \
+      takes no other argument.
+      """)
   var singleNodeTest = false
 
   func validate() throws {
@@ -81,7 +85,8 @@ struct TrainCommand: ParsableCommand {
 
   private func report(_ outcome: Trainer.Outcome, _ output: String) throws {
     if outcome.failedWriteCount > 0 {
-      let line = "milm: \(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why\n"
+      let line =
+        "milm: \(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why\n"
       FileHandle.standardError.write(Data(line.utf8))
     }
     if json { return try printJSON(Summary(run: output, outcome)) }

@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import TestSupport
 import Testing
 
 /// Checkpoints on disks that fill up and in processes that die.
@@ -10,10 +11,10 @@ struct InterruptedWriteTests {
 
     static func with(pageCount: Int, _ body: (RunDirectory) throws -> Void) throws {
       let folder = try TemporaryFolder()
-      try run("/bin/mount", ["-t", "tmpfs", "-o", "size=\(pageCount * 4096)", "none", folder.path])
+      try run("mount", "-t", "tmpfs", "-o", "size=\(pageCount * 4096)", "none", folder.path)
       defer {
         do {
-          try run("/bin/umount", [folder.path])
+          try run("umount", folder.path)
         } catch {
           Issue.record(error)
         }
@@ -21,14 +22,8 @@ struct InterruptedWriteTests {
       try body(RunDirectory(path: folder.file("run")))
     }
 
-    private static func run(_ program: String, _ arguments: [String]) throws {
-      let process = Process()
-      process.executableURL = URL(filePath: program)
-      process.arguments = arguments
-      process.standardError = FileHandle.nullDevice
-      try process.run()
-      process.waitUntilExit()
-      if process.terminationStatus != 0 { throw CocoaError(.featureUnsupported) }
+    private static func run(_ arguments: String...) throws {
+      if try start(arguments).status != 0 { throw CocoaError(.featureUnsupported) }
     }
   }
 

@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import TestSupport
 import Testing
 
 struct SafetensorsTests {
@@ -113,11 +114,13 @@ struct SafetensorsTests {
     (#"{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 5, "expected 4 bytes of data"),
     (#"{"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "to begin at byte 0"),
     (
-      #"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"u":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
+      #"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"#
+        + #""u":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
       12, "tensor u to begin at byte 8"
     ),
     (
-      #"{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+      #"{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"#
+        + #""t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
       8, "occurs twice"
     ),
     (#"{"t":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 4, "occurs twice"),

@@ -1,25 +1,7 @@
 import Checkpoints
 import Foundation
+import TestSupport
 import Testing
-
-/// A folder of one test, removed with all that is in it when the test is over.
-///
-/// It is in memory where it can be: the tests of random changes write tens of thousands of files.
-final class TemporaryFolder: Sendable {
-  let path: String
-
-  init() throws {
-    let parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
-    path = "\(parent)/milm-checkpoints-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit {
-    try? FileManager.default.removeItem(atPath: path)
-  }
-
-  func file(_ name: String) -> String { "\(path)/\(name)" }
-}
 
 /// A run in a folder of its own, locked, with its checkpoints open.
 struct OpenRun {

@@ -19,7 +19,8 @@ import Testing
   @Test(arguments: [
     ["nonsense"], ["prepare"], ["train"], ["train", "a.yaml"], ["evaluate", "run"],
     ["train", "--single-node-test", "--dry-run"], ["generate", "run", "--top-p", "2"],
-    ["evaluate", "run", "--corpus", "c", "--split", "middle"], ["prepare", "--output", "c", "--generate", "5"],
+    ["evaluate", "run", "--corpus", "c", "--split", "middle"],
+    ["prepare", "--output", "c", "--generate", "5"],
   ])
   func wrongUsageHasStatus64(arguments: [String]) throws {
     #expect(try start([program("milm")] + arguments).status == 64)
@@ -38,8 +39,8 @@ import Testing
 
   @Test func prepareBuildsACorpusThatInspectVerifies() throws {
     let folder = try TemporaryFolder()
-    let train = try folder.write("a b a\n\nc a\n", to: "train.txt")
-    let test = try folder.write("a d", to: "test.txt")
+    let train = try folder.write("a b a\n\nc a\n", to: "train.txt").path
+    let test = try folder.write("a d", to: "test.txt").path
     let corpus = folder.file("corpus")
     let prepared = try start([
       program("milm"), "prepare", "--train", train, "--test", test, "--output", corpus, "--json",
@@ -66,8 +67,9 @@ import Testing
   }
 
   @Test(arguments: [
-    ("truncated tokens", "train.tokens"), ("flipped tokens", "train.tokens"), ("other vocabulary", "vocabulary"),
-    ("flipped checkpoint", "model.safetensors"), ("no checkpoint", "expected a checkpoint"),
+    ("truncated tokens", "train.tokens"), ("flipped tokens", "train.tokens"),
+    ("other vocabulary", "vocabulary"), ("flipped checkpoint", "model.safetensors"),
+    ("no checkpoint", "expected a checkpoint"),
     ("text that is not UTF-8", "UTF-8"), ("no such text", "letter.txt"),
   ])
   func evaluateRefusesInOneLine(mistake: String, expected: String) throws {

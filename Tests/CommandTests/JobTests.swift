@@ -94,7 +94,7 @@ extension Tag {
     let run = try bench.train()
     let vocabulary = try String(contentsOfFile: "\(run)/vocabulary.txt", encoding: .utf8)
     let word = try #require(vocabulary.split(separator: "\n").first { !$0.hasPrefix("<") })
-    let text = try bench.folder.write("\(word) \(word) unheard-of\n\(word)\n", to: "letter.txt")
+    let text = try bench.folder.write("\(word) \(word) unheard-of\n\(word)\n", to: "letter.txt").path
     let result = try object(try bench.milm("evaluate", run, "--text", text, "--json"))
     #expect(result["tokens"] as? Int == 6)
     #expect(result["unknownTokens"] as? Int == 1)

@@ -1,12 +1,13 @@
 import Corpus
 import Foundation
+import TestSupport
 import Testing
 
 struct CorpusBuilderTests {
-  private let folder: Folder
+  private let folder: TemporaryFolder
   private let text = "the cat saw the dog\n\nthe dog ran\n"
 
-  init() throws { folder = try Folder() }
+  init() throws { folder = try TemporaryFolder(inMemory: false) }
 
   private func entries() throws -> [String] {
     try folder.entries().filter { !$0.hasSuffix(".txt") && !$0.hasSuffix(".zst") }
@@ -15,9 +16,9 @@ struct CorpusBuilderTests {
   @Test func buildsWhatTheTextsSay() throws {
     let train = try folder.write(text, to: "train.txt")
     let valid = try folder.write("the bird ran", to: "valid.txt")
-    let written = try CorpusBuilder(train: [train], valid: [valid]).build(at: folder("c"))
+    let written = try CorpusBuilder(train: [train], valid: [valid]).build(at: folder.url("c"))
     #expect(try folder.entries("c") == ["corpus.json", "train.tokens", "valid.tokens", "vocabulary.txt"])
-    let corpus = try Corpus(opening: folder("c"))
+    let corpus = try Corpus(opening: folder.url("c"))
     #expect(corpus.description == written)
     #expect(corpus.vocabulary.words == ["<eos>", "the", "dog", "cat", "ran", "saw", "<unk>"])
     #expect(try corpus.tokens(.train).ids == [1, 3, 5, 1, 2, 0, 0, 1, 2, 4, 0])
@@ -34,7 +35,7 @@ struct CorpusBuilderTests {
   /// The reference values are those of `sha256sum`.
   @Test func namesItsSourcesWithTheirHashes() throws {
     let train = try folder.write("abc", to: "train.txt")
-    let described = try CorpusBuilder(train: [train]).build(at: folder("c"))
+    let described = try CorpusBuilder(train: [train]).build(at: folder.url("c"))
     #expect(
       described.sources[0].sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
   }
@@ -42,8 +43,8 @@ struct CorpusBuilderTests {
   @Test func filesOfASplitAreReadOneAfterTheOther() throws {
     let first = try folder.write("a b", to: "1.txt")
     let second = try folder.write("b b\n", to: "2.txt")
-    let described = try CorpusBuilder(train: [first, second]).build(at: folder("c"))
-    let corpus = try Corpus(opening: folder("c"))
+    let described = try CorpusBuilder(train: [first, second]).build(at: folder.url("c"))
+    let corpus = try Corpus(opening: folder.url("c"))
     #expect(corpus.vocabulary.words == ["b", "<eos>", "a", "<unk>"])
     #expect(try corpus.tokens(.train).ids == [2, 0, 1, 0, 0, 1])
     #expect(described.sources.count == 2)
@@ -52,16 +53,16 @@ struct CorpusBuilderTests {
   @Test func vocabularyLimitsMakeUnknowns() throws {
     let train = try folder.write("a a a b b c <unk>\n", to: "train.txt")
     let options = CorpusBuilder.Options(vocabulary: .init(size: 4))
-    let described = try CorpusBuilder(train: [train], options: options).build(at: folder("c"))
-    #expect(try Corpus(opening: folder("c")).vocabulary.words == ["a", "b", "<eos>", "<unk>"])
+    let described = try CorpusBuilder(train: [train], options: options).build(at: folder.url("c"))
+    #expect(try Corpus(opening: folder.url("c")).vocabulary.words == ["a", "b", "<eos>", "<unk>"])
     #expect(described.counts(of: .train)?.unknownTokens == 2)
   }
 
   @Test func rawTextIsTokenized() throws {
     let train = try folder.write("A role-playing game, isn't it?\n", to: "train.txt")
     let options = CorpusBuilder.Options(tokenizing: true)
-    let described = try CorpusBuilder(train: [train], options: options).build(at: folder("c"))
-    let corpus = try Corpus(opening: folder("c"))
+    let described = try CorpusBuilder(train: [train], options: options).build(at: folder.url("c"))
+    let corpus = try Corpus(opening: folder.url("c"))
     let words = try corpus.tokens(.train).ids.map(corpus.vocabulary.word)
     #expect(words == ["A", "role", "@-@", "playing", "game", ",", "isn", "'t", "it", "?", "<eos>"])
     #expect(described.tokenized)
@@ -73,22 +74,22 @@ struct CorpusBuilderTests {
     let train = try folder.write(lines.joined(separator: "\n"), to: "train.txt")
     for threads in [1, 2, 5] {
       let options = CorpusBuilder.Options(tokenizing: tokenizing, threadCount: threads)
-      try CorpusBuilder(train: [train], options: options).build(at: folder("c\(threads)"))
+      try CorpusBuilder(train: [train], options: options).build(at: folder.url("c\(threads)"))
     }
     for name in ["corpus.json", "vocabulary.txt", "train.tokens"] {
-      let alone = try Data(contentsOf: folder("c1/\(name)"))
-      #expect(try Data(contentsOf: folder("c2/\(name)")) == alone)
-      #expect(try Data(contentsOf: folder("c5/\(name)")) == alone)
+      let alone = try Data(contentsOf: folder.url("c1/\(name)"))
+      #expect(try firstDifference(Data(contentsOf: folder.url("c2/\(name)")), alone) == nil)
+      #expect(try firstDifference(Data(contentsOf: folder.url("c5/\(name)")), alone) == nil)
     }
   }
 
   @Test func readsCompressedFiles() throws {
     let plain = try folder.write(text, to: "train.txt")
     let packed = try folder.write(Zstandard.compress(Array(text.utf8)), to: "train.txt.zst")
-    try CorpusBuilder(train: [plain]).build(at: folder("c1"))
-    try CorpusBuilder(train: [packed]).build(at: folder("c2"))
+    try CorpusBuilder(train: [plain]).build(at: folder.url("c1"))
+    try CorpusBuilder(train: [packed]).build(at: folder.url("c2"))
     for name in ["vocabulary.txt", "train.tokens"] {
-      #expect(try Data(contentsOf: folder("c1/\(name)")) == Data(contentsOf: folder("c2/\(name)")))
+      #expect(try Data(contentsOf: folder.url("c1/\(name)")) == Data(contentsOf: folder.url("c2/\(name)")))
     }
   }
 
@@ -96,7 +97,7 @@ struct CorpusBuilderTests {
     let whole = Zstandard.compress(Array(String(repeating: text, count: 50).utf8))
     for damaged in [Array(whole.dropLast()), Array(whole.dropFirst()), Array(whole.prefix(5)), whole + [7]] {
       let packed = try folder.write(damaged, to: "train.txt.zst")
-      let said = try #require(message { try CorpusBuilder(train: [packed]).build(at: folder("c")) })
+      let said = try #require(message { try CorpusBuilder(train: [packed]).build(at: folder.url("c")) })
       #expect(said.contains("train.txt.zst") && said.contains("zstd") && !said.contains("\n"), "\(said)")
       #expect(try entries() == [])
     }
@@ -105,8 +106,8 @@ struct CorpusBuilderTests {
   @Test func severalFramesAreOneText() throws {
     let halves = [Zstandard.compress(Array("a b".utf8)), Zstandard.compress(Array("c d\n".utf8))]
     let packed = try folder.write(halves[0] + halves[1], to: "train.txt.zst")
-    try CorpusBuilder(train: [packed]).build(at: folder("c"))
-    #expect(try Corpus(opening: folder("c")).vocabulary.words == ["<eos>", "a", "bc", "d", "<unk>"])
+    try CorpusBuilder(train: [packed]).build(at: folder.url("c"))
+    #expect(try Corpus(opening: folder.url("c")).vocabulary.words == ["<eos>", "a", "bc", "d", "<unk>"])
   }
 
   @Test(
@@ -115,7 +116,7 @@ struct CorpusBuilderTests {
     ] as [(String, String?)])
   func refusesTrainingTextWithoutWords(text: String, part: String?) throws {
     let train = try folder.write(text, to: "train.txt")
-    let said = message { try CorpusBuilder(train: [train]).build(at: folder("c")) }
+    let said = message { try CorpusBuilder(train: [train]).build(at: folder.url("c")) }
     if let part { #expect(said?.contains(part) == true) } else { #expect(said == nil) }
     #expect(try entries() == (part == nil ? ["c"] : []))
   }
@@ -123,7 +124,7 @@ struct CorpusBuilderTests {
   @Test func refusesAnEmptyTestText() throws {
     let train = try folder.write(text, to: "train.txt")
     let empty = try folder.write("", to: "test.txt")
-    let said = message { try CorpusBuilder(train: [train], test: [empty]).build(at: folder("c")) }
+    let said = message { try CorpusBuilder(train: [train], test: [empty]).build(at: folder.url("c")) }
     #expect(said?.contains("test.txt") == true)
     #expect(try entries() == [])
   }
@@ -133,7 +134,7 @@ struct CorpusBuilderTests {
     var isRead = false
     let said = try #require(
       message {
-        try CorpusBuilder(train: [train], valid: [folder("none.txt")]).build(at: folder("c")) { _ in
+        try CorpusBuilder(train: [train], valid: [folder.url("none.txt")]).build(at: folder.url("c")) { _ in
           isRead = true
         }
       })
@@ -147,7 +148,7 @@ struct CorpusBuilderTests {
     let train = try folder.write(String(repeating: text, count: 100_000), to: "train.txt")
     for phase in [CorpusBuilder.Progress.Phase.counting, .encoding(.train)] {
       #expect(throws: Stop.self) {
-        try CorpusBuilder(train: [train]).build(at: folder("c")) { if $0.phase == phase { throw Stop() } }
+        try CorpusBuilder(train: [train]).build(at: folder.url("c")) { if $0.phase == phase { throw Stop() } }
       }
       #expect(try entries() == [])
     }
@@ -155,52 +156,53 @@ struct CorpusBuilderTests {
 
   @Test func invalidTextLeavesTheEarlierCorpusAsItWas() throws {
     let train = try folder.write(text, to: "train.txt")
-    try CorpusBuilder(train: [train]).build(at: folder("c"))
+    try CorpusBuilder(train: [train]).build(at: folder.url("c"))
     let invalid = try folder.write([0x61, 0x20, 0xC0, 0x0A], to: "invalid.txt")
-    let said = message { try CorpusBuilder(train: [train], valid: [invalid]).build(at: folder("c")) }
+    let said = message { try CorpusBuilder(train: [train], valid: [invalid]).build(at: folder.url("c")) }
     #expect(said?.contains("invalid.txt") == true && said?.contains("line 1, byte 2") == true)
     #expect(try entries() == ["c"])
-    #expect(try Corpus(opening: folder("c")).tokens(.train).count == 11)
+    #expect(try Corpus(opening: folder.url("c")).tokens(.train).count == 11)
   }
 
   @Test func replacesACorpusThatIsInUse() throws {
     let train = try folder.write(text, to: "train.txt")
-    try CorpusBuilder(train: [train], test: [train]).build(at: folder("c"))
-    let earlier = try Corpus(opening: folder("c"))
+    try CorpusBuilder(train: [train], test: [train]).build(at: folder.url("c"))
+    let earlier = try Corpus(opening: folder.url("c"))
     let other = try folder.write("something else\n", to: "other.txt")
-    try CorpusBuilder(train: [other]).build(at: folder("c"))
+    try CorpusBuilder(train: [other]).build(at: folder.url("c"))
     #expect(try folder.entries("c") == ["corpus.json", "train.tokens", "vocabulary.txt"])
-    #expect(try Corpus(opening: folder("c")).vocabulary.count == 4)
+    #expect(try Corpus(opening: folder.url("c")).vocabulary.count == 4)
     #expect(try earlier.tokens(.train).ids == [1, 3, 5, 1, 2, 0, 0, 1, 2, 4, 0])
     #expect(try entries() == ["c"])
   }
 
   @Test func fillsAnEmptyFolder() throws {
     let train = try folder.write(text, to: "train.txt")
-    try FileManager.default.createDirectory(at: folder("c"), withIntermediateDirectories: false)
-    try CorpusBuilder(train: [train]).build(at: folder("c"))
-    #expect(try Corpus(opening: folder("c")).vocabulary.count == 7)
+    try FileManager.default.createDirectory(at: folder.url("c"), withIntermediateDirectories: false)
+    try CorpusBuilder(train: [train]).build(at: folder.url("c"))
+    #expect(try Corpus(opening: folder.url("c")).vocabulary.count == 7)
   }
 
   @Test func makesTheFoldersAbove() throws {
     let train = try folder.write(text, to: "train.txt")
-    try CorpusBuilder(train: [train]).build(at: folder("x/y/c"))
+    try CorpusBuilder(train: [train]).build(at: folder.url("x/y/c"))
     #expect(try folder.entries("x/y") == ["c"])
   }
 
   @Test func saysWhereItCannotWrite() throws {
     let train = try folder.write(text, to: "train.txt")
-    let said = try #require(message { try CorpusBuilder(train: [train]).build(at: folder("train.txt/c")) })
+    let said = try #require(
+      message { try CorpusBuilder(train: [train]).build(at: folder.url("train.txt/c")) })
     #expect(said.contains("train.txt/c") && !said.contains("\n"), "\(said)")
   }
 
   @Test func doesNotTouchOtherFiles() throws {
     let train = try folder.write(text, to: "train.txt")
-    try CorpusBuilder(train: [train]).build(at: folder("c"))
+    try CorpusBuilder(train: [train]).build(at: folder.url("c"))
     try folder.write("mine", to: "c/notes.txt")
-    let said = message { try CorpusBuilder(train: [train]).build(at: folder("c")) }
+    let said = message { try CorpusBuilder(train: [train]).build(at: folder.url("c")) }
     #expect(said?.contains("notes.txt") == true)
-    #expect(try String(contentsOf: folder("c/notes.txt"), encoding: .utf8) == "mine")
+    #expect(try String(contentsOf: folder.url("c/notes.txt"), encoding: .utf8) == "mine")
     let onFile = message { try CorpusBuilder(train: [train]).build(at: train) }
     #expect(onFile?.contains("found a file") == true)
     #expect(try entries() == ["c"])
@@ -209,7 +211,7 @@ struct CorpusBuilderTests {
   @Test func progressEndsAtTheTotal() throws {
     let train = try folder.write(String(repeating: text, count: 100_000), to: "train.txt")
     var last: [CorpusBuilder.Progress] = []
-    try CorpusBuilder(train: [train], valid: [train]).build(at: folder("c")) { progress in
+    try CorpusBuilder(train: [train], valid: [train]).build(at: folder.url("c")) { progress in
       if last.last?.phase == progress.phase { last.removeLast() }
       last.append(progress)
     }
@@ -223,10 +225,10 @@ struct CorpusBuilderTests {
     let source = URL(fileURLWithPath: try #require(Self.wikiText2))
     let files = ["train", "valid", "test"].map { source.appendingPathComponent("wiki.\($0).tokens") }
     let described = try CorpusBuilder(train: [files[0]], valid: [files[1]], test: [files[2]])
-      .build(at: folder("c"))
+      .build(at: folder.url("c"))
     #expect(Split.allCases.map { described.counts(of: $0)?.tokens } == [2_088_628, 217_646, 245_569])
     #expect(Split.allCases.map { described.counts(of: $0)?.lines } == [36_718, 3_760, 4_358])
     #expect(described.vocabularySize == 33_278)
-    _ = try Corpus(opening: folder("c"))
+    _ = try Corpus(opening: folder.url("c"))
   }
 }

@@ -1,40 +1,41 @@
 import Corpus
 import Foundation
+import TestSupport
 import Testing
 
 struct CorpusTests {
-  private let folder: Folder
+  private let folder: TemporaryFolder
 
   init() throws {
-    folder = try Folder()
+    folder = try TemporaryFolder()
     let train = try folder.write("a b a c\nb a\n", to: "train.txt")
-    try CorpusBuilder(train: [train], test: [train]).build(at: folder("c"))
+    try CorpusBuilder(train: [train], test: [train]).build(at: folder.url("c"))
   }
 
   @Test func saysWhereThereIsNone() throws {
-    let said = try #require(message { _ = try Corpus(opening: folder("none")) })
-    #expect(said == "no corpus at \(folder("none").path): expected corpus.json in it")
+    let said = try #require(message { _ = try Corpus(opening: folder.url("none")) })
+    #expect(said == "no corpus at \(folder.url("none").path): expected corpus.json in it")
   }
 
   @Test(arguments: ["vocabulary.txt", "train.tokens", "test.tokens"])
   func saysWhichFileIsMissing(name: String) throws {
-    try FileManager.default.removeItem(at: folder("c/\(name)"))
-    let said = try #require(message { _ = try Corpus(opening: folder("c")) })
+    try FileManager.default.removeItem(at: folder.url("c/\(name)"))
+    let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains(name) && !said.contains("\n"))
   }
 
   @Test func findsAnotherVocabulary() throws {
     try folder.write("a\n<eos>\n<unk>\nb\nd\n", to: "c/vocabulary.txt")
-    let said = try #require(message { _ = try Corpus(opening: folder("c")) })
+    let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains("expected a vocabulary with hash"))
   }
 
   @Test func findsTokensOfAnotherText() throws {
     let other = try folder.write("a b a c\nb a\na\n", to: "other.txt")
-    try CorpusBuilder(train: [other]).build(at: folder("d"))
-    try FileManager.default.removeItem(at: folder("c/train.tokens"))
-    try FileManager.default.copyItem(at: folder("d/train.tokens"), to: folder("c/train.tokens"))
-    let said = try #require(message { _ = try Corpus(opening: folder("c")) })
+    try CorpusBuilder(train: [other]).build(at: folder.url("d"))
+    try FileManager.default.removeItem(at: folder.url("c/train.tokens"))
+    try FileManager.default.copyItem(at: folder.url("d/train.tokens"), to: folder.url("c/train.tokens"))
+    let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains("expected 8 tokens") && said.contains("found 10"))
   }
 
@@ -45,15 +46,15 @@ struct CorpusTests {
     ])
   func saysWhatIsWrongWithTheDescription(json: String, part: String) throws {
     try folder.write(json, to: "c/corpus.json")
-    let said = try #require(message { _ = try Corpus(opening: folder("c")) })
+    let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains(part) && said.contains("corpus.json") && !said.contains("\n"), "\(said)")
   }
 
   @Test func otherRanksMaySkipTheIds() throws {
-    var bytes = [UInt8](try Data(contentsOf: folder("c/test.tokens")))
+    var bytes = [UInt8](try Data(contentsOf: folder.url("c/test.tokens")))
     bytes[64] ^= 1
     try folder.write(bytes, to: "c/test.tokens")
-    #expect(throws: CorpusError.self) { try Corpus(opening: folder("c")) }
-    #expect(throws: Never.self) { try Corpus(opening: folder("c"), verification: .headerOnly) }
+    #expect(throws: CorpusError.self) { try Corpus(opening: folder.url("c")) }
+    #expect(throws: Never.self) { try Corpus(opening: folder.url("c"), verification: .headerOnly) }
   }
 }

@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import TestSupport
 import Testing
 
 struct SyntheticTextTests {
@@ -44,11 +45,11 @@ struct SyntheticTextTests {
   }
 
   @Test func writesACorpusThatKnowsItsEntropyRate() throws {
-    let folder = try Folder()
+    let folder = try TemporaryFolder()
     let source = SyntheticText(seed: 1, wordCount: 100)
     let written = try source.writeCorpus(
-      at: folder("c"), trainTokenCount: 20_000, validTokenCount: 2_000, testTokenCount: 3_000)
-    let corpus = try Corpus(opening: folder("c"))
+      at: folder.url("c"), trainTokenCount: 20_000, validTokenCount: 2_000, testTokenCount: 3_000)
+    let corpus = try Corpus(opening: folder.url("c"))
     #expect(corpus.description == written)
     #expect(corpus.description.entropyRate == source.entropyRate)
     #expect(corpus.vocabulary.count == 102)

@@ -1,18 +1,19 @@
 import Corpus
 import Foundation
+import TestSupport
 import Testing
 
 struct TokenFileTests {
-  private let folder: Folder
+  private let folder: TemporaryFolder
 
-  init() throws { folder = try Folder() }
+  init() throws { folder = try TemporaryFolder() }
 
   private func write(_ ids: [Int32], vocabularyCount: Int) throws -> URL {
-    let writer = try TokenFileWriter(folder("ids.tokens"), vocabularyCount: vocabularyCount)
+    let writer = try TokenFileWriter(folder.url("ids.tokens"), vocabularyCount: vocabularyCount)
     try writer.append(Array(ids.prefix(ids.count / 3)))
     try writer.append(Array(ids.dropFirst(ids.count / 3)))
     try writer.finish()
-    return folder("ids.tokens")
+    return folder.url("ids.tokens")
   }
 
   @Test(arguments: [(65536, 2), (65537, 4), (2, 2), (300_000, 4)])
@@ -21,7 +22,7 @@ struct TokenFileTests {
     let url = try write(ids, vocabularyCount: vocabularyCount)
     #expect(try Data(contentsOf: url).count == 64 + width * ids.count)
     let file = try TokenFile(opening: url, vocabularyCount: vocabularyCount)
-    #expect(file.ids == ids)
+    #expect(firstDifference(file.ids, ids) == nil)
     var part = [Int32](repeating: -1, count: 301)
     part.withUnsafeMutableBufferPointer { file.copy(200..<500, into: $0) }
     #expect(part == Array(ids[200..<500]) + [-1])
@@ -45,7 +46,7 @@ struct TokenFileTests {
 
   @Test func anUnfinishedFileLeavesNothing() throws {
     do {
-      let writer = try TokenFileWriter(folder("ids.tokens"), vocabularyCount: 9)
+      let writer = try TokenFileWriter(folder.url("ids.tokens"), vocabularyCount: 9)
       try writer.append([1, 2, 3])
       #expect(try folder.entries().count == 1)
     }
@@ -107,9 +108,9 @@ struct TokenFileTests {
   }
 
   @Test func saysWhatIsNoTokenFile() throws {
-    let missing = message { _ = try TokenFile(opening: folder("none"), vocabularyCount: 9) }
+    let missing = message { _ = try TokenFile(opening: folder.url("none"), vocabularyCount: 9) }
     #expect(missing?.contains("No such file") == true)
-    let directory = message { _ = try TokenFile(opening: folder.url, vocabularyCount: 9) }
+    let directory = message { _ = try TokenFile(opening: URL(filePath: folder.path), vocabularyCount: 9) }
     #expect(directory?.contains("expected a token file") == true)
     let text = try folder.write(String(repeating: "text ", count: 99), to: "a.txt")
     #expect(message { _ = try TokenFile(opening: text, vocabularyCount: 9) }?.contains("magic") == true)

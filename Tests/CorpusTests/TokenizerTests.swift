@@ -67,7 +67,8 @@ struct TokenizerTests {
 
   @Test func tokenizedTextIsHardlyChanged() {
     let text =
-      "= Title =\n\nThe game 's 1 @,@ 000 role @-@ players , e.g. Mr. X , didn 't <unk> . \" Yes ! \" ( 2 @.@ 5 )"
+      "= Title =\n\nThe game 's 1 @,@ 000 role @-@ players , e.g. Mr. X , didn 't <unk> . "
+      + "\" Yes ! \" ( 2 @.@ 5 )"
     #expect(Tokenizer().tokenize(text) == text)
   }
 }

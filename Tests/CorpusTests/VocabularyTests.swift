@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import TestSupport
 import Testing
 
 struct VocabularyTests {
@@ -61,10 +62,10 @@ struct VocabularyTests {
   }
 
   @Test func readsWhatItWrote() throws {
-    let folder = try Folder()
+    let folder = try TemporaryFolder()
     let vocabulary = try Vocabulary(counts: [("a", 3), ("ein-langes-Wört", 2), ("日本", 1)])
-    try vocabulary.write(to: folder("vocabulary.txt"))
-    let read = try Vocabulary(contentsOf: folder("vocabulary.txt"))
+    try vocabulary.write(to: folder.url("vocabulary.txt"))
+    let read = try Vocabulary(contentsOf: folder.url("vocabulary.txt"))
     #expect(spellings(read.words) == spellings(vocabulary.words))
     #expect(read.hash == vocabulary.hash)
     #expect(try folder.entries() == ["vocabulary.txt"])
@@ -87,7 +88,7 @@ struct VocabularyTests {
       ("", "no words"),
     ])
   func namesTheLineThatIsWrong(content: String, part: String) throws {
-    let folder = try Folder()
+    let folder = try TemporaryFolder()
     let file = try folder.write(content, to: "vocabulary.txt")
     let said = try #require(message { _ = try Vocabulary(contentsOf: file) })
     #expect(said.contains(part))
@@ -96,7 +97,7 @@ struct VocabularyTests {
   }
 
   @Test func refusesBytesThatAreNotUTF8() throws {
-    let folder = try Folder()
+    let folder = try TemporaryFolder()
     let file = try folder.write(Array("<unk>\n<eos>\n".utf8) + [0xC3, 0x0A], to: "vocabulary.txt")
     let said = try #require(message { _ = try Vocabulary(contentsOf: file) })
     #expect(said.contains("UTF-8") && said.contains("line 3"))

@@ -130,7 +130,8 @@ import Testing
       let gradients = ParameterBuffer(model.parameters)
       let sum = pass.accumulate(
         Segment(
-          inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0, key: RandomKey(seed: 1)),
+          inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0,
+          key: RandomKey(seed: 1)),
         index: 0, lossScale: 1, weights: weights, gradients: gradients
       ) { _ in }
       #expect(abs(whole.elements.reduce(0, +) - sum) < 1e-5 * sum)

@@ -11,7 +11,8 @@ struct CheckedTensor {
 
 /// Compares analytic gradients with central differences.
 ///
-/// For every tensor the largest difference may be `tolerance` of the largest entry. `loss` adds in double precision.
+/// For every tensor the largest difference may be `tolerance` of the largest entry.
+/// `loss` adds in double precision.
 func expectGradientsMatch(
   _ tensors: [CheckedTensor], epsilon: Float = 5e-3, tolerance: Double = 2e-3,
   sourceLocation: SourceLocation = #_sourceLocation, loss: () -> Double

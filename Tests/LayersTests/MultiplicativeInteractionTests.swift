@@ -114,7 +114,8 @@ import Testing
     }
   }
 
-  /// With the common rate on all of a full W this movement would be 33 times larger, and the loss would explode.
+  /// With the common rate on all of a full W this movement would be 33 times larger,
+  /// and the loss would explode.
   @Test func oneStepOfAdamMovesNoOutputFurtherThanTheRateTimesTheReference() {
     let engine = ComputeEngine(threadCount: 1)
     var list = ParameterList()

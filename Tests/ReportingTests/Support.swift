@@ -2,22 +2,6 @@ import Foundation
 import Reporting
 import Synchronization
 
-/// A folder of one test, removed with all that is in it when the test is over.
-final class TemporaryFolder: Sendable {
-  let path: String
-
-  init() throws {
-    path = "\(NSTemporaryDirectory())/milm-reporting-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit {
-    try? FileManager.default.removeItem(atPath: path)
-  }
-
-  func file(_ name: String) -> String { "\(path)/\(name)" }
-}
-
 /// Keeps what is written to an output, one text a call.
 final class Recorder: Sendable {
   private let texts = Mutex<[String]>([])

@@ -38,7 +38,8 @@ public func start(
   let text = output.fileHandleForReading.readDataToEndOfFile()
   process.waitUntilExit()
   return ProgramRun(
-    status: process.terminationStatus, output: String(decoding: text, as: UTF8.self), errors: errorReader.text())
+    status: process.terminationStatus, output: String(decoding: text, as: UTF8.self),
+    errors: errorReader.text())
 }
 
 /// Starts a program under `mpirun`, ended after `timeoutSeconds` if it hangs.
@@ -49,7 +50,8 @@ public func mpirun(
 ) throws -> ProgramRun {
   try start(
     [
-      "mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "\(timeoutSeconds)", "-n", "\(rankCount)",
+      "mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "\(timeoutSeconds)",
+      "-n", "\(rankCount)",
     ] + arguments,
     environment: ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
       .merging(environment) { $1 })

@@ -6,8 +6,11 @@ public final class TemporaryFolder: Sendable {
   public let path: String
 
   /// A new empty folder, in memory where it can be: tests of damage write tens of thousands of files.
-  public init() throws {
-    let parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
+  ///
+  /// Tests that write many megabytes are better off with `inMemory` false:
+  /// containers have little such memory.
+  public init(inMemory: Bool = true) throws {
+    let parent = inMemory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
     path = "\(parent)/milm-test-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
@@ -19,10 +22,24 @@ public final class TemporaryFolder: Sendable {
   /// A path in the folder.
   public func file(_ name: String) -> String { "\(path)/\(name)" }
 
-  /// Writes a file in the folder and gives its path.
+  /// The same as a URL.
+  public func url(_ name: String) -> URL { URL(filePath: file(name)) }
+
+  /// Writes a file in the folder and gives its place.
   @discardableResult
-  public func write(_ text: String, to name: String) throws -> String {
-    try Data(text.utf8).write(to: URL(filePath: file(name)))
-    return file(name)
+  public func write(_ text: String, to name: String) throws -> URL {
+    try write(Array(text.utf8), to: name)
+  }
+
+  /// Writes a file in the folder, of any bytes, and gives its place.
+  @discardableResult
+  public func write(_ bytes: [UInt8], to name: String) throws -> URL {
+    try Data(bytes).write(to: url(name))
+    return url(name)
+  }
+
+  /// The names of all that is in the folder, or in one of its folders, sorted.
+  public func entries(_ name: String = ".") throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: file(name)).sorted()
   }
 }

@@ -50,8 +50,14 @@ import Training
       "model: { variant: gru }",
       "run.yaml:1: model.variant: expected lstm | multdec | multencdec, found 'gru'"
     ),
-    ("training: { threads: many }", "run.yaml:1: training.threads: expected auto or an integer of at least 1, found 'many'"),
-    ("optimizer: { learningRate: nan }", "run.yaml:1: optimizer.learningRate: expected a number above 0, found 'nan'"),
+    (
+      "training: { threads: many }",
+      "run.yaml:1: training.threads: expected auto or an integer of at least 1, found 'many'"
+    ),
+    (
+      "optimizer: { learningRate: nan }",
+      "run.yaml:1: optimizer.learningRate: expected a number above 0, found 'nan'"
+    ),
     ("exchange: { retune: maybe }", "run.yaml:1: exchange.retune: expected true | false, found 'maybe'"),
     (
       "exchange: { codec: int8, allowLoss: false }",
@@ -63,9 +69,15 @@ import Training
   }
 
   @Test(arguments: [
-    ("training.stps=5", "--set training.stps=5: unknown key training.stps; the nearest known key is training.steps"),
+    (
+      "training.stps=5",
+      "--set training.stps=5: unknown key training.stps; the nearest known key is training.steps"
+    ),
     ("training.steps", "--set training.steps: expected key.path=value"),
-    ("training.steps=x", "--set training.steps=x: training.steps: expected an integer of at least 1, found 'x'"),
+    (
+      "training.steps=x",
+      "--set training.steps=x: training.steps: expected an integer of at least 1, found 'x'"
+    ),
   ])
   func wrongSettingsAreSaidInOneLine(setting: String, expected: String) {
     #expect(throws: TrainingError(expected)) { try configuration("", setting) }
@@ -83,18 +95,24 @@ import Training
   }
 
   @Test func aMissingFileIsNamed() {
-    #expect(throws: TrainingError("no configuration at /nowhere.yaml: expected a YAML file that can be read")) {
+    let expected = TrainingError("no configuration at /nowhere.yaml: expected a YAML file that can be read")
+    #expect(throws: expected) {
       try RunConfiguration(contentsOf: "/nowhere.yaml")
     }
   }
 
-  @Test(arguments: [("training.steps=9", nil), ("training.threads=3", nil), ("model.hidden=9", "model.hidden: 2048 in the run, 9 now")])
+  @Test(arguments: [
+    ("training.steps=9", nil), ("training.threads=3", nil),
+    ("model.hidden=9", "model.hidden: 2048 in the run, 9 now"),
+  ])
   func resumingForbidsAllButHowLongAndWhere(setting: String, expected: String?) throws {
     let changed = try configuration("", setting)
     #expect(changed.differenceThatForbidsResuming(from: RunConfiguration()) == expected)
   }
 
-  @Test(arguments: ["quickstart", "wikitext-2", "wikitext103-lstm", "wikitext103-multdec", "wikitext103-multencdec"])
+  @Test(arguments: [
+    "quickstart", "wikitext-2", "wikitext103-lstm", "wikitext103-multdec", "wikitext103-multencdec",
+  ])
   func shippedConfigurationsAreRead(name: String) throws {
     let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent()

@@ -86,7 +86,8 @@ import Training
     let bench = try TrainingBench()
     try bench.train(try bench.configuration(), output: "run", lastStep: 5)
     let changed = try bench.configuration("model.hidden=18")
-    #expect(throws: TrainingError("cannot resume with another configuration: model.hidden: 17 in the run, 18 now")) {
+    let expected = "cannot resume with another configuration: model.hidden: 17 in the run, 18 now"
+    #expect(throws: TrainingError(expected)) {
       try bench.train(changed, output: "run", resume: .auto)
     }
   }
@@ -105,7 +106,9 @@ import Training
     }
   }
 
-  @Test(arguments: ["model.safetensors", "optimizer.safetensors", "carry.safetensors", "state.json"], ["flip", "truncate", "remove"])
+  @Test(
+    arguments: ["model.safetensors", "optimizer.safetensors", "carry.safetensors", "state.json"],
+    ["flip", "truncate", "remove"])
   func aDamagedCheckpointIsRefusedAndTheOneBeforeUsed(file: String, damage: String) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration()

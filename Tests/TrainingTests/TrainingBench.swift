@@ -8,7 +8,8 @@ import Synchronization
 import TestSupport
 import Training
 
-/// A small corpus of generated text, and runs on it with any number of ranks, each on a thread of this process.
+/// A small corpus of generated text, and runs on it with any number of ranks,
+/// each on a thread of this process.
 struct TrainingBench {
   let folder: TemporaryFolder
   var corpus: String { folder.file("corpus") }
@@ -24,7 +25,8 @@ struct TrainingBench {
   func configuration(_ settings: String...) throws -> RunConfiguration {
     try RunConfiguration(
       yaml: """
-        model: { variant: multencdec, embedding: 12, hidden: 17, decoderContext: 3, encoderContext: 4, dropout: { input: 0.1, output: 0.2 } }
+        model: { variant: multencdec, embedding: 12, hidden: 17, decoderContext: 3, \
+        encoderContext: 4, dropout: { input: 0.1, output: 0.2 } }
         training: { lanes: 12, segment: 6, steps: 20, seed: 5, precision: float32, threads: 1 }
         optimizer: { learningRate: 5.0e-3 }
         schedule: { warmup: 4, final: 1.0e-3 }
@@ -102,7 +104,9 @@ struct TrainingBench {
   func digests(_ output: String, _ name: String = "last") throws -> [String] {
     let checkpoint = try checkpoint(output, name)
     try checkpoint.verify()
-    return ["model", "optimizer", "carry"].map { checkpoint.state.files["\($0).safetensors"]?.sha256 ?? "none" }
+    return ["model", "optimizer", "carry"].map {
+      checkpoint.state.files["\($0).safetensors"]?.sha256 ?? "none"
+    }
   }
 }
 

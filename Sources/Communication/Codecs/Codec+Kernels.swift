@@ -19,8 +19,9 @@ public struct ErrorFeedback {
 extension Codec {
   /// Writes the sections of `count` values to `raw`, one after the other.
   ///
-  /// Layouts, all little-endian: `none` floats; `lossless` four planes; `bfloat16` two planes; `int8` the scales in
-  /// four planes, then the codes. `scales` is scratch, one a block. A lossy codec needs feedback, an exact one ignores it.
+  /// Layouts, all little-endian: `none` floats; `lossless` four planes; `bfloat16` two planes;
+  /// `int8` the scales in four planes, then the codes. `scales` is scratch, one a block.
+  /// A lossy codec needs feedback, an exact one ignores it.
   func encode(
     _ values: UnsafePointer<Float>, count: Int, blockLength: Int, feedback: ErrorFeedback?,
     scales: UnsafeMutablePointer<Float>, into raw: UnsafeMutableRawPointer

@@ -54,8 +54,8 @@ struct Compression {
   /// Whether bytes that no match covers are Huffman-coded at negative levels too.
   let codesLiterals: Bool
 
-  /// Exponents repeat in no order: a code that shortens the common ones gains all there is, searching for matches
-  /// only takes time.
+  /// Exponents repeat in no order: a code that shortens the common ones gains all there is,
+  /// searching for matches only takes time.
   static let exponents = Compression(level: -5, codesLiterals: true)
   /// Scales are few.
   static let scales = Compression(level: 1, codesLiterals: true)

@@ -1,6 +1,7 @@
 import CKernels
 
-/// Turns floats into frames and frames into floats; owns the scratch memory and contexts for it, for one thread.
+/// Turns floats into frames and frames into floats;
+/// owns the scratch memory and contexts for it, for one thread.
 ///
 /// `@unchecked Sendable`: it may move between threads, one uses it at a time.
 public final class FrameCoder: @unchecked Sendable {
@@ -65,7 +66,8 @@ public final class FrameCoder: @unchecked Sendable {
     return end
   }
 
-  /// Reads the values of `frame` into `values`, and gives their count; `values` has room for the most expected.
+  /// Reads the values of `frame` into `values`, and gives their count;
+  /// `values` has room for the most expected.
   ///
   /// Nothing in the frame is believed before it agrees with the expectation and the checksum.
   public func decode(

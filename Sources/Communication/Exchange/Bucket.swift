@@ -9,7 +9,8 @@ struct Bucket {
   /// Where this rank's part begins among all parts it owns.
   var ownOffset = 0
 
-  /// The part of the flat gradient that `owner` sums; whole blocks but for the end of the range, possibly none.
+  /// The part of the flat gradient that `owner` sums; whole blocks but for the end
+  /// of the range, possibly none.
   func part(of owner: Int) -> Range<Int> {
     let blockCount = range.count.dividedRoundingUp(by: blockLength)
     let first = blockCount * owner / rankCount * blockLength

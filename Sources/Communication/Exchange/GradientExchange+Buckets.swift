@@ -95,7 +95,8 @@ extension GradientExchange {
       elementCount: elementCount, blockLength: bucket.blockLength, compressionLevel: bucket.compressionLevel)
   }
 
-  /// Encodes `values` plus the residual that begins at `offset`; what is lost goes into the residual of the next step.
+  /// Encodes `values` plus the residual that begins at `offset`;
+  /// what is lost goes into the residual of the next step.
   private func encode(
     _ values: UnsafePointer<Float>, _ frame: FrameDescription,
     _ residual: (committed: FloatBuffer, next: FloatBuffer)?, at offset: Int,
@@ -150,7 +151,7 @@ extension GradientExchange {
     try report.timing(\.wireSeconds) { _ in
       let incoming = ranks.map(workspace.incomingSlot)
       let byteCounts = try communicator.exchange(
-        operation(bucket, phase), outgoing: outgoing, incoming: incoming, limits: configuration.stallLimits)
+        operation(bucket, phase), outgoing: outgoing, incoming: incoming, limits: step.limits)
       return ranks.map { UnsafeRawBufferPointer(rebasing: incoming[$0][..<byteCounts[$0]]) }
     }
   }

@@ -27,17 +27,20 @@ extension GradientExchange {
   /// Whether there is nothing to save; the same on all ranks.
   public var residualsAreZero: Bool { residuals?.areZero ?? true }
 
-  /// What this rank's encodings have lost, one element for each of the flat gradient; empty if they lose nothing.
+  /// What this rank's encodings have lost, one element for each of the flat gradient;
+  /// empty if they lose nothing.
   public var senderResidual: UnsafeBufferPointer<Float> {
     residuals?.sender.committed.values ?? UnsafeBufferPointer(start: nil, count: 0)
   }
 
-  /// What the encodings of the means this rank owns have lost, in the order of its parts; empty if they lose nothing.
+  /// What the encodings of the means this rank owns have lost, in the order of its parts;
+  /// empty if they lose nothing.
   public var ownerResidual: UnsafeBufferPointer<Float> {
     residuals?.owner.committed.values ?? UnsafeBufferPointer(start: nil, count: 0)
   }
 
-  /// Gives all ranks' residuals to `save` on rank `root`: each sender's, by rank, then the owners', put together.
+  /// Gives all ranks' residuals to `save` on rank `root`: each sender's, by rank,
+  /// then the owners', put together.
   ///
   /// Only one array is in memory at a time. Residuals that are zero on all ranks are not given at all.
   public func gatherResiduals(
@@ -67,10 +70,11 @@ extension GradientExchange {
     if isRoot { try save(.owner, flat.values) }
   }
 
-  /// Takes up saved residuals: all ranks call it, rank `root` with `saved`, which may be nil if they were zero.
+  /// Takes up saved residuals: all ranks call it, rank `root` with `saved`,
+  /// which may be nil if they were zero.
   ///
-  /// With another number of ranks than that of the run that saved them, the senders' residuals ÷ that number, plus the
-  /// owners', become the owners': what the mean gradient is owed is kept.
+  /// With another number of ranks than that of the run that saved them, the senders' residuals ÷ that number,
+  /// plus the owners', become the owners': what the mean gradient is owed is kept.
   public func restoreResiduals(_ saved: SavedResiduals?, over control: any Communicator, from root: Int)
     throws
   {

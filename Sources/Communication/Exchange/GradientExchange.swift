@@ -1,17 +1,19 @@
 import Synchronization
 
-/// The compressed all-reduce: replaces each rank's gradient by the mean of all, with the same bits everywhere.
+/// The compressed all-reduce: replaces each rank's gradient by the mean of all,
+/// with the same bits everywhere.
 ///
-/// A step: `begin`, then `submit` for each configured range as it is finished, in the same order on all ranks (and
-/// `submitRows` once if there are sparse rows), `finish`, and `commit` or `rollback`. Each range is cut into buckets, each
-/// bucket into a part for each rank. Everyone sends the owner of a part its encoded values; the owner adds them in the
-/// order of ranks, divides by their number, and sends the encoded mean back; everyone, the owner included, takes what
-/// these bytes decode to. What encoding loses is added to the next step, on both hops.
+/// A step: `begin`, then `submit` for each configured range as it is finished, in the same order
+/// on all ranks (and `submitRows` once if there are sparse rows), `finish`, and `commit` or `rollback`.
+/// Each range is cut into buckets, each bucket into a part for each rank. Everyone sends the owner
+/// of a part its encoded values; the owner adds them in the order of ranks, divides by their number,
+/// and sends the encoded mean back; everyone, the owner included, takes what these bytes decode to.
+/// What encoding loses is added to the next step, on both hops.
 ///
 /// One thread calls the methods; the work is done on the communication thread.
 ///
-/// `@unchecked Sendable`: what jobs read is changed only while no job is submitted; what they write is behind `outcome`
-/// or read after they are done.
+/// `@unchecked Sendable`: what jobs read is changed only while no job is submitted;
+/// what they write is behind `outcome` or read after they are done.
 public final class GradientExchange: @unchecked Sendable {
   let communicator: any Communicator
   let thread: CommunicationThread
@@ -23,7 +25,7 @@ public final class GradientExchange: @unchecked Sendable {
   /// None while nothing was ever lost.
   var residuals: Residuals?
   /// The step under way.
-  private(set) var step = Step(number: 0, codec: .none, gradient: nil)
+  private(set) var step = Step(number: 0, codec: .none, gradient: nil, limits: nil)
 
   private let outcome = Mutex(Outcome())
   private var stage = Stage.idle
@@ -35,6 +37,7 @@ public final class GradientExchange: @unchecked Sendable {
     var number: Int
     var codec: Codec
     var gradient: UnsafeMutablePointer<Float>?
+    var limits: StallLimits?
   }
 
   private struct Outcome {
@@ -46,7 +49,8 @@ public final class GradientExchange: @unchecked Sendable {
 
   /// An exchange for flat gradients of `elementCount` values, which `ranges` tile.
   ///
-  /// All arguments are the same on all ranks. All memory is allocated here. `communicator` carries nothing else, and is used on `thread` alone.
+  /// All arguments are the same on all ranks. All memory is allocated here.
+  /// `communicator` carries nothing else, and is used on `thread` alone.
   public init(
     communicator: any Communicator, thread: CommunicationThread, elementCount: Int, ranges: [ExchangeRange],
     rows: SparseRows? = nil, configuration: ExchangeConfiguration
@@ -80,16 +84,20 @@ public final class GradientExchange: @unchecked Sendable {
 
   /// Begins a step; `gradient` has `elementCount` elements, and stays where it is until `finish` returns.
   ///
+  /// `limits` say how long to wait for other ranks in this step; nil: as long as the configuration says.
   /// A flushing step sends the gradient and all residuals exactly; they are zero once it is committed.
-  public func begin(step: Int, flushing: Bool, gradient: UnsafeMutablePointer<Float>) {
+  public func begin(
+    step: Int, flushing: Bool, gradient: UnsafeMutablePointer<Float>, limits: StallLimits? = nil
+  ) {
     precondition(stage == .idle, "begin follows commit or rollback")
     let codec = flushing && !configuration.codec.isExact ? .lossless : configuration.codec
-    self.step = Step(number: step, codec: codec, gradient: gradient)
+    self.step = Step(number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits)
     stage = .exchanging
     outcome.withLock { $0.report = ExchangeReport(codec: codec) }
   }
 
-  /// Hands over a range whose gradient is finished, unless later rows are added to it; one of the configured ones.
+  /// Hands over a range whose gradient is finished, unless later rows are added to it;
+  /// one of the configured ones.
   public func submit(range: Range<Int>) throws {
     precondition(stage == .exchanging, "submit follows begin")
     guard let buckets = plan.bucketIndices(of: range) else {
@@ -104,10 +112,11 @@ public final class GradientExchange: @unchecked Sendable {
     }
   }
 
-  /// Adds the mean of all ranks' `rows` to the rows `ids` of the matrix, after its dense part, which was submitted before.
+  /// Adds the mean of all ranks' `rows` to the rows `ids` of the matrix, after its dense part,
+  /// which was submitted before.
   ///
-  /// `ids` rise strictly; `rows` has a row for each. Both stay where they are until `finish` returns. Every rank calls
-  /// it, be it with no rows, and the rows travel exactly.
+  /// `ids` rise strictly; `rows` has a row for each. Both stay where they are until `finish` returns.
+  /// Every rank calls it, be it with no rows, and the rows travel exactly.
   public func submitRows(ids: UnsafeBufferPointer<Int32>, rows: UnsafePointer<Float>) throws {
     guard let sparse = self.rows else { preconditionFailure("the exchange was made without sparse rows") }
     precondition(

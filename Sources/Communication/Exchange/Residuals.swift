@@ -1,5 +1,5 @@
-/// What rounding has lost and later steps make up for, in two versions: that of the last committed step, and that of the
-/// step under way.
+/// What rounding has lost and later steps make up for, in two versions: that of the last committed step,
+/// and that of the step under way.
 ///
 /// The sender's is in units of this rank's gradient, the owner's in units of the mean gradient.
 struct Residuals {

@@ -61,7 +61,7 @@ final class RowExchange: @unchecked Sendable {
     let byteCounts = try report.timing(\.wireSeconds) { _ in
       try communicator.exchange(
         operation(.rows, exchange), outgoing: Array(repeating: own, count: communicator.rankCount),
-        incoming: slots, limits: exchange.configuration.stallLimits)
+        incoming: slots, limits: exchange.step.limits)
     }
     report.count(
       elementCount: ids.count * (width + 1), byteCount: own.count, times: communicator.rankCount - 1)

@@ -3,8 +3,8 @@ import Synchronization
 
 /// The one road to MPI: one call at a time, from whatever thread, and errors as Swift errors.
 ///
-/// MPI is started with `MPI_THREAD_SERIALIZED`, which leaves the "one at a time" to us. No call made here waits for
-/// other ranks, except those of start and end; so the lock is never held for long.
+/// MPI is started with `MPI_THREAD_SERIALIZED`, which leaves the "one at a time" to us. No call made here
+/// waits for other ranks, except those of start and end; so the lock is never held for long.
 final class MPICalls: Sendable {
   private let lock = Mutex<Void>(())
 

@@ -3,8 +3,8 @@ import Foundation
 
 /// This process as a rank of an MPI job: alone when it was not started by `mpirun` or `srun`.
 ///
-/// The gradients, the control traffic (start, checkpoints, evaluation) and the report of a failure each have a
-/// communicator of their own, so that they never take each other's messages.
+/// The gradients, the control traffic (start, checkpoints, evaluation) and the report of a failure each have
+/// a communicator of their own, so that they never take each other's messages.
 public final class MPIWorld: Sendable {
   /// For the exchange of gradients only.
   public let gradients: MPICommunicator

@@ -2,8 +2,8 @@ import CMPI
 
 /// One blob to and one from each peer, in pieces, at the same time.
 ///
-/// A blob ends with the first piece that is shorter than `pieceByteCount`, be it empty: so nobody has to say a size
-/// beforehand, and every count fits MPI's `int`.
+/// A blob ends with the first piece that is shorter than `pieceByteCount`, be it empty:
+/// so nobody has to say a size beforehand, and every count fits MPI's `int`.
 final class PeerTransfers {
   /// The most bytes one message carries.
   static let pieceByteCount = 64 << 20

@@ -1,7 +1,7 @@
 /// What is built on `exchange` and `broadcast`: rare operations of start, checkpoint and evaluation.
 ///
-/// Each begins with a meeting, in which the ranks compare the operation's name, so that two that took different roads
-/// say so instead of reading each other's bytes. Results are combined in the order of ranks.
+/// Each begins with a meeting, in which the ranks compare the operation's name, so that two that took
+/// different roads say so instead of reading each other's bytes. Results are combined in the order of ranks.
 extension Communicator {
   /// Waits until all ranks have come here.
   public func barrier(_ name: String, limits: StallLimits? = nil) throws {
@@ -21,10 +21,11 @@ extension Communicator {
     return slots.map { Array($0) }
   }
 
-  /// Sends large memory of all ranks to `root`, without copies; gives the byte counts received there, by rank.
+  /// Sends large memory of all ranks to `root`, without copies;
+  /// gives the byte counts received there, by rank.
   ///
-  /// On `root`, `incoming` has an entry a rank, whose counts must be those the ranks send; its own is filled too.
-  /// Elsewhere `incoming` is empty, and so is the answer.
+  /// On `root`, `incoming` has an entry a rank, whose counts must be those the ranks send;
+  /// its own is filled too. Elsewhere `incoming` is empty, and so is the answer.
   public func gather(
     _ name: String, _ bytes: UnsafeRawBufferPointer, to root: Int,
     into incoming: [UnsafeMutableRawBufferPointer]
@@ -42,8 +43,8 @@ extension Communicator {
     precondition(incoming.count == rankCount, "gather needs space for every rank")
     for sender in 0..<rankCount where byteCounts[sender] != incoming[sender].count {
       throw CommunicationError(
-        "'\(name)': expected \(incoming[sender].count) bytes from \(label(of: sender)), found \(byteCounts[sender])"
-      )
+        "'\(name)': expected \(incoming[sender].count) bytes from \(label(of: sender)), "
+          + "found \(byteCounts[sender])")
     }
     incoming[root].copyMemory(from: bytes)
     _ = try exchange(.control(name), outgoing: outgoing, incoming: incoming, limits: nil)
@@ -71,8 +72,8 @@ extension Communicator {
   }
 
   /// The sums over ranks, element by element, added in the order of ranks: the same bits on all of them.
-  public func sum(_ name: String, _ values: [Double]) throws -> [Double] {
-    let all = try allGatherWords(name, values.map(\.bitPattern))
+  public func sum(_ name: String, _ values: [Double], limits: StallLimits? = nil) throws -> [Double] {
+    let all = try allGatherWords(name, values.map(\.bitPattern), limits: limits)
     return values.indices.map { index in
       all.reduce(0) { $0 + Double(bitPattern: $1[index]) }
     }
@@ -94,8 +95,10 @@ extension Communicator {
   }
 
   /// The words of all ranks, by rank; every rank must pass equally many.
-  func allGatherWords(_ name: String, _ words: [UInt64]) throws -> [[UInt64]] {
-    let blobs = try allGather(name, words.flatMap { $0.littleEndianBytes })
+  func allGatherWords(
+    _ name: String, _ words: [UInt64], limits: StallLimits? = nil
+  ) throws -> [[UInt64]] {
+    let blobs = try allGather(name, words.flatMap { $0.littleEndianBytes }, limits: limits)
     return try blobs.enumerated().map { sender, blob in
       guard blob.count == words.count * 8 else {
         throw CommunicationError(

@@ -1,8 +1,8 @@
 extension Communicator {
   /// Checks that all ranks hold the same parameters at the end of `step`.
   ///
-  /// `hashes` has one entry a tensor, in the same order on all ranks. An error names the tensors that differ and the
-  /// ranks that differ from most others; all ranks throw the same one.
+  /// `hashes` has one entry a tensor, in the same order on all ranks. An error names the tensors that differ
+  /// and the ranks that differ from most others; all ranks throw the same one.
   public func verifyReplicas(hashes: [(name: String, hash: UInt64)], step: Int) throws {
     let all = try allGatherWords("compare parameters at step \(step)", hashes.map(\.hash))
     let differences = hashes.indices.compactMap { tensor -> String? in

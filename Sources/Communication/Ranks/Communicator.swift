@@ -1,7 +1,8 @@
 /// A group of ranks that run the same operations in the same order.
 ///
-/// Two communicators over the same ranks never mix their messages. One thread uses a communicator at a time. After an
-/// operation has thrown, the communicator is of no further use: what the other ranks received is not known.
+/// Two communicators over the same ranks never mix their messages. One thread uses a communicator at a time.
+/// After an operation has thrown, the communicator is of no further use:
+/// what the other ranks received is not known.
 public protocol Communicator: AnyObject, Sendable {
   /// The number of this rank, from 0.
   var rank: Int { get }
@@ -12,8 +13,8 @@ public protocol Communicator: AnyObject, Sendable {
 
   /// Sends one blob to each other rank and receives one from each; gives the byte counts received, by rank.
   ///
-  /// Both arrays have an entry a rank; this rank's own is ignored, its count is 0. `incoming` gives capacities; a
-  /// longer blob is an error. All memory must stay where it is until the call returns.
+  /// Both arrays have an entry a rank; this rank's own is ignored, its count is 0. `incoming` gives
+  /// capacities; a longer blob is an error. All memory must stay where it is until the call returns.
   func exchange(
     _ operation: CollectiveOperation, outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?

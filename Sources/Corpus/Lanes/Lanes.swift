@@ -1,8 +1,10 @@
-/// Where the lanes and segments of a training text lie: arithmetic on positions alone, so any segment can be read.
+/// Where the lanes and segments of a training text lie: arithmetic on positions alone,
+/// so any segment can be read.
 ///
-/// A lane is a contiguous stream of `laneLength` tokens; the lanes lie one after the other from the start of the text.
-/// Each of a lane's tokens is a target once an epoch, and its input is the token before it, `<eos>` for the lane's
-/// first. What does not fill a lane, and in each lane what does not fill a segment, is left out.
+/// A lane is a contiguous stream of `laneLength` tokens;
+/// the lanes lie one after the other from the start of the text. Each of a lane's tokens
+/// is a target once an epoch, and its input is the token before it, `<eos>` for the lane's first.
+/// What does not fill a lane, and in each lane what does not fill a segment, is left out.
 public struct Lanes: Equatable, Sendable {
   /// Tokens of the whole text.
   public let tokenCount: Int
@@ -24,8 +26,8 @@ public struct Lanes: Equatable, Sendable {
     let (needed, overflow) = laneCount.multipliedReportingOverflow(by: segmentLength)
     guard !overflow && tokenCount >= needed else {
       throw CorpusError(
-        "expected \(overflow ? "far more" : "\(needed)") tokens or more, a segment of \(segmentLength) for each of "
-          + "\(laneCount) lanes; found \(tokenCount)")
+        "expected \(overflow ? "far more" : "\(needed)") tokens or more, a segment of \(segmentLength) "
+          + "for each of \(laneCount) lanes; found \(tokenCount)")
     }
     self.tokenCount = tokenCount
     self.laneCount = laneCount
@@ -56,7 +58,8 @@ public struct Lanes: Equatable, Sendable {
   /// Whether a segment is the first of an epoch, so that the state before it is zero.
   public func isEpochStart(_ segmentIndex: Int) -> Bool { segmentIndex % segmentsPerEpoch == 0 }
 
-  /// Reads one segment of some lanes, time-major: row `t · lanes.count + b` is step `t` of the `b`-th of these lanes.
+  /// Reads one segment of some lanes, time-major: row `t · lanes.count + b` is step `t`
+  /// of the `b`-th of these lanes.
   ///
   /// - Parameters:
   ///   - lanes: a rank's share of the lanes.

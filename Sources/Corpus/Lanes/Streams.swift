@@ -1,7 +1,7 @@
 /// A text cut into contiguous streams of near equal length, in which every token is scored exactly once.
 ///
-/// The first streams are one token longer where the text does not divide, so the streams that are still running at a
-/// step are always the first ones. The first token of each stream is predicted from `<eos>`.
+/// The first streams are one token longer where the text does not divide, so the streams that are still
+/// running at a step are always the first ones. The first token of each stream is predicted from `<eos>`.
 public struct Streams: Equatable, Sendable {
   /// Some consecutive steps of all streams.
   public struct Block: Equatable, Sendable {

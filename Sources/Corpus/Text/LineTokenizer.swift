@@ -36,7 +36,8 @@ struct LineTokenizer {
     }
   }
 
-  /// The end of the letters and digits, of the stops or of the hyphens at `start`; any other character is alone.
+  /// The end of the letters and digits, of the stops or of the hyphens at `start`;
+  /// any other character is alone.
   private func runEnd(from start: Int, in stretch: Range<Int>) -> Int {
     let first = characters[start]
     var end = start + 1

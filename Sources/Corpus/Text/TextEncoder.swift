@@ -89,7 +89,8 @@ extension Vocabulary {
 
   /// The tokens of a text in memory.
   ///
-  /// - Parameter endsLastLine: whether a last line without a newline gets its `<eos>`; a prompt that goes on does not.
+  /// - Parameter endsLastLine: whether a last line without a newline gets its `<eos>`;
+  ///   a prompt that goes on does not.
   public func encode(
     _ text: String, tokenizing: Bool = false, endsLastLine: Bool = true
   ) throws -> EncodedText {

@@ -10,9 +10,11 @@ protocol BlockWorker: AnyObject, Sendable {
   func deliver() throws
 }
 
-/// Reads texts block after block, with as many threads as there are workers, and keeps the order where it matters.
+/// Reads texts block after block, with as many threads as there are workers,
+/// and keeps the order where it matters.
 ///
-/// `@unchecked Sendable`: `reader` is touched only under `reading`, all else that changes only under `delivering`.
+/// `@unchecked Sendable`: `reader` is touched only under `reading`,
+/// all else that changes only under `delivering`.
 final class TextPipeline: @unchecked Sendable {
   private let sources: [TextSource]
   private let tokenizer: Tokenizer?
@@ -25,7 +27,8 @@ final class TextPipeline: @unchecked Sendable {
 
   /// - Parameters:
   ///   - endsLastLine: whether a last line without a newline counts as a line.
-  ///   - onRead: called after each block with the bytes read so far, from one thread at a time; may throw to stop.
+  ///   - onRead: called after each block with the bytes read so far,
+  ///     from one thread at a time; may throw to stop.
   init(
     _ sources: [TextSource],
     tokenizer: Tokenizer?,
@@ -99,7 +102,8 @@ final class TextPipeline: @unchecked Sendable {
     }
   }
 
-  /// Waits until all earlier blocks are delivered; they are held by threads that came first, so none waits forever.
+  /// Waits until all earlier blocks are delivered; they are held by threads that came
+  /// first, so none waits forever.
   private func deliver(_ block: TextBlock, from worker: some BlockWorker) throws {
     try delivering.withLock {
       while deliveredCount != block.index && failure == nil { delivering.wait() }

@@ -15,7 +15,8 @@ enum TextSource: Sendable {
 
   /// Bytes as stored, compressed ones for a compressed file.
   ///
-  /// - Throws: `CorpusError` if there is no such file, or it is not a regular one (a pipe cannot be read twice).
+  /// - Throws: `CorpusError` if there is no such file, or it is not a regular one (a
+  ///   pipe cannot be read twice).
   func storedByteCount() throws -> Int {
     switch self {
     case .memory(_, let bytes): return bytes.count

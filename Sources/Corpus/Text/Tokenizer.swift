@@ -2,19 +2,23 @@
 ///
 /// The conventions are those of the Moses tokenizer for English, with WikiText's marks inside words:
 ///
-/// - Words are separated by one space; lines stay lines. Unicode's spaces and control characters separate too.
-/// - `-` between letters or digits becomes `@-@`; several in a row are a word, one at a word's edge stays there.
+/// - Words are separated by one space; lines stay lines.
+///   Unicode's spaces and control characters separate too.
+/// - `-` between letters or digits becomes `@-@`; several in a row are a word,
+///   one at a word's edge stays there.
 /// - `,` and `.` between digits become `@,@` and `@.@`; any other comma is a word.
-/// - A full stop at a word's end is a word, unless the word is an abbreviation. Those of letters and stops (`U.S.`,
-///   `a.m.`, `Ph.D.`) always keep it; titles and such (`Mr.`, `vs.`), single letters (`J.`), and any word before
-///   one that begins in lower case (`approx. two`) keep it unless the line ends there; `No.` and `pp.` keep it
-///   before a digit. Stops inside a word stay (`example.com`), several in a row are a word (`...`).
-/// - An apostrophe between letters begins a word (`game 's`, `don 't`, `O 'Brien`), and so does one before `s`
-///   after a digit, or before `s t d m ll re ve` at the beginning. Any other is a word.
-/// - All other punctuation and symbols are words of one character. Letters, marks and numbers of every script, and
-///   invisible format characters, are parts of words.
+/// - A full stop at a word's end is a word, unless the word is an abbreviation.
+///   Those of letters and stops (`U.S.`, `a.m.`, `Ph.D.`) always keep it; titles and such (`Mr.`,
+///   `vs.`), single letters (`J.`), and any word before one that begins in lower case (`approx. two`)
+///   keep it unless the line ends there; `No.` and `pp.` keep it before a digit.
+///   Stops inside a word stay (`example.com`), several in a row are a word (`...`).
+/// - An apostrophe between letters begins a word (`game 's`, `don 't`, `O 'Brien`), and so does one before
+///   `s` after a digit, or before `s t d m ll re ve` at the beginning. Any other is a word.
+/// - All other punctuation and symbols are words of one character.
+///   Letters, marks and numbers of every script, and invisible format characters, are parts of words.
 /// - Typographic quotes become `"` and `'`, Unicode's hyphens `-`.
-/// - The words `<unk>`, `<eos>`, `@-@`, `@,@` and `@.@` stay, so text that is tokenized already is hardly changed.
+/// - The words `<unk>`, `<eos>`, `@-@`, `@,@` and `@.@` stay, so text that is tokenized
+///   already is hardly changed.
 public struct Tokenizer: Sendable {
   /// A tokenizer; it has no settings and no state.
   public init() {}

@@ -1,7 +1,7 @@
 /// The first 64 bytes of a token file, little-endian.
 ///
-/// 0 magic `MILMTOK1`, 8 version (u32), 12 bytes an id (u32), 16 number of ids (u64), 24 XXH64 of the ids' bytes (u64),
-/// zeros to 64.
+/// 0 magic `MILMTOK1`, 8 version (u32), 12 bytes an id (u32), 16 number of ids (u64),
+/// 24 XXH64 of the ids' bytes (u64), zeros to 64.
 struct TokenFileHeader {
   static let byteCount = 64
   static let magic = Array("MILMTOK1".utf8)
@@ -42,8 +42,8 @@ struct TokenFileHeader {
     let (payload, overflow) = count.multipliedReportingOverflow(by: UInt64(width))
     guard !overflow && payload == UInt64(file.count - Self.byteCount) else {
       throw CorpusError(
-        "expected \(count) ids of \(width) bytes in \(name), found \(file.count - Self.byteCount) bytes of ids"
-      )
+        "expected \(count) ids of \(width) bytes in \(name), "
+          + "found \(file.count - Self.byteCount) bytes of ids")
     }
     guard file[32..<Self.byteCount].allSatisfy({ $0 == 0 }) else {
       throw CorpusError("expected zeros from byte 32 to 64 of \(name), found other bytes")

@@ -12,7 +12,8 @@ public final class TokenFileWriter {
   /// How many ids have been appended.
   public private(set) var count = 0
 
-  /// Begins a token file for ids below `vocabularyCount`, two bytes an id where that is enough, otherwise four.
+  /// Begins a token file for ids below `vocabularyCount`, two bytes an id
+  /// where that is enough, otherwise four.
   public init(_ url: URL, vocabularyCount: Int) throws {
     file = try WholeFile(url)
     self.vocabularyCount = vocabularyCount

@@ -25,7 +25,8 @@ public struct Vocabulary: Sendable {
 
   /// A vocabulary of these words in this order.
   ///
-  /// - Throws: `CorpusError` if a word is empty, holds white space or comes twice, or `<unk>` or `<eos>` is missing.
+  /// - Throws: `CorpusError` if a word is empty, holds white space or comes twice,
+  ///   or `<unk>` or `<eos>` is missing.
   public init(words: [String]) throws {
     try self.init(words: words, origin: "the vocabulary")
   }

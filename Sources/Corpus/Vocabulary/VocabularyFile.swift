@@ -3,8 +3,8 @@ import Foundation
 extension Vocabulary {
   /// Reads a `vocabulary.txt`.
   ///
-  /// - Throws: `CorpusError` naming the file and the line: not UTF-8, a word twice, an empty line, white space in a
-  ///   line, no newline at the end, or `<unk>` or `<eos>` missing.
+  /// - Throws: `CorpusError` naming the file and the line: not UTF-8, a word twice, an empty line,
+  ///   white space in a line, no newline at the end, or `<unk>` or `<eos>` missing.
   public init(contentsOf url: URL) throws {
     let name = url.relativePath
     let bytes = try TextSource.file(url).bytes()

@@ -23,8 +23,8 @@ public struct VocabularySelection: Equatable, Sendable {
 extension Vocabulary {
   /// The vocabulary of a text of which only the counts are known.
   ///
-  /// Words stand by falling count, ties by their bytes. `<unk>` and `<eos>` are always among them, ranked by how
-  /// often they were counted, and take two places of the selection's size.
+  /// Words stand by falling count, ties by their bytes. `<unk>` and `<eos>` are always among them,
+  /// ranked by how often they were counted, and take two places of the selection's size.
   ///
   /// - Parameter counts: words and how often each occurs; repeated words add up. `<eos>` occurs once a line.
   /// - Throws: `CorpusError` for an impossible selection, or a word that is empty or holds white space.

@@ -1,7 +1,7 @@
 /// Distinct words and their ids, in the order they came, found by their bytes.
 ///
-/// Open addressing with linear probing, at most half full. A slot holds the first eight bytes and the length, so
-/// that most words are found without looking anywhere else.
+/// Open addressing with linear probing, at most half full. A slot holds the first eight bytes and the length,
+/// so that most words are found without looking anywhere else.
 struct WordTable: ~Copyable {
   private struct Slot {
     var prefix: UInt64 = 0

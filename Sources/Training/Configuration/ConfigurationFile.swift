@@ -6,9 +6,11 @@ extension RunConfiguration {
   /// The largest configuration that is read, in bytes: far above any real one.
   private static let byteCountLimit = 1 << 20
 
-  /// Reads a YAML (or JSON) file; keys left out keep their defaults, then each of `settings`, `key.path=value`, is applied.
+  /// Reads a YAML (or JSON) file; keys left out keep their defaults, then each of `settings`,
+  /// `key.path=value`, is applied.
   ///
-  /// Unknown keys, wrong types and impossible values throw a line that names the key, where it stands, and the nearest known key.
+  /// Unknown keys, wrong types and impossible values throw a line that names the key, where it stands,
+  /// and the nearest known key.
   public init(contentsOf path: String, settings: [String] = []) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
       throw TrainingError("no configuration at \(path): expected a YAML file that can be read")
@@ -53,7 +55,8 @@ extension RunConfiguration {
     mapping[Node(names[0])] = Node.mapping(inner)
   }
 
-  /// The whole configuration as JSON, numbers as numbers: what `model.safetensors` carries for readers in other languages.
+  /// The whole configuration as JSON, numbers as numbers: what `model.safetensors` carries
+  /// for readers in other languages.
   public var json: String {
     var root: [String: Any] = [:]
     for key in ConfigurationKey.all {

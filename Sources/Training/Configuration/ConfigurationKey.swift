@@ -1,6 +1,7 @@
 /// One key of the configuration file: where it stands, how it is read, shown and checked.
 ///
-/// The list `all` is the only place that names keys; the reader, `--set`, `config.yaml` and the comparison on resume go by it.
+/// The list `all` is the only place that names keys; the reader, `--set`,
+/// `config.yaml` and the comparison on resume go by it.
 struct ConfigurationKey {
   /// The path, with dots: `model.dropout.input`.
   let path: String

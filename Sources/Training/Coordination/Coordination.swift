@@ -18,7 +18,8 @@ final class Coordination {
   /// The step of the checkpoint that this process began from, or nil.
   private var resumedStep: Int?
 
-  /// The coordination of a replica; `coordinator` is nil on all ranks but 0, and `evaluates` is the same on all.
+  /// The coordination of a replica; `coordinator` is nil on all ranks but 0,
+  /// and `evaluates` is the same on all.
   init(_ replica: Replica, coordinator: Coordinator?, evaluates: Bool, resumedStep: Int?) {
     self.replica = replica
     self.coordinator = coordinator
@@ -27,7 +28,8 @@ final class Coordination {
     snapshot = coordinator.map { _ in Snapshot(replica) }
   }
 
-  /// At the boundary before a step: an evaluation begun `evaluateEvery` steps ago takes effect, then what is due is begun.
+  /// At the boundary before a step: an evaluation begun `evaluateEvery` steps ago takes effect,
+  /// then what is due is begun.
   func beforeStep() throws -> Decision {
     let settings = replica.configuration.coordinator
     let step = replica.state.step
@@ -60,7 +62,8 @@ final class Coordination {
       }
     } else if evaluates, step % settings.evaluateEvery == 0, step != resumedStep {
       if let pending = replica.state.pendingEvaluation { try letTakeEffect(pending) }
-      // The run goes on later; its next process evaluates these parameters, and they take effect when they should.
+      // The run goes on later; its next process evaluates these parameters,
+      // and they take effect when they should.
       replica.state.pendingEvaluation = .init(step: step)
     }
     if step != resumedStep { try begin(.checkpoint) }
@@ -77,7 +80,8 @@ final class Coordination {
   func lastGoodCheckpoint() throws -> String {
     try coordinator?.waitUntilIdle()
     let text = coordinator.map { $0.lastCheckpointPath ?? "none" } ?? ""
-    let bytes = try replica.ranks.control.broadcast("last checkpoint", Array(text.utf8), from: Ranks.coordinator)
+    let bytes = try replica.ranks.control.broadcast(
+      "last checkpoint", Array(text.utf8), from: Ranks.coordinator)
     return String(decoding: bytes, as: UTF8.self)
   }
 
@@ -91,7 +95,8 @@ final class Coordination {
     if let snapshot { coordinator?.begin(snapshot, purpose) }
   }
 
-  /// Begins again the evaluation of the parameters that this process was restored to, where its result was not known.
+  /// Begins again the evaluation of the parameters that this process was restored to,
+  /// where its result was not known.
   private func repeatPendingEvaluation() throws {
     resumedStep = nil
     guard let pending = replica.state.pendingEvaluation else { return }

@@ -8,9 +8,11 @@ import Reporting
 import Synchronization
 import Tensors
 
-/// Writes checkpoints and evaluates the validation split from snapshots, on a thread of its own, while training goes on.
+/// Writes checkpoints and evaluates the validation split from snapshots,
+/// on a thread of its own, while training goes on.
 ///
-/// It lives on rank 0 alone. Work is done in the order in which it was given, so a checkpoint knows the result of every evaluation begun before it.
+/// It lives on rank 0 alone. Work is done in the order in which it was given,
+/// so a checkpoint knows the result of every evaluation begun before it.
 final class Coordinator: Sendable {
   /// What is to be done with a snapshot.
   struct Purpose: OptionSet, Sendable {
@@ -147,7 +149,9 @@ final class Coordinator: Sendable {
       }
       logger.info(
         "checkpoint written",
-        metadata: ["step": "\(state.step)", "time": "\(Readable.duration(seconds: (clock.now - start).inSeconds))"])
+        metadata: [
+          "step": "\(state.step)", "time": "\(Readable.duration(seconds: (clock.now - start).inSeconds))",
+        ])
       try store.prune(
         keepLast: configuration.coordinator.keepLast,
         protecting: state.pendingEvaluation.map { [$0.step] } ?? [])

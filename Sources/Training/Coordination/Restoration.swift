@@ -5,9 +5,11 @@ import Layers
 import Tensors
 
 extension Replica {
-  /// Brings all ranks to the state of a checkpoint, which rank 0 alone reads; all ranks call it, the others with nil.
+  /// Brings all ranks to the state of a checkpoint, which rank 0 alone reads;
+  /// all ranks call it, the others with nil.
   ///
-  /// With another number of ranks the lanes' state is shared out anew, and what error feedback owes the mean gradient is kept.
+  /// With another number of ranks the lanes' state is shared out anew, and what error feedback owes
+  /// the mean gradient is kept.
   func restore(from checkpoint: Checkpoint?) throws {
     let encoded: [UInt8] = try ranks.together("read the checkpoint") {
       guard let checkpoint else { return [] }
@@ -44,7 +46,8 @@ extension Replica {
         guard let file = try checkpoint?.tensors(.carry) else { return }
         guard try file.shape(of: name) == [laneCount, all.columnCount] else {
           throw TrainingError(
-            "\(file.path): expected \(name) of shape \([laneCount, all.columnCount]), found \(try file.shape(of: name))")
+            "\(file.path): expected \(name) of shape \([laneCount, all.columnCount]), "
+              + "found \(try file.shape(of: name))")
         }
         try file.copy(name, into: UnsafeMutableBufferPointer(start: all.data, count: all.count))
       }
@@ -69,7 +72,8 @@ extension CheckpointState {
   /// What a process that goes on may have changed, and what of it makes its numbers differ in the last bits.
   func differencesInBits(from earlier: CheckpointState) -> [String] {
     let pairs = [
-      ("ranks", "\(earlier.rankCount)", "\(rankCount)"), ("threads", "\(earlier.threadCount)", "\(threadCount)"),
+      ("ranks", "\(earlier.rankCount)", "\(rankCount)"),
+      ("threads", "\(earlier.threadCount)", "\(threadCount)"),
       ("engine", earlier.engine, engine), ("CPU level", earlier.cpuLevel, cpuLevel),
     ]
     return pairs.filter { $0.1 != $0.2 }.map { "\($0.0) \($0.1) → \($0.2)" }

@@ -5,9 +5,11 @@ import LanguageModel
 import Layers
 import Tensors
 
-/// A copy of everything that makes up a run at one step, for rank 0 to write and to evaluate while training goes on.
+/// A copy of everything that makes up a run at one step, for rank 0 to write
+/// and to evaluate while training goes on.
 ///
-/// One is allocated for the run and filled again. `@unchecked Sendable`: whoever fills it has waited until the work on it was done.
+/// One is allocated for the run and filled again. `@unchecked Sendable`:
+/// whoever fills it has waited until the work on it was done.
 final class Snapshot: @unchecked Sendable {
   let parameters: ParameterBuffer
   let moments: [(name: String, buffer: ParameterBuffer)]
@@ -72,7 +74,8 @@ final class Snapshot: @unchecked Sendable {
 }
 
 extension Replica {
-  /// Copies this rank's share of the run into rank 0's snapshot, which the other ranks do not have; all ranks call it.
+  /// Copies this rank's share of the run into rank 0's snapshot, which the other ranks do
+  /// not have; all ranks call it.
   func collect(into snapshot: Snapshot?) throws {
     let slices = snapshot.map { snapshot in
       (0..<ranks.rankCount).map { rank in

@@ -6,7 +6,8 @@ import LanguageModel
 import Layers
 import Tensors
 
-/// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads the checkpoint, every rank scores a share.
+/// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads the checkpoint,
+/// every rank scores a share.
 public struct EvaluationRun {
   /// What is scored.
   public enum Text: Sendable, Equatable {
@@ -57,7 +58,9 @@ public struct EvaluationRun {
     self.ranks = ranks
   }
 
-  /// Scores the text; all ranks call it and get the same figures. `progress` hears of tokens done and in all.
+  /// Scores the text; all ranks call it and get the same figures.
+  ///
+  /// `progress` hears of tokens done and in all.
   public func evaluate(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Summary {
     let threadCount = Processors.threadCount(ranksOnHost: ranks.countOnHost)
     let engine = ComputeEngine(threadCount: threadCount)
@@ -166,7 +169,8 @@ public struct EvaluationRun {
 }
 
 extension Checkpoint {
-  /// The words of the model: those of `corpus`, or of the run that the checkpoint lies in; throws where they are not the model's.
+  /// The words of the model: those of `corpus`, or of the run that the checkpoint lies in;
+  /// throws where they are not the model's.
   public func vocabulary(corpus: String?) throws -> Vocabulary {
     let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath

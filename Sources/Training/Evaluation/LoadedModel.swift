@@ -13,7 +13,8 @@ public struct LoadedModel: Sendable {
   /// Its weights.
   public let weights: ParameterBuffer
 
-  /// Loads a checkpoint's model; throws where a tensor is missing, or has another shape than its configuration says.
+  /// Loads a checkpoint's model; throws where a tensor is missing, or has another shape
+  /// than its configuration says.
   public init(_ checkpoint: Checkpoint) throws {
     configuration = try RunConfiguration(
       yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
@@ -38,7 +39,8 @@ public struct LoadedModel: Sendable {
 }
 
 extension ParameterBuffer {
-  /// Copies every tensor of the list out of a file, by name; throws where one is missing or has another shape.
+  /// Copies every tensor of the list out of a file, by name;
+  /// throws where one is missing or has another shape.
   func load(from file: SafetensorsFile, prefix: String = "") throws {
     for parameter in list.parameters {
       let name = prefix + parameter.name

@@ -35,7 +35,8 @@ public struct SpecialWords: Sendable {
   }
 }
 
-/// A share of the work of scoring: ranks run the recurrence over the whole text and score a part of each block.
+/// A share of the work of scoring: ranks run the recurrence over the whole text
+/// and score a part of each block.
 public struct ScoringShare: Sendable {
   /// The number of the share.
   public let index: Int
@@ -72,9 +73,11 @@ public struct TextScoring {
     self.engine = engine
   }
 
-  /// The score of one share of a text cut in `streamCount` streams; the shares' likelihoods add up to the whole's.
+  /// The score of one share of a text cut in `streamCount` streams;
+  /// the shares' likelihoods add up to the whole's.
   ///
-  /// `progress` is called with the tokens done so far. Throws `CorpusError` where there is no token for every stream.
+  /// `progress` is called with the tokens done so far. Throws `CorpusError` where there
+  /// is no token for every stream.
   public func score(
     _ tokens: some TokenSequence, streamCount: Int, specialWords: SpecialWords, share: ScoringShare = .whole,
     progress: (Int) -> Void = { _ in }

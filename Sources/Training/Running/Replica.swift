@@ -1,12 +1,13 @@
-import Checkpoints
 import CKernels
+import Checkpoints
 import Communication
 import Foundation
 import LanguageModel
 import Layers
 import Tensors
 
-/// This rank's copy of the run: model, parameters, optimizer, carried state of its lanes, residuals of the exchange, counters.
+/// This rank's copy of the run: model, parameters, optimizer, carried state of its lanes,
+/// residuals of the exchange, counters.
 ///
 /// Parameters, moments and counters are the same on all ranks at the end of every step.
 public final class Replica {
@@ -36,7 +37,8 @@ public final class Replica {
     pass = SegmentPass(
       model, stepCount: configuration.training.segment, laneCount: laneCount,
       accumulation: configuration.training.accumulate, engine: engine)
-    exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread, stallWarning: stallWarning)
+    exchange = Self.exchange(
+      configuration, model: model, ranks: ranks, thread: thread, stallWarning: stallWarning)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
@@ -58,7 +60,8 @@ public final class Replica {
     return GradientExchange(
       communicator: ranks.gradients, thread: thread, elementCount: model.parameters.elementCount,
       ranges: model.gradientRanges.map { range in
-        // Rows of rare words are nearly proportional, which zstd's level 1 finds; elsewhere level −1 does as well.
+        // Rows of rare words are nearly proportional, which zstd's level 1 finds;
+        // elsewhere level −1 does as well.
         ExchangeRange(
           range: range.range, blockLength: range.rowLength ?? 256, name: range.name,
           compressionLevel: range.rowLength == nil ? -1 : 1)

@@ -27,16 +27,21 @@ final class RunReporter {
   var failed: Bool { hasFailed }
 
   /// Takes a step in, and reports when a line is due or `isLast`.
-  func add(_ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool) {
+  func add(
+    _ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool
+  ) {
     steps.append(report)
     guard step % reportEvery == 0 || isLast else { return }
-    let metrics = summary(step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount)
+    let metrics = summary(
+      step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount)
     steps.removeAll(keepingCapacity: true)
     do {
       try log.append(metrics)
     } catch {
       // Said once, because a full disk would fill the terminal too.
-      if !hasFailed { logger.error("metrics are not complete; training goes on", metadata: ["reason": "\(error)"]) }
+      if !hasFailed {
+        logger.error("metrics are not complete; training goes on", metadata: ["reason": "\(error)"])
+      }
       hasFailed = true
     }
     progress.update(metrics)
@@ -56,7 +61,8 @@ final class RunReporter {
       learningRate: last.learningRate, gradientNorm: last.gradientNorm,
       tokensPerSecond: Double(steps.count * tokensPerStep) / sum(\.seconds),
       computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
-      exposedSeconds: sum(\.exchange.exposedSeconds), rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
+      exposedSeconds: sum(\.exchange.exposedSeconds),
+      rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
       wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: last.exchange.codec.rawValue,
       skippedSteps: skippedStepCount)
   }

@@ -83,11 +83,12 @@ public final class Trainer {
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
     return StepReport(
-      loss: total, gradientNorm: norm, learningRate: rate, computeSeconds: computeSeconds, exchange: exchanged,
-      seconds: (clock.now - start).inSeconds)
+      loss: total, gradientNorm: norm, learningRate: rate, computeSeconds: computeSeconds,
+      exchange: exchanged, seconds: (clock.now - start).inSeconds)
   }
 
-  /// Forward and backward through the step's segments; finished parts of the gradient go to the exchange on the way.
+  /// Forward and backward through the step's segments; finished parts of the gradient go
+  /// to the exchange on the way.
   private func accumulateSegments(_ step: Int) throws -> Double {
     let training = replica.configuration.training
     let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(step)
@@ -99,7 +100,8 @@ public final class Trainer {
       if data.lanes.isEpochStart(segmentIndex) { replica.pass.resetState() }
       let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
       loss += try replica.pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(wordCount), weights: replica.parameters, gradients: gradients
+        segment, index: index, lossScale: 1 / Float(wordCount), weights: replica.parameters,
+        gradients: gradients
       ) { part in
         switch part {
         case .dense(let range): try exchange.submit(range: range.range)
@@ -154,7 +156,7 @@ public final class Trainer {
     guard count >= Self.skippedStepLimit else { return }
     let checkpoint = try coordination.lastGoodCheckpoint()
     throw TrainingError(
-      "\(count) steps in a row had a loss or a gradient that is not finite, the last one step \(replica.state.step); "
-        + "the last good checkpoint is \(checkpoint)")
+      "\(count) steps in a row had a loss or a gradient that is not finite, the last one step "
+        + "\(replica.state.step); the last good checkpoint is \(checkpoint)")
   }
 }

@@ -16,7 +16,8 @@ public struct TrainingData: Sendable {
   let targets: Vector<Int32>
   private let arena = Arena()
 
-  /// This rank's lanes of a split; throws where the lanes cannot be shared out evenly or the text is too short.
+  /// This rank's lanes of a split; throws where the lanes cannot be shared out evenly
+  /// or the text is too short.
   init(_ corpus: Corpus, training: TrainingConfiguration, ranks: Ranks) throws {
     guard training.lanes % ranks.rankCount == 0 else {
       throw TrainingError(

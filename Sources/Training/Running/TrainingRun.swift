@@ -56,7 +56,8 @@ public struct TrainingRun: Sendable {
     self.output = output
   }
 
-  /// Checks everything that training needs and says what would run, without writing anything; all ranks call it.
+  /// Checks everything that training needs and says what would run, without writing
+  /// anything; all ranks call it.
   public func rehearse() throws {
     let (corpus, data) = try openCorpus()
     let replica = Replica(
@@ -94,8 +95,10 @@ public struct TrainingRun: Sendable {
         reportEvery: configuration.coordinator.reportEvery)
     }
     let coordination = Coordination(
-      replica, coordinator: coordinator, evaluates: evaluates, resumedStep: isResumed ? replica.state.step : nil)
-    return try Trainer(replica, data: data, coordination: coordination, reporter: reporter).run(until: lastStep)
+      replica, coordinator: coordinator, evaluates: evaluates,
+      resumedStep: isResumed ? replica.state.step : nil)
+    return try Trainer(replica, data: data, coordination: coordination, reporter: reporter)
+      .run(until: lastStep)
   }
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
@@ -152,7 +155,9 @@ extension TrainingRun {
     switch request.resume {
     case .never: return nil
     case .auto:
-      return try store.newestVerified { logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"]) }
+      return try store.newestVerified {
+        logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
+      }
     case .checkpoint(let path):
       let checkpoint = try Checkpoint(directory: path)
       try checkpoint.verify()
@@ -182,9 +187,12 @@ extension TrainingRun {
     let current = replica.state
     try replica.restore(from: checkpoint)
     guard let checkpoint else { return }
-    logger.info("continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(replica.state.step)"])
+    logger.info(
+      "continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(replica.state.step)"])
     let differences = current.differencesInBits(from: checkpoint.state)
-    if !differences.isEmpty { logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))") }
+    if !differences.isEmpty {
+      logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))")
+    }
   }
 
   /// The outcome of a run whose last step was taken by an earlier process.
@@ -203,7 +211,8 @@ extension TrainingRun {
   private func makeCoordinator(
     _ storage: Storage, corpus: Corpus, replica: Replica, evaluates: Bool
   ) throws -> Coordinator {
-    let validation = try evaluates
+    let validation =
+      try evaluates
       ? ValidationText(
         tokens: corpus.tokens(.valid), specialWords: SpecialWords(corpus.vocabulary), model: replica.model,
         streamCount: configuration.coordinator.evaluateStreams, engine: replica.engine) : nil

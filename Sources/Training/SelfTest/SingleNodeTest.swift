@@ -5,7 +5,8 @@ import Foundation
 import Logging
 import Reporting
 
-/// The whole product in small on one machine: built-in text, all codecs, checkpoint, resume, damage, evaluation.
+/// The whole product in small on one machine: built-in text, all codecs, checkpoint,
+/// resume, damage, evaluation.
 public struct SingleNodeTest {
   private let ranks: Ranks
   private let logger: Logger
@@ -36,9 +37,11 @@ public struct SingleNodeTest {
           try resumeEqualsUninterrupted(codec, folder: folder, corpus: corpus)
         })
     }
-    checks.append(try check("learn, choose the best checkpoint") { try learn(folder: folder, corpus: corpus) })
+    checks.append(
+      try check("learn, choose the best checkpoint") { try learn(folder: folder, corpus: corpus) })
     checks.append(try check("evaluate as training did") { try evaluate(folder: folder, corpus: corpus) })
-    checks.append(try check("refuse a damaged checkpoint") { try surviveDamage(folder: folder, corpus: corpus) })
+    checks.append(
+      try check("refuse a damaged checkpoint") { try surviveDamage(folder: folder, corpus: corpus) })
     try ranks.control.barrier("single-node test done")
     if ranks.isCoordinator { show(checks) }
     return checks.allSatisfy { $0.failure == nil }
@@ -83,7 +86,8 @@ public struct SingleNodeTest {
         at: URL(filePath: corpus), trainTokenCount: 40_000, validTokenCount: 2000, testTokenCount: 2000)
     }
     guard let description else { return "" }
-    return "\(description.vocabularySize) words, entropy rate \(String(format: "%.3f", description.entropyRate ?? .nan)) nats"
+    let entropyRate = String(format: "%.3f", description.entropyRate ?? .nan)
+    return "\(description.vocabularySize) words, entropy rate \(entropyRate) nats"
   }
 }
 
@@ -92,7 +96,8 @@ extension SingleNodeTest {
     let lanes = ranks.rankCount * 12
     return try RunConfiguration(
       yaml: """
-        model: { variant: multencdec, embedding: 24, hidden: 32, decoderContext: 4, encoderContext: 4, dropout: { input: 0.05, output: 0.05 } }
+        model: { variant: multencdec, embedding: 24, hidden: 32, decoderContext: 4, \
+        encoderContext: 4, dropout: { input: 0.05, output: 0.05 } }
         training: { lanes: \(lanes), segment: 16, steps: \(steps), precision: float32, threads: 1 }
         optimizer: { learningRate: 1.0e-2 }
         schedule: { warmup: 10, final: 1.0e-3 }
@@ -102,8 +107,8 @@ extension SingleNodeTest {
   }
 
   private func train(
-    _ configuration: RunConfiguration, corpus: String, output: String, resume: TrainingRequest.Resume = .never,
-    lastStep: Int? = nil
+    _ configuration: RunConfiguration, corpus: String, output: String,
+    resume: TrainingRequest.Resume = .never, lastStep: Int? = nil
   ) throws -> Trainer.Outcome {
     var request = TrainingRequest(corpus: corpus, output: output)
     request.resume = resume
@@ -180,7 +185,9 @@ extension SingleNodeTest {
       }
     }
     guard let digests else { return "" }
-    guard digests[0] == digests[1] else { throw TrainingError("the run that went on from the checkpoint before differs") }
+    guard digests[0] == digests[1] else {
+      throw TrainingError("the run that went on from the checkpoint before differs")
+    }
     return "went on from the one before, bit-equal"
   }
 }
