@@ -20,7 +20,7 @@ let package = Package(
     .target(name: "CKernels"),
 
     .target(name: "Tensors", dependencies: ["CKernels", "COpenBLAS"]),
-    .target(name: "Layers", dependencies: ["Tensors"]),
+    .target(name: "Layers", dependencies: ["CKernels", "Tensors"]),
     .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
     .target(
       name: "Corpus",

@@ -47,6 +47,9 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   /// The hash of the vocabulary the model was trained with.
   public var vocabularyHash: String
 
+  /// Whether the training text was raw text that had to be taken apart, as other texts then have to be too.
+  public var isTokenized = false
+
   /// The digest of every other file of the checkpoint by its name; filled in when the checkpoint is written.
   public var files: [String: FileDigest] = [:]
 

@@ -18,7 +18,7 @@ extension CheckpointState {
   private static let ending = Array("\n}\n".utf8)
 
   /// The bytes of a state file; the same state gives the same bytes.
-  func encoded() throws -> [UInt8] {
+  public func encoded() throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
@@ -30,7 +30,11 @@ extension CheckpointState {
 
   /// Reads a state file and checks its size, checksum, nesting, version and values; throws `CheckpointError`.
   init(contentsOf path: String) throws {
-    let bytes = try OpenFile.reading(path).readAll(limit: Self.maximumByteCount)
+    try self.init(encoded: OpenFile.reading(path).readAll(limit: Self.maximumByteCount), path: path)
+  }
+
+  /// Reads the bytes of a state file, which errors say are from `path`; throws as `init(contentsOf:)` does.
+  public init(encoded bytes: [UInt8], path: String) throws {
     try Self.verifyChecksum(bytes, path: path)
     let version = try Self.version(bytes, path: path)
     guard version == Self.currentFormatVersion else {

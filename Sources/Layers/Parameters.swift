@@ -1,3 +1,4 @@
+import CKernels
 import Tensors
 
 /// One tensor of the model: its name in a checkpoint, its shape, where it lies in the flat buffers,
@@ -87,6 +88,11 @@ public final class ParameterBuffer: Sendable {
   public subscript(parameter: Parameter) -> Matrix {
     Matrix(
       flat.data + parameter.offset, rowCount: parameter.rowCount, columnCount: parameter.columnCount)
+  }
+
+  /// XXH64 of a tensor's bytes: equal where two buffers are equal bit for bit.
+  public func hash(of parameter: Parameter) -> UInt64 {
+    CKernels_xxh64(flat.data + parameter.offset, parameter.count * MemoryLayout<Float>.stride, 0)
   }
 
   /// Sets every element to zero.

@@ -19,7 +19,7 @@ public struct TrainingMetrics: Sendable, Equatable {
   public var gradientNorm: Double
   /// Tokens a second, all ranks together.
   public var tokensPerSecond: Double
-  /// Seconds of forward, backward and update.
+  /// Seconds of forward and backward pass.
   public var computeSeconds: Double
   /// Seconds the exchange took.
   public var exchangeSeconds: Double

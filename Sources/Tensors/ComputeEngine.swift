@@ -14,19 +14,13 @@ public final class ComputeEngine: Sendable {
   public init(threadCount: Int) {
     precondition(threadCount > 0, "an engine needs a thread")
     self.threadCount = threadCount
-<<<<<<< HEAD
     flushDenormals()
     _ = Self.libraryThreadsFlushDenormals
-=======
-    // Before the library starts its threads, because a new thread inherits this mode
-    // from the one that makes it.
-    CKernels_flushDenormals()
->>>>>>> tools
     openblas_set_num_threads(Int32(threadCount))
   }
 
-  /// OpenBLAS starts its threads when the program is loaded. They are ended here once, before the first product, because those that it
-  /// starts later inherit the mode of the thread that has them started.
+  /// OpenBLAS starts its threads when the program is loaded. They are ended once, before the first product:
+  /// those that it starts later inherit the mode of the thread that has them started.
   private static let libraryThreadsFlushDenormals: Void = {
     CKernels_flushDenormals()
     blas_thread_shutdown_()

@@ -21,7 +21,8 @@ public struct Processors: Sendable, Equatable {
     max(1, mask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) })
   }
 
-  /// The threads for one of `rankCount` ranks that share these processors: what `OMP_NUM_THREADS` says, or else its share.
+  /// The threads for one of `rankCount` ranks that share these processors: what `OMP_NUM_THREADS` says, or else
+  /// its share.
   public func threadCount(
     sharedBy rankCount: Int, environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Int {

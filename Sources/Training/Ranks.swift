@@ -1,4 +1,5 @@
 import Communication
+import Tensors
 
 /// The ranks of a job as training sees them: one group for gradients,
 /// one for everything else, which never mix.
@@ -31,6 +32,17 @@ public struct Ranks: Sendable {
   /// How many ranks share this rank's host.
   public var countOnHost: Int {
     control.hostNames.count { $0 == control.hostNames[rank] }
+  }
+
+  /// The threads for this rank where the configuration does not say: its share of the processors that it may
+  /// run on, which it may have for itself; all ranks call it.
+  public func threadCountOfAShare() throws -> Int {
+    let own = Processors.allowed
+    let masks = try control.allGather("processors", Array(own.mask.utf8))
+    let sharing = (0..<rankCount).count { other in
+      control.hostNames[other] == control.hostNames[rank] && masks[other].elementsEqual(own.mask.utf8)
+    }
+    return own.threadCount(sharedBy: sharing)
   }
 
   /// Runs `body` on every rank and throws on all of them where it throws on one,

@@ -42,9 +42,9 @@ struct GenerateCommand: ParsableCommand {
 
   func validate() throws {
     if tokens < 1 { throw ValidationError("--tokens: expected at least 1, found \(tokens)") }
-    if temperature < 0 { throw ValidationError("--temperature: expected 0 or more, found \(temperature)") }
+    guard temperature >= 0, temperature.isFinite else { throw ValidationError("--temperature: expected 0 or more, found \(temperature)") }
     if topK < 0 { throw ValidationError("--top-k: expected 0 or more, found \(topK)") }
-    if topP <= 0 || topP > 1 {
+    guard topP > 0, topP <= 1 else {
       throw ValidationError("--top-p: expected above 0 and at most 1, found \(topP)")
     }
   }
@@ -54,7 +54,7 @@ struct GenerateCommand: ParsableCommand {
     try checkpoint.verify()
     let vocabulary = try checkpoint.vocabulary(corpus: corpus)
     let loaded = try LoadedModel(checkpoint)
-    let words = try vocabulary.encode(prompt, tokenizing: true, endsLastLine: false).tokens.ids
+    let words = try vocabulary.encode(prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false).tokens.ids
 
     var settings = Sampler.Settings()
     settings.temperature = temperature
@@ -63,7 +63,7 @@ struct GenerateCommand: ParsableCommand {
     settings.excludedWord = vocabulary.unknownID
     let sampler = Sampler(
       loaded.model, weights: loaded.weights, settings: settings, seed: seed,
-      engine: ComputeEngine(threadCount: Processors.threadCount(ranksOnHost: 1)))
+      engine: ComputeEngine(threadCount: Processors.allowed.threadCount(sharedBy: 1)))
     // A text begins after the end of another, as in training.
     sampler.read(vocabulary.endOfSentenceID)
     for word in words {

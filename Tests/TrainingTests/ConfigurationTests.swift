@@ -38,8 +38,8 @@ import Training
   @Test(arguments: [
     ("model:\n  hiden: 5", "run.yaml:2: unknown key model.hiden; the nearest known key is model.hidden"),
     ("modle: { hidden: 5 }", "run.yaml:1: unknown key modle; the nearest known key is model"),
-    ("model:\n  hidden: big", "run.yaml:2: model.hidden: expected an integer of at least 1, found 'big'"),
-    ("model:\n  hidden: 0", "run.yaml:2: model.hidden: expected an integer of at least 1, found '0'"),
+    ("model:\n  hidden: big", "run.yaml:2: model.hidden: expected an integer from 1 to 65536, found 'big'"),
+    ("model:\n  hidden: 0", "run.yaml:2: model.hidden: expected an integer from 1 to 65536, found '0'"),
     ("model:\n  hidden: [1]", "run.yaml:2: model.hidden: expected one value, found a list or keys"),
     ("model: 5", "run.yaml:1: expected keys under model"),
     (
@@ -52,7 +52,7 @@ import Training
     ),
     (
       "training: { threads: many }",
-      "run.yaml:1: training.threads: expected auto or an integer of at least 1, found 'many'"
+      "run.yaml:1: training.threads: expected auto or an integer from 1 to 1024, found 'many'"
     ),
     (
       "optimizer: { learningRate: nan }",
@@ -76,7 +76,7 @@ import Training
     ("training.steps", "--set training.steps: expected key.path=value"),
     (
       "training.steps=x",
-      "--set training.steps=x: training.steps: expected an integer of at least 1, found 'x'"
+      "--set training.steps=x: training.steps: expected an integer from 1 to 1099511627776, found 'x'"
     ),
   ])
   func wrongSettingsAreSaidInOneLine(setting: String, expected: String) {

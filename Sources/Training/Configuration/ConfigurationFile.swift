@@ -90,6 +90,11 @@ extension RunConfiguration {
 
   /// What single keys cannot say.
   private func checkTogether(source: String) throws {
+    let wordCount = training.lanes.multipliedReportingOverflow(by: training.segment * training.accumulate)
+    guard !wordCount.overflow, wordCount.partialValue <= 1 << 30 else {
+      throw TrainingError(
+        "\(source): training.lanes × segment × accumulate: expected at most \(1 << 30) words a step")
+    }
     if !exchange.allowLoss, exchange.codec == .int8 || exchange.codec == .bfloat16 {
       throw TrainingError(
         "\(source): exchange.codec \(exchange.codec.rawValue) rounds, but exchange.allowLoss is false: "

@@ -15,10 +15,13 @@ struct ConfigurationKey {
   typealias Place<Value> = WritableKeyPath<RunConfiguration, Value>
 
   static func integer(
-    _ path: String, _ place: Place<Int>, atLeast minimum: Int, mayDiffer: Bool = false
+    _ path: String, _ place: Place<Int>, atLeast minimum: Int, atMost maximum: Int = 1 << 20,
+    mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
-      guard let value = Int(text), value >= minimum else { return "an integer of at least \(minimum)" }
+      guard let value = Int(text), value >= minimum, value <= maximum else {
+        return "an integer from \(minimum) to \(maximum)"
+      }
       configuration[keyPath: place] = value
       return nil
     } show: {
@@ -64,14 +67,14 @@ struct ConfigurationKey {
     }
   }
 
-  /// `auto`, which is nil, or an integer of at least 1.
+  /// `auto`, which is nil, or an integer from 1 to 1024.
   static func automaticInteger(_ path: String, _ place: Place<Int?>, mayDiffer: Bool) -> ConfigurationKey {
     ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
       if text == "auto" {
         configuration[keyPath: place] = nil
         return nil
       }
-      guard let value = Int(text), value >= 1 else { return "auto or an integer of at least 1" }
+      guard let value = Int(text), value >= 1, value <= 1024 else { return "auto or an integer from 1 to 1024" }
       configuration[keyPath: place] = value
       return nil
     } show: {
@@ -80,7 +83,7 @@ struct ConfigurationKey {
   }
 }
 
-/// Which numbers a key takes.
+/// Which numbers a key takes; they are computed with in single precision.
 enum NumberLimits {
   case positive
   case notNegative
@@ -88,9 +91,9 @@ enum NumberLimits {
 
   func contain(_ value: Double) -> Bool {
     switch self {
-    case .positive: value > 0
-    case .notNegative: value >= 0
-    case .share: value >= 0 && value < 1
+    case .positive: Float(value).isNormal && value > 0
+    case .notNegative: Float(value).isFinite && value >= 0
+    case .share: value >= 0 && Float(value) < 1
     }
   }
 
@@ -112,12 +115,12 @@ extension ConfigurationKey {
   private static var model: [ConfigurationKey] {
     [
       .choice("model.variant", \.model.variant),
-      .integer("model.embedding", \.model.embedding, atLeast: 1),
-      .integer("model.hidden", \.model.hidden, atLeast: 1),
-      .integer("model.decoderContext", \.model.decoderContext, atLeast: 1),
-      .integer("model.encoderContext", \.model.encoderContext, atLeast: 1),
+      .integer("model.embedding", \.model.embedding, atLeast: 1, atMost: 1 << 16),
+      .integer("model.hidden", \.model.hidden, atLeast: 1, atMost: 1 << 16),
+      .integer("model.decoderContext", \.model.decoderContext, atLeast: 1, atMost: 1 << 12),
+      .integer("model.encoderContext", \.model.encoderContext, atLeast: 1, atMost: 1 << 12),
       .choice("model.form", \.model.form),
-      .integer("model.rank", \.model.rank, atLeast: 1),
+      .integer("model.rank", \.model.rank, atLeast: 1, atMost: 1 << 16),
       .number("model.dropout.input", \.model.inputDropout, .share),
       .number("model.dropout.output", \.model.outputDropout, .share),
     ]
@@ -127,9 +130,9 @@ extension ConfigurationKey {
     [
       .integer("training.lanes", \.training.lanes, atLeast: 1),
       .integer("training.segment", \.training.segment, atLeast: 1),
-      .integer("training.steps", \.training.steps, atLeast: 1, mayDiffer: true),
-      .integer("training.accumulate", \.training.accumulate, atLeast: 1),
-      .integer("training.seed", \.training.seed, atLeast: 0),
+      .integer("training.steps", \.training.steps, atLeast: 1, atMost: 1 << 40, mayDiffer: true),
+      .integer("training.accumulate", \.training.accumulate, atLeast: 1, atMost: 1 << 12),
+      .integer("training.seed", \.training.seed, atLeast: 0, atMost: .max),
       .choice("training.precision", \.training.precision),
       .automaticInteger("training.threads", \.training.threads, mayDiffer: true),
     ]
@@ -154,7 +157,7 @@ extension ConfigurationKey {
   private static var exchange: [ConfigurationKey] {
     [
       .choice("exchange.codec", \.exchange.codec),
-      .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1),
+      .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1, atMost: 1024),
       .integer("exchange.hashEvery", \.exchange.hashEvery, atLeast: 0),
       .flag("exchange.allowLoss", \.exchange.allowLoss),
       .flag("exchange.retune", \.exchange.retune),

@@ -11,20 +11,33 @@ final class Coordination {
   /// Whether there is to be another step.
   enum Decision { case goOn, stop }
 
+  /// What this process began from.
+  enum Origin: Equatable {
+    /// The beginning of the run.
+    case beginning
+    /// A checkpoint of this run.
+    case ownCheckpoint(Int)
+    /// A checkpoint of another run, which this one continues.
+    case otherRun
+  }
+
   private let replica: Replica
   private let coordinator: Coordinator?
   private let snapshot: Snapshot?
   private let evaluates: Bool
-  /// The step of the checkpoint that this process began from, or nil.
+  /// The step of the checkpoint that this process began from, until the first boundary; or nil.
   private var resumedStep: Int?
+  /// Whether a first checkpoint is due although the step says nothing of it.
+  private var isAdopted: Bool
 
   /// The coordination of a replica; `coordinator` is nil on all ranks but 0,
   /// and `evaluates` is the same on all.
-  init(_ replica: Replica, coordinator: Coordinator?, evaluates: Bool, resumedStep: Int?) {
+  init(_ replica: Replica, coordinator: Coordinator?, evaluates: Bool, origin: Origin) {
     self.replica = replica
     self.coordinator = coordinator
     self.evaluates = evaluates
-    self.resumedStep = resumedStep
+    isAdopted = origin == .otherRun
+    if case .ownCheckpoint(let step) = origin { resumedStep = step }
     snapshot = coordinator.map { _ in Snapshot(replica) }
   }
 
@@ -37,15 +50,31 @@ final class Coordination {
       try letTakeEffect(pending)
     }
     if replica.state.hasRunOutOfPatience(settings.patience) { return .stop }
-    let isFresh = step > 0 && step != resumedStep
-    var purpose = Coordinator.Purpose()
-    if isFresh && step % settings.checkpointEvery == 0 { purpose.insert(.checkpoint) }
-    if isFresh && evaluates && step % settings.evaluateEvery == 0 {
-      purpose.formUnion([.evaluation, .keepingBest])
+    if step == resumedStep {
+      try repeatPendingEvaluation()
+    } else {
+      try begin(duePurpose(at: step))
     }
-    try begin(purpose)
-    if step == resumedStep { try repeatPendingEvaluation() }
     return .goOn
+  }
+
+  /// Whether the state of a step is written or evaluated: gradient and residuals then travel exactly in the update before it,
+  /// so that the snapshot need not carry residuals.
+  func takesSnapshot(atStep step: Int) -> Bool {
+    let settings = replica.configuration.coordinator
+    return step % settings.checkpointEvery == 0 || evaluates && step % settings.evaluateEvery == 0
+  }
+
+  private func duePurpose(at step: Int) -> Coordinator.Purpose {
+    let settings = replica.configuration.coordinator
+    var purpose = Coordinator.Purpose()
+    if isAdopted { purpose.insert(.checkpoint) }
+    isAdopted = false
+    // While steps are skipped the parameters may be ruined: the checkpoints before that are the good ones.
+    guard step > 0, replica.state.consecutiveSkippedStepCount == 0 else { return purpose }
+    if step % settings.checkpointEvery == 0 { purpose.insert(.checkpoint) }
+    if evaluates && step % settings.evaluateEvery == 0 { purpose.formUnion([.evaluation, .keepingBest]) }
+    return purpose
   }
 
   /// After the last step: everything is written, and at the end of the run everything takes effect.
@@ -76,10 +105,13 @@ final class Coordination {
       failedWriteCount: (coordinator?.failedWriteCount ?? 0) + (reporterFailed ? 1 : 0))
   }
 
-  /// The newest checkpoint, for an error message; the same on all ranks.
+  /// The newest checkpoint from before the steps that are being skipped, for an error message; the same on all ranks.
+  ///
+  /// One written just before the first of them is left out: the update before it is what ruined the parameters.
   func lastGoodCheckpoint() throws -> String {
     try coordinator?.waitUntilIdle()
-    let text = coordinator.map { $0.lastCheckpointPath ?? "none" } ?? ""
+    let firstSkipped = replica.state.step - replica.state.consecutiveSkippedStepCount
+    let text = coordinator.map { $0.checkpointPath(before: firstSkipped) ?? "none" } ?? ""
     let bytes = try replica.ranks.control.broadcast(
       "last checkpoint", Array(text.utf8), from: Ranks.coordinator)
     return String(decoding: bytes, as: UTF8.self)

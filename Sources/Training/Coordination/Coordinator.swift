@@ -36,8 +36,9 @@ final class Coordinator: Sendable {
     var perplexities: [Int: Double] = [:]
     /// Steps whose checkpoint stands.
     var writtenSteps: Set<Int> = []
-    /// The newest of them.
+    /// The newest of them, and the one before it.
     var lastWrittenStep: Int?
+    var stepWrittenBefore: Int?
     var failedWriteCount = 0
     /// What ended the work; every later call throws it.
     var failure: (any Error)?
@@ -58,9 +59,11 @@ final class Coordinator: Sendable {
   /// How many checkpoints could not be written.
   var failedWriteCount: Int { results.withLock { $0.failedWriteCount } }
 
-  /// Where the newest checkpoint lies that this process has written or begun from.
-  var lastCheckpointPath: String? {
-    results.withLock { $0.lastWrittenStep }.map { store.run.location(ofStep: $0).path }
+  /// Where the newest checkpoint before a step lies that this process has written or begun from.
+  func checkpointPath(before step: Int) -> String? {
+    results.withLock { results in
+      [results.lastWrittenStep, results.stepWrittenBefore].compactMap { $0 }.filter { $0 < step }.max()
+    }.map { store.run.location(ofStep: $0).path }
   }
 
   /// Begins to work on a snapshot, which must not be filled again before `waitUntilIdle` has returned.
@@ -145,6 +148,7 @@ final class Coordinator: Sendable {
       try store.write(files: files, state: state)
       results.withLock {
         $0.writtenSteps.insert(state.step)
+        if $0.lastWrittenStep != state.step { $0.stepWrittenBefore = $0.lastWrittenStep }
         $0.lastWrittenStep = state.step
       }
       logger.info(
@@ -152,9 +156,11 @@ final class Coordinator: Sendable {
         metadata: [
           "step": "\(state.step)", "time": "\(Readable.duration(seconds: (clock.now - start).inSeconds))",
         ])
+      // The one before stays until the next: should this one's parameters prove ruined, it is the last good one.
+      let before = results.withLock { $0.stepWrittenBefore }
       try store.prune(
         keepLast: configuration.coordinator.keepLast,
-        protecting: state.pendingEvaluation.map { [$0.step] } ?? [])
+        protecting: Set([state.pendingEvaluation?.step, before].compactMap { $0 }))
     }
   }
 
@@ -170,7 +176,7 @@ final class Coordinator: Sendable {
     logger.info(
       "evaluated",
       metadata: [
-        "step": "\(step)", "split": "valid", "perplexity": "\(score.perplexity)",
+        "step": "\(step)", "split": "valid", "streams": "\(validation.streamCount)", "perplexity": "\(score.perplexity)",
         "time": "\(Readable.duration(seconds: seconds))",
       ])
     attempt("append to the metrics") {

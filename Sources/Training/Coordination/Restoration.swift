@@ -14,10 +14,10 @@ extension Replica {
     let encoded: [UInt8] = try ranks.together("read the checkpoint") {
       guard let checkpoint else { return [] }
       try load(checkpoint)
-      return Array(try JSONEncoder().encode(checkpoint.state))
+      return try checkpoint.state.encoded()
     }
     let shared = try ranks.control.broadcast("checkpoint's state", encoded, from: Ranks.coordinator)
-    let saved = try JSONDecoder().decode(CheckpointState.self, from: Data(shared))
+    let saved = try CheckpointState(encoded: shared, path: "rank 0's checkpoint")
     for buffer in [parameters] + optimizer.moments.map(\.buffer) {
       try ranks.control.broadcast("tensors", over: buffer.flat.bytes, from: Ranks.coordinator)
     }

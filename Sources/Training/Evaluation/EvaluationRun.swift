@@ -62,8 +62,7 @@ public struct EvaluationRun {
   ///
   /// `progress` hears of tokens done and in all.
   public func evaluate(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Summary {
-    let threadCount = Processors.threadCount(ranksOnHost: ranks.countOnHost)
-    let engine = ComputeEngine(threadCount: threadCount)
+    let engine = ComputeEngine(threadCount: try ranks.threadCountOfAShare())
     let source = try ranks.onCoordinator("read the checkpoint and the text") { try read() }
     let loaded = try shareModel(source?.loaded)
     let (tokens, special) = try shareTokens(source)
@@ -76,6 +75,9 @@ public struct EvaluationRun {
     ) { progress($0, tokens.count) }
     let nll = try ranks.control.sum("negative log-likelihood", [score.nll])[0]
     let seconds = (clock.now - start).inSeconds
+    guard nll.isFinite else {
+      throw TrainingError("\(path): the model's likelihoods are not finite: expected a model that has not diverged")
+    }
     return Summary(
       split: splitName, text: textPath, tokens: score.tokenCount, nll: nll,
       perplexity: exp(nll / Double(score.tokenCount)), unknownTokens: score.unknownTokenCount,
@@ -117,8 +119,11 @@ public struct EvaluationRun {
       throw TrainingError("expected a corpus to take the split from")
     case (.file(let file), _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
-      tokens = try vocabulary.encode(contentsOf: URL(filePath: file)).tokens
+      tokens = try vocabulary.encode(
+        contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized
+      ).tokens
     }
+    guard tokens.count > 0 else { throw TrainingError("expected a text with words, found an empty one") }
     guard tokens.count >= streamCount else {
       throw TrainingError("expected a token for each of \(streamCount) streams, found \(tokens.count)")
     }

@@ -88,7 +88,8 @@ public struct TextScoring {
     let scorer = Scorer(
       model, weights: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
     let arena = Arena()
-    defer { withExtendedLifetime(arena) {} }
+    defer { withExtendedLifetime((arena, scorer)) {} }
+    engine.flushDenormals()
     let inputs = arena.vector(of: Int32.self, count: stepCount * streamCount)
     let targets = arena.vector(of: Int32.self, count: stepCount * streamCount)
     var score = TextScore(nll: 0, tokenCount: tokens.count, unknownTokenCount: 0)

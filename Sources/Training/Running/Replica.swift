@@ -1,6 +1,6 @@
-import CKernels
 import Checkpoints
 import Communication
+import Corpus
 import Foundation
 import LanguageModel
 import Layers
@@ -23,13 +23,13 @@ public final class Replica {
 
   /// A replica before its first step.
   init(
-    _ configuration: RunConfiguration, vocabularySize: Int, vocabularyHash: String, ranks: Ranks,
-    engine: ComputeEngine, thread: CommunicationThread, stallWarning: @escaping @Sendable (String) -> Void
+    _ configuration: RunConfiguration, corpus: Corpus, ranks: Ranks,
+    engine: ComputeEngine, thread: CommunicationThread
   ) {
     self.configuration = configuration
     self.ranks = ranks
     self.engine = engine
-    model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
+    model = LanguageModel(configuration.model, vocabularySize: corpus.vocabulary.count)
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, engine: engine)
@@ -37,12 +37,12 @@ public final class Replica {
     pass = SegmentPass(
       model, stepCount: configuration.training.segment, laneCount: laneCount,
       accumulation: configuration.training.accumulate, engine: engine)
-    exchange = Self.exchange(
-      configuration, model: model, ranks: ranks, thread: thread, stallWarning: stallWarning)
+    exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
-      programVersion: programVersion, configuration: configuration.yaml, vocabularyHash: vocabularyHash)
+      programVersion: programVersion, configuration: configuration.yaml, vocabularyHash: corpus.vocabulary.hash)
+    state.isTokenized = corpus.description.tokenized
     state.codecDecisions = [
       .init(step: 0, codec: codec.rawValue, reason: configuration.exchange.codecReason)
     ]
@@ -52,8 +52,7 @@ public final class Replica {
   var codec: Codec { configuration.exchange.chosenCodec }
 
   private static func exchange(
-    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, thread: CommunicationThread,
-    stallWarning: @escaping @Sendable (String) -> Void
+    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, thread: CommunicationThread
   ) -> GradientExchange {
     let training = configuration.training
     let tied = model.tiedMatrix
@@ -71,18 +70,11 @@ public final class Replica {
         maximumRowCount: training.lanes / ranks.rankCount * training.segment * training.accumulate),
       configuration: ExchangeConfiguration(
         codec: configuration.exchange.chosenCodec,
-        bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000,
-        stallLimits: StallLimits(
-          warnSeconds: configuration.exchange.stallWarnSeconds,
-          abortSeconds: configuration.exchange.stallAbortSeconds, warn: stallWarning)))
+        bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000))
   }
 
   /// XXH64 of every tensor.
   func hashes() -> [(name: String, hash: UInt64)] {
-    model.parameters.parameters.map { parameter in
-      let matrix = parameters[parameter]
-      let byteCount = matrix.count * MemoryLayout<Float>.stride
-      return (parameter.name, CKernels_xxh64(matrix.data, byteCount, 0))
-    }
+    model.parameters.parameters.map { ($0.name, parameters.hash(of: $0)) }
   }
 }

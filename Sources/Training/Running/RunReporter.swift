@@ -7,18 +7,23 @@ final class RunReporter {
   private let log: MetricsLog
   private let progress: TrainingProgress
   private let logger: Logger
+  private let codec: String
   private let tokensPerStep: Int
   private let reportEvery: Int
   private var steps: [StepReport] = []
   private var hasFailed = false
+  private let clock = ContinuousClock()
+  private var lastReport = ContinuousClock.now
 
   /// A reporter of a run that sees `tokensPerStep` words a step.
   init(
-    log: MetricsLog, progress: TrainingProgress, logger: Logger, tokensPerStep: Int, reportEvery: Int
+    log: MetricsLog, progress: TrainingProgress, logger: Logger, codec: String, tokensPerStep: Int,
+    reportEvery: Int
   ) {
     self.log = log
     self.progress = progress
     self.logger = logger
+    self.codec = codec
     self.tokensPerStep = tokensPerStep
     self.reportEvery = reportEvery
   }
@@ -35,6 +40,7 @@ final class RunReporter {
     let metrics = summary(
       step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount)
     steps.removeAll(keepingCapacity: true)
+    lastReport = clock.now
     do {
       try log.append(metrics)
     } catch {
@@ -59,11 +65,11 @@ final class RunReporter {
     return TrainingMetrics(
       step: step, tokens: tokenCount, epoch: epoch, loss: loss, perplexity: exp(loss),
       learningRate: last.learningRate, gradientNorm: last.gradientNorm,
-      tokensPerSecond: Double(steps.count * tokensPerStep) / sum(\.seconds),
+      tokensPerSecond: Double(steps.count * tokensPerStep) / (clock.now - lastReport).inSeconds,
       computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
       exposedSeconds: sum(\.exchange.exposedSeconds),
       rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
-      wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: last.exchange.codec.rawValue,
+      wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec,
       skippedSteps: skippedStepCount)
   }
 }

@@ -2,6 +2,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Logging
 import Tensors
 
 /// The loop: every rank runs it, over its own lanes; rank 0 has a reporter and a coordinator beside it.
@@ -31,13 +32,17 @@ public final class Trainer {
   private let savedHidden: Matrix
   private let savedCell: Matrix
   private let arena = Arena()
+  private var patience: StepPatience
 
   /// A trainer of a replica that is new or restored.
-  init(_ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?) {
+  init(
+    _ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?, logger: Logger
+  ) {
     self.replica = replica
     self.data = data
     self.coordination = coordination
     self.reporter = reporter
+    patience = StepPatience(replica.configuration.exchange) { logger.warning("\($0)") }
     gradients = ParameterBuffer(replica.model.parameters)
     let state = replica.pass.hiddenState
     savedHidden = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
@@ -47,6 +52,7 @@ public final class Trainer {
   /// Trains until `lastStep`, or until the run is over; a checkpoint is written at the stop.
   public func run(until lastStep: Int) throws -> Outcome {
     let stop = min(lastStep, replica.configuration.training.steps)
+    defer { reporter?.finish() }
     while replica.state.step < stop {
       guard try coordination.beforeStep() == .goOn else { break }
       let report = try takeStep()
@@ -54,7 +60,6 @@ public final class Trainer {
       try verifyReplicas()
       try stopIfAllIsSkipped()
     }
-    reporter?.finish()
     return try coordination.finish(reporterFailed: reporter?.failed ?? false)
   }
 
@@ -66,25 +71,35 @@ public final class Trainer {
     let step = replica.state.step
     keepCarriedState()
     gradients.clear(engine: replica.engine)
-    let flushing = (step + 1) % configuration.coordinator.checkpointEvery == 0
-    replica.exchange.begin(step: step, flushing: flushing, gradient: gradients.flat.data)
+    let limits = patience.limits
+    replica.exchange.begin(
+      step: step, flushing: coordination.takesSnapshot(atStep: step + 1), gradient: gradients.flat.data,
+      limits: limits)
     let loss = try accumulateSegments(step)
     let computeSeconds = (clock.now - start).inSeconds
     let exchanged = try replica.exchange.finish()
 
-    let total = try replica.ranks.control.sum("loss of step \(step)", [loss])[0]
+    // Rank 0's rate is everyone's: a cosine may have other last digits on another CPU.
+    let sums = try replica.ranks.control.sum(
+      "loss of step \(step)", [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0], limits: limits)
+    let (total, rate) = (sums[0], sums[1])
     let norm = replica.optimizer.norm(of: gradients)
-    let rate = configuration.schedule.learningRate(
-      step: step, stepCount: configuration.training.steps, peak: configuration.optimizer.learningRate,
-      plateauScale: replica.state.plateau.rateScale)
-    let isSound = total.isFinite && norm.isFinite
-    if isSound { update(norm: norm, rate: rate) } else { skip() }
+    if total.isFinite && norm.isFinite { update(norm: norm, rate: rate) } else { skip() }
     replica.state.step += 1
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
+    let seconds = (clock.now - start).inSeconds
+    patience.note(stepSeconds: seconds)
     return StepReport(
       loss: total, gradientNorm: norm, learningRate: rate, computeSeconds: computeSeconds,
-      exchange: exchanged, seconds: (clock.now - start).inSeconds)
+      exchange: exchanged, seconds: seconds)
+  }
+
+  private func learningRate(of step: Int) -> Double {
+    let configuration = replica.configuration
+    return configuration.schedule.learningRate(
+      step: step, stepCount: configuration.training.steps, peak: configuration.optimizer.learningRate,
+      plateauScale: replica.state.plateau.rateScale)
   }
 
   /// Forward and backward through the step's segments; finished parts of the gradient go
@@ -126,8 +141,15 @@ public final class Trainer {
   /// Leaves everything as it was before the step, but for its place in the data.
   private func skip() {
     replica.exchange.rollback()
-    replica.pass.hiddenState.copy(from: savedHidden)
-    replica.pass.cellState.copy(from: savedCell)
+    let accumulate = replica.configuration.training.accumulate
+    let segments = replica.state.segmentIndex..<replica.state.segmentIndex + accumulate
+    if segments.contains(where: data.lanes.isEpochStart) {
+      // What comes next belongs to the new epoch, and the state from before the step to the old one.
+      replica.pass.resetState()
+    } else {
+      replica.pass.hiddenState.copy(from: savedHidden)
+      replica.pass.cellState.copy(from: savedCell)
+    }
     replica.state.skippedStepCount += 1
     replica.state.consecutiveSkippedStepCount += 1
   }

@@ -58,31 +58,33 @@ public struct TrainingRun: Sendable {
 
   /// Checks everything that training needs and says what would run, without writing
   /// anything; all ranks call it.
-  public func rehearse() throws {
+  ///
+  /// Returns how many numbers the model has.
+  public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
     let replica = Replica(
-      configuration, vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
-      ranks: ranks, engine: ComputeEngine(threadCount: threadCount), thread: CommunicationThread(),
-      stallWarning: { _ in })
+      configuration, corpus: corpus, ranks: ranks, engine: ComputeEngine(threadCount: try threadCount()), thread: CommunicationThread())
     describe(replica, data)
+    return replica.model.parameters.parameterCount
   }
 
   /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
   public func train() throws -> Trainer.Outcome {
-    let engine = ComputeEngine(threadCount: threadCount)
+    let engine = ComputeEngine(threadCount: try threadCount())
     let (corpus, data) = try openCorpus()
-    let storage = try ranks.onCoordinator("open the run") { try openStorage(corpus) }
+    let storage = try ranks.onCoordinator("open the run") {
+      try RunStorage(request, configuration: configuration, corpus: corpus, logger: logger)
+    }
     let isResumed = try share(storage?.checkpoint != nil)
-    let logger = logger
+    let isOwn = try share(storage?.isOwn ?? false)
     let replica = Replica(
-      configuration, vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
-      ranks: ranks, engine: engine, thread: CommunicationThread()
-    ) { logger.warning("\($0)") }
+      configuration, corpus: corpus, ranks: ranks, engine: engine, thread: CommunicationThread())
     if isResumed { try resume(replica, storage?.checkpoint) }
     describe(replica, data)
     if let outcome = alreadyFinished(replica, isResumed: isResumed) { return outcome }
 
-    let evaluates = corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0
+    // Rank 0's corpus decides: another host's may lack the split.
+    let evaluates = try share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     let coordinator = try storage.map {
       try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
     }
@@ -91,31 +93,24 @@ public struct TrainingRun: Sendable {
         log: storage.metrics,
         progress: TrainingProgress(
           stepCount: lastStep, firstStep: replica.state.step, output: output),
-        logger: logger, tokensPerStep: configuration.tokensPerStep,
-        reportEvery: configuration.coordinator.reportEvery)
+        logger: logger, codec: replica.codec.rawValue, tokensPerStep: configuration.tokensPerStep, reportEvery: configuration.coordinator.reportEvery)
     }
     let coordination = Coordination(
       replica, coordinator: coordinator, evaluates: evaluates,
-      resumedStep: isResumed ? replica.state.step : nil)
-    return try Trainer(replica, data: data, coordination: coordination, reporter: reporter)
+      origin: !isResumed ? .beginning : isOwn ? .ownCheckpoint(replica.state.step) : .otherRun)
+    return try Trainer(replica, data: data, coordination: coordination, reporter: reporter, logger: logger)
       .run(until: lastStep)
   }
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
 
-  private var threadCount: Int {
-    configuration.training.threads ?? Processors.threadCount(ranksOnHost: ranks.countOnHost)
+  private func threadCount() throws -> Int {
+    let share = try ranks.threadCountOfAShare()
+    return configuration.training.threads ?? share
   }
 }
 
 extension TrainingRun {
-  /// What rank 0 alone holds of a run.
-  private struct Storage {
-    let store: CheckpointStore
-    let metrics: MetricsLog
-    let checkpoint: Checkpoint?
-  }
-
   /// The corpus and this rank's lanes; that all hosts have the same is checked before anything is computed.
   private func openCorpus() throws -> (Corpus, TrainingData) {
     let (corpus, data) = try ranks.together("open the corpus") {
@@ -126,61 +121,25 @@ extension TrainingRun {
     try ranks.requireSame("the program's version", programVersion)
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
     try ranks.requireSame("the training tokens' checksum", data.tokens.checksum)
+    try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
+    try ranks.together("check the memory") {
+      try MemoryNeed(configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks).check()
+    }
     return (corpus, data)
   }
 
-  /// Locks the run directory and finds what to begin from.
-  private func openStorage(_ corpus: Corpus) throws -> Storage {
-    let run = RunDirectory(path: request.output)
-    if request.resume == .never, try run.holdsRun() {
+  private func checkStreams(_ corpus: Corpus) throws {
+    guard configuration.coordinator.evaluateEvery > 0, corpus.contains(.valid) else { return }
+    let tokenCount = try corpus.tokens(.valid).count
+    guard configuration.coordinator.evaluateStreams <= tokenCount else {
       throw TrainingError(
-        "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
-    }
-    try run.create()
-    let store = try CheckpointStore(lock: RunLock(run))
-    let checkpoint = try checkpointToResume(store)
-    if let checkpoint { try check(checkpoint, corpus: corpus) }
-    try run.writeConfiguration(configuration.yaml)
-    try corpus.vocabulary.write(to: URL(filePath: run.vocabularyPath))
-    // The lines of an evaluation that will be made again are cut off; one whose result is known is not.
-    let pending = checkpoint?.state.pendingEvaluation
-    let metrics = try MetricsLog(
-      path: run.metricsPath, keepingThroughStep: checkpoint?.state.step,
-      evaluationsBeforeStep: pending?.perplexity == nil ? pending?.step : nil)
-    if let state = checkpoint?.state { try store.rewind(to: state.step, bestStep: state.bestStep) }
-    return Storage(store: store, metrics: metrics, checkpoint: checkpoint)
-  }
-
-  private func checkpointToResume(_ store: CheckpointStore) throws -> Checkpoint? {
-    switch request.resume {
-    case .never: return nil
-    case .auto:
-      return try store.newestVerified {
-        logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
-      }
-    case .checkpoint(let path):
-      let checkpoint = try Checkpoint(directory: path)
-      try checkpoint.verify()
-      return checkpoint
-    }
-  }
-
-  /// Refuses a checkpoint of another vocabulary, or of a configuration that the run may not leave.
-  private func check(_ checkpoint: Checkpoint, corpus: Corpus) throws {
-    guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
-      throw TrainingError(
-        "\(request.corpus) has another vocabulary than \(checkpoint.path): expected hash "
-          + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash)")
-    }
-    let earlier = try RunConfiguration(
-      yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
-    if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
-      throw TrainingError("cannot resume with another configuration: \(difference)")
+        "coordinator.evaluateStreams: expected at most the \(tokenCount) tokens of the valid split, "
+          + "found \(configuration.coordinator.evaluateStreams)")
     }
   }
 
   private func share(_ claim: Bool) throws -> Bool {
-    try ranks.control.broadcast("resumed", [claim ? 1 : 0], from: Ranks.coordinator) == [1]
+    try ranks.control.broadcast("a decision", [claim ? 1 : 0], from: Ranks.coordinator) == [1]
   }
 
   private func resume(_ replica: Replica, _ checkpoint: Checkpoint?) throws {
@@ -209,7 +168,7 @@ extension TrainingRun {
   }
 
   private func makeCoordinator(
-    _ storage: Storage, corpus: Corpus, replica: Replica, evaluates: Bool
+    _ storage: RunStorage, corpus: Corpus, replica: Replica, evaluates: Bool
   ) throws -> Coordinator {
     let validation =
       try evaluates
@@ -219,7 +178,7 @@ extension TrainingRun {
     let coordinator = Coordinator(
       configuration: configuration, store: storage.store, metrics: storage.metrics, validation: validation,
       logger: logger)
-    if let step = storage.checkpoint?.state.step { coordinator.recall(checkpointAt: step) }
+    if let step = storage.checkpoint?.state.step, storage.isOwn { coordinator.recall(checkpointAt: step) }
     return coordinator
   }
 

@@ -1,0 +1,44 @@
+import Foundation
+import LanguageModel
+import Reporting
+
+/// How many bytes a rank's share of a run takes, estimated before any is allocated.
+struct MemoryNeed {
+  let byteCount: Int
+  private let rankCountOnHost: Int
+
+  /// The need of this rank; rank 0 has the coordinator's copy too.
+  init(_ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks) {
+    let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
+    let sizes = configuration.model
+    let state = configuration.optimizer.kind == .adam ? 2 : 1
+    var buffers = 2 + state
+    if ranks.isCoordinator { buffers += 1 + state }
+    if ranks.rankCount > 1, !configuration.exchange.chosenCodec.isExact { buffers += 2 }
+    let rows = configuration.training.lanes / ranks.rankCount * configuration.training.segment
+    // By row: LSTM, what the interactions keep of each k, embeddings and their gradients.
+    var columns = 8 * sizes.hidden + 6 * sizes.embedding
+    if sizes.variant != .lstm { columns += (sizes.decoderContext + 1) * sizes.embedding }
+    if sizes.variant == .multencdec { columns += (sizes.encoderContext + 1) * sizes.embedding }
+    let floats =
+      buffers * model.parameters.elementCount + rows * columns
+      + rows * configuration.training.accumulate * sizes.embedding
+    byteCount = 4 * floats + SegmentPass.defaultLogitsByteBudget
+    rankCountOnHost = ranks.countOnHost
+  }
+
+  /// Throws where the ranks of this host need more than the system says it can give.
+  func check() throws {
+    guard let available = Self.availableByteCount, byteCount > available / rankCountOnHost else { return }
+    throw TrainingError(
+      "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
+        + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
+  }
+
+  /// `MemAvailable` of the kernel; nil where it does not say.
+  private static var availableByteCount: Int? {
+    let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)
+    let line = text?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
+    return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
+  }
+}

@@ -1,0 +1,82 @@
+import Checkpoints
+import Corpus
+import Foundation
+import Logging
+import Reporting
+
+/// What rank 0 alone holds of a run: the locked directory, its metrics, and the checkpoint to begin from.
+struct RunStorage {
+  let store: CheckpointStore
+  let metrics: MetricsLog
+  /// What the run begins from; nil at its beginning.
+  let checkpoint: Checkpoint?
+  /// Whether that is a checkpoint of this run, and not of another one that is continued here.
+  let isOwn: Bool
+
+  /// Locks the run directory, finds what to begin from, and brings the directory to that step.
+  init(_ request: TrainingRequest, configuration: RunConfiguration, corpus: Corpus, logger: Logger) throws {
+    let run = RunDirectory(path: request.output)
+    let holdsRun = try run.holdsRun()
+    if request.resume == .never, holdsRun {
+      throw TrainingError(
+        "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
+    }
+    try run.create()
+    store = try CheckpointStore(lock: RunLock(run))
+    checkpoint = try Self.checkpoint(to: request.resume, store, logger)
+    isOwn = try checkpoint.map { try Self.isCheckpoint($0, of: run) } ?? false
+    if let checkpoint {
+      guard isOwn || !holdsRun else {
+        throw TrainingError(
+          "\(checkpoint.path) is of another run than \(request.output): expected a checkpoint of this run, "
+            + "or a new directory")
+      }
+      try Self.check(checkpoint, request, configuration, corpus)
+    }
+    try run.writeConfiguration(configuration.yaml)
+    try corpus.vocabulary.write(to: URL(filePath: run.vocabularyPath))
+    // The lines of an evaluation that will be made again are cut off; one whose result is known is not.
+    let pending = checkpoint?.state.pendingEvaluation
+    metrics = try MetricsLog(
+      path: run.metricsPath, keepingThroughStep: checkpoint?.state.step,
+      evaluationsBeforeStep: pending?.perplexity == nil ? pending?.step : nil)
+    if let state = checkpoint?.state, isOwn { try store.rewind(to: state.step, bestStep: state.bestStep) }
+  }
+
+  private static func checkpoint(
+    to resume: TrainingRequest.Resume, _ store: CheckpointStore, _ logger: Logger
+  ) throws -> Checkpoint? {
+    switch resume {
+    case .never: return nil
+    case .auto:
+      return try store.newestVerified {
+        logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
+      }
+    case .checkpoint(let path):
+      let checkpoint = try Checkpoint(directory: path)
+      try checkpoint.verify()
+      return checkpoint
+    }
+  }
+
+  private static func isCheckpoint(_ checkpoint: Checkpoint, of run: RunDirectory) throws -> Bool {
+    let own = URL(filePath: run.location(ofStep: checkpoint.state.step).path).resolvingSymlinksInPath()
+    return URL(filePath: checkpoint.path).resolvingSymlinksInPath().path == own.path
+  }
+
+  /// Refuses a checkpoint of another vocabulary, or of a configuration that the run may not leave.
+  private static func check(
+    _ checkpoint: Checkpoint, _ request: TrainingRequest, _ configuration: RunConfiguration, _ corpus: Corpus
+  ) throws {
+    guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
+      throw TrainingError(
+        "\(request.corpus) has another vocabulary than \(checkpoint.path): expected hash "
+          + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash)")
+    }
+    let earlier = try RunConfiguration(
+      yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
+    if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
+      throw TrainingError("cannot resume with another configuration: \(difference)")
+    }
+  }
+}
