@@ -19,8 +19,9 @@ public final class ComputeEngine: Sendable {
     openblas_set_num_threads(Int32(threadCount))
   }
 
-  /// OpenBLAS starts its threads when the program is loaded. They are ended once, before the first product:
-  /// those that it starts later inherit the mode of the thread that has them started.
+  /// Ends the threads that OpenBLAS started when the program was loaded, once, before the first product.
+  ///
+  /// Those that it starts later inherit the mode of the thread that has them started.
   private static let libraryThreadsFlushDenormals: Void = {
     CKernels_flushDenormals()
     blas_thread_shutdown_()

@@ -42,7 +42,9 @@ struct GenerateCommand: ParsableCommand {
 
   func validate() throws {
     if tokens < 1 { throw ValidationError("--tokens: expected at least 1, found \(tokens)") }
-    guard temperature >= 0, temperature.isFinite else { throw ValidationError("--temperature: expected 0 or more, found \(temperature)") }
+    guard temperature >= 0, temperature.isFinite else {
+      throw ValidationError("--temperature: expected 0 or more, found \(temperature)")
+    }
     if topK < 0 { throw ValidationError("--top-k: expected 0 or more, found \(topK)") }
     guard topP > 0, topP <= 1 else {
       throw ValidationError("--top-p: expected above 0 and at most 1, found \(topP)")
@@ -54,7 +56,8 @@ struct GenerateCommand: ParsableCommand {
     try checkpoint.verify()
     let vocabulary = try checkpoint.vocabulary(corpus: corpus)
     let loaded = try LoadedModel(checkpoint)
-    let words = try vocabulary.encode(prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false).tokens.ids
+    let words = try vocabulary.encode(prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false)
+      .tokens.ids
 
     var settings = Sampler.Settings()
     settings.temperature = temperature

@@ -28,8 +28,8 @@ struct InspectCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if vocabularySize < 2 {
-      throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)")
+    if vocabularySize < 2 || vocabularySize > 1 << 31 {
+      throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
     }
   }
 

@@ -56,9 +56,10 @@ struct PrepareCommand: ParsableCommand {
     if train.isEmpty == (generate == nil) {
       throw ValidationError("expected either --train with a text or --generate with a number of tokens")
     }
-    if generate != nil, !(valid + test).isEmpty || tokenize || vocabularySize != nil {
+    if generate != nil, !(valid + test).isEmpty || tokenize || vocabularySize != nil || minCount != 1 {
       throw ValidationError(
-        "--generate makes all splits itself: expected no --valid, --test, --tokenize or --vocabulary-size")
+        "--generate makes all splits itself: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
+      )
     }
     if let generate, generate < 1000 {
       throw ValidationError("--generate: expected at least 1000 tokens, found \(generate)")

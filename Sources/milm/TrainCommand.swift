@@ -12,8 +12,8 @@ struct TrainCommand: ParsableCommand {
     discussion: """
       Examples:
         milm train configs/quickstart.yaml --corpus corpus --output run
-        mpirun -n 2 milm train configs/wikitext-2.yaml --corpus corpus --output run --resume auto
-        mpirun -n 2 milm train --single-node-test
+        mpirun --bind-to none -n 2 milm train configs/wikitext-2.yaml --corpus corpus --output run --resume auto
+        mpirun --bind-to none -n 2 milm train --single-node-test
       """)
 
   @Argument(help: "The configuration, a YAML file.")
@@ -49,7 +49,9 @@ struct TrainCommand: ParsableCommand {
 
   func validate() throws {
     if singleNodeTest {
-      guard config == nil, corpus == nil, output == nil, settings.isEmpty, steps == nil, !dryRun, !json else {
+      guard config == nil, corpus == nil, output == nil, resume == "never", settings.isEmpty, steps == nil,
+        !dryRun, !json
+      else {
         throw ValidationError("--single-node-test takes no other argument")
       }
       return
@@ -73,7 +75,8 @@ struct TrainCommand: ParsableCommand {
       request.lastStep = steps
       let run = TrainingRun(request, configuration: configuration, ranks: ranks, logger: logger)
       if dryRun {
-        try run.rehearse()
+        let parameterCount = try run.rehearse()
+        if json, ranks.isCoordinator { try printJSON(Rehearsal(parameters: parameterCount)) }
         return 0
       }
       let outcome = try run.train()
@@ -95,6 +98,11 @@ struct TrainCommand: ParsableCommand {
       rows.append(("best", String(format: "valid perplexity %.2f at step %d", perplexity, step)))
     }
     printTable(rows)
+  }
+
+  private struct Rehearsal: Encodable {
+    let dryRun = true
+    let parameters: Int
   }
 
   private struct Summary: Encodable {

@@ -19,11 +19,17 @@ import Testing
   @Test(arguments: [
     ["nonsense"], ["prepare"], ["train"], ["train", "a.yaml"], ["evaluate", "run"],
     ["train", "--single-node-test", "--dry-run"], ["generate", "run", "--top-p", "2"],
-    ["evaluate", "run", "--corpus", "c", "--split", "middle"],
+    ["evaluate", "run", "--corpus", "c", "--split", "middle"], ["generate", "run", "--top-p", "nan"],
     ["prepare", "--output", "c", "--generate", "5"],
   ])
   func wrongUsageHasStatus64(arguments: [String]) throws {
     #expect(try start([program("milm")] + arguments).status == 64)
+  }
+
+  @Test func wrongUsageUnderMPIIsSaidOnce() throws {
+    let run = try mpirun(3, [program("milm"), "train", "a.yaml"])
+    #expect(run.status == 64)
+    #expect(run.errors.components(separatedBy: "expected --corpus").count == 2, "\(run.transcript)")
   }
 
   @Test(arguments: [("lstm", 88_214_999), ("multdec", 105_065_975), ("multencdec", 110_016_319)])

@@ -100,6 +100,26 @@ extension Tag {
     #expect(result["unknownTokens"] as? Int == 1)
   }
 
+  @Test func rawTextIsTakenApartForARunOnATokenizedCorpus() throws {
+    let folder = try TemporaryFolder()
+    let bench = try CommandBench()
+    let text = String(repeating: "Well, the cat's hat (red) costs 1,500.\nThe cat sat.\n", count: 60)
+    let file = try folder.write(text, to: "raw.txt").path
+    let corpus = folder.file("corpus")
+    let prepared = try bench.milm(
+      "prepare", "--tokenize", "--train", file, "--test", file, "--output", corpus)
+    try #require(prepared.status == 0, "\(prepared.transcript)")
+    let run = folder.file("run")
+    let trained = try bench.milm(
+      "train", bench.configuration, "--corpus", corpus, "--output", run, "--set", "training.steps=2")
+    try #require(trained.status == 0, "\(trained.transcript)")
+    let split = try object(try bench.milm("evaluate", run, "--corpus", corpus, "--json"))
+    let other = try object(try bench.milm("evaluate", run, "--text", file, "--json"))
+    #expect(other["tokens"] as? Int == split["tokens"] as? Int)
+    #expect(other["unknownTokens"] as? Int == 0)
+    #expect(other["nll"] as? Double == split["nll"] as? Double)
+  }
+
   @Test(arguments: [
     ("lanes", 5, "training.lanes: expected a multiple of the 5 ranks, found 6"),
     ("configuration", 2, "unknown key model.hiden; the nearest known key is model.hidden"),

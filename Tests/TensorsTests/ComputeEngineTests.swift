@@ -60,6 +60,19 @@ import Testing
     #expect(values.elements == [0, 0])
   }
 
+  /// OpenBLAS's threads are older than the engine: they have to flush denormals too.
+  @Test(arguments: [1, 2]) func productsFlushDenormalsOnEveryThread(threadCount: Int) {
+    let engine = ComputeEngine(threadCount: threadCount)
+    let size = 512
+    let a = arena.matrix(rowCount: size, columnCount: size)
+    let b = arena.matrix(rowCount: size, columnCount: size)
+    let c = arena.matrix(rowCount: size, columnCount: size)
+    a.fill(Float.leastNormalMagnitude / 4)
+    b.fill(1)
+    engine.multiply(a, b, into: c)
+    #expect(c.elements.allSatisfy { $0 == 0 })
+  }
+
   @Test func gateFunctionsAreAccurate() {
     // One LSTM row whose candidate and gates see the same numbers: σ and tanh against the library's.
     let width = 4001
@@ -75,6 +88,23 @@ import Testing
       #expect(abs(Double(gates[index]) - 1 / (1 + exp(-x))) < 2e-7)
       #expect(abs(Double(gates[2 * width + index]) - tanh(x)) < 3e-7)
     }
+  }
+}
+
+@Suite struct ProcessorsTests {
+  @Test(arguments: [
+    ("3", 1, [:], 2), ("3", 2, [:], 1), ("ff,00000001", 1, [:], 9), ("1", 4, [:], 1),
+    ("f", 1, ["OMP_NUM_THREADS": "2"], 2),
+    ("f", 2, ["OMP_NUM_THREADS": "99999999999"], 4), ("f", 2, ["OMP_NUM_THREADS": "many"], 2),
+  ])
+  func ranksShareTheProcessorsTheyMayUse(
+    mask: String, rankCount: Int, environment: [String: String], expected: Int
+  ) {
+    #expect(Processors(mask: mask).threadCount(sharedBy: rankCount, environment: environment) == expected)
+  }
+
+  @Test func theMachineSaysWhichProcessorsAreAllowed() {
+    #expect(Processors.allowed.count <= ProcessInfo.processInfo.processorCount)
   }
 }
 

@@ -58,6 +58,18 @@ import Training
       "optimizer: { learningRate: nan }",
       "run.yaml:1: optimizer.learningRate: expected a number above 0, found 'nan'"
     ),
+    (
+      "optimizer: { epsilon: 1e-60 }",
+      "run.yaml:1: optimizer.epsilon: expected a number above 0, found '1e-60'"
+    ),
+    (
+      "training: { accumulate: 9000000000000000000 }",
+      "run.yaml:1: training.accumulate: expected an integer from 1 to 4096, found '9000000000000000000'"
+    ),
+    (
+      "training: { lanes: 1048576, segment: 1048576 }",
+      "run.yaml: training.lanes × segment × accumulate: expected at most 1073741824 words a step"
+    ),
     ("exchange: { retune: maybe }", "run.yaml:1: exchange.retune: expected true | false, found 'maybe'"),
     (
       "exchange: { codec: int8, allowLoss: false }",

@@ -91,18 +91,47 @@ import Training
     #expect(names.count == steps.count + 1, "something half-written was left behind: \(names)")
   }
 
+  /// The rate ruins the parameters at some step; what is written from then on must not count as good.
   @Test func stepsThatAreNotFiniteEndTheRunWithTheLastGoodCheckpointNamed() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
-      "training.steps=100", "optimizer.learningRate=1e30", "optimizer.clip=0", "schedule.warmup=30",
+      "training.steps=100", "optimizer.learningRate=1e30", "optimizer.clip=0", "schedule.warmup=0",
       "schedule.kind=constant", "coordinator.checkpointEvery=1", "coordinator.evaluateEvery=0")
+    try bench.train(try bench.configuration("coordinator.checkpointEvery=1"), output: "good", lastStep: 3)
+    let log = LogLines()
     do {
-      try bench.train(configuration, output: "run", rankCount: 2)
+      try bench.train(configuration, output: "run", rankCount: 2, log: log)
       Issue.record("the run did not end")
     } catch {
       #expect("\(error)".contains("10 steps in a row had a loss or a gradient that is not finite"))
-      #expect("\(error)".contains("/run/checkpoints/step-"))
+      #expect("\(error)".contains("the last good checkpoint is"))
     }
+    // Only the update that ruined everything was followed by a checkpoint, and no skipped step was.
+    #expect(try RunDirectory(path: bench.folder.file("run")).checkpointSteps() == [1])
+  }
+
+  @Test func moreStreamsThanTheValidationTextHasAreRefusedBeforeTheFirstStep() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("coordinator.evaluateStreams=100000")
+    do {
+      try bench.train(configuration, output: "run", rankCount: 2)
+      Issue.record("the streams were accepted")
+    } catch {
+      #expect("\(error)".hasPrefix("coordinator.evaluateStreams: expected at most the "))
+    }
+    #expect(!FileManager.default.fileExists(atPath: bench.folder.file("run")))
+  }
+
+  @Test func aModelThatTheMemoryCannotHoldIsRefusedBeforeAnythingIsWritten() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("model.hidden=65536", "model.decoderContext=4096")
+    do {
+      try bench.train(configuration, output: "run")
+      Issue.record("the model was accepted")
+    } catch {
+      #expect("\(error)".contains("a rank needs about"))
+    }
+    #expect(!FileManager.default.fileExists(atPath: bench.folder.file("run")))
   }
 
   @Test func aCarriedStateThatIsNotFiniteCostsStepsAndIsCounted() throws {

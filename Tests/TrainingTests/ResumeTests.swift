@@ -123,6 +123,42 @@ import Training
     #expect(try bench.digests("run") == bench.digests("whole"))
   }
 
+  @Test func aCheckpointOfAnotherRunNeverCostsThisOneAny() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration()
+    try bench.train(configuration, output: "one", lastStep: 10)
+    try bench.train(configuration, output: "two")
+    let before = try bench.folder.entries("two/checkpoints")
+    let foreign = bench.folder.file("one/checkpoints/step-00000010")
+    do {
+      try bench.train(configuration, output: "two", resume: .checkpoint(foreign))
+      Issue.record("the other run's checkpoint was accepted")
+    } catch {
+      #expect("\(error)".contains("is of another run than"))
+    }
+    #expect(try bench.folder.entries("two/checkpoints") == before)
+  }
+
+  @Test func aNewDirectoryContinuesAnotherRunAndOwnsItsCheckpoints() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration()
+    try bench.train(configuration, output: "one")
+    let middle = bench.folder.file("one/checkpoints/step-00000010")
+    try bench.train(configuration, output: "two", resume: .checkpoint(middle), lastStep: 11)
+    #expect(try bench.checkpoint("two", "step-00000010").state.step == 10)
+    try bench.train(configuration, output: "two", resume: .auto)
+    #expect(try bench.digests("two") == bench.digests("one"))
+  }
+
+  @Test func aPerplexityThatIsNoNumberCanBeResumedFrom() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration(
+      "optimizer.learningRate=1e30", "optimizer.clip=0", "schedule.warmup=0", "schedule.kind=constant",
+      "coordinator.evaluateEvery=1", "coordinator.checkpointEvery=1", "training.steps=3")
+    try bench.train(configuration, output: "run", lastStep: 2)
+    #expect(try bench.train(configuration, output: "run", resume: .auto).step == 3)
+  }
+
   @Test func aNamedCheckpointThatIsDamagedIsAnError() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration()

@@ -91,7 +91,8 @@ public final class GradientExchange: @unchecked Sendable {
   ) {
     precondition(stage == .idle, "begin follows commit or rollback")
     let codec = flushing && !configuration.codec.isExact ? .lossless : configuration.codec
-    self.step = Step(number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits)
+    self.step = Step(
+      number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits)
     stage = .exchanging
     outcome.withLock { $0.report = ExchangeReport(codec: codec) }
   }

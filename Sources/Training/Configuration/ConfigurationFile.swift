@@ -61,7 +61,7 @@ extension RunConfiguration {
     var root: [String: Any] = [:]
     for key in ConfigurationKey.all {
       let text = key.show(self)
-      let value: Any = Int(text) ?? Double(text) ?? Bool(text) ?? text
+      let value: any Sendable = Int(text).map { $0 as any Sendable } ?? Double(text) ?? Bool(text) ?? text
       Self.insert(value, at: key.path.split(separator: ".").map(String.init)[...], in: &root)
     }
     // The tree holds nothing but strings, numbers and truth values, which always serialise.

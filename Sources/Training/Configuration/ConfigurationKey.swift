@@ -74,7 +74,9 @@ struct ConfigurationKey {
         configuration[keyPath: place] = nil
         return nil
       }
-      guard let value = Int(text), value >= 1, value <= 1024 else { return "auto or an integer from 1 to 1024" }
+      guard let value = Int(text), value >= 1, value <= 1024 else {
+        return "auto or an integer from 1 to 1024"
+      }
       configuration[keyPath: place] = value
       return nil
     } show: {

@@ -176,7 +176,8 @@ final class Coordinator: Sendable {
     logger.info(
       "evaluated",
       metadata: [
-        "step": "\(step)", "split": "valid", "streams": "\(validation.streamCount)", "perplexity": "\(score.perplexity)",
+        "step": "\(step)", "split": "valid", "streams": "\(validation.streamCount)",
+        "perplexity": "\(score.perplexity)",
         "time": "\(Readable.duration(seconds: seconds))",
       ])
     attempt("append to the metrics") {

@@ -76,7 +76,8 @@ public struct EvaluationRun {
     let nll = try ranks.control.sum("negative log-likelihood", [score.nll])[0]
     let seconds = (clock.now - start).inSeconds
     guard nll.isFinite else {
-      throw TrainingError("\(path): the model's likelihoods are not finite: expected a model that has not diverged")
+      throw TrainingError(
+        "\(path): the model's likelihoods are not finite: expected a model that has not diverged")
     }
     return Summary(
       split: splitName, text: textPath, tokens: score.tokenCount, nll: nll,

@@ -41,7 +41,8 @@ public final class Replica {
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
-      programVersion: programVersion, configuration: configuration.yaml, vocabularyHash: corpus.vocabulary.hash)
+      programVersion: programVersion, configuration: configuration.yaml,
+      vocabularyHash: corpus.vocabulary.hash)
     state.isTokenized = corpus.description.tokenized
     state.codecDecisions = [
       .init(step: 0, codec: codec.rawValue, reason: configuration.exchange.codecReason)

@@ -81,7 +81,8 @@ public final class Trainer {
 
     // Rank 0's rate is everyone's: a cosine may have other last digits on another CPU.
     let sums = try replica.ranks.control.sum(
-      "loss of step \(step)", [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0], limits: limits)
+      "loss of step \(step)", [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0], limits: limits
+    )
     let (total, rate) = (sums[0], sums[1])
     let norm = replica.optimizer.norm(of: gradients)
     if total.isFinite && norm.isFinite { update(norm: norm, rate: rate) } else { skip() }

@@ -63,7 +63,8 @@ public struct TrainingRun: Sendable {
   public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
     let replica = Replica(
-      configuration, corpus: corpus, ranks: ranks, engine: ComputeEngine(threadCount: try threadCount()), thread: CommunicationThread())
+      configuration, corpus: corpus, ranks: ranks, engine: ComputeEngine(threadCount: try threadCount()),
+      thread: CommunicationThread())
     describe(replica, data)
     return replica.model.parameters.parameterCount
   }
@@ -93,7 +94,8 @@ public struct TrainingRun: Sendable {
         log: storage.metrics,
         progress: TrainingProgress(
           stepCount: lastStep, firstStep: replica.state.step, output: output),
-        logger: logger, codec: replica.codec.rawValue, tokensPerStep: configuration.tokensPerStep, reportEvery: configuration.coordinator.reportEvery)
+        logger: logger, codec: replica.codec.rawValue, tokensPerStep: configuration.tokensPerStep,
+        reportEvery: configuration.coordinator.reportEvery)
     }
     let coordination = Coordination(
       replica, coordinator: coordinator, evaluates: evaluates,

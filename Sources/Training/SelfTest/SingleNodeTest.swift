@@ -27,6 +27,11 @@ public struct SingleNodeTest {
 
   /// Runs every check, prints a table on rank 0, and tells on all ranks whether all passed.
   public func run() throws -> Bool {
+    guard Set(ranks.control.hostNames).count == 1 else {
+      throw TrainingError(
+        "the single-node test shares a temporary folder: expected ranks on one host, found "
+          + "\(Set(ranks.control.hostNames).count) hosts")
+    }
     let folder = try makeFolder()
     defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: folder) } }
     let corpus = "\(folder)/corpus"
