@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and running milm needs on Debian 12 (or a relative), and only what is missing.
 #
-#   cluster/install.sh
+#   cluster/install.sh [PACKAGE…]           # these as well
 #
 # Never asks: as root it installs, otherwise through sudo; where neither is possible it says what to install and fails.
 # Swift itself is not a Debian package; where it is missing or too old one line says how to get it.
@@ -16,7 +16,7 @@ packages=(libopenmpi-dev openmpi-bin libopenblas-dev libzstd-dev pkg-config)
 packages+=(binutils gcc libc6-dev g++ git ca-certificates tzdata
   libcurl4 libedit2 libncurses6 libsqlite3-0 libuuid1 libxml2 zlib1g)
 # Python fetches the quickstart's text.
-packages+=(python3 python3-pip)
+packages+=(python3 python3-pip "$@")
 
 fail() {
   printf 'install: %s\n' "$1" >&2

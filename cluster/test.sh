@@ -135,7 +135,13 @@ pytorch_agreement() {
     "$work/quickstart/corpus"
 }
 
-stage "install" cluster/install.sh
+install() {
+  local packages=()
+  [ "${CI:-}" != true ] || packages=(shellcheck)
+  cluster/install.sh "${packages[@]}"
+}
+
+stage "install" install
 stage "build with tests (release)" build_tests
 stage "unit tests (release)" unit_tests
 stage "format" format

@@ -143,11 +143,16 @@ import Training
     let bench = try TrainingBench()
     let configuration = try bench.configuration()
     try bench.train(configuration, output: "one")
-    let middle = bench.folder.file("one/checkpoints/step-00000010")
-    try bench.train(configuration, output: "two", resume: .checkpoint(middle), lastStep: 11)
-    #expect(try bench.checkpoint("two", "step-00000010").state.step == 10)
-    try bench.train(configuration, output: "two", resume: .auto)
-    #expect(try bench.digests("two") == bench.digests("one"))
+    // One at the step of an evaluation, one after it, whose checkpoint carries the result.
+    for (stop, output) in [(10, "two"), (12, "three")] {
+      try bench.train(configuration, output: "part-\(stop)", lastStep: stop)
+      let name = String(format: "step-%08d", stop)
+      let foreign = bench.folder.file("part-\(stop)/checkpoints/\(name)")
+      try bench.train(configuration, output: output, resume: .checkpoint(foreign), lastStep: stop + 1)
+      #expect(try bench.checkpoint(output, name).state.step == stop)
+      try bench.train(configuration, output: output, resume: .auto)
+      #expect(try bench.digests(output) == bench.digests("one"))
+    }
   }
 
   @Test func aPerplexityThatIsNoNumberCanBeResumedFrom() throws {

@@ -39,6 +39,9 @@ final class Coordination {
     isAdopted = origin == .otherRun
     if case .ownCheckpoint(let step) = origin { resumedStep = step }
     snapshot = coordinator.map { _ in Snapshot(replica) }
+    if let pending = replica.state.pendingEvaluation, let perplexity = pending.perplexity {
+      coordinator?.recall(perplexity: perplexity, at: pending.step)
+    }
   }
 
   /// At the boundary before a step: an evaluation begun `evaluateEvery` steps ago takes effect,
@@ -58,8 +61,9 @@ final class Coordination {
     return .goOn
   }
 
-  /// Whether the state of a step is written or evaluated: gradient and residuals then travel exactly in the update before it,
-  /// so that the snapshot need not carry residuals.
+  /// Whether the state of a step is written or evaluated.
+  ///
+  /// In the update before it gradient and residuals travel exactly, so that the snapshot need not carry residuals.
   func takesSnapshot(atStep step: Int) -> Bool {
     let settings = replica.configuration.coordinator
     return step % settings.checkpointEvery == 0 || evaluates && step % settings.evaluateEvery == 0
@@ -131,10 +135,7 @@ final class Coordination {
   /// where its result was not known.
   private func repeatPendingEvaluation() throws {
     resumedStep = nil
-    guard let pending = replica.state.pendingEvaluation else { return }
-    if let perplexity = pending.perplexity {
-      coordinator?.recall(perplexity: perplexity, at: pending.step)
-    } else {
+    if let pending = replica.state.pendingEvaluation, pending.perplexity == nil {
       try begin([.evaluation, .keepingBest])
     }
   }
