@@ -96,6 +96,7 @@ extension Tag {
     let word = try #require(vocabulary.split(separator: "\n").first { !$0.hasPrefix("<") })
     let text = try bench.folder.write("\(word) \(word) unheard-of\n\(word)\n", to: "letter.txt").path
     let result = try object(try bench.milm("evaluate", run, "--text", text, "--json"))
+    #expect(result["split"] is NSNull)
     #expect(result["tokens"] as? Int == 6)
     #expect(result["unknownTokens"] as? Int == 1)
   }

@@ -41,6 +41,27 @@ public struct EvaluationRun {
     public let checkpoint: String
     /// The checkpoint's step.
     public let step: Int
+
+    private enum CodingKeys: CodingKey {
+      case split, text, tokens, nll, perplexity, unknownTokens
+      case streams, tokensPerSecond, parameters, checkpoint, step
+    }
+
+    /// Encodes every key, `null` where there is nothing: a reader finds the same keys always.
+    public func encode(to encoder: any Encoder) throws {
+      var object = encoder.container(keyedBy: CodingKeys.self)
+      try object.encode(split, forKey: .split)
+      try object.encode(text, forKey: .text)
+      try object.encode(tokens, forKey: .tokens)
+      try object.encode(nll, forKey: .nll)
+      try object.encode(perplexity, forKey: .perplexity)
+      try object.encode(unknownTokens, forKey: .unknownTokens)
+      try object.encode(streams, forKey: .streams)
+      try object.encode(tokensPerSecond, forKey: .tokensPerSecond)
+      try object.encode(parameters, forKey: .parameters)
+      try object.encode(checkpoint, forKey: .checkpoint)
+      try object.encode(step, forKey: .step)
+    }
   }
 
   private let path: String
