@@ -122,10 +122,16 @@ has_torch() {
 }
 
 # Into the work folder, not into the system.
+pip_install() {
+  python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$work/python" "$@" \
+    >"$work/torch.log" 2>&1
+}
+
 install_torch() {
   [ "${CI:-}" = true ] || return 1
-  python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$work/python" \
-    --extra-index-url "$torch_index" "${torch_requirements[@]}" >"$work/torch.log" 2>&1 || return 1
+  # The index that pip is set up with may have the CPU's wheels; PyTorch's own index has them for sure.
+  pip_install "${torch_requirements[@]}" || pip_install --extra-index-url "$torch_index" "${torch_requirements[@]}" ||
+    return 1
   export PYTHONPATH=$work/python
   has_torch
 }
