@@ -166,14 +166,6 @@ void CKernels_multiply(const float *x, const float *z, float *y, size_t count) {
   for (size_t i = 0; i < count; i++) y[i] = x[i] * z[i];
 }
 
-CKERNELS_CLONES
-void CKernels_addProduct(const float *restrict x, const float *restrict z, float *restrict y, size_t count) {
-  for (size_t i = 0; i < count; i++) y[i] += x[i] * z[i];
-}
-
-CKERNELS_CLONES
-float CKernels_dot(const float *restrict x, const float *restrict y, size_t count) { return dot(x, y, count); }
-
 // The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over a Weyl sequence: a counter in, 64 mixed bits out.
 CKERNELS_INLINE uint64_t mixedBits(uint64_t key, uint64_t element) {
   uint64_t x = key + (element + 1) * 0x9E3779B97F4A7C15ULL;

@@ -20,12 +20,6 @@ public struct RunDirectory: Sendable, Equatable {
   public var metricsPath: String { "\(path)/metrics.jsonl" }
   /// The directory of the checkpoints and of the links to them.
   public var checkpointsPath: String { "\(path)/checkpoints" }
-  /// The directory of TensorBoard's event files.
-  public var tensorboardPath: String { "\(path)/tensorboard" }
-  /// The directory of the trace, one file a rank.
-  public var tracePath: String { "\(path)/trace" }
-  /// Curves and summary for a browser.
-  public var reportPath: String { "\(path)/report.html" }
 
   /// Makes the directory and those above it, and `checkpoints` in it; what is there already stays.
   ///

@@ -50,17 +50,6 @@ public struct LanguageModel: Sendable {
 
   /// Where the matrix that input and softmax share lies.
   public var tiedMatrix: Parameter { embedding.weight }
-
-  /// How many floating-point operations a token's products take in training: forward once, backward twice.
-  ///
-  /// Elementwise work is not counted, nor is the lookup;
-  /// this is what a share of the processor's peak is counted in.
-  public var trainingOperationsPerToken: Int {
-    // A multiply and an add for each weight that a product uses, three times;
-    // the bias vectors take part in no product.
-    let multiplied = parameters.parameters.filter { $0.shape.count > 1 }.reduce(0) { $0 + $1.count }
-    return 6 * multiplied
-  }
 }
 
 /// A stretch of the flat gradient that `backward` finishes at once.

@@ -45,12 +45,8 @@ public struct SoftmaxLoss: Sendable {
     forEachChunk(input, targets: targets, weights: weights, workspace: workspace, engine: engine) {
       rows, logits in
       let bias = weights[bias]
-      engine.forEachPart(of: rows.count, minimumPartCount: 1) { part in
-        for index in part {
-          let row = rows.lowerBound + index
-          workspace.losses[row] = CKernels_softmaxGradient(
-            logits.row(index), bias.data, logits.columnCount, Int(targets[row]), scale)
-        }
+      setLosses(of: rows, logits, workspace, engine) { logits, row in
+        CKernels_softmaxGradient(logits.data, bias.data, logits.columnCount, Int(targets[row]), scale)
       }
       engine.multiply(logits, weights[embedding], into: inputGradient.rows(rows))
       engine.multiply(transposed: logits, input.rows(rows), into: gradients[embedding], adding: true)
@@ -67,12 +63,8 @@ public struct SoftmaxLoss: Sendable {
     forEachChunk(input, targets: targets, weights: weights, workspace: workspace, engine: engine) {
       rows, logits in
       let bias = weights[bias]
-      engine.forEachPart(of: rows.count, minimumPartCount: 1) { part in
-        for index in part {
-          let row = rows.lowerBound + index
-          workspace.losses[row] = CKernels_softmaxScore(
-            logits.row(index), bias.data, logits.columnCount, Int(targets[row]))
-        }
+      setLosses(of: rows, logits, workspace, engine) { logits, row in
+        CKernels_softmaxScore(logits.data, bias.data, logits.columnCount, Int(targets[row]))
       }
     }
     for row in 0..<input.rowCount { losses[row] = workspace.losses[row] }
@@ -84,6 +76,19 @@ public struct SoftmaxLoss: Sendable {
   ) {
     engine.multiply(input, transposed: weights[embedding], into: logits)
     engine.add(row: weights[bias], toRowsOf: logits)
+  }
+
+  /// Sets the losses of a chunk's rows, each from its row of logits, which `loss` may overwrite.
+  private func setLosses(
+    of rows: Range<Int>, _ logits: Matrix, _ workspace: Workspace, _ engine: ComputeEngine,
+    _ loss: @Sendable (_ logits: Matrix, _ row: Int) -> Double
+  ) {
+    engine.forEachPart(of: rows.count, minimumPartCount: 1) { part in
+      for index in part {
+        let row = rows.lowerBound + index
+        workspace.losses[row] = loss(logits.rows(index..<index + 1), row)
+      }
+    }
   }
 
   private func forEachChunk(

@@ -10,5 +10,6 @@ public func startedClock() -> ProgressClock {
 }
 
 extension Duration {
-  var inSeconds: Double { self / .seconds(1) }
+  /// The duration in seconds.
+  public var inSeconds: Double { self / .seconds(1) }
 }

@@ -179,12 +179,4 @@ final class TinyDisk {
   deinit { _ = try? start(["umount", folder.path]) }
 
   func file(_ name: String) -> String { folder.file(name) }
-
-  /// Leaves no room at all.
-  func fill() throws {
-    let handle = fopen(folder.file("filler"), "w")
-    let block = [UInt8](repeating: 7, count: 4096)
-    while fwrite(block, 1, block.count, handle) == block.count && fflush(handle) == 0 {}
-    fclose(handle)
-  }
 }

@@ -47,12 +47,6 @@ void CKernels_scale(const float *x, float scale, float *y, size_t count);
 /// `y = x · z`, element by element; `y` may be `x` or `z`.
 void CKernels_multiply(const float *x, const float *z, float *y, size_t count);
 
-/// `y += x · z`, element by element.
-void CKernels_addProduct(const float *x, const float *z, float *y, size_t count);
-
-/// `Σ x·y`.
-float CKernels_dot(const float *x, const float *y, size_t count);
-
 /// Inverted dropout: element i is kept, divided by `keep`, where the hash of (key, firstElement + i) falls below `keep`, and is
 /// zero elsewhere. The same call on a gradient is its own derivative.
 void CKernels_dropout(float *values, size_t count, uint64_t key, uint64_t firstElement, float keep);

@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Reporting
 import Tensors
 
 /// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads the checkpoint,

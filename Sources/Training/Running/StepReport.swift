@@ -12,6 +12,4 @@ struct StepReport {
   let computeSeconds: Double
   /// The exchange on this rank.
   let exchange: ExchangeReport
-  /// The whole step on this rank.
-  let seconds: Double
 }

@@ -3,6 +3,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Reporting
 import Tensors
 
 /// The loop: every rank runs it, over its own lanes; rank 0 has a reporter and a coordinator beside it.
@@ -93,7 +94,7 @@ public final class Trainer {
     patience.note(stepSeconds: seconds)
     return StepReport(
       loss: total, gradientNorm: norm, learningRate: rate, computeSeconds: computeSeconds,
-      exchange: exchanged, seconds: seconds)
+      exchange: exchanged)
   }
 
   private func learningRate(of step: Int) -> Double {
