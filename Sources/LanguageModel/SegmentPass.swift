@@ -46,7 +46,8 @@ public final class SegmentPass: Sendable {
   let arena = Arena()
   let embedded: Matrix
   let output: Matrix
-  let softmax: SoftmaxLoss.Workspace
+  let softmax: SoftmaxWorkspace
+  let weights: Weights
   let recurrence: Recurrence.Activations
   let decoder: Decoder.Activations?
   private let outputGradient: Matrix
@@ -60,8 +61,11 @@ public final class SegmentPass: Sendable {
 
   /// Memory for segments of T steps and B lanes, `accumulation` of which make a step;
   /// 0 when there is no backward pass.
+  ///
+  /// The products of a pass read `parameters` as they were at the last `refreshWeights`.
   public init(
-    _ model: LanguageModel, stepCount: Int, laneCount: Int, accumulation: Int, engine: ComputeEngine,
+    _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
+    engine: ComputeEngine,
     logitsByteBudget: Int = defaultLogitsByteBudget
   ) {
     self.model = model
@@ -69,12 +73,14 @@ public final class SegmentPass: Sendable {
     self.stepCount = stepCount
     self.laneCount = laneCount
     self.accumulation = accumulation
+    weights = Weights(parameters, engine: engine)
     let rowCount = stepCount * laneCount
     let width = model.configuration.embedding
     embedded = arena.matrix(rowCount: rowCount, columnCount: width)
     output = arena.matrix(rowCount: rowCount, columnCount: width)
-    softmax = SoftmaxLoss.Workspace(
-      vocabularySize: model.vocabularySize, rowCount: rowCount, byteBudget: logitsByteBudget, in: arena)
+    softmax = SoftmaxWorkspace(
+      vocabularySize: model.vocabularySize, width: width, rowCount: rowCount, byteBudget: logitsByteBudget,
+      scoringOnly: accumulation == 0, engine: engine, in: arena)
     recurrence = model.recurrence.activations(stepCount: stepCount, laneCount: laneCount, in: arena)
     decoder = model.decoder.activations(rowCount: rowCount, in: arena)
     let backwardRows = accumulation > 0 ? rowCount : 0
@@ -100,6 +106,9 @@ public final class SegmentPass: Sendable {
     cellState.fill(0)
   }
 
+  /// Takes the parameters' values of now for the passes to come: due whenever they have changed.
+  public func refreshWeights() { weights.refresh() }
+
   /// Makes the state after the last step the one before the next segment.
   func carryState() {
     let last = stepCount * laneCount..<(stepCount + 1) * laneCount
@@ -108,12 +117,12 @@ public final class SegmentPass: Sendable {
   }
 
   /// From the words to z, without dropout; for scoring and sampling.
-  func forward(_ inputs: Vector<Int32>, weights: ParameterBuffer) {
+  func forward(_ inputs: Vector<Int32>) {
     model.embedding.forward(inputs, weights: weights, into: embedded)
-    forwardFromEmbedded(weights: weights)
+    forwardFromEmbedded()
   }
 
-  private func forwardFromEmbedded(weights: ParameterBuffer) {
+  private func forwardFromEmbedded() {
     model.recurrence.forward(embedded, weights: weights, activations: recurrence, engine: engine)
     model.decoder.forward(
       recurrence.lstm.outputs, weights: weights, activations: decoder, into: output, engine: engine)
@@ -122,18 +131,19 @@ public final class SegmentPass: Sendable {
   /// Forward, loss and backward of segment `index` of a step;
   /// returns the sum of the losses in nats over its T·B words.
   ///
-  /// Gradients of `lossScale · Σ loss` are added to `gradients`.
+  /// Gradients of `lossScale · Σ loss` are added to `gradients`. The first segment of a step refreshes the weights.
   /// During the last segment of a step `finished` is called for each part of the gradient as it is complete:
   /// the softmax's first, before back-propagation through time, the input rows last.
   public func accumulate(
-    _ segment: Segment, index: Int, lossScale: Float, weights: ParameterBuffer, gradients: ParameterBuffer,
+    _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer,
     finished: (GradientPart) throws -> Void
   ) rethrows -> Double {
     precondition(index < accumulation, "segment \(index) of \(accumulation) a step")
     let isLast = index == accumulation - 1
+    if index == 0 { refreshWeights() }
     model.embedding.forward(segment.inputs, weights: weights, into: embedded)
     dropInput(embedded, segment)
-    forwardFromEmbedded(weights: weights)
+    forwardFromEmbedded()
     dropOutput(output, segment)
 
     let loss = model.softmax.forwardBackward(

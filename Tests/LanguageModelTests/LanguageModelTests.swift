@@ -70,7 +70,7 @@ import Testing
     settings.temperature = topK == 0 && topP == 1 ? 0 : 1
     let words = (0..<2).map { seed in
       let sampler = Sampler(
-        bench.model, weights: bench.weights, settings: settings, seed: UInt64(seed), engine: bench.engine)
+        bench.model, parameters: bench.weights, settings: settings, seed: UInt64(seed), engine: bench.engine)
       return (0..<12).map { _ in
         let word = sampler.draw()
         sampler.read(word)
@@ -86,7 +86,7 @@ import Testing
     settings.excludedWord = 5
     let texts = [1, 1, 2].map { (seed: UInt64) in
       let sampler = Sampler(
-        bench.model, weights: bench.weights, settings: settings, seed: seed, engine: bench.engine)
+        bench.model, parameters: bench.weights, settings: settings, seed: seed, engine: bench.engine)
       sampler.read(0)
       return (0..<200).map { _ in sampler.draw() }
     }
@@ -132,7 +132,8 @@ import Testing
       self.firstLane = firstLane
       self.laneCountOfAll = laneCountOfAll ?? lanes
       pass = SegmentPass(
-        model, stepCount: 5, laneCount: lanes, accumulation: accumulation, engine: engine)
+        model, parameters: weights, stepCount: 5, laneCount: lanes, accumulation: accumulation, engine: engine
+      )
     }
 
     func accumulate(index: Int, finished: (GradientPart) -> Void) -> Double {
@@ -150,8 +151,7 @@ import Testing
         inputs: inputs, targets: targets, firstLane: firstLane, firstTime: index * 5,
         key: RandomKey(seed: 1).derived(3))
       return pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(5 * laneCountOfAll), weights: weights,
-        gradients: gradients,
+        segment, index: index, lossScale: 1 / Float(5 * laneCountOfAll), gradients: gradients,
         finished: finished)
     }
   }

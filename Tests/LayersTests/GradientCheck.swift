@@ -2,6 +2,12 @@ import Layers
 import Tensors
 import Testing
 
+/// Every engine that layers run on: the reference, the fast one, and the fast one on more threads than there may be processors.
+let engines = [
+  ComputeEngine(threadCount: 1, library: .openBLAS), ComputeEngine(threadCount: 1),
+  ComputeEngine(threadCount: 3),
+]
+
 /// A tensor under test: where its values lie and what a backward pass says of them.
 struct CheckedTensor {
   let name: String
@@ -51,6 +57,11 @@ extension Matrix {
   func dot(_ other: Matrix) -> Double {
     zip(elements, other.elements).reduce(0) { $0 + Double($1.0) * Double($1.1) }
   }
+}
+
+extension Weights {
+  /// Every tensor with its gradient.
+  func checked(against gradients: ParameterBuffer) -> [CheckedTensor] { values.checked(against: gradients) }
 }
 
 extension ParameterBuffer {

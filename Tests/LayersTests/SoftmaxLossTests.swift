@@ -4,29 +4,37 @@ import Tensors
 import Testing
 
 @Suite struct SoftmaxLossTests {
-  let engine = ComputeEngine(threadCount: 1)
   let arena = Arena()
 
-  /// Budgets of bytes that hold all rows at once, three rows, and less than one.
-  @Test(arguments: [(vocabulary: 7, width: 3, budget: 1 << 20), (35, 6, 3 * 35 * 4), (35, 6, 1)])
-  func gradientsMatchCentralDifferences(vocabulary: Int, width: Int, budget: Int) {
+  /// Budgets of bytes that hold all rows at once, three rows, and less than one; vocabularies of one block and of three.
+  @Test(
+    arguments: [
+      (vocabulary: 7, width: 3, budget: 1 << 20), (35, 6, 3 * 35 * 4), (35, 6, 1), (1100, 2, 1 << 20),
+    ], engines.indices)
+  func gradientsMatchCentralDifferences(
+    shape: (vocabulary: Int, width: Int, budget: Int), engineIndex: Int
+  ) {
+    let engine = engines[engineIndex]
+    let (vocabulary, width, budget) = shape
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: vocabulary, width: width, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let weights = ParameterBuffer(list)
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
-    weights.randomize(engine: engine)
+    weights.values.randomize(engine: engine)
     let rows = 8
     let z = arena.matrix(rowCount: rows, columnCount: width)
     z.randomize("z", limit: 2, engine: engine)
     let targets = arena.vector(of: Int32.self, count: rows)
     for row in 0..<rows { targets[row] = Int32(row * 5 % vocabulary) }
-    let workspace = SoftmaxLoss.Workspace(
-      vocabularySize: vocabulary, rowCount: rows, byteBudget: budget, in: arena)
+    let workspace = SoftmaxWorkspace(
+      vocabularySize: vocabulary, width: width, rowCount: rows, byteBudget: budget, scoringOnly: false,
+      engine: engine, in: arena)
     let zGradient = arena.matrix(rowCount: rows, columnCount: width)
     let losses = arena.vector(of: Double.self, count: rows)
 
     func loss() -> Double {
+      weights.refresh()
       layer.score(
         z, targets: targets, weights: weights, into: losses, workspace: workspace, engine: engine)
       return losses.elements.reduce(0, +) * 0.5
@@ -44,8 +52,11 @@ import Testing
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 5000, width: 2, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let weights = ParameterBuffer(list)
-    let workspace = SoftmaxLoss.Workspace(vocabularySize: 5000, rowCount: 1, byteBudget: 1, in: arena)
+    let engine = engines[1]
+    let weights = Weights(ParameterBuffer(list), engine: engine)
+    let workspace = SoftmaxWorkspace(
+      vocabularySize: 5000, width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true, engine: engine, in: arena
+    )
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
       arena.matrix(rowCount: 1, columnCount: 2), targets: arena.vector(of: Int32.self, count: 1),
@@ -57,9 +68,11 @@ import Testing
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 40, width: 2, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let weights = ParameterBuffer(list)
+    let engine = engines[1]
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     weights[layer.bias][0, 33] = .nan
-    let workspace = SoftmaxLoss.Workspace(vocabularySize: 40, rowCount: 1, byteBudget: 1, in: arena)
+    let workspace = SoftmaxWorkspace(
+      vocabularySize: 40, width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true, engine: engine, in: arena)
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
       arena.matrix(rowCount: 1, columnCount: 2), targets: arena.vector(of: Int32.self, count: 1),

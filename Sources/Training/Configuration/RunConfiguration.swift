@@ -1,6 +1,7 @@
 import Communication
 import LanguageModel
 import Layers
+import Tensors
 
 /// Everything that a run is set to: the configuration file with its defaults filled in.
 ///
@@ -28,14 +29,6 @@ public struct RunConfiguration: Sendable, Equatable {
 
 /// Data and length of a run.
 public struct TrainingConfiguration: Sendable, Equatable {
-  /// What products are computed in.
-  public enum Precision: String, CaseIterable, Sendable {
-    /// bf16 operands and fp32 sums where the engine can; master weights are fp32 always.
-    case bfloat16
-    /// fp32 throughout.
-    case float32
-  }
-
   /// How many lanes the text is cut in, over all ranks.
   public var lanes = 64
   /// T.
@@ -46,7 +39,7 @@ public struct TrainingConfiguration: Sendable, Equatable {
   public var accumulate = 1
   /// The root of every random number.
   public var seed = 1
-  /// What products are computed in.
+  /// What products' operands are rounded to, where the engine can; weights and sums are fp32 always.
   public var precision = Precision.bfloat16
   /// Compute threads a rank; nil for the cores that the rank has to itself.
   public var threads: Int?

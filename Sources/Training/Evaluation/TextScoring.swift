@@ -86,10 +86,10 @@ public struct TextScoring {
       tokenCount: tokens.count, streamCount: streamCount, endOfSentenceID: specialWords.endOfSentence)
     let stepCount = min(streams.stepCount, max(1, Self.rowsPerBlock / streamCount))
     let scorer = Scorer(
-      model, weights: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
+      model, parameters: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
     let arena = Arena()
     defer { withExtendedLifetime((arena, scorer)) {} }
-    engine.flushDenormals()
+    engine.prepareThread()
     let inputs = arena.vector(of: Int32.self, count: stepCount * streamCount)
     let targets = arena.vector(of: Int32.self, count: stepCount * streamCount)
     var score = TextScore(nll: 0, tokenCount: tokens.count, unknownTokenCount: 0)

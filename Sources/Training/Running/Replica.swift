@@ -35,12 +35,12 @@ public final class Replica {
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, engine: engine)
     let laneCount = configuration.training.lanes / ranks.rankCount
     pass = SegmentPass(
-      model, stepCount: configuration.training.segment, laneCount: laneCount,
+      model, parameters: parameters, stepCount: configuration.training.segment, laneCount: laneCount,
       accumulation: configuration.training.accumulate, engine: engine)
     exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
-      engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
+      engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
       programVersion: programVersion, configuration: configuration.yaml,
       vocabularyHash: corpus.vocabulary.hash)
     state.isTokenized = corpus.description.tokenized

@@ -117,7 +117,7 @@ public final class Trainer {
       if data.lanes.isEpochStart(segmentIndex) { replica.pass.resetState() }
       let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
       loss += try replica.pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(wordCount), weights: replica.parameters,
+        segment, index: index, lossScale: 1 / Float(wordCount),
         gradients: gradients
       ) { part in
         switch part {

@@ -63,7 +63,7 @@ public struct TrainingRun: Sendable {
   public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
     let replica = Replica(
-      configuration, corpus: corpus, ranks: ranks, engine: ComputeEngine(threadCount: try threadCount()),
+      configuration, corpus: corpus, ranks: ranks, engine: try makeEngine(),
       thread: CommunicationThread())
     describe(replica, data)
     return replica.model.parameters.parameterCount
@@ -71,7 +71,7 @@ public struct TrainingRun: Sendable {
 
   /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
   public func train() throws -> Trainer.Outcome {
-    let engine = ComputeEngine(threadCount: try threadCount())
+    let engine = try makeEngine()
     let (corpus, data) = try openCorpus()
     let storage = try ranks.onCoordinator("open the run") {
       try RunStorage(request, configuration: configuration, corpus: corpus, logger: logger)
@@ -106,9 +106,10 @@ public struct TrainingRun: Sendable {
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
 
-  private func threadCount() throws -> Int {
+  private func makeEngine() throws -> ComputeEngine {
     let share = try ranks.threadCountOfAShare()
-    return configuration.training.threads ?? share
+    return ComputeEngine(
+      threadCount: configuration.training.threads ?? share, precision: configuration.training.precision)
   }
 }
 
@@ -176,7 +177,8 @@ extension TrainingRun {
       try evaluates
       ? ValidationText(
         tokens: corpus.tokens(.valid), specialWords: SpecialWords(corpus.vocabulary), model: replica.model,
-        streamCount: configuration.coordinator.evaluateStreams, engine: replica.engine) : nil
+        streamCount: configuration.coordinator.evaluateStreams,
+        engine: ComputeEngine(threadCount: replica.engine.threadCount)) : nil
     let coordinator = Coordinator(
       configuration: configuration, store: storage.store, metrics: storage.metrics, validation: validation,
       logger: logger)
@@ -199,14 +201,11 @@ extension TrainingRun {
       "compute",
       metadata: [
         "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
-        "threads": "\(replica.engine.threadCount)", "engine": "\(replica.engine.name)",
-        "cpuLevel": "\(replica.engine.cpuLevel)", "precision": "\(replica.engine.precision)",
+        "engine": "\(replica.engine.summary)",
         "codec": "\(replica.codec.rawValue) (\(configuration.exchange.codecReason))",
       ])
-    if configuration.training.precision == .bfloat16, replica.engine.precision != "bfloat16" {
-      logger.notice(
-        "training.precision is bfloat16, but this engine computes in fp32",
-        metadata: ["engine": "\(replica.engine.name)"])
+    if let note = replica.engine.precisionNote {
+      logger.notice("products are not of the precision asked for", metadata: ["reason": "\(note)"])
     }
     logger.info(
       "data",
