@@ -59,6 +59,8 @@ public struct ExchangeSettings: Sendable, Equatable {
     case bfloat16
     /// int8 with a scale a block, then zstd.
     case int8
+    /// int4 with a scale a block, then zstd.
+    case int4
   }
 
   /// How gradients travel.
@@ -84,6 +86,21 @@ public struct ExchangeSettings: Sendable, Equatable {
     }
   }
 
+  /// The shortest memory of second moments with which four bits are safe.
+  private static let leastBeta2ForInt4 = 0.99
+
+  /// Why this codec must not be used with that optimizer; nil where it may.
+  ///
+  /// Error feedback pays small entries in bursts, some steps apart. Adam divides by the root of the squares it
+  /// remembers: where it forgets them between bursts, each burst moves its entry by the whole rate.
+  func reasonAgainst(_ optimizer: OptimizerConfiguration) -> String? {
+    guard codec == .int4, optimizer.kind == .adam, optimizer.beta2 < Self.leastBeta2ForInt4 else {
+      return nil
+    }
+    return "exchange.codec int4 pays what it rounds off in bursts, which adam forgets with optimizer.beta2 "
+      + "\(optimizer.beta2): expected beta2 of at least \(Self.leastBeta2ForInt4), or codec int8"
+  }
+
   /// The codec that gradients travel with.
   public var chosenCodec: Codec {
     switch codec {
@@ -92,6 +109,7 @@ public struct ExchangeSettings: Sendable, Equatable {
     case .lossless: .lossless
     case .bfloat16: .bfloat16
     case .int8: .int8
+    case .int4: .int4
     }
   }
 }
