@@ -43,15 +43,22 @@ public struct TrainingRun: Sendable {
   private let ranks: Ranks
   private let logger: Logger
   private let output: TerminalOutput
+  private let stop: StopRequest
+  private let faults: FaultPlan
 
   /// A run of a configuration that all ranks share.
+  ///
+  /// Once `stop` is made on any rank, all ranks stop after the same step, with a checkpoint.
   public init(
     _ request: TrainingRequest, configuration: RunConfiguration, ranks: Ranks, logger: Logger,
-    output: TerminalOutput = .standardError
+    output: TerminalOutput = .standardError, stop: StopRequest = StopRequest(),
+    faults: FaultPlan = FaultPlan()
   ) {
     self.request = request
     self.configuration = configuration
-    self.ranks = ranks
+    self.ranks = ranks.garbled(by: faults.own(rank: ranks.rank))
+    self.stop = stop
+    self.faults = faults.own(rank: ranks.rank)
     self.logger = logger
     self.output = output
   }
@@ -74,10 +81,10 @@ public struct TrainingRun: Sendable {
     let engine = try makeEngine()
     let (corpus, data) = try openCorpus()
     let storage = try ranks.onCoordinator("open the run") {
-      try RunStorage(request, configuration: configuration, corpus: corpus, logger: logger)
+      try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
-    let isResumed = try share(storage?.checkpoint != nil)
-    let isOwn = try share(storage?.isOwn ?? false)
+    let isResumed = try ranks.share(storage?.checkpoint != nil)
+    let isOwn = try ranks.share(storage?.isOwn ?? false)
     let replica = Replica(
       configuration, corpus: corpus, ranks: ranks, engine: engine, thread: CommunicationThread())
     if isResumed { try resume(replica, storage?.checkpoint) }
@@ -85,7 +92,7 @@ public struct TrainingRun: Sendable {
     if let outcome = alreadyFinished(replica, isResumed: isResumed) { return outcome }
 
     // Rank 0's corpus decides: another host's may lack the split.
-    let evaluates = try share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
+    let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     let coordinator = try storage.map {
       try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
     }
@@ -99,9 +106,12 @@ public struct TrainingRun: Sendable {
     }
     let coordination = Coordination(
       replica, coordinator: coordinator, evaluates: evaluates,
-      origin: !isResumed ? .beginning : isOwn ? .ownCheckpoint(replica.state.step) : .otherRun)
-    return try Trainer(replica, data: data, coordination: coordination, reporter: reporter, logger: logger)
-      .run(until: lastStep)
+      origin: !isResumed ? .beginning : isOwn ? .ownCheckpoint(replica.state.step) : .otherRun,
+      restoredPath: storage?.checkpoint?.path, faults: faults)
+    return try Trainer(
+      replica, data: data, coordination: coordination, reporter: reporter, stop: stop, faults: faults,
+      logger: logger
+    ).run(until: lastStep)
   }
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
@@ -117,6 +127,7 @@ extension TrainingRun {
   /// The corpus and this rank's lanes; that all hosts have the same is checked before anything is computed.
   private func openCorpus() throws -> (Corpus, TrainingData) {
     let (corpus, data) = try ranks.together("open the corpus") {
+      try faults.strike(.start, step: 0)
       let corpus = try Corpus(
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
       return (corpus, try TrainingData(corpus, training: configuration.training, ranks: ranks))
@@ -141,10 +152,6 @@ extension TrainingRun {
     }
   }
 
-  private func share(_ claim: Bool) throws -> Bool {
-    try ranks.control.broadcast("a decision", [claim ? 1 : 0], from: Ranks.coordinator) == [1]
-  }
-
   private func resume(_ replica: Replica, _ checkpoint: Checkpoint?) throws {
     let current = replica.state
     try replica.restore(from: checkpoint)
@@ -166,7 +173,7 @@ extension TrainingRun {
     guard isResumed && isFinished else { return nil }
     if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(state.step)"]) }
     return Trainer.Outcome(
-      step: state.step, isFinished: true, bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
+      step: state.step, isFinished: true, isInterrupted: false, bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
       failedWriteCount: 0)
   }
 
@@ -179,11 +186,8 @@ extension TrainingRun {
         tokens: corpus.tokens(.valid), specialWords: SpecialWords(corpus.vocabulary), model: replica.model,
         streamCount: configuration.coordinator.evaluateStreams,
         engine: ComputeEngine(threadCount: replica.engine.threadCount)) : nil
-    let coordinator = Coordinator(
-      configuration: configuration, store: storage.store, metrics: storage.metrics, validation: validation,
-      logger: logger)
-    if let step = storage.checkpoint?.state.step, storage.isOwn { coordinator.recall(checkpointAt: step) }
-    return coordinator
+    return Coordinator(
+      configuration: configuration, storage: storage, validation: validation, logger: logger)
   }
 
   /// Says what runs where, once, on rank 0.
