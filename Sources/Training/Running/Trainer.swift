@@ -76,7 +76,7 @@ public final class Trainer {
   }
 
   /// One update: segments forward and backward, exchange, guard, clipping, optimizer.
-  private func takeStep() throws -> StepReport {
+  func takeStep() throws -> StepReport {
     let clock = ContinuousClock()
     let start = clock.now
     let configuration = replica.configuration

@@ -70,7 +70,7 @@ public struct TrainingRun: Sendable {
   public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
     let replica = Replica(
-      configuration, corpus: corpus, ranks: ranks, engine: try makeEngine(),
+      configuration, text: TextIdentity(corpus), ranks: ranks, engine: try makeEngine(),
       thread: CommunicationThread())
     describe(replica, data)
     return replica.model.parameters.parameterCount
@@ -86,7 +86,7 @@ public struct TrainingRun: Sendable {
     let isResumed = try ranks.share(storage?.checkpoint != nil)
     let isOwn = try ranks.share(storage?.isOwn ?? false)
     let replica = Replica(
-      configuration, corpus: corpus, ranks: ranks, engine: engine, thread: CommunicationThread())
+      configuration, text: TextIdentity(corpus), ranks: ranks, engine: engine, thread: CommunicationThread())
     if isResumed { try resume(replica, storage?.checkpoint) }
     describe(replica, data)
     if let outcome = alreadyFinished(replica, isResumed: isResumed) { return outcome }
@@ -116,25 +116,33 @@ public struct TrainingRun: Sendable {
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
 
-  private func makeEngine() throws -> ComputeEngine {
+  private func makeEngine() throws -> ComputeEngine { try configuration.training.engine(ranks) }
+}
+
+extension TrainingConfiguration {
+  /// The engine of this rank; all ranks call it.
+  func engine(_ ranks: Ranks) throws -> ComputeEngine {
     let share = try ranks.threadCountOfAShare()
-    return ComputeEngine(
-      threadCount: configuration.training.threads ?? share, precision: configuration.training.precision)
+    return ComputeEngine(threadCount: threads ?? share, precision: precision)
   }
 }
 
 extension TrainingRun {
   /// The corpus and this rank's lanes; that all hosts have the same is checked before anything is computed.
   private func openCorpus() throws -> (Corpus, TrainingData) {
-    let (corpus, data) = try ranks.together("open the corpus") {
+    let (corpus, tokens, data) = try ranks.together("open the corpus") {
       try faults.strike(.start, step: 0)
       let corpus = try Corpus(
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
-      return (corpus, try TrainingData(corpus, training: configuration.training, ranks: ranks))
+      let tokens = try corpus.tokens(.train)
+      let data = try TrainingData(
+        tokens, endOfSentenceID: corpus.vocabulary.endOfSentenceID, training: configuration.training,
+        ranks: ranks)
+      return (corpus, tokens, data)
     }
     try ranks.requireSame("the program's version", programVersion)
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
-    try ranks.requireSame("the training tokens' checksum", data.tokens.checksum)
+    try ranks.requireSame("the training tokens' checksum", tokens.checksum)
     try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
     try ranks.together("check the memory") {
       try MemoryNeed(configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks).check()
