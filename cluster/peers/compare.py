@@ -13,7 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,9 +51,18 @@ SHAPES = {
 
 
 def parsed() -> argparse.Namespace:
-    def names(text: str) -> list[str]:
-        return text.split(",")
+    def names(*known: str) -> Callable[[str], list[str]]:
+        """A comma-separated choice of these."""
 
+        def chosen(text: str) -> list[str]:
+            unknown = [name for name in text.split(",") if name not in known]
+            if unknown:
+                raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, found {', '.join(unknown)}")
+            return text.split(",")
+
+        return chosen
+
+    modes = [mode for of_precision in PEER_MODES.values() for mode in of_precision]
     parser = argparse.ArgumentParser(
         prog="cluster/compare.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -61,9 +70,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed steps a run")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--shape", default="paper", choices=SHAPES)
-    parser.add_argument("--variants", type=names, default=VARIANTS, metavar="V,…")
-    parser.add_argument("--precisions", type=names, default=list(PEER_MODES), metavar="P,…")
-    parser.add_argument("--peer-modes", type=names, metavar="M,…", help="only these of PyTorch's modes")
+    parser.add_argument("--variants", type=names(*VARIANTS), default=VARIANTS, metavar="V,…")
+    parser.add_argument("--precisions", type=names(*PEER_MODES), default=list(PEER_MODES), metavar="P,…")
+    parser.add_argument("--peer-modes", type=names(*modes), default=modes, metavar="M,…", help="only these, and their precisions")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--task", default="train", choices=["train", "evaluate"])
     parser.add_argument("--corpus", type=Path, help="words of this instead of drawn ones")
@@ -110,6 +119,10 @@ def peer_run(arguments: argparse.Namespace, shape: Shape, variant: str, mode: st
     return result(command + common(arguments, shape))
 
 
+def peer_modes(arguments: argparse.Namespace, precision: str) -> list[str]:
+    return [mode for mode in PEER_MODES[precision] if mode in arguments.peer_modes]
+
+
 def speed(runs: Iterable[dict]) -> float:
     return statistics.median(run["tokensPerSecond"] for run in runs)
 
@@ -121,10 +134,7 @@ def memory(runs: Iterable[dict]) -> float:
 def compared(arguments: argparse.Namespace, variant: str, precision: str) -> dict:
     """All runs of one row of the table: milm's, and the peer's by mode."""
     shape = SHAPES[arguments.shape]
-    chosen = arguments.peer_modes or PEER_MODES[precision]
-    modes = [mode for mode in PEER_MODES[precision] if mode in chosen]
-    if not modes:
-        raise SystemExit(f"compare: expected --peer-modes to hold one of {', '.join(PEER_MODES[precision])}")
+    modes = peer_modes(arguments, precision)
     milm: list[dict] = []
     peer: dict[str, list[dict]] = {mode: [] for mode in modes}
     for _ in range(arguments.rounds):
@@ -208,8 +218,11 @@ def main() -> None:
     rows = [
         compared(arguments, variant, precision)
         for precision in arguments.precisions
+        if peer_modes(arguments, precision)
         for variant in arguments.variants
     ]
+    if not rows:
+        raise SystemExit("compare: expected --peer-modes of the --precisions, found none")
     facts = surroundings(arguments, rows)
     if arguments.json:
         print(json.dumps(facts | {"rows": rows}, ensure_ascii=False))
