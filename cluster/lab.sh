@@ -379,6 +379,6 @@ case $command in
   up | run | on | link | status | down) "$command" "$@" ;;
   rate) set_rate "$@" ;;
   check) check "$@" ;;
-  -h | --help) sed -n 's/^# \{0,1\}//; 2,20p' "$0" ;;
+  -h | --help) sed -n 's/^# \{0,1\}//; 2,19p' "$0" ;;
   *) usage "expected up, run, on, link, rate, status, down or check, found '$command'; see --help" ;;
 esac
