@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Fails unless the peer computes what Tests/Reference/model.py says: loss, state and every gradient.
+
+    python3 cluster/peers/check.py
+
+Tiny shapes, no dropout, every variant and mode, two segments with the state carried on. Tolerances are relative to the norm of the
+tensor: 1e-5 in float32, 1e-1 in bfloat16 (8 bits of mantissa, added up in a recurrence).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from peer import MODES, LanguageModel, Mode, Peer, Shape
+
+LANES, STEPS, VOCABULARY = 3, 5, 40
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-1}
+
+
+def compare(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    difference = (torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected)).item()
+    if not difference <= tolerance:
+        raise SystemExit(f"{name}: expected a difference of at most {tolerance:g}, found {difference:.1e}")
+
+
+def check_variant(variant: str, mode: Mode) -> None:
+    """Compares two training segments and the scores of a third."""
+    shape = Shape(variant, "full", VOCABULARY, 8, 16, decoder_context=4, encoder_context=6)
+    reference, peer = LanguageModel(shape), Peer(shape, mode)
+    for parameter in reference.parameters():
+        torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    peer.load_state_dict(reference.state_dict())
+    name, tolerance = f"{variant} {mode.name}", TOLERANCE[mode.dtype]
+
+    theirs = ours = reference.zero_state(LANES)
+    for _ in range(2):
+        words = torch.randint(VOCABULARY, (STEPS + 1, LANES))
+        z, *theirs = reference(words[:-1], *(tensor.detach() for tensor in theirs))
+        expected = cross_entropy(reference.logits(z).flatten(0, 1), words[1:].flatten())
+        found, *ours = peer(words[:-1], words[1:], *(tensor.detach() for tensor in ours))
+        compare(f"{name}: loss", found.detach(), expected.detach(), tolerance)
+        expected.backward()
+        found.backward()
+    for (tensor, wanted), got in zip(reference.named_parameters(), peer.parameters()):
+        compare(f"{name}: gradient of {tensor}", got.grad, wanted.grad, tolerance)
+
+    peer.eval()
+    with torch.inference_mode():
+        z, *_ = reference(words[:-1], *theirs)
+        expected = cross_entropy(reference.logits(z).flatten(0, 1), words[1:].flatten(), reduction="none")
+        found, *_ = peer(words[:-1], words[1:], *ours)
+    compare(f"{name}: scores", found, expected, tolerance)
+
+
+def check() -> None:
+    """Compares every variant in every mode."""
+    torch.manual_seed(7)
+    for mode in MODES.values():
+        for variant in ("lstm", "multdec", "multencdec"):
+            check_variant(variant, mode)
+        print(f"{mode.name}: loss, gradients and scores are the reference's", flush=True)
+
+
+if __name__ == "__main__":
+    check()

@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Measures a training step, or evaluation, of one language model in PyTorch on the CPU; prints one line of JSON.
+
+    python3 cluster/peers/measure.py --variant multencdec --mode bf16-compiled --lanes 16 --segment 64
+
+A training step is forward, mean loss over lanes × segment words, backward, clipping of the norm to 0.25 and Adam; the state is
+carried on. Compiling and the first steps are not timed. `--check` compares loss and gradients with Tests/Reference/model.py
+on a tiny shape instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from peer import MODES, Mode, Peer, Shape
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "Tests" / "Reference"))
+from perplexity import read_tokens  # noqa: E402
+
+CLIP = 0.25
+INPUT_DROPOUT = 0.1
+OUTPUT_DROPOUT = 0.2
+SEED = 1
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--variant", default="multencdec", choices=["lstm", "multdec", "multencdec"])
+    parser.add_argument("--mode", default="bf16-compiled", choices=MODES)
+    parser.add_argument("--task", default="train", choices=["train", "evaluate"])
+    parser.add_argument("--corpus", type=Path, help="what milm prepare wrote; its training split is read")
+    sizes = {"lanes": 16, "segment": 64, "vocabulary": 267_735, "embedding": 256, "hidden": 2048}
+    sizes |= {"decoder-context": 32, "encoder-context": 72, "steps": 3, "warmup": 2}
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X")
+    parser.add_argument("--check", action="store_true", help="compare with the reference model and end")
+    return parser.parse_args()
+
+
+def zipf_words(count: int, vocabulary: int) -> Tensor:
+    """Words whose frequency falls as 1 / (rank + 1)."""
+    frequencies = 1 / torch.arange(1, vocabulary + 1, dtype=torch.double)
+    return torch.multinomial(frequencies, count, replacement=True)
+
+
+def segments(words: Tensor, lanes: int, segment: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets, T × B, from lanes that run through equal stretches of the words."""
+    stretch = len(words) // lanes
+    rows = words[: lanes * stretch].view(lanes, stretch).T.contiguous()
+    for start in range(0, stretch - segment, segment):
+        yield rows[start : start + segment], rows[start + 1 : start + segment + 1]
+
+
+def text(arguments: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:
+    """As many segments as are measured and warmed up with."""
+    stretch = (arguments.steps + arguments.warmup) * arguments.segment + 1
+    count = arguments.lanes * stretch
+    if arguments.corpus is None:
+        words = zipf_words(count, arguments.vocabulary)
+    else:
+        words = read_tokens(arguments.corpus / "train.tokens")[:count]
+        if len(words) < count:
+            raise SystemExit(f"{arguments.corpus}: expected {count} words for training, found {len(words)}")
+        if words.max() >= arguments.vocabulary:
+            raise SystemExit(
+                f"{arguments.corpus}: expected a vocabulary of {arguments.vocabulary}, found word {words.max()}"
+            )
+    return segments(words, arguments.lanes, arguments.segment)
+
+
+def initialise(model: nn.Module) -> None:
+    """Small weights, zero biases: the first loss is near ln V."""
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.uniform_(parameter, -0.02, 0.02)
+
+
+def built(arguments: argparse.Namespace, mode: Mode) -> Peer:
+    shape = Shape(
+        arguments.variant,
+        "full",
+        arguments.vocabulary,
+        arguments.embedding,
+        arguments.hidden,
+        arguments.decoder_context,
+        arguments.encoder_context,
+    )
+    model = Peer(shape, mode, INPUT_DROPOUT, OUTPUT_DROPOUT)
+    initialise(model)
+    return model
+
+
+def training(model: Peer, lanes: int, rate: float) -> Callable[[Tensor, Tensor], float]:
+    """A function that does a training step and gives its loss."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+    state = model.zero_state(lanes)
+
+    def step(words: Tensor, targets: Tensor) -> float:
+        nonlocal state
+        loss, h, c = model(words, targets, *state)
+        state = h.detach(), c.detach()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+def evaluation(model: Peer, lanes: int) -> Callable[[Tensor, Tensor], float]:
+    """A function that scores a block and gives its mean loss."""
+    model.eval()
+    state = model.zero_state(lanes)
+
+    @torch.inference_mode()
+    def block(words: Tensor, targets: Tensor) -> float:
+        nonlocal state
+        losses, *state = model(words, targets, *state)
+        return losses.mean().item()
+
+    return block
+
+
+def forget_peak_memory() -> None:
+    """Starts VmHWM anew, so that the compiler's memory is not counted."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_megabytes() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def measure(arguments: argparse.Namespace) -> dict:
+    """The JSON of one measurement."""
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(SEED)
+    model = built(arguments, MODES[arguments.mode])
+    if arguments.task == "train":
+        step = training(model, arguments.lanes, arguments.learning_rate)
+    else:
+        step = evaluation(model, arguments.lanes)
+    seconds, losses = [], []
+    for number, (words, targets) in enumerate(text(arguments)):
+        if number == arguments.warmup:
+            forget_peak_memory()
+        began = time.perf_counter()
+        losses.append(step(words, targets))
+        seconds.append(time.perf_counter() - began)
+    median = statistics.median(seconds[arguments.warmup :])
+    return {
+        "tokensPerSecond": arguments.lanes * arguments.segment / median,
+        "secondsPerStep": median,
+        "peakMegabytes": peak_megabytes(),
+        "task": arguments.task,
+        "variant": arguments.variant,
+        "mode": arguments.mode,
+        "threads": arguments.threads,
+        "lanes": arguments.lanes,
+        "segment": arguments.segment,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "firstLoss": losses[0],
+        "lastLoss": losses[-1],
+        "versions": {
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+            "cpuCapability": torch.backends.cpu.get_cpu_capability(),
+        },
+    }
+
+
+if __name__ == "__main__":
+    options = parsed()
+    if options.check:
+        from check import check
+
+        check()
+    else:
+        print(json.dumps(measure(options)), flush=True)
