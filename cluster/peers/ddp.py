@@ -104,6 +104,8 @@ def main() -> None:
             "torch": torch.__version__,
         }
         print(json.dumps(result), flush=True)
+    # A rank that leaves while another still talks makes it abort.
+    distributed.barrier()
     distributed.destroy_process_group()
 
 
