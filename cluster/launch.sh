@@ -80,6 +80,11 @@ else
   slots=$(slot_count)
   binding=(--bind-to none)
   [ -z "$threads" ] || binding=(--map-by "slot:PE=$threads")
+  # A host that no longer answers is given up after 20 seconds; without this mpirun waits for it, also after all ranks
+  # have ended. Before milm's own limit of 30: once mpirun has told the host to end, it waits a quarter of an hour.
+  export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-10}
+  export OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-5}
+  export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-2}
 fi
 
 # A rank waiting for others gives up its core: on few cores it would keep another from computing.

@@ -35,7 +35,7 @@ OUTPUT_DROPOUT = 0.2
 SEED = 1
 
 
-def parsed() -> argparse.Namespace:
+def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variant", default="multencdec", choices=["lstm", "multdec", "multencdec"])
     parser.add_argument("--mode", default="bf16-compiled", choices=MODES)
@@ -47,7 +47,7 @@ def parsed() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def zipf_words(count: int, vocabulary: int) -> Tensor:

@@ -1,0 +1,68 @@
+import Foundation
+import Synchronization
+import TestSupport
+import Testing
+
+/// Hosts made by `cluster/lab.sh`, with their names, network and folders; gone when the test lets go of it.
+final class Lab: Sendable {
+  private static let path: String = {
+    let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    return root.appendingPathComponent("cluster/lab.sh").path
+  }()
+
+  /// What `lab.sh check` says where this machine does not allow a lab; nil where it does.
+  static let refusal: String? = {
+    guard let run = try? script(["check"], lab: "check") else { return "\(path) does not start" }
+    return run.status == 0 ? nil : run.errors.trimmingCharacters(in: .whitespacesAndNewlines)
+  }()
+
+  private static let count = Atomic(0)
+
+  /// The lab's name: that of its hosts is this, a hyphen and their number from 1.
+  let name: String
+
+  /// Starts a lab; each host has a copy of its own of the private folders.
+  init(hosts: Int, privateFolders: [String] = []) throws {
+    let number = Self.count.wrappingAdd(1, ordering: .relaxed).newValue
+    name = "t\(ProcessInfo.processInfo.processIdentifier)n\(number)"
+    let up = try command(
+      ["up", "--hosts", "\(hosts)"] + privateFolders.flatMap { ["--private", $0] })
+    try #require(up.status == 0, "\(up.transcript)")
+  }
+
+  deinit {
+    _ = try? command(["down"])
+  }
+
+  /// `lab.sh` with these arguments.
+  @discardableResult
+  func command(_ arguments: [String]) throws -> ProgramRun {
+    try Self.script(arguments, lab: name)
+  }
+
+  /// `lab.sh` for a lab of this name, up or not.
+  static func script(_ arguments: [String], lab: String) throws -> ProgramRun {
+    try start(
+      ["timeout", "--kill-after", "5", "120", path] + arguments,
+      environment: ["MILM_LAB": lab, "MILM": program("milm")])
+  }
+
+  /// `milm` under `mpirun`, with that many ranks on each host.
+  func milm(ranks: Int, slots: Int = 1, _ arguments: [String]) throws -> ProgramRun {
+    try command(["run", "-n", "\(ranks)", "--slots", "\(slots)", "--", "milm"] + arguments)
+  }
+
+  /// A command on one host.
+  @discardableResult
+  func on(_ host: Int, _ arguments: String...) throws -> ProgramRun {
+    try command(["on", "\(host)", "--"] + arguments)
+  }
+}
+
+extension Trait where Self == ConditionTrait {
+  /// Skips where the kernel or the user's rights do not allow a lab, and says why.
+  static var whereLabsAreAllowed: Self {
+    .enabled(if: Lab.refusal == nil, Comment(rawValue: Lab.refusal ?? ""))
+  }
+}

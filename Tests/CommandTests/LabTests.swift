@@ -1,0 +1,161 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Ranks on several hosts, each with its own network, name and folders.
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5)), .whereLabsAreAllowed) struct LabTests {
+  /// Ranks of a host may be added before they meet others', so two or more hosts with two ranks each may round
+  /// otherwise than four ranks on one host.
+  @Test(arguments: [(hosts: 2, slots: 1), (hosts: 4, slots: 1), (hosts: 2, slots: 2)])
+  func ranksOnSeveralHostsTrainLikeRanksOnOne(hosts: Int, slots: Int) throws {
+    let bench = try CommandBench()
+    let lab = try Lab(hosts: hosts)
+    let ranks = hosts * slots
+    let there = bench.folder.file("there")
+    let here = bench.folder.file("here")
+    let settings = ["--set", "training.lanes=8", "--set", "exchange.codec=lossless"]
+    let run = try lab.milm(ranks: ranks, slots: slots, training(bench, to: there) + settings)
+    try #require(run.status == 0, "\(run.transcript)")
+    #expect(run.errors.contains("hosts=\(hosts)") && run.errors.contains("ranks=\(ranks)"))
+    let alone = try mpirun(ranks, [program("milm")] + training(bench, to: here) + settings)
+    try #require(alone.status == 0, "\(alone.transcript)")
+
+    let losses = try (losses(of: there), losses(of: here))
+    try #require(losses.0.count == losses.1.count && losses.0.count > 3)
+    for (left, right) in zip(losses.0, losses.1) { #expect(abs(left - right) <= 1e-5 * right) }
+    if slots == 1 {
+      #expect(losses.0 == losses.1)
+      #expect(try parameters(of: there) == parameters(of: here))
+    }
+  }
+
+  @Test(arguments: [1, 2])
+  func compressedRunsAcrossHostsRepeatToTheBit(slots: Int) throws {
+    let bench = try CommandBench()
+    let lab = try Lab(hosts: 2)
+    let runs = try (0..<2).map { number in
+      let output = bench.folder.file("run-\(number)")
+      let run = try lab.milm(
+        ranks: 2 * slots, slots: slots, training(bench, to: output) + ["--set", "training.lanes=8"])
+      try #require(run.status == 0, "\(run.transcript)")
+      return output
+    }
+    #expect(try losses(of: runs[0]) == losses(of: runs[1]))
+    #expect(try parameters(of: runs[0]) == parameters(of: runs[1]))
+  }
+
+  @Test func theRunFolderIsNeededOnTheFirstHostAlone() throws {
+    let bench = try CommandBench()
+    let whole = try bench.train("whole", ranks: 2)
+    let runs = bench.folder.file("runs")
+    try FileManager.default.createDirectory(atPath: runs, withIntermediateDirectories: true)
+    let lab = try Lab(hosts: 2, privateFolders: [runs, bench.corpus])
+    let half = try lab.milm(ranks: 2, training(bench, to: "\(runs)/run") + ["--steps", "6"])
+    #expect(half.status == 0, "\(half.transcript)")
+    let rest = try lab.milm(ranks: 2, training(bench, to: "\(runs)/run") + ["--resume", "auto"])
+    #expect(rest.status == 0 && rest.errors.contains("continuing"), "\(rest.transcript)")
+
+    #expect(try lab.on(1, "ls", runs).output == "run\n")
+    #expect(try lab.on(2, "ls", runs).output.isEmpty)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: runs).isEmpty)
+    #expect(try lab.on(2, "ls", bench.corpus).output.contains("train.tokens"))
+    let lines = try lab.on(1, "cat", "\(runs)/run/metrics.jsonl").output
+    let last = try #require(try trainingLosses(lines).last)
+    #expect(try abs(last - (#require(losses(of: whole).last))) < 0.01)
+  }
+
+  @Test func aRankKilledOnAnotherHostEndsTheJob() throws {
+    let bench = try CommandBench()
+    let lab = try Lab(hosts: 2)
+    let output = bench.folder.file("run")
+    let end = try whileTraining(bench, in: lab, output) {
+      // Processes are numbered for the whole lab: only those with this host's name are meant.
+      try lab.on(2, "sh", "-c", "exec pkill -9 --ns $$ --nslist uts milm")
+    }
+    #expect(end.run.status != 0)
+    #expect(end.seconds < 30)
+    #expect(end.run.errors.contains("\(lab.name)-2"), "\(end.run.transcript)")
+  }
+
+  @Test func aHostThatIsCutOffEndsTheJob() throws {
+    let bench = try CommandBench()
+    let lab = try Lab(hosts: 2)
+    let output = bench.folder.file("run")
+    let end = try whileTraining(bench, in: lab, output) { try lab.command(["link", "2", "down"]) }
+    #expect(end.run.status != 0)
+    // The limit of milm's configuration, and a few seconds for mpirun to end.
+    #expect(end.seconds < 40)
+    #expect(
+      end.run.errors.contains("without progress for rank 1 (\(lab.name)-2)"), "\(end.run.transcript)")
+  }
+
+  @Test func nothingIsLeftOfALab() throws {
+    let folder = try TemporaryFolder()
+    let interfaces = try start(["ip", "-oneline", "link"]).output
+    var lab: Lab? = try Lab(hosts: 3, privateFolders: [folder.path])
+    let name = try #require(lab?.name)
+    let second = try lab?.command(["up", "--hosts", "2"])
+    #expect(second?.status == 1 && second?.errors.split(separator: "\n").count == 1)
+    #expect(try start(["ip", "-oneline", "link"]).output == interfaces)
+    #expect(try start(["pgrep", "-f", "/run/milm-\(name)/"]).status == 0)
+    lab = nil
+    #expect(try start(["pgrep", "-f", "/run/milm-\(name)/"]).status == 1)
+    #expect(!FileManager.default.fileExists(atPath: "/run/milm-\(name)"))
+    #expect(try !String(contentsOfFile: "/proc/mounts", encoding: .utf8).contains(folder.path))
+  }
+
+  @Test(arguments: [
+    (["up", "--hosts", "0"], 64), (["up", "--hosts", "2", "--rate", "fast"], 64),
+    (["up", "--hosts", "2", "--private", "/no-such-folder"], 64), (["run", "--", "milm", "doctor"], 1),
+    (["sideways"], 64),
+  ])
+  func mistakesAreRefusedInOneLine(arguments: [String], status: Int) throws {
+    let run = try Lab.script(arguments, lab: "mistake")
+    #expect(run.status == status)
+    #expect(run.errors.hasPrefix("lab: expected"), "\(run.transcript)")
+    #expect(run.errors.split(separator: "\n").count == 1, "\(run.transcript)")
+  }
+
+  private func training(_ bench: CommandBench, to output: String) -> [String] {
+    ["train", bench.configuration, "--corpus", bench.corpus, "--output", output]
+  }
+
+  /// Trains without end on two hosts, does `accident` when the first checkpoint is there, and measures the time from
+  /// then to the end of the job.
+  private func whileTraining(
+    _ bench: CommandBench, in lab: Lab, _ output: String, _ accident: @escaping @Sendable () throws -> Void
+  ) throws -> (run: ProgramRun, seconds: Double) {
+    let began = Mutex<ContinuousClock.Instant?>(nil)
+    let thread = Thread {
+      for _ in 0..<600 where !FileManager.default.fileExists(atPath: "\(output)/checkpoints/last") {
+        usleep(50_000)
+      }
+      began.withLock { $0 = .now }
+      do { try accident() } catch { Issue.record(error) }
+    }
+    thread.start()
+    let run = try lab.milm(
+      ranks: 2,
+      training(bench, to: output) + [
+        "--set", "training.steps=10000000", "--set", "coordinator.evaluateEvery=0",
+      ])
+    let seconds = try #require(began.withLock { $0 }).duration(to: .now) / .seconds(1)
+    return (run, seconds)
+  }
+
+  private func losses(of run: String) throws -> [Double] {
+    try trainingLosses(String(contentsOfFile: "\(run)/metrics.jsonl", encoding: .utf8))
+  }
+
+  /// The losses of training and the perplexities of evaluations, in the order of the lines.
+  private func trainingLosses(_ lines: String) throws -> [Double] {
+    try lines.split(separator: "\n").map { line in
+      let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+      return try #require((object?["loss"] ?? object?["perplexity"]) as? Double)
+    }
+  }
+
+  private func parameters(of run: String) throws -> Data {
+    try Data(contentsOf: URL(filePath: "\(run)/checkpoints/last/model.safetensors"))
+  }
+}
