@@ -19,8 +19,9 @@ public struct SoftmaxWorkspace: Sendable {
   let input: OperandMemory
   /// Each worker's part of the input's gradient.
   let inputGradients: [Matrix]
-  private let kept: OperandMemory
-  private let keptValues: Matrix
+  private let precision: Precision
+  private let temporary: TemporaryMemory
+  private let keptByteCount: Int
   private let logits: [Matrix]
   private let shares: [Matrix]
   private let workerCount: Int
@@ -32,10 +33,8 @@ public struct SoftmaxWorkspace: Sendable {
     in arena: Arena
   ) {
     self.vocabularySize = vocabularySize
-    let limit = max(1, min(rowCount, byteBudget / (vocabularySize * engine.precision.byteCount)))
-    // Chunks of one size: a small last one would cost a whole pass over the matrix for a few rows.
-    let chunkCount = max(1, (rowCount + limit - 1) / limit)
-    let rowsPerChunk = max(1, (rowCount + chunkCount - 1) / chunkCount)
+    let rowsPerChunk = Self.rowsPerChunk(
+      of: rowCount, limit: byteBudget / (vocabularySize * engine.precision.byteCount))
     self.rowsPerChunk = rowsPerChunk
     let blockCount = (vocabularySize + Self.blockLength - 1) / Self.blockLength
     largest = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
@@ -50,10 +49,20 @@ public struct SoftmaxWorkspace: Sendable {
     logits = forEachWorker(min(Self.blockLength, vocabularySize))
     inputGradients = scoringOnly ? [] : forEachWorker(width)
     shares = scoringOnly ? [] : forEachWorker(width)
-    keptValues = arena.matrix(
-      rowCount: 1,
-      columnCount: scoringOnly || engine.precision == .bfloat16 ? 0 : rowsPerChunk * vocabularySize)
-    kept = engine.operandMemory(elementCount: scoringOnly ? 0 : rowsPerChunk * vocabularySize)
+    precision = engine.precision
+    temporary = engine.temporaryMemory
+    keptByteCount = scoringOnly ? 0 : rowsPerChunk * vocabularySize * precision.byteCount
+  }
+
+  /// Chunks of one size, because a small last one would cost a whole pass over the matrix for a few rows; and of a multiple of
+  /// 64 rows, at which products are quickest.
+  private static func rowsPerChunk(of rowCount: Int, limit: Int) -> Int {
+    let limit = max(1, min(rowCount, limit))
+    let chunkCount = max(1, (rowCount + limit - 1) / limit)
+    let even = max(1, (rowCount + chunkCount - 1) / chunkCount)
+    let unit = 64
+    let whole = (even + unit - 1) / unit * unit
+    return whole <= limit ? whole : limit >= unit ? limit / unit * unit : even
   }
 
   var blockCount: Int { largest.columnCount }
@@ -73,13 +82,13 @@ public struct SoftmaxWorkspace: Sendable {
     block * Self.blockLength..<min((block + 1) * Self.blockLength, vocabularySize)
   }
 
-  /// Where the exponentials of a block are kept, row after row.
+  /// Where the exponentials of a block are kept, row after row, until the loss of their chunk is through.
   func exponentials(of block: Int, rowCount: Int) -> Operand {
     let words = words(of: block)
-    let place = words.lowerBound * rowCount
-    let shape = Matrix(
-      keptValues.data + (keptValues.count > 0 ? place : 0), rowCount: rowCount, columnCount: words.count)
-    return kept.operand(of: shape, at: place)
+    let place = words.lowerBound * rowCount * precision.byteCount
+    return Operand(
+      temporary.memory(byteCount: keptByteCount) + place, precision, rowCount: rowCount,
+      columnCount: words.count)
   }
 
   /// A worker's logits of one block.

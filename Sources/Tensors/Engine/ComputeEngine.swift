@@ -12,9 +12,10 @@ public final class ComputeEngine: Sendable {
   public let precisionNote: String?
   let multiplier: any Multiplier
   private let team: ThreadTeam
-  private let scratch: [ScratchMemory]
-  /// Where the right-hand matrix of a weight gradient is packed.
-  let gradientScratch = ScratchMemory()
+  private let scratch: [TemporaryMemory]
+  /// Memory for what lives no longer than one call: the exponentials of a chunk of logits, the packed right-hand matrix of a
+  /// weight gradient.
+  public let temporaryMemory = TemporaryMemory()
 
   /// Which library multiplies.
   public enum Library: String, CaseIterable, Sendable {
@@ -34,7 +35,7 @@ public final class ComputeEngine: Sendable {
     let multiplier = choice.multiplier
     self.multiplier = multiplier
     precisionNote = choice.note
-    scratch = (0..<threadCount).map { _ in ScratchMemory() }
+    scratch = (0..<threadCount).map { _ in TemporaryMemory() }
     team = ThreadTeam(threadCount: threadCount) {
       CKernels_flushDenormals()
       multiplier.prepareThread()

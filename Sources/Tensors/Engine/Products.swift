@@ -8,7 +8,7 @@ extension ComputeEngine {
   ///
   /// With `transposed` the products see the transposed of `sources` side by side.
   public func packedMatrix(_ sources: [Matrix], transposed: Bool = false) -> PackedMatrix {
-    PackedMatrix(sources, transposed: transposed, multiplier: multiplier, memory: ScratchMemory())
+    PackedMatrix(sources, transposed: transposed, multiplier: multiplier, memory: TemporaryMemory())
   }
 
   /// Packs the elements that the sources have now.
@@ -72,7 +72,7 @@ extension ComputeEngine {
         && zip(b, c).allSatisfy {
           $0.rowCount == a.rowCount && $1.rowCount == a.columnCount && $0.columnCount == $1.columnCount
         }, "shapes of a product")
-    let packed = PackedMatrix(b, transposed: false, multiplier: multiplier, memory: gradientScratch)
+    let packed = PackedMatrix(b, transposed: false, multiplier: multiplier, memory: temporaryMemory)
     pack(packed)
     let columnsPerBlock = 128
     let blockCount = (a.columnCount + columnsPerBlock - 1) / columnsPerBlock

@@ -5,7 +5,7 @@ public struct Worker: Sendable {
   /// Its number, from 0 to the engine's `threadCount`.
   public let index: Int
   let multiplier: any Multiplier
-  let scratch: ScratchMemory
+  let scratch: TemporaryMemory
 
   /// `c = a·b`, or `c += a·b` when adding; both operands in the engine's precision.
   public func multiply(_ a: Operand, _ b: Operand, into c: Matrix, adding: Bool = false) {

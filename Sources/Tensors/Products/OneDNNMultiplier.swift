@@ -74,8 +74,8 @@
     private var stream: dnnl_stream_t?
     private var products: [ProductShape: OneDNNPrimitive] = [:]
     private var reorders: [BlockShape: OneDNNPrimitive] = [:]
-    private let scratch = ScratchMemory()
-    private let tile = ScratchMemory()
+    private let scratch = TemporaryMemory()
+    private let tile = TemporaryMemory()
     private var scratchByteCount = 0
 
     init(engine: dnnl_engine_t, precision: Precision) {

@@ -13,13 +13,11 @@ public final class OperandMemory: Sendable {
   public var byteCount: Int { arena.byteCount }
 
   /// What was last rounded into it of a matrix of this shape; the matrix itself where nothing has to be rounded.
-  ///
-  /// It begins `place` elements into the memory.
-  public func operand(of matrix: Matrix, at place: Int = 0) -> Operand {
+  public func operand(of matrix: Matrix) -> Operand {
     guard capacity > 0 else { return Operand(matrix) }
-    precondition(place + matrix.count <= capacity, "more elements than there is place for")
+    precondition(matrix.count <= capacity, "more elements than there is place for")
     return Operand(
-      UnsafeMutableRawPointer(bytes.data) + place * Precision.bfloat16.byteCount, .bfloat16,
+      UnsafeMutableRawPointer(bytes.data), .bfloat16,
       rowCount: matrix.rowCount, columnCount: matrix.columnCount)
   }
 }

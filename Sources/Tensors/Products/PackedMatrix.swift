@@ -10,7 +10,7 @@ public final class PackedMatrix: Sendable {
   public let columnCount: Int
   /// The blocks that stand one above the other, for each stretch of columns.
   let panels: [Panel]
-  private let memory: ScratchMemory
+  private let memory: TemporaryMemory
 
   /// A stretch of columns; it never reaches from one source into another.
   struct Panel: Sendable {
@@ -19,7 +19,7 @@ public final class PackedMatrix: Sendable {
   }
 
   /// Lays the blocks out in `memory`, which grows to what they need.
-  init(_ sources: [Matrix], transposed: Bool, multiplier: any Multiplier, memory: ScratchMemory) {
+  init(_ sources: [Matrix], transposed: Bool, multiplier: any Multiplier, memory: TemporaryMemory) {
     let height = sources[0].rowCount
     let width = sources.reduce(0) { $0 + $1.columnCount }
     precondition(sources.allSatisfy { $0.rowCount == height }, "matrices of different heights side by side")

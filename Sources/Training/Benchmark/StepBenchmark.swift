@@ -84,12 +84,12 @@ public struct StepBenchmark {
       seconds.append((clock.now - start).inSeconds)
       progress(step + 1, totalCount)
     }
+    let megabytes = try ranks.control.maximum("memory", UInt64(Benchmark.peakMegabytes))
     let slowest = try ranks.control.sum("step time", [seconds.dropFirst(Self.warmupStepCount).median])[0]
     let secondsPerStep = slowest / Double(ranks.rankCount)
     let peak = try ranks.control.sum("peak", [ProductBenchmark.peakGigaflops(engine)])[0]
     let tokensPerSecond = Double(benchmark.configuration.tokensPerStep) / secondsPerStep
     let flopsPerToken = 6 * replica.model.multiplicationsPerToken
-    let megabytes = try ranks.control.maximum("memory", UInt64(Benchmark.peakMegabytes))
     return Result(
       tokensPerSecond: tokensPerSecond, secondsPerStep: secondsPerStep, peakMegabytes: Double(megabytes),
       flopsPerToken: flopsPerToken, peakGigaflops: peak,

@@ -3,14 +3,14 @@ import Foundation
 /// Memory that grows to what its largest use needs, in the first steps.
 ///
 /// `@unchecked Sendable`: one thread at a time uses it.
-final class ScratchMemory: @unchecked Sendable {
+public final class TemporaryMemory: @unchecked Sendable {
   private var data: UnsafeMutableRawPointer?
   private var capacity = 0
 
   deinit { free(data) }
 
   /// At least `byteCount` bytes, 64-byte aligned, what they hold undefined; earlier ones are given back.
-  func memory(byteCount: Int) -> UnsafeMutableRawPointer {
+  public func memory(byteCount: Int) -> UnsafeMutableRawPointer {
     if let data, byteCount <= capacity { return data }
     free(data)
     capacity = max(64, (byteCount + 63) / 64 * 64)
