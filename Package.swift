@@ -53,7 +53,12 @@ let package = Package(
     .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
 
     .target(name: "TestSupport", path: "Tests/Support"),
-    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
+    .target(
+      name: "KernelLevels", path: "Tests/KernelLevels",
+      cSettings: [
+        .headerSearchPath("../../Sources/CKernels"), .headerSearchPath("../../Sources/CKernels/include"),
+      ]),
+    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "KernelLevels", "TestSupport"]),
     .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",

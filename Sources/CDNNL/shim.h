@@ -1,4 +1,8 @@
 #pragma once
+
+#if !__has_include(<dnnl.h>)
+#error "libdnnl-dev has gone since the manifest was read: run cluster/install.sh, or build with --manifest-cache none"
+#endif
 #include <dnnl.h>
 
 /// OpenMP's limit for parallel regions that the calling thread starts. oneDNN is built on OpenMP, whose header is not

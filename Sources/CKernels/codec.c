@@ -1,5 +1,5 @@
 #include "CKernelsCodec.h"
-#include "clones.h"
+#include "bfloat16.h"
 
 #include <float.h>
 #include <math.h>
@@ -13,18 +13,6 @@ enum { tileLength = 1024 };
 
 static const uint32_t magnitudeMask = 0x7fffffffu;
 static const uint32_t infinityBits = 0x7f800000u;
-
-CKERNELS_INLINE uint32_t bitsOf(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  return bits;
-}
-
-CKERNELS_INLINE float floatOf(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
 
 CKERNELS_CLONES void CKernels_codecSplitPlanes(const float *restrict values, size_t count, uint8_t *restrict planes) {
   uint8_t *restrict exponents = planes;
@@ -50,13 +38,6 @@ CKERNELS_CLONES void CKernels_codecJoinPlanes(const uint8_t *restrict planes, si
     uint32_t bits = (uint32_t)exponents[i] << 24 | (uint32_t)high[i] << 16 | (uint32_t)middle[i] << 8 | low[i];
     values[i] = floatOf(bits >> 1 | bits << 31);
   }
-}
-
-/// Rounds the float in `bits` to the nearest bfloat16, ties to even; NaN becomes a quiet NaN.
-CKERNELS_INLINE uint32_t roundToBFloat16(uint32_t bits) {
-  uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
-  uint32_t quiet = bits >> 16 | 0x40u;
-  return (bits & magnitudeMask) > infinityBits ? quiet : rounded;
 }
 
 CKERNELS_CLONES void CKernels_codecEncodeBFloat16(const float *restrict values, const float *restrict residual,

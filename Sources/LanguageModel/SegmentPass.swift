@@ -47,6 +47,7 @@ public final class SegmentPass: Sendable {
   let embedded: Matrix
   let output: Matrix
   let softmax: SoftmaxWorkspace
+  private let softmaxThreshold: Float
   let weights: Weights
   let recurrence: Recurrence.Activations
   let decoder: Decoder.Activations?
@@ -66,13 +67,14 @@ public final class SegmentPass: Sendable {
   public init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
     engine: ComputeEngine,
-    logitsByteBudget: Int = defaultLogitsByteBudget
+    logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0
   ) {
     self.model = model
     self.engine = engine
     self.stepCount = stepCount
     self.laneCount = laneCount
     self.accumulation = accumulation
+    self.softmaxThreshold = softmaxThreshold
     weights = Weights(parameters, engine: engine)
     let rowCount = stepCount * laneCount
     let width = model.configuration.embedding
@@ -147,7 +149,8 @@ public final class SegmentPass: Sendable {
     dropOutput(output, segment)
 
     let loss = model.softmax.forwardBackward(
-      output, targets: segment.targets, scale: lossScale, weights: weights, gradients: gradients,
+      output, targets: segment.targets, scale: lossScale, threshold: softmaxThreshold, weights: weights,
+      gradients: gradients,
       into: outputGradient, workspace: softmax, engine: engine)
     if isLast { for range in model.gradientRanges.prefix(2) { try finished(.dense(range)) } }
 

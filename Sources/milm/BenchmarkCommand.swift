@@ -37,7 +37,8 @@ struct BenchmarkCommand: ParsableCommand {
     @Option(help: "Compute threads a rank, in place of training.threads.")
     var threads: Int?
 
-    @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
+    @Option(
+      name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
     var settings: [String] = []
 
     @Flag(help: "Print the result as one line of JSON.")
@@ -139,7 +140,9 @@ extension BenchmarkCommand {
       } show: { result in
         printTable(
           [
-            ("engine", "\(result.engine), \(result.cpuLevel), \(result.precision), \(result.threads) threads"),
+            (
+              "engine", "\(result.engine), \(result.cpuLevel), \(result.precision), \(result.threads) threads"
+            ),
             ("peak", "\(figure(result.peakGigaflops)) GFLOP/s"),
             ("product", "GFLOP/s (OpenBLAS fp32)"),
           ]

@@ -95,6 +95,24 @@ import Testing
     #expect(Set(texts[0]).count > 20)
   }
 
+  /// The same segment with products of bfloat16 operands, or in fp32 where the engine has none.
+  @Test(arguments: ModelConfiguration.Variant.allCases, [1, 3])
+  func bfloat16StaysNearTheExactLossAndGradients(variant: ModelConfiguration.Variant, threadCount: Int) {
+    func run(_ engine: ComputeEngine) -> (loss: Double, gradient: [Float]) {
+      let bench = Bench(small(variant), lanes: 3, accumulation: 1, engine: engine)
+      let loss = bench.accumulate(index: 0) { _ in }
+      return (loss, bench.gradients.flat.elements)
+    }
+    let exact = run(ComputeEngine(threadCount: 1, library: .openBLAS))
+    let rounded = run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
+    #expect(abs(rounded.loss - exact.loss) < 1e-3 * exact.loss)
+    let difference = zip(rounded.gradient, exact.gradient).reduce(0.0) { sum, pair in
+      sum + Double(pair.0 - pair.1) * Double(pair.0 - pair.1)
+    }
+    let size = exact.gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
+    #expect((difference / size).squareRoot() < 1e-2)
+  }
+
   private static func sum(_ part: GradientPart) -> Double {
     guard case .rows(_, let rows) = part else { return 0 }
     return rows.elements.reduce(0) { $0 + Double($1) }
@@ -112,7 +130,7 @@ import Testing
 
   /// A model with random weights and words.
   private struct Bench {
-    let engine = ComputeEngine(threadCount: 1)
+    let engine: ComputeEngine
     let model: LanguageModel
     let weights: ParameterBuffer
     let gradients: ParameterBuffer
@@ -123,8 +141,10 @@ import Testing
 
     init(
       _ configuration: ModelConfiguration, lanes: Int, accumulation: Int, firstLane: Int = 0,
-      laneCountOfAll: Int? = nil, gradients: ParameterBuffer? = nil
+      laneCountOfAll: Int? = nil, gradients: ParameterBuffer? = nil,
+      engine: ComputeEngine = ComputeEngine(threadCount: 1)
     ) {
+      self.engine = engine
       model = LanguageModel(configuration, vocabularySize: 37)
       weights = ParameterBuffer(model.parameters)
       weights.initialize(seed: 4, engine: engine)

@@ -61,11 +61,18 @@ import Testing
     }
   }
 
-  /// Once with all logits in one chunk, once with a row at a time.
-  @Test(arguments: fixtures, [1 << 20, 1])
-  func lossesGradientsAndStateAgree(name: String, logitsByteBudget: Int) throws {
+  /// All logits in one chunk or a row at a time; the reference engine, or the fast one on two threads.
+  static let settings = [
+    (1 << 20, ComputeEngine.Library.openBLAS, 1), (1, .openBLAS, 1), (1 << 20, .automatic, 2),
+    (1, .automatic, 2),
+  ]
+
+  @Test(arguments: fixtures, settings)
+  func lossesGradientsAndStateAgree(
+    name: String, setting: (logitsByteBudget: Int, library: ComputeEngine.Library, threadCount: Int)
+  ) throws {
     let fixture = try Fixture(name)
-    let engine = ComputeEngine(threadCount: 1)
+    let engine = ComputeEngine(threadCount: setting.threadCount, library: setting.library)
     let model = LanguageModel(fixture.configuration, vocabularySize: fixture.vocabularySize)
     let weights = ParameterBuffer(model.parameters)
     let gradients = ParameterBuffer(model.parameters)
@@ -75,7 +82,7 @@ import Testing
     }
     let pass = SegmentPass(
       model, parameters: weights, stepCount: fixture.stepCount, laneCount: fixture.laneCount,
-      accumulation: fixture.segmentCount, engine: engine, logitsByteBudget: logitsByteBudget)
+      accumulation: fixture.segmentCount, engine: engine, logitsByteBudget: setting.logitsByteBudget)
     try fixture.copy("state.h", into: pass.hiddenState)
     try fixture.copy("state.c", into: pass.cellState)
 

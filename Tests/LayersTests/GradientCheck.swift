@@ -2,11 +2,23 @@ import Layers
 import Tensors
 import Testing
 
-/// Every engine that layers run on: the reference, the fast one, and the fast one on more threads than there may be processors.
-let engines = [
-  ComputeEngine(threadCount: 1, library: .openBLAS), ComputeEngine(threadCount: 1),
-  ComputeEngine(threadCount: 3),
-]
+/// The engines that layers run on; each test makes its own, because one thread at a time computes on an engine.
+enum TestedEngine: CaseIterable {
+  /// OpenBLAS.
+  case reference
+  /// The fastest library.
+  case fast
+  /// The fastest library on three threads.
+  case threaded
+
+  func make() -> ComputeEngine {
+    switch self {
+    case .reference: ComputeEngine(threadCount: 1, library: .openBLAS)
+    case .fast: ComputeEngine(threadCount: 1)
+    case .threaded: ComputeEngine(threadCount: 3)
+    }
+  }
+}
 
 /// A tensor under test: where its values lie and what a backward pass says of them.
 struct CheckedTensor {

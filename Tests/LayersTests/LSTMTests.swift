@@ -5,11 +5,11 @@ import Testing
 @Suite struct LSTMTests {
   static let shapes = [(steps: 1, lanes: 1, input: 3, hidden: 2), (4, 3, 5, 4), (3, 2, 17, 19)]
 
-  @Test(arguments: shapes, engines.indices)
+  @Test(arguments: shapes, TestedEngine.allCases)
   func gradientsMatchCentralDifferences(
-    shape: (steps: Int, lanes: Int, input: Int, hidden: Int), engineIndex: Int
+    shape: (steps: Int, lanes: Int, input: Int, hidden: Int), kind: TestedEngine
   ) {
-    let engine = engines[engineIndex]
+    let engine = kind.make()
     let (steps, lanes, input, hidden) = shape
     var list = ParameterList()
     let layer = LSTM(inputWidth: input, hiddenWidth: hidden, in: &list)

@@ -5,11 +5,11 @@ import Testing
 @Suite struct LinearTests {
   let arena = Arena()
 
-  @Test(arguments: [(rows: 1, inputs: 2, outputs: 3), (4, 17, 5), (70, 33, 70)], engines.indices)
+  @Test(arguments: [(rows: 1, inputs: 2, outputs: 3), (4, 17, 5), (70, 33, 70)], TestedEngine.allCases)
   func projectionGradientsMatchCentralDifferences(
-    shape: (rows: Int, inputs: Int, outputs: Int), engineIndex: Int
+    shape: (rows: Int, inputs: Int, outputs: Int), kind: TestedEngine
   ) {
-    let engine = engines[engineIndex]
+    let engine = kind.make()
     let (rows, inputs, outputs) = shape
     var list = ParameterList()
     let layer = Projection(name: "p", inputWidth: inputs, outputWidth: outputs, in: &list)
@@ -30,11 +30,11 @@ import Testing
       loss: loss)
   }
 
-  @Test(arguments: [(rows: 2, inputs: 3, outputs: 4), (5, 18, 6)], engines.indices)
+  @Test(arguments: [(rows: 2, inputs: 3, outputs: 4), (5, 18, 6)], TestedEngine.allCases)
   func rectifiedLinearGradientsMatchCentralDifferences(
-    shape: (rows: Int, inputs: Int, outputs: Int), engineIndex: Int
+    shape: (rows: Int, inputs: Int, outputs: Int), kind: TestedEngine
   ) throws {
-    let engine = engines[engineIndex]
+    let engine = kind.make()
     let (rows, inputs, outputs) = shape
     var list = ParameterList()
     let layer = RectifiedLinear(

@@ -50,12 +50,12 @@ import Testing
     }
   }
 
-  @Test(arguments: everyForm, engines.indices)
+  @Test(arguments: everyForm, TestedEngine.allCases)
   func gradientsMatchCentralDifferences(
-    form: (kind: InteractionKind, shape: InteractionShape), engineIndex: Int
+    form: (kind: InteractionKind, shape: InteractionShape), engine: TestedEngine
   ) {
     let (kind, shape) = form
-    let bench = Bench(kind, shape, engines[engineIndex])
+    let bench = Bench(kind, shape, engine.make())
     let target = bench.arena.matrix(rowCount: 5, columnCount: shape.outputWidth)
     target.randomize("target", engine: bench.engine)
     func loss() -> Double {
@@ -78,12 +78,12 @@ import Testing
       ], loss: loss)
   }
 
-  @Test(arguments: everyForm, engines.indices)
+  @Test(arguments: everyForm, TestedEngine.allCases)
   func outputFollowsTheDefinition(
-    form: (kind: InteractionKind, shape: InteractionShape), engineIndex: Int
+    form: (kind: InteractionKind, shape: InteractionShape), engine: TestedEngine
   ) throws {
     let (kind, shape) = form
-    let bench = Bench(kind, shape, engines[engineIndex])
+    let bench = Bench(kind, shape, engine.make())
     bench.forward()
     let v = try #require(bench.parameter("V"))
     let u = try #require(bench.parameter("U"))
@@ -127,7 +127,7 @@ import Testing
   /// With the common rate on all of a full W this movement would be 33 times larger,
   /// and the loss would explode.
   @Test func oneStepOfAdamMovesNoOutputFurtherThanTheRateTimesTheReference() {
-    let engine = engines[0]
+    let engine = TestedEngine.reference.make()
     var list = ParameterList()
     let shape = InteractionShape(contextWidth: 32, inputWidth: 1024, outputWidth: 8, rank: 1)
     let layer = MultiplicativeInteraction(name: "m", kind: .full, shape: shape, in: &list)

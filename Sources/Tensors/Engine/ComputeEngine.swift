@@ -3,7 +3,7 @@ import CKernels
 /// Where matrix products and loops run: the library, the precision of its operands, and how many threads of this rank
 /// they may use.
 ///
-/// The threads are the engine's own; the libraries only ever see one thread at a time, so that a loop and the products
+/// One thread at a time computes on an engine. Its other threads are its own; the libraries only ever see one thread at a time, so that a loop and the products
 /// within it are cut once, and no two pools of threads compete.
 public final class ComputeEngine: Sendable {
   /// The most threads that compute at once, the calling one included.

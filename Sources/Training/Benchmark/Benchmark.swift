@@ -25,7 +25,9 @@ public struct Benchmark {
   }
 
   /// The text that is read, and what a model has to know of it.
-  func text(tokenCount: Int) throws -> (tokens: any TokenSequence, identity: TextIdentity, endOfSentenceID: Int32) {
+  func text(tokenCount: Int) throws -> (
+    tokens: any TokenSequence, identity: TextIdentity, endOfSentenceID: Int32
+  ) {
     guard let corpusPath else {
       let text = ZipfText(
         count: tokenCount, vocabularySize: vocabularySize, seed: UInt64(configuration.training.seed))

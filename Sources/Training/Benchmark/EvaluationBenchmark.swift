@@ -48,7 +48,8 @@ public struct EvaluationBenchmark {
     let weights = ParameterBuffer(model.parameters)
     weights.initialize(seed: UInt64(training.seed), engine: engine)
     let scorer = Scorer(
-      model, parameters: weights, stepCount: training.segment, streamCount: data.ownLanes.count, engine: engine)
+      model, parameters: weights, stepCount: training.segment, streamCount: data.ownLanes.count,
+      engine: engine)
 
     var seconds: [Double] = []
     var loss = 0.0

@@ -68,11 +68,13 @@ public struct StepBenchmark {
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, training: training, ranks: ranks)
     let replica = Replica(
-      benchmark.configuration, text: text.identity, ranks: ranks, engine: engine, thread: CommunicationThread())
+      benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
+      thread: CommunicationThread())
     let coordination = Coordination(
       replica, coordinator: nil, evaluates: false, origin: .beginning, restoredPath: nil, faults: FaultPlan())
     let trainer = Trainer(
-      replica, data: data, coordination: coordination, reporter: nil, stop: StopRequest(), faults: FaultPlan(),
+      replica, data: data, coordination: coordination, reporter: nil, stop: StopRequest(),
+      faults: FaultPlan(),
       logger: Logger(label: "benchmark"))
 
     var seconds: [Double] = []

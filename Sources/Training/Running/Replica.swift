@@ -51,7 +51,8 @@ public final class Replica {
     let laneCount = configuration.training.lanes / ranks.rankCount
     pass = SegmentPass(
       model, parameters: parameters, stepCount: configuration.training.segment, laneCount: laneCount,
-      accumulation: configuration.training.accumulate, engine: engine)
+      accumulation: configuration.training.accumulate, engine: engine,
+      softmaxThreshold: Float(configuration.training.softmaxThreshold))
     exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
