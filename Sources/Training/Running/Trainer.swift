@@ -34,6 +34,7 @@ public final class Trainer {
   private let savedCell: Matrix
   private let arena = Arena()
   private var patience: StepPatience
+  private let tuner: CodecTuner
 
   /// A trainer of a replica that is new or restored.
   init(
@@ -44,6 +45,7 @@ public final class Trainer {
     self.coordination = coordination
     self.reporter = reporter
     patience = StepPatience(replica.configuration.exchange) { logger.warning("\($0)") }
+    tuner = CodecTuner(replica, logger: logger)
     gradients = ParameterBuffer(replica.model.parameters)
     let state = replica.pass.hiddenState
     savedHidden = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
@@ -76,18 +78,23 @@ public final class Trainer {
     replica.exchange.begin(
       step: step, flushing: coordination.takesSnapshot(atStep: step + 1), gradient: gradients.flat.data,
       limits: limits)
-    let loss = try accumulateSegments(step)
+    let activity = replica.ranks.control.liveness?.activity
+    activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
+    let loss = try replica.accumulateSegments(of: data, into: gradients) { try replica.exchange.submit($0) }
+    activity?.note("step \(step): exchange and update")
     let computeSeconds = (clock.now - start).inSeconds
     let exchanged = try replica.exchange.finish()
 
     // Rank 0's rate is everyone's: a cosine may have other last digits on another CPU.
     let sums = try replica.ranks.control.sum(
-      "loss of step \(step)", [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0], limits: limits
-    )
+      "loss of step \(step)",
+      [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0, tuner.wantsRetuning ? 1 : 0],
+      limits: limits)
     let (total, rate) = (sums[0], sums[1])
     let norm = replica.optimizer.norm(of: gradients)
     if total.isFinite && norm.isFinite { update(norm: norm, rate: rate) } else { skip() }
     replica.state.step += 1
+    if norm.isFinite { try tuner.consider(exchanged, gradient: gradients.flat, retunes: sums[2] > 0) }
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
     let seconds = (clock.now - start).inSeconds
@@ -102,32 +109,6 @@ public final class Trainer {
     return configuration.schedule.learningRate(
       step: step, stepCount: configuration.training.steps, peak: configuration.optimizer.learningRate,
       plateauScale: replica.state.plateau.rateScale)
-  }
-
-  /// Forward and backward through the step's segments; finished parts of the gradient go
-  /// to the exchange on the way.
-  private func accumulateSegments(_ step: Int) throws -> Double {
-    let training = replica.configuration.training
-    let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(step)
-    let exchange = replica.exchange
-    let wordCount = data.inputs.count * training.accumulate
-    var loss = 0.0
-    for index in 0..<training.accumulate {
-      let segmentIndex = replica.state.segmentIndex + index
-      if data.lanes.isEpochStart(segmentIndex) { replica.pass.resetState() }
-      let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
-      loss += try replica.pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(wordCount), weights: replica.parameters,
-        gradients: gradients
-      ) { part in
-        switch part {
-        case .dense(let range): try exchange.submit(range: range.range)
-        case .rows(let words, let rows):
-          try exchange.submitRows(ids: UnsafeBufferPointer(words.buffer), rows: rows.data)
-        }
-      }
-    }
-    return loss
   }
 
   private func update(norm: Double, rate: Double) {

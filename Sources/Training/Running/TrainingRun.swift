@@ -62,7 +62,7 @@ public struct TrainingRun: Sendable {
   /// Returns how many numbers the model has.
   public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
-    let replica = Replica(
+    let replica = try Replica(
       configuration, corpus: corpus, ranks: ranks, engine: ComputeEngine(threadCount: try threadCount()),
       thread: CommunicationThread())
     describe(replica, data)
@@ -71,6 +71,7 @@ public struct TrainingRun: Sendable {
 
   /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
   public func train() throws -> Trainer.Outcome {
+    limitSilence()
     let engine = ComputeEngine(threadCount: try threadCount())
     let (corpus, data) = try openCorpus()
     let storage = try ranks.onCoordinator("open the run") {
@@ -78,7 +79,7 @@ public struct TrainingRun: Sendable {
     }
     let isResumed = try share(storage?.checkpoint != nil)
     let isOwn = try share(storage?.isOwn ?? false)
-    let replica = Replica(
+    let replica = try Replica(
       configuration, corpus: corpus, ranks: ranks, engine: engine, thread: CommunicationThread())
     if isResumed { try resume(replica, storage?.checkpoint) }
     describe(replica, data)
@@ -94,7 +95,7 @@ public struct TrainingRun: Sendable {
         log: storage.metrics,
         progress: TrainingProgress(
           stepCount: lastStep, firstStep: replica.state.step, output: output),
-        logger: logger, codec: replica.codec.rawValue, tokensPerStep: configuration.tokensPerStep,
+        logger: logger, codec: { replica.codec.rawValue }, tokensPerStep: configuration.tokensPerStep,
         reportEvery: configuration.coordinator.reportEvery)
     }
     let coordination = Coordination(
@@ -102,6 +103,16 @@ public struct TrainingRun: Sendable {
       origin: !isResumed ? .beginning : isOwn ? .ownCheckpoint(replica.state.step) : .otherRun)
     return try Trainer(replica, data: data, coordination: coordination, reporter: reporter, logger: logger)
       .run(until: lastStep)
+  }
+
+  /// A rank may make others wait for a disk as long as it gives signs of life.
+  private func limitSilence() {
+    let settings = configuration.exchange
+    let limits = StallLimits(
+      warnSeconds: settings.stallWarnSeconds, abortSeconds: settings.stallAbortSeconds
+    ) { [logger] in logger.warning("\($0)") }
+    ranks.control.liveness?.limitSilence(limits)
+    ranks.control.liveness?.activity.note("preparing")
   }
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
@@ -201,7 +212,8 @@ extension TrainingRun {
         "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
         "threads": "\(replica.engine.threadCount)", "engine": "\(replica.engine.name)",
         "cpuLevel": "\(replica.engine.cpuLevel)", "precision": "\(replica.engine.precision)",
-        "codec": "\(replica.codec.rawValue) (\(configuration.exchange.codecReason))",
+        "codec":
+          "\(replica.codec.rawValue) (\(replica.state.codecDecisions.last?.reason ?? "auto: to be measured"))",
       ])
     if configuration.training.precision == .bfloat16, replica.engine.precision != "bfloat16" {
       logger.notice(
