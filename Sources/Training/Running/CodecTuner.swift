@@ -71,6 +71,7 @@ final class CodecTuner {
     let exposed = prediction.map { String(format: ", %.3f s exposed predicted", $0.exposedSeconds) } ?? ""
     replica.state.codecDecisions.append(
       .init(step: replica.state.step, codec: codec.rawValue, reason: reason + exposed))
+    guard replica.ranks.isCoordinator else { return }
     logger.info("codec \(codec.rawValue) from step \(replica.state.step) on (\(reason)\(exposed))")
   }
 

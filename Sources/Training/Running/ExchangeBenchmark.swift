@@ -76,7 +76,9 @@ public struct ExchangeBenchmark {
     self.warmupStepCount = warmupStepCount
   }
 
-  /// Runs it; all ranks call it and rank 0's result counts. Begins from `checkpoint` where rank 0 has one.
+  /// Runs it on all ranks, of which rank 0's result counts.
+  ///
+  /// Begins from `checkpoint`, which rank 0 alone has, where it `isResumed`.
   public func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
     let threadCount = try configuration.training.threads ?? ranks.threadCountOfAShare()
     let data = try ranks.together("share the lanes") {
