@@ -9,6 +9,8 @@ static inline MPI_Request CMPI_requestNull(void) { return MPI_REQUEST_NULL; }
 static inline MPI_Datatype CMPI_byte(void) { return MPI_BYTE; }
 static inline MPI_Datatype CMPI_float(void) { return MPI_FLOAT; }
 static inline MPI_Op CMPI_sum(void) { return MPI_SUM; }
+static inline MPI_Info CMPI_infoNull(void) { return MPI_INFO_NULL; }
+static inline int CMPI_typeShared(void) { return MPI_COMM_TYPE_SHARED; }
 static inline void *CMPI_inPlace(void) { return MPI_IN_PLACE; }
 static inline MPI_Status *CMPI_statusIgnore(void) { return MPI_STATUS_IGNORE; }
 static inline MPI_Status *CMPI_statusesIgnore(void) { return MPI_STATUSES_IGNORE; }

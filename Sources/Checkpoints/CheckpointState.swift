@@ -32,6 +32,8 @@ public struct CheckpointState: Codable, Sendable, Equatable {
 
   /// Ranks of the run that wrote the checkpoint.
   public var rankCount: Int
+  /// The node of each rank, by rank: ranks of one node share memory; nil where each had its own.
+  public var nodeOfRank: [Int]?
   /// Compute threads of each rank.
   public var threadCount: Int
   /// The engine of the matrix products.

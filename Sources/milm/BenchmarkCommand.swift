@@ -14,8 +14,11 @@ struct BenchmarkCommand: ParsableCommand {
         milm benchmark step configs/wikitext103-multencdec.yaml --lanes 16 --json
         mpirun --bind-to none -n 2 milm benchmark step configs/wikitext103-multencdec.yaml
         milm benchmark products configs/wikitext103-multencdec.yaml
+        mpirun -n 2 milm benchmark exchange configs/wikitext-2.yaml --corpus corpus
       """,
-    subcommands: [StepCommand.self, ProductsCommand.self, EvaluateCommand.self])
+    subcommands: [
+      StepCommand.self, ProductsCommand.self, EvaluateCommand.self, BenchmarkExchangeCommand.self,
+    ])
 
   /// What every benchmark of a model takes.
   struct Options: ParsableArguments {

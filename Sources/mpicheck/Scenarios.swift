@@ -4,6 +4,8 @@ import Communication
 struct Ranks {
   let world: MPIWorld
   let thread: CommunicationThread
+  /// How many ranks are taken for one node, whatever the host: the scenario's second argument.
+  let ranksPerNode: Int?
 
   var rank: Int { world.control.rank }
   var rankCount: Int { world.control.rankCount }
@@ -27,6 +29,12 @@ let scenarios: [String: Scenario] = [
   "one-throws": oneRankThrows,
   "all-throw": allRanksThrow,
   "stopped-rank": stoppedRankIsNamed,
+  "stopped-in-control": stoppedRankEndsControlOperations,
+  "stopped-in-broadcast": stoppedRankEndsABroadcast,
+  "stopped-on-node": stoppedRankEndsItsNode,
+  "slow-disk": aRankThatLivesMayBeSlow,
+  "killed-rank": killedRankEndsTheJob,
+  "fuzz": mutantsAreRefused,
   "hash-mismatch": differentParametersAreNamed,
 ]
 

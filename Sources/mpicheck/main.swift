@@ -2,6 +2,7 @@ import Communication
 import Foundation
 
 // Runs one scenario as a rank of an MPI job: `mpirun -n 3 mpicheck all-reduce`. Exit status 0: it holds.
+// A number after the name says how many ranks are taken for one node, whatever the host; it is 1 if left out.
 
 let name = CommandLine.arguments.dropFirst().first ?? ""
 guard let scenario = scenarios[name] else {
@@ -10,6 +11,7 @@ guard let scenario = scenarios[name] else {
   exit(64)
 }
 onRanks { world in
-  try scenario(Ranks(world: world, thread: CommunicationThread()))
+  let ranksPerNode = CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) } ?? 1
+  try scenario(Ranks(world: world, thread: CommunicationThread(), ranksPerNode: ranksPerNode))
   return 0
 }

@@ -12,8 +12,8 @@ private let ranges = [
 private func makeExchange(
   _ codec: Codec, _ communicator: LocalCommunicator, _ thread: CommunicationThread, rows: SparseRows? = nil,
   stallLimits: StallLimits? = nil
-) -> GradientExchange {
-  GradientExchange(
+) throws -> GradientExchange {
+  try GradientExchange(
     communicator: communicator, thread: thread, elementCount: elementCount, ranges: ranges, rows: rows,
     configuration: ExchangeConfiguration(codec: codec, bucketByteCount: 1000, stallLimits: stallLimits))
 }
@@ -61,7 +61,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
   @Test(arguments: [Codec.none, .lossless], 1...5)
   func exactCodecsGiveTheMeanBitForBit(_ codec: Codec, rankCount: Int) throws {
     let results = try onLocalRanks(rankCount) { communicator, thread in
-      let exchange = makeExchange(codec, communicator, thread)
+      let exchange = try makeExchange(codec, communicator, thread)
       #expect(exchange.residualsAreZero && exchange.senderResidual.isEmpty)
       return try exchange.mean(of: gradient(seed: 100 + communicator.rank, count: elementCount), step: 1)
     }
@@ -69,11 +69,12 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     for result in results { #expect(firstDifference(result.bits, expected.bits) == nil) }
   }
 
-  @Test(arguments: Codec.allCases, [2, 3, 5])
-  func replicasAndRunsAreBitEqual(_ codec: Codec, rankCount: Int) throws {
+  /// Ranks, and how many of them make a node: nodes of unequal size, and one node alone, too.
+  @Test(arguments: Codec.allCases, [(2, 1), (3, 1), (5, 1), (4, 2), (5, 2), (5, 4), (3, 3)])
+  func replicasAndRunsAreBitEqual(_ codec: Codec, _ shape: (rankCount: Int, ranksPerNode: Int)) throws {
     let run = {
-      try onLocalRanks(rankCount) { communicator, thread in
-        let exchange = makeExchange(codec, communicator, thread)
+      try onLocalRanks(shape.rankCount, ranksPerNode: shape.ranksPerNode) { communicator, thread in
+        let exchange = try makeExchange(codec, communicator, thread)
         return try (1...4).flatMap { step in
           let values = gradient(seed: 100 * step + communicator.rank, count: elementCount)
           defer { exchange.commit() }
@@ -90,7 +91,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
   func nothingIsLostOverAHundredSteps(_ codec: Codec, rankCount: Int) throws {
     let stepCount = 100
     let owed = try onLocalRanks(rankCount) { communicator, thread in
-      let exchange = makeExchange(codec, communicator, thread)
+      let exchange = try makeExchange(codec, communicator, thread)
       var applied = [Double](repeating: 0, count: elementCount)
       for step in 1...stepCount {
         let values = gradient(seed: 100 * step + communicator.rank, count: elementCount)
@@ -120,7 +121,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   @Test(arguments: [Codec.bfloat16, .int8, .int4]) func aSkippedStepLeavesNoTrace(_ codec: Codec) throws {
     let results = try onLocalRanks(3) { communicator, thread in
-      let skipping = makeExchange(codec, communicator, thread)
+      let skipping = try makeExchange(codec, communicator, thread)
       let rank = communicator.rank
       var bad = gradient(seed: 50, count: elementCount)
       if rank == 1 { bad[40] = .nan }
@@ -131,7 +132,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
       skipping.rollback()
       let after = try skipping.mean(of: gradient(seed: 20 + rank, count: elementCount), step: 3)
 
-      let straight = makeExchange(codec, communicator, thread)
+      let straight = try makeExchange(codec, communicator, thread)
       _ = try straight.mean(of: gradient(seed: rank, count: elementCount), step: 1)
       straight.commit()
       return after.bits
@@ -142,7 +143,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   @Test(arguments: [Codec.bfloat16, .int8, .int4]) func aFlushPaysAllThatIsOwed(_ codec: Codec) throws {
     let applied = try onLocalRanks(3) { communicator, thread in
-      let exchange = makeExchange(codec, communicator, thread)
+      let exchange = try makeExchange(codec, communicator, thread)
       var applied = [Double](repeating: 0, count: elementCount)
       for step in 1...3 {
         let values = gradient(seed: 100 * step + communicator.rank, count: elementCount)
@@ -161,10 +162,62 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     }
   }
 
+  /// Within a node sums are made first, so the last digits differ from those of a sum over ranks.
+  @Test(arguments: [Codec.none, .lossless], [(4, 2), (5, 2), (5, 4), (2, 2)])
+  func nodesGiveTheMeanToo(_ codec: Codec, _ shape: (rankCount: Int, ranksPerNode: Int)) throws {
+    let results = try onLocalRanks(shape.rankCount, ranksPerNode: shape.ranksPerNode) {
+      communicator, thread in
+      let exchange = try makeExchange(codec, communicator, thread)
+      return try (1...3).flatMap { step in
+        defer { exchange.commit() }
+        return try exchange.mean(
+          of: gradient(seed: 100 * step + communicator.rank, count: elementCount), step: step)
+      }
+    }
+    let expected = (1...3).flatMap { exactMean(rankCount: shape.rankCount, step: $0) }
+    for result in results {
+      let worst = zip(result, expected).reduce(0) { max($0, abs($1.0 - $1.1)) }
+      #expect(worst <= 3e-7)
+    }
+  }
+
+  @Test(arguments: [(4, 2), (5, 2), (5, 4), (2, 2)])
+  func rowsOfNodesAreAdded(_ shape: (rankCount: Int, ranksPerNode: Int)) throws {
+    let results = try onLocalRanks(shape.rankCount, ranksPerNode: shape.ranksPerNode) {
+      communicator, thread in
+      let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
+      let exchange = try makeExchange(.none, communicator, thread, rows: sparse)
+      let rank = communicator.rank
+      return try (1...2).flatMap { step in
+        defer { exchange.commit() }
+        let rows = Rows(
+          ids: rank == 1 ? [] : [Int32(rank + step), 39],
+          values: rank == 1 ? [] : gradient(seed: 900 + rank, count: 64))
+        return try exchange.mean(
+          of: gradient(seed: 100 * step + rank, count: elementCount), step: step, rows: rows)
+      }
+    }
+    let expected = (1...2).flatMap { step in
+      var mean = exactMean(rankCount: shape.rankCount, step: step)
+      for rank in 0..<shape.rankCount where rank != 1 {
+        let values = gradient(seed: 900 + rank, count: 64)
+        for column in 0..<32 {
+          mean[(rank + step) * 32 + column] += values[column] / Float(shape.rankCount)
+          mean[39 * 32 + column] += values[32 + column] / Float(shape.rankCount)
+        }
+      }
+      return mean
+    }
+    for result in results {
+      let worst = zip(result, expected).reduce(0) { max($0, abs($1.0 - $1.1)) }
+      #expect(worst <= 5e-7)
+    }
+  }
+
   @Test(arguments: 1...3) func rowsAreAddedToTheirMatrix(rankCount: Int) throws {
     let results = try onLocalRanks(rankCount) { communicator, thread in
       let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
-      let exchange = makeExchange(.none, communicator, thread, rows: sparse)
+      let exchange = try makeExchange(.none, communicator, thread, rows: sparse)
       let rank = communicator.rank
       let rows = Rows(
         ids: rank == 1 ? [] : [Int32(rank), 39],
@@ -187,7 +240,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     #expect(throws: CommunicationError.self) {
       try onLocalRanks(rankCount) { communicator, thread in
         let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
-        let exchange = makeExchange(.none, communicator, thread, rows: sparse)
+        let exchange = try makeExchange(.none, communicator, thread, rows: sparse)
         let rows = Rows(ids: ids, values: gradient(seed: 9, count: 64))
         _ = try exchange.mean(of: gradient(seed: 1, count: elementCount), step: 1, rows: rows)
       }
@@ -196,7 +249,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   @Test func aReportCountsWhatWasSent() throws {
     let reports = try onLocalRanks(2) { communicator, thread in
-      let exchange = makeExchange(.none, communicator, thread)
+      let exchange = try makeExchange(.none, communicator, thread)
       var values = (0..<elementCount).map { noise(communicator.rank, $0) }
       return try values.withUnsafeMutableBufferPointer { buffer in
         exchange.begin(step: 1, flushing: false, gradient: try #require(buffer.baseAddress))
@@ -218,12 +271,13 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     let error = #expect(throws: CommunicationError.self) {
       try onLocalRanks(3) { communicator, thread in
         guard communicator.rank != 1 else { return }
-        let exchange = makeExchange(.int8, communicator, thread, stallLimits: limits)
+        let exchange = try makeExchange(.int8, communicator, thread, stallLimits: limits)
         let values = gradient(seed: 1, count: elementCount)
         _ = try exchange.mean(of: values, step: 12)
       }
     }
     let text = error?.description ?? ""
-    #expect(text.contains("rank 1 (local-1) at step 12, vector 1/2, reduce; the limit is 0.5 s"), "\(text)")
+    #expect(
+      text.contains("at step 12, vector 1/2, reduce for rank 1 (local-1); the limit is 0.5 s"), "\(text)")
   }
 }

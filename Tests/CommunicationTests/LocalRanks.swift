@@ -6,12 +6,13 @@ import Synchronization
 ///
 /// The first error ends all ranks and is thrown.
 func onLocalRanks<Value: Sendable>(
-  _ rankCount: Int, _ body: @escaping @Sendable (LocalCommunicator, CommunicationThread) throws -> Value
+  _ rankCount: Int, ranksPerNode: Int = 1,
+  _ body: @escaping @Sendable (LocalCommunicator, CommunicationThread) throws -> Value
 ) throws -> [Value] {
   let results = Mutex<[Int: Result<Value, any Error>]>([:])
   let firstError = Mutex<(any Error)?>(nil)
   let group = DispatchGroup()
-  for communicator in LocalCommunicator.world(rankCount: rankCount) {
+  for communicator in LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode) {
     group.enter()
     Thread {
       let result = Result { try body(communicator, CommunicationThread()) }

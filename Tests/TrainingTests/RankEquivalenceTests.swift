@@ -31,6 +31,23 @@ import Training
     #expect(try bench.losses("one") == bench.losses("two"))
   }
 
+  /// Two nodes of two ranks, one of three and one of one, one node alone: as one rank, and without loss bit-equal replicas.
+  @Test(arguments: [(4, 2), (4, 3), (3, 3)]) func nodesHaveTheLossesOfOneRank(
+    rankCount: Int, ranksPerNode: Int
+  )
+    throws
+  {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration("exchange.codec=lossless")
+    try bench.train(configuration, output: "alone")
+    try bench.train(configuration, output: "nodes", rankCount: rankCount, ranksPerNode: ranksPerNode)
+    let alone = try bench.losses("alone")
+    for (step, loss) in try bench.losses("nodes") {
+      let expected = try #require(alone[step])
+      #expect(abs(loss - expected) <= 1e-5 * expected, "step \(step)")
+    }
+  }
+
   @Test func segmentsAccumulatedGiveTheGradientOfThemAll() throws {
     let bench = try TrainingBench()
     let accumulated = try bench.configuration("training.accumulate=2", "training.steps=4")

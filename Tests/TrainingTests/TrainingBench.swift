@@ -38,14 +38,14 @@ struct TrainingBench {
   /// Trains on `rankCount` ranks and gives what rank 0 gets.
   @discardableResult
   func train(
-    _ configuration: RunConfiguration, output: String, rankCount: Int = 1,
+    _ configuration: RunConfiguration, output: String, rankCount: Int = 1, ranksPerNode: Int = 1,
     resume: TrainingRequest.Resume = .never, lastStep: Int? = nil, log: LogLines = LogLines()
   ) throws -> Trainer.Outcome {
     var request = TrainingRequest(corpus: corpus, output: folder.file(output))
     request.resume = resume
     request.lastStep = lastStep
-    let control = LocalCommunicator.world(rankCount: rankCount)
-    let gradients = LocalCommunicator.world(rankCount: rankCount)
+    let control = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
+    let gradients = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
     let results = Mutex<[Int: Result<Trainer.Outcome, any Error>]>([:])
     let group = DispatchGroup()
     for rank in 0..<rankCount {

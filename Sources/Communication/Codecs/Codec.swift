@@ -31,7 +31,8 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
     var list = SectionList()
     switch self {
     case .none:
-      list.append(4 * elementCount, usual)
+      // Whoever wants floats as they are wants them at once, unless most of them are zero.
+      list.append(4 * elementCount, Compression(level: -1, codesLiterals: false, worthwhileShare: 0.5))
     case .lossless:
       list.append(elementCount, .exponents)
       for _ in 0..<3 { list.append(elementCount, usual) }
@@ -61,6 +62,9 @@ struct Compression {
   let level: Int
   /// Whether bytes that no match covers are Huffman-coded at negative levels too.
   let codesLiterals: Bool
+  /// The share of its bytes to which a long section has to shrink, or it is sent as it is: zstd takes several
+  /// times as long as the codec, so a tenth fewer bytes are no gain on any link where bytes matter little.
+  var worthwhileShare = 0.9
 
   /// Exponents repeat in no order: a code that shortens the common ones gains all there is,
   /// searching for matches only takes time.

@@ -102,7 +102,7 @@ struct FrameHeader: Equatable {
     return byteCount + Int(announced)
   }
 
-  private static func checksum(of frame: UnsafeRawBufferPointer) -> UInt64 {
+  static func checksum(of frame: UnsafeRawBufferPointer) -> UInt64 {
     let seed = CKernels_xxh64(frame.baseAddress, checksumOffset, 0)
     let payload = UnsafeRawBufferPointer(rebasing: frame[byteCount...])
     return CKernels_xxh64(payload.baseAddress, payload.count, seed)

@@ -29,7 +29,7 @@ struct ZstdCompressor: ~Copyable {
       let sample = UnsafeRawBufferPointer(rebasing: source[start..<start + sampleByteCount])
       byteCount += try compress(sample, compression, into: scratch) ?? sampleByteCount
     }
-    return byteCount < sampleCount * sampleByteCount * 49 / 50
+    return Double(byteCount) < Double(sampleCount * sampleByteCount) * compression.worthwhileShare
   }
 
   /// Compresses into `target` if the result is shorter than the source; nil if it is not, or does not fit.

@@ -1,26 +1,29 @@
-/// A piece of one tensor's gradient that travels as one: cut into a part for each rank, its owner.
+/// A piece of one tensor's gradient that travels as one: cut into parts, each of which has an owner.
 struct Bucket {
   let name: String
   let index: Int
   let range: Range<Int>
   let blockLength: Int
   let compressionLevel: Int
-  let rankCount: Int
+  /// How many parts it is cut in: one for each leader of a slice.
+  let partCount: Int
   /// Where this rank's part begins among all parts it owns.
   var ownOffset = 0
 
-  /// The part of the flat gradient that `owner` sums; whole blocks but for the end
-  /// of the range, possibly none.
-  func part(of owner: Int) -> Range<Int> {
+  /// The elements of the flat gradient of one part; whole blocks but for the end of the range, possibly none.
+  func part(_ number: Int) -> Range<Int> { parts(number..<number + 1) }
+
+  /// The elements of the flat gradient of parts that follow each other.
+  func parts(_ numbers: Range<Int>) -> Range<Int> {
     let blockCount = range.count.dividedRoundingUp(by: blockLength)
-    let first = blockCount * owner / rankCount * blockLength
-    let end = blockCount * (owner + 1) / rankCount * blockLength
+    let first = blockCount * numbers.lowerBound / partCount * blockLength
+    let end = blockCount * numbers.upperBound / partCount * blockLength
     return range.lowerBound + min(first, range.count)..<range.lowerBound + min(end, range.count)
   }
 
   /// The largest part's element count.
   var maximumPartCount: Int {
-    (0..<rankCount).reduce(0) { max($0, part(of: $1).count) }
+    (0..<partCount).reduce(0) { max($0, part($1).count) }
   }
 }
 
@@ -32,7 +35,8 @@ struct BucketPlan {
   /// How many elements the rank owns.
   let ownCount: Int
 
-  init(_ ranges: [ExchangeRange], bucketByteCount: Int, rank: Int, rankCount: Int) {
+  /// Buckets of at most `bucketByteCount`, but at least a block; a rank that owns nothing has no part.
+  init(_ ranges: [ExchangeRange], bucketByteCount: Int, partCount: Int, ownPart: Int?) {
     var buckets: [Bucket] = []
     var bucketsOfRange: [Int: Range<Int>] = [:]
     var ownCount = 0
@@ -45,9 +49,9 @@ struct BucketPlan {
         var bucket = Bucket(
           name: "\(range.name) \(number + 1)/\(bucketCount)", index: buckets.count,
           range: start..<min(start + length, range.range.upperBound), blockLength: range.blockLength,
-          compressionLevel: range.compressionLevel, rankCount: rankCount)
+          compressionLevel: range.compressionLevel, partCount: partCount)
         bucket.ownOffset = ownCount
-        ownCount += bucket.part(of: rank).count
+        if let ownPart { ownCount += bucket.part(ownPart).count }
         buckets.append(bucket)
       }
       bucketsOfRange[range.range.lowerBound] = first..<buckets.count
@@ -64,4 +68,9 @@ struct BucketPlan {
     else { return nil }
     return indices
   }
+
+  /// The largest bucket's element count.
+  var maximumBucketCount: Int { buckets.reduce(0) { max($0, $1.range.count) } }
+  /// The largest part's element count.
+  var maximumPartCount: Int { buckets.reduce(0) { max($0, $1.maximumPartCount) } }
 }

@@ -42,16 +42,21 @@ public struct SparseRows: Sendable {
 
 /// What is chosen for a whole exchange; the same on all ranks.
 public struct ExchangeConfiguration: Sendable {
-  /// The codec of steps that do not flush.
+  /// The codec of steps that do not flush, until another one is chosen.
   public let codec: Codec
   /// The size of a bucket, in bytes of 32-bit floats.
   public let bucketByteCount: Int
+  /// The most ranks that are taken for one node; nil for all that share memory.
+  public let ranksPerNode: Int?
   /// How long to wait for other ranks; nil: for ever.
   public let stallLimits: StallLimits?
 
   /// A configuration; buckets have 16 MiB unless said otherwise.
-  public init(codec: Codec, bucketByteCount: Int = 16 << 20, stallLimits: StallLimits? = nil) {
+  public init(
+    codec: Codec, bucketByteCount: Int = 16 << 20, ranksPerNode: Int? = nil, stallLimits: StallLimits? = nil
+  ) {
     precondition(bucketByteCount >= 4, "a bucket holds a value")
+    self.ranksPerNode = ranksPerNode
     self.codec = codec
     self.bucketByteCount = bucketByteCount
     self.stallLimits = stallLimits

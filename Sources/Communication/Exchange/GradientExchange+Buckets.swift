@@ -3,79 +3,136 @@ import CKernels
 /// How one bucket becomes the mean; runs on the communication thread.
 extension GradientExchange {
   func reduce(_ bucket: Bucket, report: inout ExchangeReport) throws {
-    guard communicator.rankCount > 1 else { return addOwnerResidual(bucket) }
-    let toOwners = try report.timing(\.encodeSeconds) { report in try encodeParts(bucket, report: &report) }
+    let operation = operation(bucket, .node)
+    guard let node else {
+      let values = gradient(bucket.range)
+      return try reduceSlice(of: bucket, Slice(range: bucket.range, sums: values, means: values), &report)
+    }
+    report.timing(\.decodeSeconds) { _ in node.contribute(gradient(bucket.range), bucket.range.count) }
+    try meet(node, operation, &report)
+    if let number = node.slice {
+      let range = bucket.parts(number * layout.nodeCount..<(number + 1) * layout.nodeCount)
+      let slice = Slice(range: range, sums: node.sums, means: node.means(ofSlice: number))
+      report.timing(\.decodeSeconds) { _ in
+        node.add(from: range.lowerBound - bucket.range.lowerBound, count: range.count)
+      }
+      try reduceSlice(of: bucket, slice, &report)
+    }
+    try meet(node, operation, &report)
+    report.timing(\.decodeSeconds) { _ in
+      for number in 0..<layout.sliceCount {
+        let range = bucket.parts(number * layout.nodeCount..<(number + 1) * layout.nodeCount)
+        gradient(range).update(from: node.means(ofSlice: number), count: range.count)
+      }
+    }
+  }
+
+  func meet(_ node: NodeMemory, _ operation: CollectiveOperation, _ report: inout ExchangeReport) throws {
+    try report.timing(\.wireSeconds) { _ in
+      try node.shared.meet(communicator.watch(operation, step.limits))
+    }
+  }
+
+  /// Makes the sums over this node's ranks the means over all ranks.
+  private func reduceSlice(of bucket: Bucket, _ slice: Slice, _ report: inout ExchangeReport) throws {
+    guard layout.nodeCount > 1 else { return takeOwnSums(bucket, slice) }
+    let toOwners = try report.timing(\.encodeSeconds) { report in
+      try encodeParts(bucket, slice, report: &report)
+    }
     let parts = try exchange(bucket, .reduce, outgoing: toOwners, report: &report)
-    try report.timing(\.decodeSeconds) { _ in try sumOwnPart(bucket, parts) }
+    try report.timing(\.decodeSeconds) { _ in try sumOwnPart(bucket, slice, parts) }
     let mean = try report.timing(\.encodeSeconds) { _ in try encodeMean(bucket) }
     report.count(
-      elementCount: bucket.part(of: communicator.rank).count, byteCount: mean.count,
-      times: communicator.rankCount - 1)
-    let outgoing = Array(repeating: mean, count: communicator.rankCount)
+      elementCount: ownPart(bucket).count, byteCount: mean.count, times: layout.nodeCount - 1)
+    let outgoing = Array(repeating: mean, count: layout.nodeCount)
     let means = try exchange(bucket, .distribute, outgoing: outgoing, report: &report)
-    try report.timing(\.decodeSeconds) { _ in try takeMeans(bucket, means, own: mean) }
+    try report.timing(\.decodeSeconds) { _ in try takeMeans(bucket, slice, means, own: mean) }
   }
 
-  /// With one rank the gradient is the mean already; only what came from a run with more is still owed.
-  private func addOwnerResidual(_ bucket: Bucket) {
+  /// With one node the sums are all there is; what came from a run with more is still owed.
+  private func takeOwnSums(_ bucket: Bucket, _ slice: Slice) {
+    let count = slice.range.count
+    if slice.means != slice.sums { slice.means.update(from: slice.sums, count: count) }
+    if communicator.rankCount > 1 { CKernels_codecDivide(slice.means, Float(communicator.rankCount), count) }
     guard let residuals, !residuals.areZero else { return }
     let own = residuals.owner
-    CKernels_codecAdd(gradient(bucket.range), own.committed.start + bucket.ownOffset, bucket.range.count)
-    (own.next.start + bucket.ownOffset).update(repeating: 0, count: bucket.range.count)
+    CKernels_codecAdd(slice.means, own.committed.start + bucket.ownOffset, count)
+    (own.next.start + bucket.ownOffset).update(repeating: 0, count: count)
   }
 
-  /// Encodes, for each other rank, the part it owns.
-  private func encodeParts(_ bucket: Bucket, report: inout ExchangeReport) throws -> [UnsafeRawBufferPointer]
-  {
-    try ranks.map { owner in
-      guard owner != communicator.rank else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-      let part = bucket.part(of: owner)
+  /// Encodes, for each other node's leader of the slice, the part it owns.
+  private func encodeParts(
+    _ bucket: Bucket, _ slice: Slice, report: inout ExchangeReport
+  ) throws -> [UnsafeRawBufferPointer] {
+    try peers.indices.map { node in
+      guard peers[node] != communicator.rank else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+      let part = part(bucket, of: peers[node])
       let frame = try encode(
-        gradient(part), frame(bucket, .reduce, part.count), residuals?.sender, at: part.lowerBound,
-        into: workspace.outgoingSlot(owner))
+        slice.sums(part), frame(bucket, .reduce, part.count), residuals?.sender, at: part.lowerBound,
+        into: workspace.outgoingSlot(node))
       report.count(elementCount: part.count, byteCount: frame.count, times: 1)
       return frame
     }
   }
 
-  /// Adds all ranks' values of the part this rank owns, in the order of ranks, and divides by their number.
-  private func sumOwnPart(_ bucket: Bucket, _ frames: [UnsafeRawBufferPointer]) throws {
-    let part = bucket.part(of: communicator.rank)
+  /// Adds all nodes' values of the part this rank owns, in the order of nodes,
+  /// and divides by the number of ranks.
+  private func sumOwnPart(_ bucket: Bucket, _ slice: Slice, _ frames: [UnsafeRawBufferPointer]) throws {
+    let part = ownPart(bucket)
     let sum = workspace.sum.start
-    for sender in ranks {
-      let decoded = sender == 0 ? sum : workspace.decoded.start
+    for (node, sender) in peers.enumerated() {
+      let decoded = node == 0 ? sum : workspace.decoded.start
       if sender == communicator.rank {
-        decoded.update(from: gradient(part), count: part.count)
+        decoded.update(from: slice.sums(part), count: part.count)
       } else {
-        try decode(frames[sender], from: sender, bucket, .reduce, part.count, into: decoded)
+        try decode(frames[node], from: sender, bucket, .reduce, part.count, into: decoded)
       }
-      if sender > 0 { CKernels_codecAdd(sum, decoded, part.count) }
+      if node > 0 { CKernels_codecAdd(sum, decoded, part.count) }
     }
     CKernels_codecDivide(sum, Float(communicator.rankCount), part.count)
   }
 
-  /// Encodes the mean of this rank's part, and leaves in `sum` what an exact frame holds.
+  /// Encodes the mean of this rank's part.
   private func encodeMean(_ bucket: Bucket) throws -> UnsafeRawBufferPointer {
-    let count = bucket.part(of: communicator.rank).count
-    return try encode(
-      workspace.sum.start, frame(bucket, .distribute, count), residuals?.owner, at: bucket.ownOffset,
-      into: workspace.outgoingSlot(communicator.rank))
+    try encode(
+      workspace.sum.start, frame(bucket, .distribute, ownPart(bucket).count), residuals?.owner,
+      at: bucket.ownOffset, into: workspace.outgoingSlot(layout.node(of: communicator.rank)))
   }
 
-  /// Writes what all owners' frames decode to into the gradient.
+  /// Writes what all owners' frames decode to where the slice's means belong.
   private func takeMeans(
-    _ bucket: Bucket, _ frames: [UnsafeRawBufferPointer], own: UnsafeRawBufferPointer
+    _ bucket: Bucket, _ slice: Slice, _ frames: [UnsafeRawBufferPointer], own: UnsafeRawBufferPointer
   ) throws {
-    for owner in ranks {
-      let part = bucket.part(of: owner)
-      let frame = owner == communicator.rank ? own : frames[owner]
-      try decode(frame, from: owner, bucket, .distribute, part.count, into: gradient(part))
+    for (node, owner) in peers.enumerated() {
+      let part = part(bucket, of: owner)
+      let frame = owner == communicator.rank ? own : frames[node]
+      try decode(frame, from: owner, bucket, .distribute, part.count, into: slice.means(part))
     }
   }
 }
 
+/// The elements of a bucket that one rank of a node sends and receives for all of them.
+private struct Slice {
+  let range: Range<Int>
+  let sums: UnsafeMutablePointer<Float>
+  let means: UnsafeMutablePointer<Float>
+
+  func sums(_ part: Range<Int>) -> UnsafeMutablePointer<Float> {
+    sums + (part.lowerBound - range.lowerBound)
+  }
+
+  func means(_ part: Range<Int>) -> UnsafeMutablePointer<Float> {
+    means + (part.lowerBound - range.lowerBound)
+  }
+}
+
 extension GradientExchange {
-  var ranks: Range<Int> { 0..<communicator.rankCount }
+  /// The elements of a bucket that a rank owns: none for a rank that leads no slice.
+  func part(_ bucket: Bucket, of rank: Int) -> Range<Int> {
+    layout.partNumber(of: rank).map(bucket.part) ?? bucket.range.lowerBound..<bucket.range.lowerBound
+  }
+
+  private func ownPart(_ bucket: Bucket) -> Range<Int> { part(bucket, of: communicator.rank) }
 
   /// The gradient of the step under way, from the start of `range`.
   func gradient(_ range: Range<Int>) -> UnsafeMutablePointer<Float> {
@@ -144,15 +201,16 @@ extension GradientExchange {
     }
   }
 
+  /// Sends a blob to each other leader of the slice, by node, and gives what they have sent, by node.
   private func exchange(
     _ bucket: Bucket, _ phase: CollectiveOperation.Phase, outgoing: [UnsafeRawBufferPointer],
     report: inout ExchangeReport
   ) throws -> [UnsafeRawBufferPointer] {
     try report.timing(\.wireSeconds) { _ in
-      let incoming = ranks.map(workspace.incomingSlot)
+      let incoming = peers.indices.map(workspace.incomingSlot)
       let byteCounts = try communicator.exchange(
-        operation(bucket, phase), outgoing: outgoing, incoming: incoming, limits: step.limits)
-      return ranks.map { UnsafeRawBufferPointer(rebasing: incoming[$0][..<byteCounts[$0]]) }
+        operation(bucket, phase), with: peers, outgoing: outgoing, incoming: incoming, limits: step.limits)
+      return peers.indices.map { UnsafeRawBufferPointer(rebasing: incoming[$0][..<byteCounts[$0]]) }
     }
   }
 }

@@ -10,14 +10,16 @@ public enum ResidualPart: Hashable, Sendable {
 
 /// Residuals as they were saved, read one array at a time.
 public struct SavedResiduals {
-  /// The number of ranks of the run that saved them.
-  public let rankCount: Int
+  /// The node of each rank of the run that saved them.
+  public let nodeOfRank: [Int]
   /// Reads one array, as long as the flat gradient.
   public let read: (ResidualPart) throws -> [Float]
+  /// The number of ranks of the run that saved them.
+  public var rankCount: Int { nodeOfRank.count }
 
-  /// Residuals of `rankCount` ranks.
-  public init(rankCount: Int, read: @escaping (ResidualPart) throws -> [Float]) {
-    self.rankCount = rankCount
+  /// Residuals of ranks that were on these nodes; a rank a node unless said otherwise.
+  public init(rankCount: Int, nodeOfRank: [Int]? = nil, read: @escaping (ResidualPart) throws -> [Float]) {
+    self.nodeOfRank = nodeOfRank ?? Array(0..<rankCount)
     self.read = read
   }
 }
@@ -73,30 +75,31 @@ extension GradientExchange {
   /// Takes up saved residuals: all ranks call it, rank `root` with `saved`,
   /// which may be nil if they were zero.
   ///
-  /// With another number of ranks than that of the run that saved them, the senders' residuals ÷ that number,
+  /// With ranks or nodes other than those of the run that saved them, the senders' residuals ÷ the ranks there were,
   /// plus the owners', become the owners': what the mean gradient is owed is kept.
   public func restoreResiduals(_ saved: SavedResiduals?, over control: any Communicator, from root: Int)
     throws
   {
     let isRoot = communicator.rank == root
-    let known = UInt64(isRoot ? saved?.rankCount ?? 0 : 0)
-    let savedRankCount = try thread.run { try control.maximum("residuals' ranks", known) }
-    guard savedRankCount > 0 || !residualsAreZero else { return }
+    let isSameLayout = saved.map { NodeLayout(nodeOfRank: $0.nodeOfRank) == layout } ?? false
+    let known: UInt64 = isRoot && saved != nil ? (isSameLayout ? 2 : 1) : 0
+    let found = try thread.run { try control.maximum("residuals that were saved", known) }
+    guard found > 0 || !residualsAreZero else { return }
     residuals = nil  // frees their memory before the new ones take theirs
     var restored = makeResiduals()
-    restored.areZero = savedRankCount == 0
-    if savedRankCount > 0 { try fill(restored, from: saved, Int(savedRankCount), over: control, root) }
+    restored.areZero = found == 0
+    if found > 0 { try fill(restored, from: saved, isSameLayout: found == 2, over: control, root) }
     residuals = restored
   }
 
   private func fill(
-    _ restored: Residuals, from saved: SavedResiduals?, _ savedRankCount: Int, over control: any Communicator,
+    _ restored: Residuals, from saved: SavedResiduals?, isSameLayout: Bool, over control: any Communicator,
     _ root: Int
   ) throws {
     let isRoot = communicator.rank == root
     let flat = FloatBuffer(count: elementCount)
     defer { withExtendedLifetime(flat) {} }
-    if savedRankCount == communicator.rankCount {
+    if isSameLayout {
       for rank in ranks {
         if let saved, isRoot { try flat.read(.sender(rank: rank), of: saved) }
         try transfer(
@@ -115,19 +118,21 @@ extension GradientExchange {
 }
 
 extension GradientExchange {
-  private func makeResiduals() -> Residuals {
+  func makeResiduals() -> Residuals {
     Residuals(elementCount: elementCount, ownCount: plan.ownCount)
   }
 
+  private var ranks: Range<Int> { 0..<communicator.rankCount }
+
   private func ownCount(of rank: Int) -> Int {
-    plan.buckets.reduce(0) { $0 + $1.part(of: rank).count }
+    plan.buckets.reduce(0) { $0 + part($1, of: rank).count }
   }
 
   /// Calls `body` with each part that `owner` owns and where it begins among them.
   private func forEachPart(of owner: Int, _ body: (Range<Int>, Int) -> Void) {
     var position = 0
     for bucket in plan.buckets {
-      let part = bucket.part(of: owner)
+      let part = part(bucket, of: owner)
       body(part, position)
       position += part.count
     }

@@ -5,10 +5,11 @@ import Synchronization
 ///
 /// A step: `begin`, then `submit` for each configured range as it is finished, in the same order
 /// on all ranks (and `submitRows` once if there are sparse rows), `finish`, and `commit` or `rollback`.
-/// Each range is cut into buckets, each bucket into a part for each rank. Everyone sends the owner
-/// of a part its encoded values; the owner adds them in the order of ranks, divides by their number,
-/// and sends the encoded mean back; everyone, the owner included, takes what these bytes decode to.
-/// What encoding loses is added to the next step, on both hops.
+/// Each range is cut into buckets. The ranks of a node add theirs through shared memory, in the order of ranks;
+/// each of them leads a slice, in which every node has a part (`NodeLayout`). Leaders send the owner of a part
+/// their node's encoded sums; the owner adds them in the order of nodes, divides by the number of ranks,
+/// and sends the encoded mean back; every leader, the owner included, takes what these bytes decode to,
+/// and the node's ranks copy it. What encoding loses is added to the next step, on both hops.
 ///
 /// One thread calls the methods; the work is done on the communication thread.
 ///
@@ -22,15 +23,28 @@ public final class GradientExchange: @unchecked Sendable {
   let elementCount: Int
   let workspace: ExchangeWorkspace
   let rows: RowExchange?
+  /// Which ranks add through shared memory.
+  public let layout: NodeLayout
+  /// None where each rank is a node of its own.
+  let node: NodeMemory?
+  /// The leaders of this rank's slice, one a node; empty where it leads none.
+  let peers: [Int]
+  /// The codec of steps that do not flush.
+  public private(set) var codec: Codec
   /// None while nothing was ever lost.
   var residuals: Residuals?
   /// The step under way.
   private(set) var step = Step(number: 0, codec: .none, gradient: nil, limits: nil)
 
+  /// The tensors of the gradient, in the order in which they were given.
+  let ranges: [ExchangeRange]
+  /// When the parts of the last step were ready.
+  public private(set) var timing = StepTiming()
+  private var stepStart = ContinuousClock.now
+
   private let outcome = Mutex(Outcome())
   private var stage = Stage.idle
   private var submittedRanges: Set<Int> = []
-  private let rangeCount: Int
 
   /// What the jobs of a step need to know.
   struct Step {
@@ -54,7 +68,7 @@ public final class GradientExchange: @unchecked Sendable {
   public init(
     communicator: any Communicator, thread: CommunicationThread, elementCount: Int, ranges: [ExchangeRange],
     rows: SparseRows? = nil, configuration: ExchangeConfiguration
-  ) {
+  ) throws {
     let sorted = ranges.map(\.range).sorted { $0.lowerBound < $1.lowerBound }
     let end = sorted.reduce(0) { position, range in
       precondition(range.lowerBound == position && !range.isEmpty, "ranges tile the gradient: \(range)")
@@ -65,21 +79,49 @@ public final class GradientExchange: @unchecked Sendable {
     self.thread = thread
     self.configuration = configuration
     self.elementCount = elementCount
-    rangeCount = ranges.count
+    self.ranges = ranges
+    codec = configuration.codec
+    let layout = communicator.layout.limited(to: configuration.ranksPerNode)
+    self.layout = layout
+    peers = layout.leaders(ofSliceOf: communicator.rank)
+    let mostBytes = NodeMemory.byteBudget / (2 * layout.largestNodeSize)
     let plan = BucketPlan(
-      ranges, bucketByteCount: configuration.bucketByteCount, rank: communicator.rank,
-      rankCount: communicator.rankCount)
+      ranges,
+      bucketByteCount: layout.isFlat
+        ? configuration.bucketByteCount : min(configuration.bucketByteCount, mostBytes),
+      partCount: layout.sliceCount * layout.nodeCount, ownPart: layout.partNumber(of: communicator.rank))
     self.plan = plan
     let sparse = rows.map {
-      RowExchange($0, ranges: ranges, communicator: communicator, bucketCount: plan.buckets.count)
+      RowExchange($0, ranges: ranges, layout: layout, bucketCount: plan.buckets.count)
     }
     self.rows = sparse
     workspace = ExchangeWorkspace(
-      maximumPartCount: plan.buckets.reduce(0) { max($0, $1.maximumPartCount) },
-      maximumRowElementCount: sparse?.maximumElementCount ?? 0, rankCount: communicator.rankCount)
-    if !configuration.codec.isExact && communicator.rankCount > 1 {
-      residuals = Residuals(elementCount: elementCount, ownCount: plan.ownCount)
-    }
+      maximumPartCount: peers.isEmpty ? 0 : plan.maximumPartCount,
+      maximumRowElementCount: sparse?.maximumElementCount ?? 0, nodeCount: layout.nodeCount)
+    let sliceCount = plan.maximumPartCount * layout.nodeCount
+    node =
+      layout.isFlat
+      ? nil
+      : try thread.run {
+        try NodeMemory(
+          communicator, layout,
+          contributionByteCount: max(4 * plan.maximumBucketCount, sparse?.contributionByteCount ?? 0),
+          sliceCount: sliceCount, rowByteCount: sparse?.nodeByteCount ?? 0)
+      }
+    if losesOnTheWire { residuals = Residuals(elementCount: elementCount, ownCount: plan.ownCount) }
+  }
+
+  /// Whether this rank sends to other nodes.
+  public var sends: Bool { peers.count > 1 }
+
+  /// Whether the codec rounds and there is another node to send to.
+  private var losesOnTheWire: Bool { !codec.isExact && layout.nodeCount > 1 }
+
+  /// Takes another codec from the next step on; the same on all ranks, between steps.
+  public func choose(_ codec: Codec) {
+    precondition(stage == .idle, "a codec is chosen between steps")
+    self.codec = codec
+    if losesOnTheWire, residuals == nil { residuals = makeResiduals() }
   }
 
   /// Begins a step; `gradient` has `elementCount` elements, and stays where it is until `finish` returns.
@@ -90,10 +132,12 @@ public final class GradientExchange: @unchecked Sendable {
     step: Int, flushing: Bool, gradient: UnsafeMutablePointer<Float>, limits: StallLimits? = nil
   ) {
     precondition(stage == .idle, "begin follows commit or rollback")
-    let codec = flushing && !configuration.codec.isExact ? .lossless : configuration.codec
+    let codec = flushing && !codec.isExact ? .lossless : codec
     self.step = Step(
       number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits)
     stage = .exchanging
+    stepStart = .now
+    timing = StepTiming()
     outcome.withLock { $0.report = ExchangeReport(codec: codec) }
   }
 
@@ -106,6 +150,9 @@ public final class GradientExchange: @unchecked Sendable {
     }
     precondition(submittedRanges.insert(range.lowerBound).inserted, "a range once a step: \(range)")
     try throwFailure()
+    if let number = ranges.firstIndex(where: { $0.range == range }) {
+      timing.submitted.append((number, (ContinuousClock.now - stepStart).seconds))
+    }
     for index in buckets {
       perform { exchange, report in
         try exchange.reduce(exchange.plan.buckets[index], report: &report)
@@ -133,9 +180,10 @@ public final class GradientExchange: @unchecked Sendable {
   public func finish() throws -> ExchangeReport {
     precondition(stage == .exchanging, "finish follows begin")
     let start = ContinuousClock.now
+    timing.finishSeconds = (start - stepStart).seconds
     try thread.run {}
     try throwFailure()
-    precondition(submittedRanges.count == rangeCount, "finish follows submit of every range")
+    precondition(submittedRanges.count == ranges.count, "finish follows submit of every range")
     stage = .finished
     submittedRanges.removeAll(keepingCapacity: true)
     let exposedSeconds = (ContinuousClock.now - start).seconds
@@ -148,7 +196,7 @@ public final class GradientExchange: @unchecked Sendable {
   /// Ends a step that was applied: what it lost will be made up for.
   public func commit() {
     precondition(stage == .finished, "commit follows finish")
-    residuals?.commit(areZero: step.codec.isExact || communicator.rankCount == 1)
+    residuals?.commit(areZero: step.codec.isExact || layout.nodeCount == 1)
     stage = .idle
   }
 

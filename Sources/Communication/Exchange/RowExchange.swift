@@ -1,14 +1,19 @@
 import CKernels
 
-/// The exchange of a gradient that touches few rows of a matrix: all ranks get all ranks' rows.
+/// The exchange of a gradient that touches few rows of a matrix: all ranks get all nodes' rows.
 ///
-/// Two exact frames a rank: the row numbers, carried bit by bit as if they were floats, then the rows.
+/// The ranks of a node put theirs together in shared memory; its first rank sends them, and hands on
+/// what other nodes sent. Two exact frames a node: the row numbers, carried bit by bit as if they were floats,
+/// then the rows.
 ///
 /// `@unchecked Sendable`: what jobs read is set before they are submitted.
 final class RowExchange: @unchecked Sendable {
   let offset: Int
-  private let width: Int
-  private let maximumRowCount: Int
+  let width: Int
+  /// The most rows one rank can touch.
+  let maximumRowCount: Int
+  /// The most rows all ranks of a node can touch.
+  let maximumNodeRowCount: Int
   private let matrixRowCount: Int
   private let name: String
   private let index: Int
@@ -16,11 +21,10 @@ final class RowExchange: @unchecked Sendable {
   private let incoming: AlignedBuffer
   private let capacity: Int
   private let rowIdentifiers: FloatBuffer
-  private var ids = UnsafeBufferPointer<Int32>(start: nil, count: 0)
-  private var rows: UnsafePointer<Float>?
+  private var own = RowSet()
 
   /// Rows of the range that begins at their offset; `bucketCount` is the first number no bucket has.
-  init(_ sparse: SparseRows, ranges: [ExchangeRange], communicator: any Communicator, bucketCount: Int) {
+  init(_ sparse: SparseRows, ranges: [ExchangeRange], layout: NodeLayout, bucketCount: Int) {
     guard let matrix = ranges.first(where: { $0.range.lowerBound == sparse.offset }) else {
       preconditionFailure("no range begins where the sparse rows do: \(sparse.offset)")
     }
@@ -28,86 +32,138 @@ final class RowExchange: @unchecked Sendable {
     offset = sparse.offset
     width = sparse.width
     maximumRowCount = sparse.maximumRowCount
+    maximumNodeRowCount = max(
+      min(sparse.maximumRowCount * layout.largestNodeSize, sparse.rowCount), sparse.maximumRowCount)
     matrixRowCount = sparse.rowCount
     name = matrix.name
     index = bucketCount
     capacity =
-      FrameCoder.frameCapacity(elementCount: maximumRowCount)
-      + FrameCoder.frameCapacity(elementCount: maximumRowCount * width)
+      FrameCoder.frameCapacity(elementCount: maximumNodeRowCount)
+      + FrameCoder.frameCapacity(elementCount: maximumNodeRowCount * width)
     outgoing = AlignedBuffer(byteCount: capacity)
-    incoming = AlignedBuffer(byteCount: capacity * communicator.rankCount)
-    rowIdentifiers = FloatBuffer(count: maximumRowCount)
+    incoming = AlignedBuffer(byteCount: capacity * layout.nodeCount)
+    rowIdentifiers = FloatBuffer(count: maximumNodeRowCount)
   }
 
   /// The most elements one of its frames can have.
-  var maximumElementCount: Int { maximumRowCount * width }
+  var maximumElementCount: Int { maximumNodeRowCount * width }
+  /// What a rank's contribution takes in its node's shared memory.
+  var contributionByteCount: Int { RowSet.byteCount(rowCount: maximumRowCount, width: width) }
+  /// What a node's rows take there.
+  var nodeByteCount: Int { RowSet.byteCount(rowCount: maximumNodeRowCount, width: width) }
 
   /// Sets what this rank sends in this step.
   func set(ids: UnsafeBufferPointer<Int32>, rows: UnsafePointer<Float>) {
     precondition(ids.count <= maximumRowCount, "at most \(maximumRowCount) rows a step, not \(ids.count)")
-    self.ids = ids
-    self.rows = rows
+    own = RowSet(ids: ids, rows: rows)
   }
 
   /// Runs on the communication thread.
   func exchange(_ exchange: GradientExchange, report: inout ExchangeReport) throws {
-    let communicator = exchange.communicator
-    guard communicator.rankCount > 1 else {
-      if let rows { try addRows(ids, rows, from: communicator.rank, exchange) }
+    guard let node = exchange.node else {
+      try exchangeBetweenNodes(own, exchange, &report) { rows, sender, _ in
+        try self.add(rows, from: sender, exchange)
+      }
       return
     }
-    let own = try report.timing(\.encodeSeconds) { _ in try encode(exchange) }
-    let slots = exchange.ranks.map { incoming.slice(from: $0 * capacity, byteCount: capacity) }
+    let operation = operation(.rows, exchange)
+    report.timing(\.decodeSeconds) { _ in
+      own.write(to: node.contribution(of: node.shared.localIndex), width: width, capacity: maximumRowCount)
+    }
+    try exchange.meet(node, operation, &report)
+    guard node.shared.localIndex == 0 else {
+      for sender in exchange.layout.nodes.map({ $0[0] }) {
+        try takeOver(from: sender, node, exchange, &report)
+      }
+      return
+    }
+    let rows = report.timing(\.decodeSeconds) { _ in merge(node) }
+    try exchangeBetweenNodes(rows, exchange, &report) { rows, sender, report in
+      rows.write(to: node.result(of: 0), width: self.width, capacity: self.maximumNodeRowCount)
+      try self.takeOver(from: sender, node, exchange, &report)
+    }
+  }
+
+  /// Adds what the node's first rank has laid out, while it lies there.
+  private func takeOver(
+    from sender: Int, _ node: NodeMemory, _ exchange: GradientExchange, _ report: inout ExchangeReport
+  ) throws {
+    try exchange.meet(node, operation(.rows, exchange), &report)
+    let rows = RowSet(at: node.result(of: 0), width: width, capacity: maximumNodeRowCount)
+    try report.timing(\.decodeSeconds) { _ in try add(rows, from: sender, exchange) }
+    try exchange.meet(node, operation(.rows, exchange), &report)
+  }
+
+  /// The rows of all ranks of the node, those of one word added in the order of ranks.
+  private func merge(_ node: NodeMemory) -> RowSet {
+    let sets = node.shared.areas.indices.map {
+      RowSet(at: node.contribution(of: $0), width: width, capacity: maximumRowCount)
+    }
+    return RowSet.merging(sets, width: width, into: node.mergedRows, capacity: maximumNodeRowCount)
+  }
+
+  /// Sends a node's rows to all others and gives all nodes' rows to `take`, in the order of nodes.
+  private func exchangeBetweenNodes(
+    _ rows: RowSet, _ exchange: GradientExchange, _ report: inout ExchangeReport,
+    take: (RowSet, Int, inout ExchangeReport) throws -> Void
+  ) throws {
+    let communicator = exchange.communicator
+    let peers = exchange.peers
+    guard peers.count > 1 else { return try take(rows, communicator.rank, &report) }
+    let own = try report.timing(\.encodeSeconds) { _ in try encode(rows, exchange) }
+    let slots = peers.indices.map { incoming.slice(from: $0 * capacity, byteCount: capacity) }
     let byteCounts = try report.timing(\.wireSeconds) { _ in
       try communicator.exchange(
-        operation(.rows, exchange), outgoing: Array(repeating: own, count: communicator.rankCount),
+        operation(.rows, exchange), with: peers, outgoing: Array(repeating: own, count: peers.count),
         incoming: slots, limits: exchange.step.limits)
     }
     report.count(
-      elementCount: ids.count * (width + 1), byteCount: own.count, times: communicator.rankCount - 1)
-    try report.timing(\.decodeSeconds) { _ in
-      for sender in exchange.ranks {
-        let blob = UnsafeRawBufferPointer(rebasing: slots[sender][..<byteCounts[sender]])
-        try add(sender == communicator.rank ? own : blob, from: sender, exchange)
+      elementCount: rows.ids.count * (width + 1), byteCount: own.count, times: peers.count - 1)
+    for (index, sender) in peers.enumerated() {
+      let blob = UnsafeRawBufferPointer(rebasing: slots[index][..<byteCounts[index]])
+      let rows = try report.timing(\.decodeSeconds) { _ in
+        try decode(sender == communicator.rank ? own : blob, from: sender, exchange)
       }
+      try take(rows, sender, &report)
     }
   }
 
-  private func encode(_ exchange: GradientExchange) throws -> UnsafeRawBufferPointer {
+  private func encode(_ rows: RowSet, _ exchange: GradientExchange) throws -> UnsafeRawBufferPointer {
     let target = outgoing.bytes
     let coder = exchange.workspace.coder
-    rowIdentifiers.mutableBytes.copyMemory(from: UnsafeRawBufferPointer(ids))
+    rowIdentifiers.mutableBytes.copyMemory(from: UnsafeRawBufferPointer(rows.ids))
     let first = try coder.encode(
-      rowIdentifiers.start, as: frame(.rowIdentifiers, ids.count, exchange), into: target)
+      rowIdentifiers.start, as: frame(.rowIdentifiers, rows.ids.count, exchange), into: target)
     let rest = UnsafeMutableRawBufferPointer(rebasing: target[first...])
     let second = try coder.encode(
-      rows ?? UnsafePointer(rowIdentifiers.start), as: frame(.rows, ids.count * width, exchange), into: rest)
+      rows.rows ?? UnsafePointer(rowIdentifiers.start),
+      as: frame(.rows, rows.ids.count * width, exchange), into: rest)
     return UnsafeRawBufferPointer(rebasing: target[..<(first + second)])
   }
 
-  /// Adds one rank's rows ÷ the number of ranks to the gradient.
-  private func add(_ blob: UnsafeRawBufferPointer, from sender: Int, _ exchange: GradientExchange) throws {
+  /// One node's rows, which stay until the next are decoded.
+  private func decode(
+    _ blob: UnsafeRawBufferPointer, from sender: Int, _ exchange: GradientExchange
+  ) throws -> RowSet {
     let (first, second) = try split(blob, sender, exchange)
     let rowCount = try exchange.decode(
-      first, expecting: expectation(.rowIdentifiers, 0...maximumRowCount, sender, exchange),
+      first, expecting: expectation(.rowIdentifiers, 0...maximumNodeRowCount, sender, exchange),
       into: rowIdentifiers.start)
     let elementCount = rowCount * width
     let rows = exchange.workspace.decoded.start
     _ = try exchange.decode(
       second, expecting: expectation(.rows, elementCount...elementCount, sender, exchange), into: rows)
-    try rowIdentifiers.start.withMemoryRebound(to: Int32.self, capacity: maximumRowCount) {
-      try addRows(UnsafeBufferPointer(start: $0, count: rowCount), rows, from: sender, exchange)
-    }
+    let ids = UnsafeRawPointer(rowIdentifiers.start).assumingMemoryBound(to: Int32.self)
+    return RowSet(ids: UnsafeBufferPointer(start: ids, count: rowCount), rows: rows)
   }
 
-  private func addRows(
-    _ ids: UnsafeBufferPointer<Int32>, _ rows: UnsafePointer<Float>, from sender: Int,
-    _ exchange: GradientExchange
-  ) throws {
+  /// Adds one node's rows ÷ the number of ranks to the gradient.
+  private func add(_ set: RowSet, from sender: Int, _ exchange: GradientExchange) throws {
+    guard let rows = set.rows else { return }
     let matrix = exchange.gradient(offset..<offset)
     let divisor = Float(exchange.communicator.rankCount)
     var previous: Int32 = -1
-    for (row, id) in ids.enumerated() {
+    for (row, id) in set.ids.enumerated() {
       guard id > previous && id < matrixRowCount else {
         throw CommunicationError(
           "frame from \(exchange.communicator.label(of: sender)) at \(operation(.rowIdentifiers, exchange)): "

@@ -12,6 +12,7 @@ public final class MPIWorld: Sendable {
   public let control: MPICommunicator
   let failures: MPICommunicator
   private let calls: MPICalls
+  private let heartbeat: Heartbeat
 
   /// Starts MPI; once a process.
   public init() throws {
@@ -29,15 +30,56 @@ public final class MPIWorld: Sendable {
     }
     try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(CMPI_commWorld()) }
     let hostNames = try Self.gatherHostNames(calls)
-    gradients = try MPICommunicator(calls, hostNames: hostNames)
-    control = try MPICommunicator(calls, hostNames: hostNames)
-    failures = try MPICommunicator(calls, hostNames: hostNames)
+    let layout = try Self.layout(calls, rankCount: hostNames.count)
+    let heartbeat = try Self.heartbeat(calls, hostNames: hostNames)
+    self.heartbeat = heartbeat
+    gradients = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: heartbeat)
+    control = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: heartbeat)
+    failures = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: nil)
+    heartbeat.start()
+    if hostNames.count > 1 {
+      Watchdog(label: control.label(of: control.rank), liveness: heartbeat).start()
+    }
   }
 
   /// Ends MPI after all ranks have come here; no communicator may be used afterwards.
   public func finish() throws {
     try control.barrier("finish")
+    heartbeat.stop()
+    try gradients.freeSharedMemory()
     try calls.call("MPI_Finalize") { MPI_Finalize() }
+  }
+
+  /// How long a rank may give no sign of life where nothing else is said.
+  private static let silenceLimits = StallLimits(warnSeconds: 10, abortSeconds: 30, warn: printLine)
+
+  private static func heartbeat(_ calls: MPICalls, hostNames: [String]) throws -> Heartbeat {
+    var communicator: MPI_Comm?
+    var rank: CInt = 0
+    try calls.call("MPI_Comm_dup") { MPI_Comm_dup(CMPI_commWorld(), &communicator) }
+    try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(communicator) }
+    try calls.call("MPI_Comm_rank") { MPI_Comm_rank(communicator, &rank) }
+    return Heartbeat(
+      calls, communicator, rank: Int(rank), rankCount: hostNames.count, activity: RankActivity(),
+      limits: silenceLimits)
+  }
+
+  /// Asks MPI which ranks share memory: a node is known by its first rank.
+  private static func layout(_ calls: MPICalls, rankCount: Int) throws -> NodeLayout {
+    var node: MPI_Comm?
+    var rank: CInt = 0
+    try calls.call("MPI_Comm_rank") { MPI_Comm_rank(CMPI_commWorld(), &rank) }
+    try calls.call("MPI_Comm_split_type") {
+      MPI_Comm_split_type(CMPI_commWorld(), CMPI_typeShared(), rank, CMPI_infoNull(), &node)
+    }
+    var first = rank
+    try calls.call("MPI_Bcast") { MPI_Bcast(&first, 4, CMPI_byte(), 0, node) }
+    var firsts = [CInt](repeating: 0, count: rankCount)
+    try calls.call("MPI_Allgather") {
+      MPI_Allgather(&first, 4, CMPI_byte(), &firsts, 4, CMPI_byte(), CMPI_commWorld())
+    }
+    try calls.call("MPI_Comm_free") { MPI_Comm_free(&node) }
+    return NodeLayout(nodeOfRank: firsts.map(Int.init))
   }
 
   private static func gatherHostNames(_ calls: MPICalls) throws -> [String] {

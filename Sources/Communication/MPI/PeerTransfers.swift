@@ -76,9 +76,9 @@ final class PeerTransfers {
     }
   }
 
-  /// The bytes each rank has sent us.
-  func takeReceivedByteCounts() -> [Int] {
-    Array(doneByteCounts[rankCount...])
+  /// The bytes a rank has sent us.
+  func receivedByteCount(from peer: Int) -> Int {
+    doneByteCounts[rankCount + peer]
   }
 
   private func latePeers() -> [Int] {

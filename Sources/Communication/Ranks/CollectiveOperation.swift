@@ -12,6 +12,10 @@ public struct CollectiveOperation: Sendable, Hashable, CustomStringConvertible {
     case rowIdentifiers = 3
     /// The rows of a gradient that touches few rows.
     case rows = 4
+    /// The ranks of a node wait for each other at their shared memory.
+    case node = 5
+    /// Measuring the link and the codecs.
+    case probe = 6
   }
 
   /// What travels, for people: a tensor and its bucket, or the purpose of a control operation.

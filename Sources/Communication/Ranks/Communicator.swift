@@ -11,14 +11,26 @@ public protocol Communicator: AnyObject, Sendable {
   /// The host each rank runs on, by rank.
   var hostNames: [String] { get }
 
-  /// Sends one blob to each other rank and receives one from each; gives the byte counts received, by rank.
+  /// Which ranks share memory.
+  var layout: NodeLayout { get }
+  /// Signs of life of the ranks; nil where they share a process.
+  var liveness: (any Liveness)? { get }
+
+  /// Sends one blob to each other of `peers` and receives one from each; gives the byte counts received.
   ///
-  /// Both arrays have an entry a rank; this rank's own is ignored, its count is 0. `incoming` gives
-  /// capacities; a longer blob is an error. All memory must stay where it is until the call returns.
+  /// Exactly the ranks of `peers` call it, all with the same. The arrays have an entry for each peer, and so has the
+  /// answer; this rank's own is ignored, its count is 0. `incoming` gives capacities; a longer blob is an error.
+  /// All memory must stay where it is until the call returns.
   func exchange(
-    _ operation: CollectiveOperation, outgoing: [UnsafeRawBufferPointer],
+    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int]
+
+  /// Memory that `ranks` see together, `byteCount` for each, zero at first; they share a node.
+  ///
+  /// All ranks of the communicator call it at the same time, each with the group it is in. It may be memory
+  /// that was given before, which is then used by turns.
+  func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory
 
   /// Copies `bytes` of rank `root` over those of all others; their count must be the same everywhere.
   func broadcast(_ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int)
@@ -29,6 +41,20 @@ public protocol Communicator: AnyObject, Sendable {
 }
 
 extension Communicator {
+  /// Sends one blob to each other rank and receives one from each; gives the byte counts received, by rank.
+  public func exchange(
+    _ operation: CollectiveOperation, outgoing: [UnsafeRawBufferPointer],
+    incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
+  ) throws -> [Int] {
+    try exchange(
+      operation, with: Array(0..<rankCount), outgoing: outgoing, incoming: incoming, limits: limits)
+  }
+
+  /// Begins to measure how long an operation waits.
+  func watch(_ operation: CollectiveOperation, _ limits: StallLimits?) -> StallWatch {
+    StallWatch(limits, operation: operation, rank: rank, hostNames: hostNames, liveness: liveness)
+  }
+
   /// As in "rank 2 (node-b)".
   public func label(of rank: Int) -> String {
     "rank \(rank) (\(hostNames[rank]))"

@@ -1,6 +1,4 @@
 /// How long a rank waits for others that make no progress.
-///
-/// Only for operations that wait on computation; those that may wait on a disk have none.
 public struct StallLimits: Sendable {
   /// Seconds without progress until one line names the late ranks.
   public let warnSeconds: Double
@@ -17,44 +15,97 @@ public struct StallLimits: Sendable {
   }
 }
 
+/// When and in what state ranks were last heard of, apart from any operation.
+public protocol Liveness: AnyObject, Sendable {
+  /// Seconds since a rank gave a sign of life.
+  func silentSeconds(of rank: Int) -> Double
+  /// What it was doing then.
+  func lastState(of rank: Int) -> String
+  /// What this rank itself is doing.
+  var activity: RankActivity { get }
+  /// How long any operation waits for ranks that give no sign of life.
+  var silenceLimits: StallLimits { get }
+  /// Sets them.
+  func limitSilence(_ limits: StallLimits)
+}
+
 /// Measures the time without progress in one operation, and knows what to say when it is too long.
+///
+/// A rank may make others wait for as long as it gives signs of life, unless the operation has limits of its own.
 struct StallWatch {
+  /// A gap between two looks at the clock beyond which this process was stopped itself; it proves nothing.
+  private static let ownStopSeconds = 2.0
+  private static let secondsBetweenLooks = 0.1
+
   private let limits: StallLimits?
   private let operation: CollectiveOperation
   private let rank: Int
   private let hostNames: [String]
+  private let liveness: (any Liveness)?
   private var lastProgress = ContinuousClock.now
+  private var lastLook = ContinuousClock.now
   private var hasWarned = false
 
-  init(_ limits: StallLimits?, operation: CollectiveOperation, rank: Int, hostNames: [String]) {
+  init(
+    _ limits: StallLimits?, operation: CollectiveOperation, rank: Int, hostNames: [String],
+    liveness: (any Liveness)? = nil
+  ) {
     self.limits = limits
     self.operation = operation
     self.rank = rank
     self.hostNames = hostNames
+    self.liveness = liveness
+    liveness?.activity.begin(operation, abortSeconds: liveness?.silenceLimits.abortSeconds)
   }
 
   mutating func noteProgress() {
     lastProgress = .now
+    lastLook = lastProgress
+    liveness?.activity.sign()
+  }
+
+  /// Says that the operation is over.
+  func end() {
+    liveness?.activity.end()
   }
 
   /// Warns once, then throws, when the limits are passed; `lateRanks` is asked only then.
   mutating func check(_ lateRanks: () -> [Int]) throws(CommunicationError) {
-    guard let limits else { return }
+    let gap = (ContinuousClock.now - lastLook).seconds
+    guard gap >= Self.secondsBetweenLooks else { return }
+    lastLook = .now
+    if gap > Self.ownStopSeconds { lastProgress += .seconds(gap) }
+    liveness?.activity.sign()
     let seconds = (ContinuousClock.now - lastProgress).seconds
-    if seconds >= limits.abortSeconds {
+    if let limits, seconds >= limits.abortSeconds {
       throw CommunicationError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
     }
-    if seconds >= limits.warnSeconds && !hasWarned {
+    try checkSilence(seconds, lateRanks)
+    guard let general = limits ?? liveness?.silenceLimits else { return }
+    if seconds >= general.warnSeconds && !hasWarned {
       hasWarned = true
-      limits.warn(sentence(seconds, lateRanks()))
+      general.warn(sentence(seconds, lateRanks()))
+    }
+  }
+
+  private func checkSilence(_ seconds: Double, _ lateRanks: () -> [Int]) throws(CommunicationError) {
+    guard let liveness, seconds >= liveness.silenceLimits.abortSeconds / 2 else { return }
+    let abortSeconds = liveness.silenceLimits.abortSeconds
+    let silent = lateRanks().filter { liveness.silentSeconds(of: $0) >= abortSeconds }
+    guard silent.isEmpty else {
+      throw CommunicationError(
+        "\(sentence(seconds, silent)), which gave no sign of life; the limit is \(abortSeconds) s")
     }
   }
 
   private func sentence(_ seconds: Double, _ late: [Int]) -> String {
-    let names = late.map { "rank \($0) (\(hostNames[$0]))" }.joined(separator: ", ")
+    let names = late.map { late in
+      "rank \(late) (\(hostNames[late]))"
+        + (liveness.map { ", last known at \($0.lastState(of: late))" } ?? "")
+    }.joined(separator: "; ")
     let tenths = (seconds * 10).rounded() / 10
     return
-      "rank \(rank) (\(hostNames[rank])) has waited \(tenths) s without progress for \(names) at \(operation)"
+      "rank \(rank) (\(hostNames[rank])) has waited \(tenths) s without progress at \(operation) for \(names)"
   }
 }
 

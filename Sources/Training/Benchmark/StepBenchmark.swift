@@ -67,7 +67,7 @@ public struct StepBenchmark {
     }
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, training: training, ranks: ranks)
-    let replica = Replica(
+    let replica = try Replica(
       benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())
     let coordination = Coordination(

@@ -100,7 +100,9 @@ extension RunConfiguration {
         "\(source): exchange.codec \(exchange.codec.rawValue) rounds, but exchange.allowLoss is false: "
           + "expected none, lossless or auto")
     }
-    if let reason = exchange.reasonAgainst(optimizer) { throw TrainingError("\(source): \(reason)") }
+    if exchange.codec != .auto, let reason = exchange.reasonAgainst(optimizer, codec: exchange.chosenCodec) {
+      throw TrainingError("\(source): \(reason)")
+    }
     if exchange.stallAbortSeconds < exchange.stallWarnSeconds {
       throw TrainingError(
         "\(source): exchange.stallAbortSeconds (\(exchange.stallAbortSeconds)) is below "

@@ -162,6 +162,7 @@ extension ConfigurationKey {
       .choice("exchange.codec", \.exchange.codec),
       .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1, atMost: 1024),
       .integer("exchange.hashEvery", \.exchange.hashEvery, atLeast: 0),
+      .automaticInteger("exchange.ranksPerNode", \.exchange.ranksPerNode, mayDiffer: true),
       .flag("exchange.allowLoss", \.exchange.allowLoss),
       .flag("exchange.retune", \.exchange.retune),
       .number("exchange.stallWarnSeconds", \.exchange.stallWarnSeconds, .positive, mayDiffer: true),

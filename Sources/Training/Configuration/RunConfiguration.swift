@@ -51,7 +51,7 @@ public struct TrainingConfiguration: Sendable, Equatable {
 public struct ExchangeSettings: Sendable, Equatable {
   /// A codec, or the wish to have one chosen.
   public enum CodecChoice: String, CaseIterable, Sendable {
-    /// Chosen by the program: int8, or lossless where `allowLoss` is off.
+    /// Measured and chosen by the program; one that loses nothing where `allowLoss` is off.
     case auto
     /// fp32 as it is, then zstd.
     case none
@@ -69,6 +69,10 @@ public struct ExchangeSettings: Sendable, Equatable {
   public var codec = CodecChoice.auto
   /// The most megabytes (10⁶) of fp32 gradient that are exchanged at once.
   public var bucketMegabytes = 16
+  /// How many ranks that share memory add their gradients there, uncompressed; nil for all of a host.
+  ///
+  /// 1 makes every rank a node of its own, so that ranks of one host exchange as those of several do.
+  public var ranksPerNode: Int?
   /// How many steps lie between comparisons of the replicas' parameters; 0 for never.
   public var hashEvery = 100
   /// Whether a codec may round.
@@ -80,14 +84,6 @@ public struct ExchangeSettings: Sendable, Equatable {
   /// After how long a late rank ends the job.
   public var stallAbortSeconds = 30.0
 
-  /// Why that codec, in words for the log and `state.json`.
-  var codecReason: String {
-    switch codec {
-    case .auto: allowLoss ? "auto: int8" : "auto without loss: lossless"
-    default: "configured"
-    }
-  }
-
   /// The shortest memory of second moments with which four bits are safe.
   private static let leastBeta2ForInt4 = 0.99
 
@@ -95,7 +91,7 @@ public struct ExchangeSettings: Sendable, Equatable {
   ///
   /// Error feedback pays small entries in bursts, some steps apart. Adam divides by the root of the squares it
   /// remembers: where it forgets them between bursts, each burst moves its entry by the whole rate.
-  func reasonAgainst(_ optimizer: OptimizerConfiguration) -> String? {
+  func reasonAgainst(_ optimizer: OptimizerConfiguration, codec: Codec) -> String? {
     guard codec == .int4, optimizer.kind == .adam, optimizer.beta2 < Self.leastBeta2ForInt4 else {
       return nil
     }
@@ -103,7 +99,7 @@ public struct ExchangeSettings: Sendable, Equatable {
       + "\(optimizer.beta2): expected beta2 of at least \(Self.leastBeta2ForInt4), or codec int8"
   }
 
-  /// The codec that gradients travel with.
+  /// The codec that gradients travel with; where the program chooses, the one it takes to need most memory.
   public var chosenCodec: Codec {
     switch codec {
     case .auto: allowLoss ? .int8 : .lossless

@@ -21,11 +21,13 @@ extension Replica {
     for buffer in [parameters] + optimizer.moments.map(\.buffer) {
       try ranks.control.broadcast("tensors", over: buffer.flat.bytes, from: Ranks.coordinator)
     }
+    adoptCodec(of: saved)
     try restoreCarriedState(checkpoint)
-    try restoreResiduals(checkpoint, savedRankCount: saved.rankCount)
+    try restoreResiduals(checkpoint, saved: saved)
     let current = state
     state = saved
     state.adoptSettings(of: current)
+    if codecIsOpen || exchange.layout.nodeCount == 1 { state.codecDecisions += firstDecisions(after: saved) }
   }
 
   private func load(_ checkpoint: Checkpoint) throws {
@@ -56,11 +58,11 @@ extension Replica {
     }
   }
 
-  private func restoreResiduals(_ checkpoint: Checkpoint?, savedRankCount: Int) throws {
+  private func restoreResiduals(_ checkpoint: Checkpoint?, saved state: CheckpointState) throws {
     var saved: SavedResiduals?
     if let checkpoint, checkpoint.contains(.exchange) {
       let file = try checkpoint.tensors(.exchange)
-      saved = SavedResiduals(rankCount: savedRankCount) { part in
+      saved = SavedResiduals(rankCount: state.rankCount, nodeOfRank: state.nodeOfRank) { part in
         try file.withFloats(of: part.tensorName) { Array($0) }
       }
     }
@@ -73,15 +75,22 @@ extension CheckpointState {
   func differencesInBits(from earlier: CheckpointState) -> [String] {
     let pairs = [
       ("ranks", "\(earlier.rankCount)", "\(rankCount)"),
+      ("ranks of each node", "\(earlier.nodeSizes)", "\(nodeSizes)"),
       ("threads", "\(earlier.threadCount)", "\(threadCount)"),
       ("engine", earlier.engine, engine), ("CPU level", earlier.cpuLevel, cpuLevel),
     ]
     return pairs.filter { $0.1 != $0.2 }.map { "\($0.0) \($0.1) → \($0.2)" }
   }
 
+  /// How many ranks each node has.
+  private var nodeSizes: [Int] {
+    NodeLayout(nodeOfRank: nodeOfRank ?? Array(0..<rankCount)).nodes.map(\.count)
+  }
+
   /// Takes over what describes the process and not the run.
   mutating func adoptSettings(of current: CheckpointState) {
     rankCount = current.rankCount
+    nodeOfRank = current.nodeOfRank
     threadCount = current.threadCount
     engine = current.engine
     cpuLevel = current.cpuLevel

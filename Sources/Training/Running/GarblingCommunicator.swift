@@ -16,16 +16,19 @@ final class GarblingCommunicator: Communicator, @unchecked Sendable {
   var rank: Int { base.rank }
   var rankCount: Int { base.rankCount }
   var hostNames: [String] { base.hostNames }
+  var layout: NodeLayout { base.layout }
+  var liveness: (any Liveness)? { base.liveness }
 
   /// Sends blobs with one bit changed, in the first exchange of a step that the plan names.
   func exchange(
-    _ operation: CollectiveOperation, outgoing: [UnsafeRawBufferPointer],
+    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     guard operation.phase == .reduce, operation.index == 0,
       faults.garbles(.exchange, step: operation.step)
     else {
-      return try base.exchange(operation, outgoing: outgoing, incoming: incoming, limits: limits)
+      return try base.exchange(
+        operation, with: peers, outgoing: outgoing, incoming: incoming, limits: limits)
     }
     let spoilt = outgoing.map { blob in
       let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: blob.count, alignment: 64)
@@ -35,7 +38,12 @@ final class GarblingCommunicator: Communicator, @unchecked Sendable {
     }
     defer { spoilt.forEach { $0.deallocate() } }
     return try base.exchange(
-      operation, outgoing: spoilt.map { UnsafeRawBufferPointer($0) }, incoming: incoming, limits: limits)
+      operation, with: peers, outgoing: spoilt.map { UnsafeRawBufferPointer($0) }, incoming: incoming,
+      limits: limits)
+  }
+
+  func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
+    try base.shareMemory(among: ranks, byteCount: byteCount)
   }
 
   func broadcast(

@@ -35,12 +35,14 @@ public final class Replica {
   let exchange: GradientExchange
   let pass: SegmentPass
   var state: CheckpointState
+  /// How many of the codec decisions in `state` were made for other ranks or nodes.
+  var frozenDecisionCount = 0
 
   /// A replica before its first step.
   init(
     _ configuration: RunConfiguration, text: TextIdentity, ranks: Ranks,
     engine: ComputeEngine, thread: CommunicationThread
-  ) {
+  ) throws {
     self.configuration = configuration
     self.ranks = ranks
     self.engine = engine
@@ -53,27 +55,27 @@ public final class Replica {
       model, parameters: parameters, stepCount: configuration.training.segment, laneCount: laneCount,
       accumulation: configuration.training.accumulate, engine: engine,
       softmaxThreshold: Float(configuration.training.softmaxThreshold))
-    exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
+    exchange = try Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
       programVersion: programVersion, configuration: configuration.yaml,
       vocabularyHash: text.vocabularyHash)
+    state.nodeOfRank = exchange.layout.nodeOfRank
     state.isTokenized = text.isTokenized
-    state.codecDecisions = [
-      .init(step: 0, codec: codec.rawValue, reason: configuration.exchange.codecReason)
-    ]
+    state.codecDecisions = firstDecisions()
   }
 
   /// What gradients travel with.
-  var codec: Codec { configuration.exchange.chosenCodec }
+  var codec: Codec { exchange.codec }
 
   private static func exchange(
     _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, thread: CommunicationThread
-  ) -> GradientExchange {
+  ) throws -> GradientExchange {
     let training = configuration.training
+    let layout = ranks.gradients.layout.limited(to: configuration.exchange.ranksPerNode)
     let tied = model.tiedMatrix
-    return GradientExchange(
+    return try GradientExchange(
       communicator: ranks.gradients, thread: thread, elementCount: model.parameters.elementCount,
       ranges: model.gradientRanges.map { range in
         // Rows of rare words are nearly proportional, which zstd's level 1 finds;
@@ -86,8 +88,9 @@ public final class Replica {
         offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
         maximumRowCount: training.lanes / ranks.rankCount * training.segment * training.accumulate),
       configuration: ExchangeConfiguration(
-        codec: configuration.exchange.chosenCodec,
-        bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000))
+        codec: firstCodec(configuration.exchange, nodeCount: layout.nodeCount),
+        bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000,
+        ranksPerNode: configuration.exchange.ranksPerNode))
   }
 
   /// XXH64 of every tensor.

@@ -7,7 +7,7 @@ final class RunReporter {
   private let log: MetricsLog
   private let progress: TrainingProgress
   private let logger: Logger
-  private let codec: String
+  private let codec: () -> String
   private let tokensPerStep: Int
   private let reportEvery: Int
   private var steps: [StepReport] = []
@@ -17,7 +17,8 @@ final class RunReporter {
 
   /// A reporter of a run that sees `tokensPerStep` words a step.
   init(
-    log: MetricsLog, progress: TrainingProgress, logger: Logger, codec: String, tokensPerStep: Int,
+    log: MetricsLog, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
+    tokensPerStep: Int,
     reportEvery: Int
   ) {
     self.log = log
@@ -70,7 +71,7 @@ final class RunReporter {
       exposedSeconds: sum(\.exchange.exposedSeconds), encodeSeconds: sum(\.exchange.encodeSeconds),
       wireSeconds: sum(\.exchange.wireSeconds), decodeSeconds: sum(\.exchange.decodeSeconds),
       rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
-      wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec,
+      wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec(),
       skippedSteps: skippedStepCount)
   }
 }

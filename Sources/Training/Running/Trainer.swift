@@ -38,6 +38,7 @@ public final class Trainer {
   private let savedCell: Matrix
   private let arena = Arena()
   private var patience: StepPatience
+  private let tuner: CodecTuner
 
   /// A trainer of a replica that is new or restored.
   init(
@@ -51,6 +52,7 @@ public final class Trainer {
     self.stop = stop
     self.faults = faults
     patience = StepPatience(replica.configuration.exchange) { logger.warning("\($0)") }
+    tuner = CodecTuner(replica, logger: logger)
     gradients = ParameterBuffer(replica.model.parameters)
     let state = replica.pass.hiddenState
     savedHidden = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
@@ -88,7 +90,13 @@ public final class Trainer {
     replica.exchange.begin(
       step: step, flushing: coordination.takesSnapshot(atStep: step + 1), gradient: gradients.flat.data,
       limits: limits)
-    let loss = try accumulateSegments(step)
+    let activity = replica.ranks.control.liveness?.activity
+    activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
+    let loss = try replica.accumulateSegments(of: data, into: gradients) { part in
+      try replica.exchange.submit(part)
+      if case .dense = part { try faults.strike(.exchange, step: step) }
+    }
+    activity?.note("step \(step): exchange and update")
     let computeSeconds = (clock.now - start).inSeconds
     let exchanged = try replica.exchange.finish()
 
@@ -96,6 +104,7 @@ public final class Trainer {
     let norm = replica.optimizer.norm(of: gradients)
     if sums.loss.isFinite && norm.isFinite { update(norm: norm, rate: sums.rate) } else { skip() }
     replica.state.step += 1
+    if norm.isFinite { try tuner.consider(exchanged, gradient: gradients.flat, retunes: sums.retuneCount > 0) }
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
     let seconds = (clock.now - start).inSeconds
@@ -105,16 +114,20 @@ public final class Trainer {
       exchange: exchanged, isStopWished: sums.stopCount > 0)
   }
 
-  /// What all ranks share at each step: the sum of their losses, rank 0's rate, how many wish to stop.
+  /// What all ranks share at each step: the sum of their losses, rank 0's rate, how many wish to stop, how many to
+  /// choose the codec anew.
   ///
   /// Rank 0's rate is everyone's: a cosine may have other last digits on another CPU.
   private func agree(
     on step: Int, loss: Double, limits: StallLimits
-  ) throws -> (loss: Double, rate: Double, stopCount: Double) {
+  ) throws -> (loss: Double, rate: Double, stopCount: Double, retuneCount: Double) {
     let sums = try replica.ranks.control.sum(
       "loss of step \(step)",
-      [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0, stop.isMade ? 1 : 0], limits: limits)
-    return (sums[0], sums[1], sums[2])
+      [
+        loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0, stop.isMade ? 1 : 0,
+        tuner.wantsRetuning ? 1 : 0,
+      ], limits: limits)
+    return (sums[0], sums[1], sums[2], sums[3])
   }
 
   private func learningRate(of step: Int) -> Double {
@@ -122,34 +135,6 @@ public final class Trainer {
     return configuration.schedule.learningRate(
       step: step, stepCount: configuration.training.steps, peak: configuration.optimizer.learningRate,
       plateauScale: replica.state.plateau.rateScale)
-  }
-
-  /// Forward and backward through the step's segments; finished parts of the gradient go
-  /// to the exchange on the way.
-  private func accumulateSegments(_ step: Int) throws -> Double {
-    let training = replica.configuration.training
-    let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(step)
-    let exchange = replica.exchange
-    let wordCount = data.inputs.count * training.accumulate
-    var loss = 0.0
-    for index in 0..<training.accumulate {
-      let segmentIndex = replica.state.segmentIndex + index
-      if data.lanes.isEpochStart(segmentIndex) { replica.pass.resetState() }
-      let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
-      loss += try replica.pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(wordCount),
-        gradients: gradients
-      ) { part in
-        switch part {
-        case .dense(let range):
-          try exchange.submit(range: range.range)
-          try faults.strike(.exchange, step: step)
-        case .rows(let words, let rows):
-          try exchange.submitRows(ids: UnsafeBufferPointer(words.buffer), rows: rows.data)
-        }
-      }
-    }
-    return loss
   }
 
   private func update(norm: Double, rate: Double) {

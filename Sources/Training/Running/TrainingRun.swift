@@ -69,7 +69,7 @@ public struct TrainingRun: Sendable {
   /// Returns how many numbers the model has.
   public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
-    let replica = Replica(
+    let replica = try Replica(
       configuration, text: TextIdentity(corpus), ranks: ranks, engine: try makeEngine(),
       thread: CommunicationThread())
     describe(replica, data)
@@ -78,6 +78,7 @@ public struct TrainingRun: Sendable {
 
   /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
   public func train() throws -> Trainer.Outcome {
+    limitSilence()
     let engine = try makeEngine()
     let (corpus, data) = try openCorpus()
     let storage = try ranks.onCoordinator("open the run") {
@@ -85,7 +86,7 @@ public struct TrainingRun: Sendable {
     }
     let isResumed = try ranks.share(storage?.checkpoint != nil)
     let isOwn = try ranks.share(storage?.isOwn ?? false)
-    let replica = Replica(
+    let replica = try Replica(
       configuration, text: TextIdentity(corpus), ranks: ranks, engine: engine, thread: CommunicationThread())
     if isResumed { try resume(replica, storage?.checkpoint) }
     describe(replica, data)
@@ -101,7 +102,7 @@ public struct TrainingRun: Sendable {
         log: storage.metrics,
         progress: TrainingProgress(
           stepCount: lastStep, firstStep: replica.state.step, output: output),
-        logger: logger, codec: replica.codec.rawValue, tokensPerStep: configuration.tokensPerStep,
+        logger: logger, codec: { replica.codec.rawValue }, tokensPerStep: configuration.tokensPerStep,
         reportEvery: configuration.coordinator.reportEvery)
     }
     let coordination = Coordination(
@@ -112,6 +113,16 @@ public struct TrainingRun: Sendable {
       replica, data: data, coordination: coordination, reporter: reporter, stop: stop, faults: faults,
       logger: logger
     ).run(until: lastStep)
+  }
+
+  /// A rank may make others wait for a disk as long as it gives signs of life.
+  private func limitSilence() {
+    let settings = configuration.exchange
+    let limits = StallLimits(
+      warnSeconds: settings.stallWarnSeconds, abortSeconds: settings.stallAbortSeconds
+    ) { [logger] in logger.warning("\($0)") }
+    ranks.control.liveness?.limitSilence(limits)
+    ranks.control.liveness?.activity.note("preparing")
   }
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
@@ -214,7 +225,8 @@ extension TrainingRun {
       metadata: [
         "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
         "engine": "\(replica.engine.summary)",
-        "codec": "\(replica.codec.rawValue) (\(configuration.exchange.codecReason))",
+        "codec":
+          "\(replica.codec.rawValue) (\(replica.state.codecDecisions.last?.reason ?? "auto: to be measured"))",
       ])
     if let note = replica.engine.precisionNote {
       logger.notice("products are not of the precision asked for", metadata: ["reason": "\(note)"])

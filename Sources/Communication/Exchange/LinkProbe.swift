@@ -1,0 +1,71 @@
+/// What the link between the leaders of a slice does, as it was measured.
+public struct LinkMeasurement: Sendable, Equatable {
+  /// Seconds of an exchange of almost nothing.
+  public let latencySeconds: Double
+  /// Bytes a second that a rank sends while it receives as many.
+  public let bytesPerSecond: Double
+
+  /// A link as it was measured, or is imagined.
+  public init(latencySeconds: Double, bytesPerSecond: Double) {
+    self.latencySeconds = latencySeconds
+    self.bytesPerSecond = bytesPerSecond
+  }
+}
+
+extension GradientExchange {
+  private static let latencyRoundCount = 20
+  private static let volumeSeconds = 0.2
+  private static let volumeRoundLimit = 16
+  private static let messageByteCount = 8 << 20
+
+  /// Measures the link in the pattern of the exchange; all ranks call it between steps.
+  ///
+  /// A rank that sends nothing gets nil.
+  public func measureLink() throws -> LinkMeasurement? {
+    guard peers.count > 1 else { return nil }
+    return try thread.run { [self] in
+      let latencies = try (0..<Self.latencyRoundCount).map { _ in try sendToPeers(byteCount: 64) }
+      let latency = latencies.sorted()[Self.latencyRoundCount / 2]
+      let byteCount = min(Self.messageByteCount, workspace.outgoingSlot(0).count)
+      var (roundCount, seconds) = (0, 0.0)
+      while roundCount < Self.volumeRoundLimit {
+        seconds += max(try sendToPeers(byteCount: byteCount) - latency, 1e-9)
+        roundCount += 1
+        // Everyone must stop after the same round.
+        if try largestOfPeers(seconds) >= Self.volumeSeconds { break }
+      }
+      let sentByteCount = Double(roundCount * byteCount * (peers.count - 1))
+      return LinkMeasurement(latencySeconds: latency, bytesPerSecond: sentByteCount / seconds)
+    }
+  }
+
+  private var probe: CollectiveOperation {
+    CollectiveOperation(name: "measuring the link", phase: .probe, step: 0, index: 0)
+  }
+
+  private func sendToPeers(byteCount: Int) throws -> Double {
+    let start = ContinuousClock.now
+    let outgoing = peers.indices.map {
+      UnsafeRawBufferPointer(rebasing: workspace.outgoingSlot($0)[..<byteCount])
+    }
+    _ = try communicator.exchange(
+      probe, with: peers, outgoing: outgoing, incoming: peers.indices.map(workspace.incomingSlot), limits: nil
+    )
+    return (ContinuousClock.now - start).seconds
+  }
+
+  private func largestOfPeers(_ value: Double) throws -> Double {
+    let outgoing = peers.indices.map { index in
+      let slot = workspace.outgoingSlot(index)
+      slot.storeBytes(of: value.bitPattern, as: UInt64.self)
+      return UnsafeRawBufferPointer(rebasing: slot[..<8])
+    }
+    let incoming = peers.indices.map(workspace.incomingSlot)
+    let byteCounts = try communicator.exchange(
+      probe, with: peers, outgoing: outgoing, incoming: incoming, limits: nil)
+    return peers.indices.reduce(value) { largest, index in
+      guard peers[index] != communicator.rank, byteCounts[index] == 8 else { return largest }
+      return max(largest, Double(bitPattern: incoming[index].load(as: UInt64.self)))
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import CKernels
+
+/// What the ranks of one node show each other in shared memory: contributions, and means to take over.
+///
+/// The area of each rank begins with its contribution; the second half of a leader's holds its slice's means.
+/// Nobody writes a contribution before all have met after the last one was read, and nobody means before
+/// all have met after they contributed: so two meetings a bucket are enough.
+///
+/// `@unchecked Sendable`: the communication thread alone uses it.
+final class NodeMemory: @unchecked Sendable {
+  /// Bytes a node's areas take together at most; containers have little shared memory.
+  static let byteBudget = 48 << 20
+
+  let shared: SharedMemory
+  /// The slice this rank leads.
+  let slice: Int?
+  /// The sums of the slice over the node's ranks.
+  private let sumBuffer: FloatBuffer
+  private let contributionByteCount: Int
+  /// Room for the rows of all ranks of the node, on its first rank.
+  private let mergedRowBuffer: AlignedBuffer
+
+  init(
+    _ communicator: any Communicator, _ layout: NodeLayout, contributionByteCount: Int, sliceCount: Int,
+    rowByteCount: Int
+  ) throws {
+    self.contributionByteCount = (contributionByteCount + 63) & ~63
+    slice = layout.slice(of: communicator.rank)
+    sumBuffer = FloatBuffer(count: slice == nil ? 0 : sliceCount)
+    let isFirst = layout.localIndex(of: communicator.rank) == 0
+    mergedRowBuffer = AlignedBuffer(byteCount: isFirst ? rowByteCount : 0)
+    let resultByteCount = max(4 * sliceCount, rowByteCount)
+    shared = try communicator.shareMemory(
+      among: layout.nodes[layout.node(of: communicator.rank)],
+      byteCount: self.contributionByteCount + (resultByteCount + 63) & ~63)
+  }
+
+  /// The sums of the slice this rank leads.
+  var sums: UnsafeMutablePointer<Float> { sumBuffer.start }
+
+  /// Room for the rows of all ranks of the node.
+  var mergedRows: UnsafeMutableRawPointer {
+    guard let start = mergedRowBuffer.bytes.baseAddress else {
+      preconditionFailure("memory without an address")
+    }
+    return start
+  }
+
+  /// The contribution of one of the node's ranks.
+  func contribution(of local: Int) -> UnsafeMutableRawPointer {
+    start(of: local)
+  }
+
+  /// What one of the node's ranks has to give to the others.
+  func result(of local: Int) -> UnsafeMutableRawPointer {
+    start(of: local) + contributionByteCount
+  }
+
+  /// The means of a slice.
+  func means(ofSlice slice: Int) -> UnsafeMutablePointer<Float> {
+    result(of: slice).assumingMemoryBound(to: Float.self)
+  }
+
+  /// Shows this rank's values to the node.
+  func contribute(_ values: UnsafePointer<Float>, _ count: Int) {
+    contribution(of: shared.localIndex).copyMemory(from: values, byteCount: 4 * count)
+  }
+
+  /// Sets `sums` to the sums of the contributions, in the order of ranks.
+  func add(from offset: Int, count: Int) {
+    for local in shared.areas.indices {
+      let values = contribution(of: local).assumingMemoryBound(to: Float.self) + offset
+      if local == 0 {
+        sums.update(from: values, count: count)
+      } else {
+        CKernels_codecAdd(sums, values, count)
+      }
+    }
+  }
+
+  private func start(of local: Int) -> UnsafeMutableRawPointer {
+    guard let start = shared.areas[local].baseAddress else {
+      preconditionFailure("memory without an address")
+    }
+    return start
+  }
+}

@@ -1,0 +1,74 @@
+/// Which ranks share a node's memory, and which of them lead a slice of every bucket across nodes.
+///
+/// A bucket has a slice for each rank of the smallest node, and each slice a part for each node.
+/// Rank number s of a node leads slice s: it alone of its node sends and receives that slice's parts.
+/// With one rank a node every rank leads the one slice.
+public struct NodeLayout: Sendable, Equatable {
+  /// The ranks of each node, ascending; nodes in the order of their first ranks.
+  public let nodes: [[Int]]
+  /// How many slices a bucket has.
+  public let sliceCount: Int
+  private let placeOfRank: [(node: Int, local: Int)]
+
+  /// A layout from the number of the node of each rank; equal numbers mean shared memory.
+  public init(nodeOfRank: [Int]) {
+    var nodes: [[Int]] = []
+    var indexOfNode: [Int: Int] = [:]
+    placeOfRank = nodeOfRank.enumerated().map { rank, number in
+      let node = indexOfNode[number] ?? nodes.count
+      if node == nodes.count {
+        indexOfNode[number] = node
+        nodes.append([])
+      }
+      nodes[node].append(rank)
+      return (node, nodes[node].count - 1)
+    }
+    self.nodes = nodes
+    sliceCount = nodes.reduce(nodes[0].count) { min($0, $1.count) }
+  }
+
+  /// Nodes cut into groups of at most `ranksPerNode` ranks; nil leaves them as they are.
+  public func limited(to ranksPerNode: Int?) -> NodeLayout {
+    guard let ranksPerNode else { return self }
+    let most = nodes.reduce(1) { max($0, $1.count) }
+    return NodeLayout(nodeOfRank: placeOfRank.map { $0.node * most + $0.local / ranksPerNode })
+  }
+
+  /// How many ranks there are.
+  public var rankCount: Int { placeOfRank.count }
+  /// How many nodes there are.
+  public var nodeCount: Int { nodes.count }
+  /// How many ranks the largest node has.
+  public var largestNodeSize: Int { nodes.reduce(0) { max($0, $1.count) } }
+  /// Whether no two ranks share memory.
+  public var isFlat: Bool { nodeCount == rankCount }
+  /// The node of each rank, by rank.
+  public var nodeOfRank: [Int] { placeOfRank.map(\.node) }
+
+  /// The node of a rank.
+  public func node(of rank: Int) -> Int { placeOfRank[rank].node }
+  /// The number of a rank within its node.
+  public func localIndex(of rank: Int) -> Int { placeOfRank[rank].local }
+
+  /// The slice a rank leads; nil if there are more ranks on its node than slices.
+  public func slice(of rank: Int) -> Int? {
+    let local = localIndex(of: rank)
+    return local < sliceCount ? local : nil
+  }
+
+  /// The number of the part of every bucket that a rank owns; nil if it leads no slice.
+  ///
+  /// The parts of one slice follow each other.
+  public func partNumber(of rank: Int) -> Int? {
+    slice(of: rank).map { $0 * nodeCount + node(of: rank) }
+  }
+
+  /// The leaders of a rank's slice, one a node and in the order of nodes; empty for a rank that leads none.
+  public func leaders(ofSliceOf rank: Int) -> [Int] {
+    guard let slice = slice(of: rank) else { return [] }
+    return nodes.map { $0[slice] }
+  }
+
+  /// Whether two layouts put the same ranks on the same nodes.
+  public static func == (one: NodeLayout, other: NodeLayout) -> Bool { one.nodes == other.nodes }
+}

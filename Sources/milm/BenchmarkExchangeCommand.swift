@@ -1,0 +1,120 @@
+import ArgumentParser
+import Checkpoints
+import Communication
+import Foundation
+import Training
+
+/// `milm benchmark exchange`: what each codec makes of real gradients, against `MPI_Allreduce`.
+struct BenchmarkExchangeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "exchange",
+    abstract: "Sends real gradients with every codec, and with MPI_Allreduce.",
+    discussion: """
+      Trains some steps, so that the gradients are those of training, and then takes some with each codec. Without \
+      a corpus the words are Zipf-distributed, and as many as --vocabulary-size says. Rates are of fp32; seconds \
+      are of a step, on rank 0, of the quickest one. The error is that of one rounding, without error feedback.
+
+      Examples:
+        mpirun --bind-to none -n 2 milm benchmark exchange configs/wikitext-2.yaml --corpus wikitext-2
+        mpirun --bind-to none -n 2 milm benchmark exchange configs/wikitext103-multencdec.yaml \
+      --set training.lanes=16 --set training.segment=64 --set training.threads=1 --set exchange.ranksPerNode=1
+        mpirun --bind-to none -n 2 milm benchmark exchange run/checkpoints/last --corpus wikitext-2 --json
+      """)
+
+  @Argument(help: "A configuration, or a checkpoint or run to begin from.")
+  var path: String
+
+  @Option(help: "The corpus directory; needed with a checkpoint.")
+  var corpus: String?
+
+  @Option(name: .customLong("set"), help: "Another value for a key of the configuration: key.path=value.")
+  var settings: [String] = []
+
+  @Option(help: "How many words there are without a corpus.")
+  var vocabularySize = 267_735
+
+  @Option(help: "Steps with each codec, of which the quickest counts.")
+  var steps = 3
+
+  @Option(help: "Steps of training before.")
+  var warmup = 3
+
+  @Flag(help: "Print the result as one line of JSON.")
+  var json = false
+
+  func validate() throws {
+    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+    if warmup < 0 { throw ValidationError("--warmup: expected at least 0, found \(warmup)") }
+    if vocabularySize < 100 {
+      throw ValidationError("--vocabulary-size: expected at least 100, found \(vocabularySize)")
+    }
+  }
+
+  func run() throws {
+    onRanks { world in
+      let ranks = Ranks(world)
+      let checkpoint = try ranks.onCoordinator("find the checkpoint") { try findCheckpoint() } ?? nil
+      let isResumed =
+        try ranks.control.broadcast(
+          "from a checkpoint", [checkpoint == nil ? 0 : 1], from: Ranks.coordinator) == [1]
+      let configuration = try configuration(ranks, checkpoint)
+      let benchmark = ExchangeBenchmark(
+        Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks),
+        stepCount: steps, warmupStepCount: warmup)
+      let result = try benchmark.run(from: checkpoint, isResumed: isResumed)
+      try ranks.control.barrier("benchmark done")
+      guard ranks.isCoordinator else { return 0 }
+      if json { try printJSON(result) } else { show(result) }
+      return 0
+    }
+  }
+
+  private func findCheckpoint() throws -> Checkpoint? {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+      return nil
+    }
+    guard corpus != nil else {
+      throw ValidationError("expected --corpus: a checkpoint's words are those of its corpus")
+    }
+    let last = "\(path)/checkpoints/last"
+    return try Checkpoint(directory: FileManager.default.fileExists(atPath: last) ? last : path)
+  }
+
+  private func configuration(_ ranks: Ranks, _ checkpoint: Checkpoint?) throws -> RunConfiguration {
+    let own = try ranks.onCoordinator("read the configuration") {
+      try checkpoint.map {
+        try RunConfiguration(yaml: $0.state.configuration, source: $0.path, settings: settings)
+      } ?? RunConfiguration(contentsOf: path, settings: settings)
+    }
+    let yaml = try ranks.control.broadcast(
+      "configuration", Array((own?.yaml ?? "").utf8), from: Ranks.coordinator)
+    return try own ?? RunConfiguration(yaml: String(decoding: yaml, as: UTF8.self), source: path)
+  }
+
+  private func show(_ result: ExchangeBenchmark.Result) {
+    var facts =
+      "\(result.ranks) ranks on \(result.nodes) nodes, \(result.threads) threads each, \(result.parameters) "
+      + "parameters, \(result.tokensPerStep) words a step, \(seconds(result.computeSeconds)) s of computing"
+    if let latency = result.linkLatencyMicroseconds, let rate = result.linkMegabytesPerSecond {
+      facts += String(format: ", link %.0f µs and %.0f MB/s", latency, rate)
+    }
+    print(facts + "\n")
+    print(
+      "| codec | ratio | MB sent | encode GB/s | decode GB/s | encode s | wire s | decode s | exchange s | exposed s "
+        + "| step s | error |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for row in result.rows {
+      let cells = [
+        row.codec, String(format: "%.2f", row.ratio), String(format: "%.1f", Double(row.wireBytes) / 1e6),
+        String(format: "%.2f", row.encodeGigabytesPerSecond),
+        String(format: "%.2f", row.decodeGigabytesPerSecond), seconds(row.encodeSeconds),
+        seconds(row.wireSeconds), seconds(row.decodeSeconds), seconds(row.seconds),
+        seconds(row.exposedSeconds), seconds(row.stepSeconds), String(format: "%.3g", row.relativeError),
+      ]
+      print("| \(cells.joined(separator: " | ")) |")
+    }
+  }
+
+  private func seconds(_ value: Double) -> String { String(format: "%.3f", value) }
+}

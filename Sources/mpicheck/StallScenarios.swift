@@ -1,0 +1,59 @@
+import Communication
+import Foundation
+
+extension Ranks {
+  /// Short limits, and an activity for the others to print.
+  fileprivate func limitSilence(abortSeconds: Double) {
+    let limits = StallLimits(warnSeconds: 1, abortSeconds: abortSeconds) { print("late: \($0)") }
+    world.control.liveness?.limitSilence(limits)
+    world.control.liveness?.activity.note("step 7: forward and backward")
+    // Long enough for the activity to reach the others.
+    sleep(2)
+  }
+}
+
+func stoppedRankEndsControlOperations(_ ranks: Ranks) throws {
+  ranks.limitSilence(abortSeconds: 3)
+  if ranks.rank == 1 { stopThisProcess() }
+  try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }
+}
+
+func stoppedRankEndsABroadcast(_ ranks: Ranks) throws {
+  ranks.limitSilence(abortSeconds: 3)
+  try ranks.thread.run { [control = ranks.world.control] in
+    if control.rank == 1 { stopThisProcess() }
+    var bytes = [UInt8](repeating: 1, count: 100)
+    try bytes.withUnsafeMutableBytes { try control.broadcast(.control("settings"), $0, from: 1) }
+  }
+}
+
+func stoppedRankEndsItsNode(_ ranks: Ranks) throws {
+  ranks.limitSilence(abortSeconds: 3)
+  let exchange = try GradientExchange(
+    communicator: ranks.world.gradients, thread: ranks.thread, elementCount: 8,
+    ranges: [ExchangeRange(range: 0..<8, blockLength: 8, name: "table")],
+    configuration: ExchangeConfiguration(codec: .int8))
+  if ranks.rank == 1 { stopThisProcess() }
+  var values = [Float](repeating: 1, count: 8)
+  try values.withUnsafeMutableBufferPointer { buffer in
+    guard let start = buffer.baseAddress else { return }
+    exchange.begin(step: 3, flushing: false, gradient: start)
+    try exchange.submit(range: 0..<8)
+    _ = try exchange.finish()
+  }
+}
+
+/// As rank 0 does that waits for a disk: its process is alive, so the others wait for longer than the limit.
+func aRankThatLivesMayBeSlow(_ ranks: Ranks) throws {
+  ranks.limitSilence(abortSeconds: 3)
+  if ranks.rank == 0 {
+    ranks.world.control.liveness?.activity.note("writing a checkpoint")
+    sleep(7)
+  }
+  try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }
+}
+
+func killedRankEndsTheJob(_ ranks: Ranks) throws {
+  if ranks.rank == 1 { raise(SIGKILL) }
+  try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }
+}
