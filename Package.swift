@@ -1,5 +1,11 @@
 // swift-tools-version: 6.2
+import Foundation
 import PackageDescription
+
+/// oneDNN multiplies where its development package is there; with MILM_WITHOUT_ONEDNN in the environment it is left out.
+let hasOneDNN =
+  FileManager.default.fileExists(atPath: "/usr/include/dnnl.h")
+  && Context.environment["MILM_WITHOUT_ONEDNN"] == nil
 
 /// Who may import whom is the design: a module reaches only what its line names.
 let package = Package(
@@ -19,7 +25,8 @@ let package = Package(
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .target(name: "CKernels"),
 
-    .target(name: "Tensors", dependencies: ["CKernels", "COpenBLAS"]),
+    .target(
+      name: "Tensors", dependencies: ["CKernels", "COpenBLAS"] + (hasOneDNN ? ["CDNNL"] : [])),
     .target(name: "Layers", dependencies: ["CKernels", "Tensors"]),
     .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
     .target(
@@ -46,7 +53,12 @@ let package = Package(
     .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
 
     .target(name: "TestSupport", path: "Tests/Support"),
-    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "TestSupport"]),
+    .target(
+      name: "KernelLevels", path: "Tests/KernelLevels",
+      cSettings: [
+        .headerSearchPath("../../Sources/CKernels"), .headerSearchPath("../../Sources/CKernels/include"),
+      ]),
+    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "KernelLevels", "TestSupport"]),
     .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",
@@ -63,7 +75,7 @@ let package = Package(
       name: "TrainingTests",
       dependencies: ["Checkpoints", "Communication", "Corpus", "Reporting", "TestSupport", "Training"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
-  ],
+  ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11
 )

@@ -15,6 +15,8 @@ packages=(libopenmpi-dev openmpi-bin libopenblas-dev libzstd-dev pkg-config)
 # the libraries its package manager is linked with.
 packages+=(binutils gcc libc6-dev g++ git ca-certificates tzdata
   libcurl4 libedit2 libncurses6 libsqlite3-0 libuuid1 libxml2 zlib1g)
+# oneDNN multiplies bfloat16 numbers; where apt has none, OpenBLAS does all the work in fp32.
+optional_packages=(libdnnl-dev)
 # Python fetches the quickstart's text.
 packages+=(python3 python3-pip "$@")
 
@@ -33,35 +35,61 @@ can_sudo() {
   sudo -n true 2>/dev/null || [ -t 0 ]
 }
 
-install_packages() {
-  local missing=() package
-  for package in "${packages[@]}"; do
-    is_installed "$package" || missing+=("$package")
+# Where the manifest has looked for oneDNN before, its answer is kept: forget it.
+forget_manifests() {
+  rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/org.swift.swiftpm/manifests"
+}
+
+# missing_of PACKAGE… : those that are not installed, a line each.
+missing_of() {
+  local package
+  for package in "$@"; do
+    is_installed "$package" || printf '%s\n' "$package"
   done
-  if [ ${#missing[@]} -eq 0 ]; then
+}
+
+as_root=()
+
+find_root() {
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  as_root+=(env DEBIAN_FRONTEND=noninteractive)
+  [ "$(id -u)" -eq 0 ] || can_sudo
+}
+
+apt_get() {
+  local log status=0
+  log=$(mktemp)
+  "${as_root[@]}" apt-get "$@" >"$log" 2>&1 </dev/null || { status=$?; tail -n 20 "$log" >&2; }
+  rm -f "$log"
+  return $status
+}
+
+install_packages() {
+  local missing optional
+  mapfile -t missing < <(missing_of "${packages[@]}")
+  mapfile -t optional < <([ -n "${MILM_WITHOUT_ONEDNN:-}" ] || missing_of "${optional_packages[@]}")
+  if [ ${#missing[@]} -eq 0 ] && [ ${#optional[@]} -eq 0 ]; then
     printf 'install: all %d Debian packages are there\n' ${#packages[@]} >&2
     return
   fi
-
-  local as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    can_sudo || fail "expected root or sudo, found neither; as root: apt-get install ${missing[*]}"
-    as_root=(sudo)
+  if ! find_root; then
+    [ ${#missing[@]} -eq 0 ] || fail "expected root or sudo, found neither; as root: apt-get install ${missing[*]}"
+    printf 'install: without root or sudo, going on without %s\n' "${optional[*]}" >&2
+    return
   fi
-  as_root+=(env DEBIAN_FRONTEND=noninteractive)
 
-  printf 'install: %s\n' "${missing[*]}" >&2
-  local log
-  log=$(mktemp)
-  if ! {
-    "${as_root[@]}" apt-get update -q
-    "${as_root[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
-  } >"$log" 2>&1 </dev/null; then
-    tail -n 20 "$log" >&2
-    rm -f "$log"
+  printf 'install: %s\n' "${missing[*]} ${optional[*]}" >&2
+  apt_get update -q || fail "apt-get could not fetch its lists; its last lines are above"
+  [ ${#missing[@]} -eq 0 ] || apt_get install -q -y --no-install-recommends "${missing[@]}" ||
     fail "apt-get could not install them; its last lines are above"
-  fi
-  rm -f "$log"
+  local package
+  for package in "${optional[@]}"; do
+    if apt_get install -q -y --no-install-recommends "$package"; then
+      forget_manifests
+    else
+      printf 'install: going on without %s\n' "$package" >&2
+    fi
+  done
 }
 
 check_swift() {

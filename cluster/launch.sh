@@ -8,7 +8,8 @@
 # --threads is compute threads a rank: on one machine its cores shared among the ranks, unless given; on many hosts ranks
 # are bound to that many cores each, and not bound where it is not given. The program is .build/release/milm, or $MILM.
 # Everything else about MPI is set as Open MPI wants it, e.g. OMPI_MCA_btl_tcp_if_include=eth0 in the environment.
-# The exit status is mpirun's, which is that of the first rank that failed.
+# The exit status is mpirun's, which is that of the first rank that failed; 75 is a run that was interrupted and goes on
+# with --resume auto. SIGTERM and SIGUSR1 ask for that: a checkpoint at the next step; a second one ends it at once.
 set -euo pipefail
 
 fail() {
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
     --threads) threads=${2-} ;;
     --) break ;;
     -h | --help)
-      sed -n 's/^# \{0,1\}//; 2,11p' "$0"
+      sed -n 's/^# \{0,1\}//; 2,12p' "$0"
       exit 0
       ;;
     *) fail "expected -n, --hostfile, --host, --threads or --, found $1" ;;
@@ -98,4 +99,17 @@ if [ "$(id -u)" -eq 0 ]; then
 fi
 
 printf 'launch: mpirun -n %s %s %s\n' "$ranks" "${flags[*]}" "$milm $*" >&2
-exec mpirun -n "$ranks" "${flags[@]}" "$milm" "$@"
+mpirun -n "$ranks" "${flags[@]}" "$milm" "$@" <&0 &
+job=$!
+
+# mpirun answers SIGTERM by killing the ranks, but passes SIGUSR1 on to them.
+signalled=""
+trap 'signalled=1; kill -USR1 "$job" 2>/dev/null || true' TERM USR1
+# A terminal's Ctrl-C reaches mpirun too; its end is waited for.
+trap 'signalled=1' INT
+while true; do
+  signalled=""
+  status=0
+  wait "$job" || status=$?
+  [ -n "$signalled" ] || exit "$status"
+done

@@ -1,5 +1,5 @@
 #include "CKernelsCodec.h"
-#include "clones.h"
+#include "bfloat16.h"
 
 #include <float.h>
 #include <math.h>
@@ -13,18 +13,6 @@ enum { tileLength = 1024 };
 
 static const uint32_t magnitudeMask = 0x7fffffffu;
 static const uint32_t infinityBits = 0x7f800000u;
-
-CKERNELS_INLINE uint32_t bitsOf(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, 4);
-  return bits;
-}
-
-CKERNELS_INLINE float floatOf(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
 
 CKERNELS_CLONES void CKernels_codecSplitPlanes(const float *restrict values, size_t count, uint8_t *restrict planes) {
   uint8_t *restrict exponents = planes;
@@ -50,13 +38,6 @@ CKERNELS_CLONES void CKernels_codecJoinPlanes(const uint8_t *restrict planes, si
     uint32_t bits = (uint32_t)exponents[i] << 24 | (uint32_t)high[i] << 16 | (uint32_t)middle[i] << 8 | low[i];
     values[i] = floatOf(bits >> 1 | bits << 31);
   }
-}
-
-/// Rounds the float in `bits` to the nearest bfloat16, ties to even; NaN becomes a quiet NaN.
-CKERNELS_INLINE uint32_t roundToBFloat16(uint32_t bits) {
-  uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
-  uint32_t quiet = bits >> 16 | 0x40u;
-  return (bits & magnitudeMask) > infinityBits ? quiet : rounded;
 }
 
 CKERNELS_CLONES void CKernels_codecEncodeBFloat16(const float *restrict values, const float *restrict residual,
@@ -109,24 +90,82 @@ CKERNELS_INLINE void encodeBlock(float scale, size_t count, int8_t *restrict cod
   }
 }
 
+/// The scale of a block whose sums are in `remainder`, and whether its entries are worth coding; where not, its
+/// remainder is what it has to be.
+CKERNELS_INLINE int scaleOfBlock(uint32_t largest, float highestCode, size_t count, float *restrict scale,
+                                 float *restrict remainder) {
+  float quotient = floatOf(largest) / highestCode;
+  if (!(quotient * highestCode <= FLT_MAX)) {
+    *scale = NAN;
+    memset(remainder, 0, count * sizeof(float));
+    return 0;
+  }
+  *scale = quotient < FLT_MIN ? 0.0f : quotient;
+  return quotient >= FLT_MIN;
+}
+
 CKERNELS_CLONES void CKernels_codecEncodeInt8(const float *restrict values, const float *restrict residual, size_t count,
                                      size_t blockLength, float *restrict scales, int8_t *restrict codes,
                                      float *restrict remainder) {
   for (size_t start = 0, block = 0; start < count; start += blockLength, block++) {
     size_t length = count - start < blockLength ? count - start : blockLength;
     uint32_t largest = addAndFindLargest(values + start, residual + start, length, remainder + start);
-    float scale = floatOf(largest) / 127.0f;
-    if (!(scale * 127.0f <= FLT_MAX)) {
-      scales[block] = NAN;
-      memset(codes + start, 0, length);
-      memset(remainder + start, 0, length * sizeof(float));
-    } else if (scale < FLT_MIN) {
-      scales[block] = 0.0f;
-      memset(codes + start, 0, length);
+    if (scaleOfBlock(largest, 127.0f, length, scales + block, remainder + start)) {
+      encodeBlock(scales[block], length, codes + start, remainder + start);
     } else {
-      scales[block] = scale;
-      encodeBlock(scale, length, codes + start, remainder + start);
+      memset(codes + start, 0, length);
     }
+  }
+}
+
+/// The code of one sum, of which what it loses is left.
+CKERNELS_INLINE uint32_t takeCode(float scale, float inverse, float *restrict sum) {
+  const float shift = 12582912.0f;
+  float shifted = *sum * inverse + shift;
+  *sum = *sum - (shifted - shift) * scale;
+  return bitsOf(shifted);
+}
+
+/// The first half of a block goes into the low nibbles, the second into the high ones: no lane has to be moved.
+CKERNELS_INLINE void encodeNibbles(float scale, size_t count, uint8_t *restrict bytes, float *restrict remainder) {
+  float inverse = 1.0f / scale;
+  size_t half = (count + 1) / 2, pairCount = count / 2;
+  float *restrict second = remainder + half;
+  for (size_t i = 0; i < pairCount; i++) {
+    uint32_t low = takeCode(scale, inverse, remainder + i);
+    bytes[i] = (uint8_t)((low & 15) | takeCode(scale, inverse, second + i) << 4);
+  }
+  if (pairCount < half) bytes[pairCount] = takeCode(scale, inverse, remainder + pairCount) & 15;
+}
+
+CKERNELS_CLONES void CKernels_codecEncodeInt4(const float *restrict values, const float *restrict residual, size_t count,
+                                     size_t blockLength, float *restrict scales, uint8_t *restrict bytes,
+                                     float *restrict remainder) {
+  size_t blockByteCount = (blockLength + 1) / 2;
+  for (size_t start = 0, block = 0; start < count; start += blockLength, block++) {
+    size_t length = count - start < blockLength ? count - start : blockLength;
+    uint8_t *target = bytes + block * blockByteCount;
+    uint32_t largest = addAndFindLargest(values + start, residual + start, length, remainder + start);
+    if (scaleOfBlock(largest, 7.0f, length, scales + block, remainder + start)) {
+      encodeNibbles(scales[block], length, target, remainder + start);
+    } else {
+      memset(target, 0, (length + 1) / 2);
+    }
+  }
+}
+
+CKERNELS_CLONES void CKernels_codecDecodeInt4(const float *restrict scales, const uint8_t *restrict bytes, size_t count,
+                                     size_t blockLength, float *restrict values) {
+  size_t blockByteCount = (blockLength + 1) / 2;
+  for (size_t start = 0, block = 0; start < count; start += blockLength, block++) {
+    size_t length = count - start < blockLength ? count - start : blockLength;
+    size_t half = (length + 1) / 2, pairCount = length / 2;
+    const uint8_t *restrict source = bytes + block * blockByteCount;
+    float *restrict first = values + start;
+    float *restrict second = first + half;
+    float scale = scales[block];
+    for (size_t i = 0; i < half; i++) first[i] = (float)((int8_t)(source[i] << 4) >> 4) * scale;
+    for (size_t i = 0; i < pairCount; i++) second[i] = (float)((int8_t)source[i] >> 4) * scale;
   }
 }
 

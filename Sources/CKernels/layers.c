@@ -58,11 +58,12 @@ void CKernels_reluBackward(float *restrict gradient, const float *restrict activ
 CKERNELS_CLONES
 void CKernels_contract(const float *restrict context, const float *restrict projected, float *restrict output,
                        size_t contextWidth, size_t width) {
+  for (size_t n = 0; n < width; n++) output[n] += projected[n];
   for (size_t k = 0; k < contextWidth; k++) {
     float c = context[k];
     // Half of the contexts are zero after ReLU, and a zero adds nothing.
     if (c == 0.0f) continue;
-    const float *restrict row = projected + k * width;
+    const float *restrict row = projected + (k + 1) * width;
     for (size_t n = 0; n < width; n++) output[n] += c * row[n];
   }
 }
@@ -77,69 +78,12 @@ CKERNELS_INLINE float dot(const float *restrict x, const float *restrict y, size
 }
 
 CKERNELS_CLONES
+float CKernels_dot(const float *x, const float *y, size_t count) { return dot(x, y, count); }
+
+CKERNELS_CLONES
 void CKernels_contractBackward(const float *restrict projected, const float *restrict outputGradient,
                                float *restrict contextGradient, size_t contextWidth, size_t width) {
   for (size_t k = 0; k < contextWidth; k++) contextGradient[k] += dot(projected + k * width, outputGradient, width);
-}
-
-CKERNELS_INLINE float biasedMaximum(float *restrict logits, const float *restrict bias, size_t count) {
-  // Lanes of its own, because the compiler does not reorder a maximum over values that could be NaN.
-  float lanes[16];
-  for (size_t j = 0; j < 16; j++) lanes[j] = -INFINITY;
-  size_t whole = count / 16 * 16;
-  for (size_t v = 0; v < whole; v += 16)
-    for (size_t j = 0; j < 16; j++) {
-      float x = logits[v + j] + bias[v + j];
-      logits[v + j] = x;
-      lanes[j] = x > lanes[j] ? x : lanes[j];
-    }
-  for (size_t v = whole; v < count; v++) {
-    float x = logits[v] + bias[v];
-    logits[v] = x;
-    lanes[0] = x > lanes[0] ? x : lanes[0];
-  }
-  float maximum = lanes[0];
-  for (size_t j = 1; j < 16; j++) maximum = lanes[j] > maximum ? lanes[j] : maximum;
-  return maximum;
-}
-
-CKERNELS_INLINE double exponentials(float *restrict logits, size_t count, float maximum) {
-  // Single precision inside a block, double across blocks: the sum of a large vocabulary keeps its last digits.
-  const size_t blockLength = 1024;
-  double total = 0;
-  for (size_t start = 0; start < count; start += blockLength) {
-    size_t end = start + blockLength < count ? start + blockLength : count;
-    float sum = 0;
-    {
-#pragma clang fp reassociate(on)
-      for (size_t v = start; v < end; v++) {
-        float e = vectorExp(logits[v] - maximum);
-        logits[v] = e;
-        sum += e;
-      }
-    }
-    total += (double)sum;
-  }
-  return total;
-}
-
-CKERNELS_CLONES
-double CKernels_softmaxGradient(float *restrict logits, const float *restrict bias, size_t count, size_t target,
-                                float scale) {
-  float maximum = biasedMaximum(logits, bias, count);
-  float targetLogit = logits[target];
-  double total = exponentials(logits, count, maximum);
-  float factor = (float)((double)scale / total);
-  for (size_t v = 0; v < count; v++) logits[v] *= factor;
-  logits[target] -= scale;
-  return log(total) + (double)maximum - (double)targetLogit;
-}
-
-CKERNELS_CLONES
-double CKernels_softmaxScore(float *restrict logits, const float *restrict bias, size_t count, size_t target) {
-  float maximum = biasedMaximum(logits, bias, count);
-  float targetLogit = logits[target];
-  return log(exponentials(logits, count, maximum)) + (double)maximum - (double)targetLogit;
 }
 
 CKERNELS_CLONES

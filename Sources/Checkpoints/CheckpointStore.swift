@@ -1,6 +1,16 @@
 import Foundation
 import Synchronization
 
+/// Where the writing of a checkpoint stands.
+public enum CheckpointStage: Sendable {
+  /// One file of several is written, under a hidden name.
+  case writing
+  /// All is on the disk, and an earlier checkpoint of the same step has stepped aside.
+  case renaming
+  /// The checkpoint has its name; `last` still points to the one before.
+  case linking
+}
+
 /// The checkpoints of a run, for the one process that holds its lock.
 ///
 /// A checkpoint is there whole or not at all at every instant, whenever the process or the machine stops. One
@@ -10,12 +20,18 @@ public final class CheckpointStore: Sendable {
   public var run: RunDirectory { lock.run }
 
   private let lock: RunLock
+  private let observe: @Sendable (CheckpointStage, _ step: Int) throws -> Void
   /// Steps whose files this process has written or verified.
   private let verifiedSteps = Mutex<Set<Int>>([])
 
   /// Opens the checkpoints of a locked run, and clears away what earlier processes left unfinished.
-  public init(lock: RunLock) throws {
+  ///
+  /// `observe` is called at each stage of each writing; what it throws is a failure of that writing.
+  public init(
+    lock: RunLock, observe: @escaping @Sendable (CheckpointStage, _ step: Int) throws -> Void = { _, _ in }
+  ) throws {
     self.lock = lock
+    self.observe = observe
     try lock.run.create()
     try recover()
   }
@@ -116,6 +132,7 @@ extension CheckpointStore {
       precondition(isPlainFileName(file.part.fileName), "\(file.part.fileName) is not a file's name")
       state.files[file.part.fileName] = try writeSafetensors(
         file.tensors, metadata: file.metadata, to: "\(draft)/\(file.part.fileName)")
+      if state.files.count == 1 { try observe(.writing, state.step) }
     }
     var stateFile = try DigestingFile(creating: "\(draft)/\(stateFileName)")
     try state.encoded().withUnsafeBytes { try stateFile.write($0) }
@@ -136,8 +153,10 @@ extension CheckpointStore {
       try move(location.path, to: earlier)
     }
     do {
+      try observe(.renaming, location.step)
       try move(draft, to: location.path)
       try OpenFile.synchronizeDirectory(run.checkpointsPath)
+      try observe(.linking, location.step)
       try point(.last, to: location.step)
       try OpenFile.synchronizeDirectory(run.checkpointsPath)
     } catch {

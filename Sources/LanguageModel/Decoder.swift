@@ -46,7 +46,7 @@ struct Decoder: Sendable {
 
   /// Sets z, rows × E, from h, rows × H.
   func forward(
-    _ hidden: Matrix, weights: ParameterBuffer, activations: Activations?, into output: Matrix,
+    _ hidden: Matrix, weights: Weights, activations: Activations?, into output: Matrix,
     engine: ComputeEngine
   ) {
     switch (kind, activations) {
@@ -65,7 +65,7 @@ struct Decoder: Sendable {
 
   /// Sets dL/dh from dL/dz and adds the weights' gradients.
   func backward(
-    _ hidden: Matrix, outputGradient: Matrix, weights: ParameterBuffer, gradients: ParameterBuffer,
+    _ hidden: Matrix, outputGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
     activations: Activations?, into hiddenGradient: Matrix, engine: ComputeEngine
   ) {
     switch (kind, activations) {

@@ -66,7 +66,7 @@ struct Recurrence: Sendable {
   }
 
   /// Runs all steps on x, T·B × E; slot 0 of the LSTM's state is the carried one.
-  func forward(_ input: Matrix, weights: ParameterBuffer, activations: Activations, engine: ComputeEngine) {
+  func forward(_ input: Matrix, weights: Weights, activations: Activations, engine: ComputeEngine) {
     let saved = activations.lstm
     guard let encoder, let encoded = activations.encoder else {
       lstm.addInput(
@@ -96,7 +96,7 @@ struct Recurrence: Sendable {
   ///
   /// Sets dL/dx and adds the weights' gradients; afterwards `previousGradient` is dL/dh of the carried state.
   func backward(
-    _ input: Matrix, hiddenGradient: Matrix, weights: ParameterBuffer, gradients: ParameterBuffer,
+    _ input: Matrix, hiddenGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
     activations: Activations, into inputGradient: Matrix, engine: ComputeEngine
   ) {
     let saved = activations.lstm
@@ -129,7 +129,7 @@ struct Recurrence: Sendable {
 
   /// Takes the encoder of one step back: its context's share of dL/dh is added to `previousGradient`.
   private func encoderBackward(
-    step: Int, weights: ParameterBuffer, activations: Activations, engine: ComputeEngine
+    step: Int, weights: Weights, activations: Activations, engine: ComputeEngine
   ) {
     guard let encoder, let encoded = activations.encoder else { return }
     let rows = activations.rows(step)

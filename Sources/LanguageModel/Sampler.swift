@@ -20,7 +20,6 @@ public final class Sampler {
   }
 
   private let model: LanguageModel
-  private let weights: ParameterBuffer
   private let pass: SegmentPass
   private let arena = Arena()
   private let logits: Matrix
@@ -31,12 +30,13 @@ public final class Sampler {
 
   /// A sampler before the first word of a text.
   public init(
-    _ model: LanguageModel, weights: ParameterBuffer, settings: Settings, seed: UInt64, engine: ComputeEngine
+    _ model: LanguageModel, parameters: ParameterBuffer, settings: Settings, seed: UInt64,
+    engine: ComputeEngine
   ) {
     self.model = model
-    self.weights = weights
     self.settings = settings
-    pass = SegmentPass(model, stepCount: 1, laneCount: 1, accumulation: 0, engine: engine)
+    pass = SegmentPass(
+      model, parameters: parameters, stepCount: 1, laneCount: 1, accumulation: 0, engine: engine)
     logits = arena.matrix(rowCount: 1, columnCount: model.vocabularySize)
     input = arena.vector(of: Int32.self, count: 1)
     key = RandomKey(seed: seed).derived("sampling")
@@ -45,13 +45,13 @@ public final class Sampler {
   /// Takes a word in.
   public func read(_ word: Int32) {
     input[0] = word
-    pass.forward(input, weights: weights)
+    pass.forward(input)
     pass.carryState()
   }
 
   /// Draws the word that follows what was read; it still has to be read itself.
   public func draw() -> Int32 {
-    model.softmax.logits(pass.output, weights: weights, into: logits, engine: pass.engine)
+    model.softmax.logits(pass.output, weights: pass.weights, into: logits, engine: pass.engine)
     if let excluded = settings.excludedWord { logits[0, Int(excluded)] = -.infinity }
     let values = UnsafeBufferPointer(start: logits.data, count: logits.columnCount)
     defer { sampleCount += 1 }

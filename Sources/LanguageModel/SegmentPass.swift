@@ -46,7 +46,9 @@ public final class SegmentPass: Sendable {
   let arena = Arena()
   let embedded: Matrix
   let output: Matrix
-  let softmax: SoftmaxLoss.Workspace
+  let softmax: SoftmaxWorkspace
+  private let softmaxThreshold: Float
+  let weights: Weights
   let recurrence: Recurrence.Activations
   let decoder: Decoder.Activations?
   private let outputGradient: Matrix
@@ -55,26 +57,32 @@ public final class SegmentPass: Sendable {
   private let inputWords: Vector<Int32>
   private let rowGradient: EmbeddingRowGradient?
 
-  /// The logits' budget when nothing else is said: 128 MiB.
-  public static let defaultLogitsByteBudget = 128 << 20
+  /// The logits' budget when nothing else is said: 144 MiB, 256 rows of WikiText-103's vocabulary in bfloat16.
+  public static let defaultLogitsByteBudget = 144 << 20
 
   /// Memory for segments of T steps and B lanes, `accumulation` of which make a step;
   /// 0 when there is no backward pass.
+  ///
+  /// The products of a pass read `parameters` as they were at the last `refreshWeights`.
   public init(
-    _ model: LanguageModel, stepCount: Int, laneCount: Int, accumulation: Int, engine: ComputeEngine,
-    logitsByteBudget: Int = defaultLogitsByteBudget
+    _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
+    engine: ComputeEngine,
+    logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0
   ) {
     self.model = model
     self.engine = engine
     self.stepCount = stepCount
     self.laneCount = laneCount
     self.accumulation = accumulation
+    self.softmaxThreshold = softmaxThreshold
+    weights = Weights(parameters, engine: engine)
     let rowCount = stepCount * laneCount
     let width = model.configuration.embedding
     embedded = arena.matrix(rowCount: rowCount, columnCount: width)
     output = arena.matrix(rowCount: rowCount, columnCount: width)
-    softmax = SoftmaxLoss.Workspace(
-      vocabularySize: model.vocabularySize, rowCount: rowCount, byteBudget: logitsByteBudget, in: arena)
+    softmax = SoftmaxWorkspace(
+      vocabularySize: model.vocabularySize, width: width, rowCount: rowCount, byteBudget: logitsByteBudget,
+      scoringOnly: accumulation == 0, engine: engine, in: arena)
     recurrence = model.recurrence.activations(stepCount: stepCount, laneCount: laneCount, in: arena)
     decoder = model.decoder.activations(rowCount: rowCount, in: arena)
     let backwardRows = accumulation > 0 ? rowCount : 0
@@ -100,6 +108,9 @@ public final class SegmentPass: Sendable {
     cellState.fill(0)
   }
 
+  /// Takes the parameters' values of now for the passes to come: due whenever they have changed.
+  public func refreshWeights() { weights.refresh() }
+
   /// Makes the state after the last step the one before the next segment.
   func carryState() {
     let last = stepCount * laneCount..<(stepCount + 1) * laneCount
@@ -108,12 +119,12 @@ public final class SegmentPass: Sendable {
   }
 
   /// From the words to z, without dropout; for scoring and sampling.
-  func forward(_ inputs: Vector<Int32>, weights: ParameterBuffer) {
+  func forward(_ inputs: Vector<Int32>) {
     model.embedding.forward(inputs, weights: weights, into: embedded)
-    forwardFromEmbedded(weights: weights)
+    forwardFromEmbedded()
   }
 
-  private func forwardFromEmbedded(weights: ParameterBuffer) {
+  private func forwardFromEmbedded() {
     model.recurrence.forward(embedded, weights: weights, activations: recurrence, engine: engine)
     model.decoder.forward(
       recurrence.lstm.outputs, weights: weights, activations: decoder, into: output, engine: engine)
@@ -122,22 +133,24 @@ public final class SegmentPass: Sendable {
   /// Forward, loss and backward of segment `index` of a step;
   /// returns the sum of the losses in nats over its T·B words.
   ///
-  /// Gradients of `lossScale · Σ loss` are added to `gradients`.
+  /// Gradients of `lossScale · Σ loss` are added to `gradients`. The first segment of a step refreshes the weights.
   /// During the last segment of a step `finished` is called for each part of the gradient as it is complete:
   /// the softmax's first, before back-propagation through time, the input rows last.
   public func accumulate(
-    _ segment: Segment, index: Int, lossScale: Float, weights: ParameterBuffer, gradients: ParameterBuffer,
+    _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer,
     finished: (GradientPart) throws -> Void
   ) rethrows -> Double {
     precondition(index < accumulation, "segment \(index) of \(accumulation) a step")
     let isLast = index == accumulation - 1
+    if index == 0 { refreshWeights() }
     model.embedding.forward(segment.inputs, weights: weights, into: embedded)
     dropInput(embedded, segment)
-    forwardFromEmbedded(weights: weights)
+    forwardFromEmbedded()
     dropOutput(output, segment)
 
     let loss = model.softmax.forwardBackward(
-      output, targets: segment.targets, scale: lossScale, weights: weights, gradients: gradients,
+      output, targets: segment.targets, scale: lossScale, threshold: softmaxThreshold, weights: weights,
+      gradients: gradients,
       into: outputGradient, workspace: softmax, engine: engine)
     if isLast { for range in model.gradientRanges.prefix(2) { try finished(.dense(range)) } }
 

@@ -13,7 +13,7 @@ public struct Embedding: Sendable {
   }
 
   /// `output[i] = weight[words[i]]`.
-  public func forward(_ words: Vector<Int32>, weights: ParameterBuffer, into output: Matrix) {
+  public func forward(_ words: Vector<Int32>, weights: Weights, into output: Matrix) {
     precondition(words.count == output.rowCount, "a row for each word")
     let table = weights[weight]
     for index in 0..<words.count {

@@ -16,61 +16,47 @@ struct FullInteraction: InteractionForm {
   }
 
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
-    // x·V first, then x·Wₖ for every k.
+    // x·V first, then x·Wₖ for every k; on the way back dz, then cₖ·dz.
     InteractionActivations(
       rowCount: rowCount, projected: (shape.contextWidth + 1) * shape.outputWidth, modulation: 0,
       modulated: 0,
-      scratch: shape.outputWidth, in: arena)
-  }
-
-  private func slice(_ k: Int, of matrix: Matrix) -> Matrix {
-    matrix.rows(k * shape.inputWidth..<(k + 1) * shape.inputWidth)
-  }
-
-  private func projections(_ activations: InteractionActivations) -> Matrix {
-    activations.projected.columns(shape.outputWidth..<activations.projected.columnCount)
+      scratch: 0, in: arena)
   }
 
   func project(
-    _ input: Matrix, v: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    _ input: Matrix, v: Parameter, weights: Weights, activations: InteractionActivations,
     engine: ComputeEngine
   ) {
-    let width = shape.outputWidth
-    engine.multiply(input, v, into: activations.projected.columns(0..<width))
-    for k in 0..<shape.contextWidth {
-      let columns = (k + 1) * width..<(k + 2) * width
-      engine.multiply(input, slice(k, of: weights[w]), into: activations.projected.columns(columns))
-    }
+    engine.multiply(input, weights.right(v, w), into: activations.projected)
   }
 
   func contract(
-    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, addingTo output: Matrix,
+    context: Matrix, weights: Weights, activations: InteractionActivations, addingTo output: Matrix,
     engine: ComputeEngine
   ) {
-    engine.add(activations.projected.columns(0..<shape.outputWidth), to: output)
-    engine.contract(context: context, projected: projections(activations), addingTo: output)
+    engine.contract(context: context, projected: activations.projected, addingTo: output)
   }
 
   func contractBackward(
-    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    outputGradient: Matrix, weights: Weights, activations: InteractionActivations,
     addingTo contextGradient: Matrix, engine: ComputeEngine
   ) {
     engine.contractBackward(
-      projected: projections(activations), outputGradient: outputGradient, addingTo: contextGradient)
+      projected: activations.projected, outputGradient: outputGradient, addingTo: contextGradient)
   }
 
   func projectBackward(
-    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: ParameterBuffer,
+    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: Weights,
     gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
     engine: ComputeEngine
   ) {
-    engine.multiply(outputGradient, transposed: weights[v], into: inputGradient)
-    engine.multiply(transposed: input, outputGradient, into: gradients[v], adding: true)
-    for k in 0..<shape.contextWidth {
-      let scaled = activations.scratch
-      engine.scaleRows(of: outputGradient, by: context, column: k, into: scaled)
-      engine.multiply(scaled, transposed: slice(k, of: weights[w]), into: inputGradient, adding: true)
-      engine.multiply(transposed: input, scaled, into: slice(k, of: gradients[w]), adding: true)
-    }
+    let scaled = activations.projected
+    engine.expand(outputGradient, by: context, into: scaled)
+    engine.multiply(scaled, weights.right(transposed: v, w), into: inputGradient)
+    let width = shape.outputWidth
+    engine.multiply(
+      transposed: input,
+      (0...shape.contextWidth).map { scaled.columns($0 * width..<($0 + 1) * width) },
+      addingTo: [gradients[v]] + gradients.slices(of: w))
   }
 }

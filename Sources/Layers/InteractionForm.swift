@@ -99,22 +99,22 @@ protocol InteractionForm: Sendable {
 
   /// Everything that the input alone gives.
   func project(
-    _ input: Matrix, v: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    _ input: Matrix, v: Parameter, weights: Weights, activations: InteractionActivations,
     engine: ComputeEngine)
 
   /// Adds the interaction to the output, which holds `c·U + b`.
   func contract(
-    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, addingTo output: Matrix,
+    context: Matrix, weights: Weights, activations: InteractionActivations, addingTo output: Matrix,
     engine: ComputeEngine)
 
   /// Adds to the context's gradient what comes through the interaction.
   func contractBackward(
-    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    outputGradient: Matrix, weights: Weights, activations: InteractionActivations,
     addingTo contextGradient: Matrix, engine: ComputeEngine)
 
   /// Sets the input's gradient and adds the gradients of `v` and of the form's own tensors.
   func projectBackward(
-    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: ParameterBuffer,
+    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: Weights,
     gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
     engine: ComputeEngine)
 }

@@ -66,20 +66,20 @@ public struct LSTM: Sendable {
 
   /// Starts the gates of some rows with `x·W_ihᵀ + b`; x has these rows.
   public func addInput(
-    _ input: Matrix, rows: Range<Int>, weights: ParameterBuffer, activations: Activations,
+    _ input: Matrix, rows: Range<Int>, weights: Weights, activations: Activations,
     engine: ComputeEngine
   ) {
     let gates = activations.gates.rows(rows)
-    engine.multiply(input, transposed: weights[inputWeight], into: gates)
+    engine.multiply(input, weights.right(transposed: inputWeight), into: gates)
     engine.add(row: weights[bias], toRowsOf: gates)
   }
 
   /// Takes step t from slot t of the state to slot t + 1; the gates hold the input's share already.
-  public func forward(step: Int, weights: ParameterBuffer, activations: Activations, engine: ComputeEngine) {
+  public func forward(step: Int, weights: Weights, activations: Activations, engine: ComputeEngine) {
     let rows = activations.rows(step)
     let gates = activations.gates.rows(rows)
     engine.multiply(
-      activations.hiddenBefore(step), transposed: weights[recurrentWeight], into: gates, adding: true)
+      activations.hiddenBefore(step), weights.right(transposed: recurrentWeight), into: gates, adding: true)
     let next = activations.laneCount
     engine.forEachRowPart(of: gates) { lanes in
       for row in lanes.lowerBound + rows.lowerBound..<lanes.upperBound + rows.lowerBound {
@@ -96,7 +96,7 @@ public struct LSTM: Sendable {
   /// The gates' rows become the gradient of the pre-activations.
   /// Before the last step's call `startBackward` is due.
   public func backward(
-    step: Int, outputGradient: Matrix, weights: ParameterBuffer, into previousGradient: Matrix,
+    step: Int, outputGradient: Matrix, weights: Weights, into previousGradient: Matrix,
     activations: Activations, engine: ComputeEngine
   ) {
     let rows = activations.rows(step)
@@ -109,7 +109,7 @@ public struct LSTM: Sendable {
           outputGradient.row(lane), activations.cellGradient.row(lane), hiddenWidth)
       }
     }
-    engine.multiply(gates, weights[recurrentWeight], into: previousGradient)
+    engine.multiply(gates, weights.right(recurrentWeight), into: previousGradient)
   }
 
   /// Makes dL/dc after the last step zero: what follows a segment is not propagated through.
@@ -119,10 +119,10 @@ public struct LSTM: Sendable {
 
   /// Sets `inputGradient` to `dgates · W_ih` for some rows.
   public func inputBackward(
-    rows: Range<Int>, weights: ParameterBuffer, into inputGradient: Matrix, activations: Activations,
+    rows: Range<Int>, weights: Weights, into inputGradient: Matrix, activations: Activations,
     engine: ComputeEngine
   ) {
-    engine.multiply(activations.gates.rows(rows), weights[inputWeight], into: inputGradient)
+    engine.multiply(activations.gates.rows(rows), weights.right(inputWeight), into: inputGradient)
   }
 
   /// Adds the weights' gradients of the whole segment: `dgatesᵀ·x`, `dgatesᵀ·h` and the column sums.
@@ -131,8 +131,8 @@ public struct LSTM: Sendable {
   ) {
     let gates = activations.gates
     let before = activations.hidden.rows(0..<gates.rowCount)
-    engine.multiply(transposed: gates, input, into: gradients[inputWeight], adding: true)
-    engine.multiply(transposed: gates, before, into: gradients[recurrentWeight], adding: true)
+    engine.multiply(
+      transposed: gates, [input, before], addingTo: [gradients[inputWeight], gradients[recurrentWeight]])
     engine.addColumnSums(of: gates, to: gradients[bias])
   }
 

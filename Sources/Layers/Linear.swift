@@ -24,8 +24,8 @@ public struct RectifiedLinear: Sendable {
   }
 
   /// `output = ReLU(input · weightᵀ + bias)`; input is rows × inputs, output rows × outputs.
-  public func forward(_ input: Matrix, weights: ParameterBuffer, into output: Matrix, engine: ComputeEngine) {
-    engine.multiply(input, transposed: weights[weight], into: output)
+  public func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
+    engine.multiply(input, weights.right(transposed: weight), into: output)
     engine.addBiasAndRectify(output, bias: weights[bias])
   }
 
@@ -34,11 +34,11 @@ public struct RectifiedLinear: Sendable {
   ///
   /// The weights' own gradients are `addWeightGradients`' work, one product over all rows.
   public func backward(
-    output: Matrix, outputGradient: Matrix, weights: ParameterBuffer, addingTo inputGradient: Matrix,
+    output: Matrix, outputGradient: Matrix, weights: Weights, addingTo inputGradient: Matrix,
     engine: ComputeEngine
   ) {
     engine.rectifyGradient(outputGradient, activated: output)
-    engine.multiply(outputGradient, weights[weight], into: inputGradient, adding: true)
+    engine.multiply(outputGradient, weights.right(weight), into: inputGradient, adding: true)
   }
 
   /// Adds `rectifiedGradientᵀ · input` and the column sums to the gradients;
@@ -46,7 +46,7 @@ public struct RectifiedLinear: Sendable {
   public func addWeightGradients(
     input: Matrix, rectifiedGradient: Matrix, gradients: ParameterBuffer, engine: ComputeEngine
   ) {
-    engine.multiply(transposed: rectifiedGradient, input, into: gradients[weight], adding: true)
+    engine.multiply(transposed: rectifiedGradient, input, addingTo: gradients[weight])
     engine.addColumnSums(of: rectifiedGradient, to: gradients[bias])
   }
 }
@@ -67,19 +67,19 @@ public struct Projection: Sendable {
   }
 
   /// `output = input · V + b`.
-  public func forward(_ input: Matrix, weights: ParameterBuffer, into output: Matrix, engine: ComputeEngine) {
-    engine.multiply(input, weights[weight], into: output)
+  public func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
+    engine.multiply(input, weights.right(weight), into: output)
     engine.add(row: weights[bias], toRowsOf: output)
   }
 
   /// Sets the input's gradient to `outputGradient · Vᵀ`; adds `inputᵀ · outputGradient`
   /// and the column sums to the weights'.
   public func backward(
-    input: Matrix, outputGradient: Matrix, weights: ParameterBuffer, gradients: ParameterBuffer,
+    input: Matrix, outputGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
     into inputGradient: Matrix, engine: ComputeEngine
   ) {
-    engine.multiply(outputGradient, transposed: weights[weight], into: inputGradient)
-    engine.multiply(transposed: input, outputGradient, into: gradients[weight], adding: true)
+    engine.multiply(outputGradient, weights.right(transposed: weight), into: inputGradient)
+    engine.multiply(transposed: input, outputGradient, addingTo: gradients[weight])
     engine.addColumnSums(of: outputGradient, to: gradients[bias])
   }
 }

@@ -36,46 +36,46 @@ struct LowRankInteraction: InteractionForm {
   }
 
   func project(
-    _ input: Matrix, v: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    _ input: Matrix, v: Parameter, weights: Weights, activations: InteractionActivations,
     engine: ComputeEngine
   ) {
-    engine.multiply(input, v, into: activations.projected.columns(0..<shape.outputWidth))
-    engine.multiply(input, weights[b], into: factors(activations))
+    engine.multiply(input, weights.right(v), into: activations.projected.columns(0..<shape.outputWidth))
+    engine.multiply(input, weights.right(b), into: factors(activations))
   }
 
   func contract(
-    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, addingTo output: Matrix,
+    context: Matrix, weights: Weights, activations: InteractionActivations, addingTo output: Matrix,
     engine: ComputeEngine
   ) {
     engine.add(activations.projected.columns(0..<shape.outputWidth), to: output)
-    engine.multiply(context, weights[a], into: activations.modulation)
+    engine.multiply(context, weights.right(a), into: activations.modulation)
     engine.multiplyElements(activations.modulation, factors(activations), into: activations.modulated)
-    engine.multiply(activations.modulated, transposed: weights[c], into: output, adding: true)
+    engine.multiply(activations.modulated, weights.right(transposed: c), into: output, adding: true)
   }
 
   func contractBackward(
-    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    outputGradient: Matrix, weights: Weights, activations: InteractionActivations,
     addingTo contextGradient: Matrix, engine: ComputeEngine
   ) {
-    engine.multiply(outputGradient, weights[c], into: activations.modulatedGradient)
+    engine.multiply(outputGradient, weights.right(c), into: activations.modulatedGradient)
     engine.multiplyElements(
       activations.modulatedGradient, factors(activations), into: activations.modulationGradient)
     engine.multiply(
-      activations.modulationGradient, transposed: weights[a], into: contextGradient, adding: true)
+      activations.modulationGradient, weights.right(transposed: a), into: contextGradient, adding: true)
   }
 
   func projectBackward(
-    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: ParameterBuffer,
+    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: Weights,
     gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
     engine: ComputeEngine
   ) {
-    engine.multiply(outputGradient, transposed: weights[v], into: inputGradient)
-    engine.multiply(transposed: input, outputGradient, into: gradients[v], adding: true)
+    engine.multiply(outputGradient, weights.right(transposed: v), into: inputGradient)
     let factorGradient = activations.scratch
     engine.multiplyElements(activations.modulatedGradient, activations.modulation, into: factorGradient)
-    engine.multiply(factorGradient, transposed: weights[b], into: inputGradient, adding: true)
-    engine.multiply(transposed: input, factorGradient, into: gradients[b], adding: true)
-    engine.multiply(transposed: outputGradient, activations.modulated, into: gradients[c], adding: true)
-    engine.multiply(transposed: context, activations.modulationGradient, into: gradients[a], adding: true)
+    engine.multiply(factorGradient, weights.right(transposed: b), into: inputGradient, adding: true)
+    engine.multiply(
+      transposed: input, [outputGradient, factorGradient], addingTo: [gradients[v], gradients[b]])
+    engine.multiply(transposed: outputGradient, activations.modulated, addingTo: gradients[c])
+    engine.multiply(transposed: context, activations.modulationGradient, addingTo: gradients[a])
   }
 }

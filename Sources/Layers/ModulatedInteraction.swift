@@ -35,6 +35,16 @@ struct ModulatedInteraction: InteractionForm {
 
   private var isScalar: Bool { d.shape.count == 1 }
 
+  /// K × factors on the right of a product; a vector counts as one row.
+  private func right(_ weights: Weights) -> PackedMatrix {
+    isScalar ? weights.right(transposed: d) : weights.right(d)
+  }
+
+  /// Factors × K on the right of a product.
+  private func rightTransposed(_ weights: Weights) -> PackedMatrix {
+    isScalar ? weights.right(d) : weights.right(transposed: d)
+  }
+
   /// K × factors, which a vector of the list is not by itself.
   private func factors(_ buffer: ParameterBuffer) -> Matrix {
     buffer[d].reshaped(rowCount: shape.contextWidth, columnCount: d.count / shape.contextWidth)
@@ -48,48 +58,45 @@ struct ModulatedInteraction: InteractionForm {
   }
 
   func project(
-    _ input: Matrix, v: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    _ input: Matrix, v: Parameter, weights: Weights, activations: InteractionActivations,
     engine: ComputeEngine
   ) {
-    engine.multiply(input, v, into: activations.projected)
+    engine.multiply(input, weights.right(v), into: activations.projected)
   }
 
   func contract(
-    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, addingTo output: Matrix,
+    context: Matrix, weights: Weights, activations: InteractionActivations, addingTo output: Matrix,
     engine: ComputeEngine
   ) {
     activations.modulation.fill(1)
-    engine.multiply(context, factors(weights), into: activations.modulation, adding: true)
+    engine.multiply(context, right(weights), into: activations.modulation, adding: true)
     modulate(activations.projected, by: activations.modulation, into: activations.scratch, engine: engine)
     engine.add(activations.scratch, to: output)
   }
 
   func contractBackward(
-    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    outputGradient: Matrix, weights: Weights, activations: InteractionActivations,
     addingTo contextGradient: Matrix, engine: ComputeEngine
   ) {
     let gradient = activations.modulationGradient
     if isScalar {
-      gradient.fill(0)
-      engine.contractBackward(
-        projected: activations.projected, outputGradient: outputGradient, addingTo: gradient)
+      engine.rowDots(activations.projected, outputGradient, into: gradient)
     } else {
       engine.multiplyElements(activations.projected, outputGradient, into: gradient)
     }
-    engine.multiply(gradient, transposed: factors(weights), into: contextGradient, adding: true)
+    engine.multiply(gradient, rightTransposed(weights), into: contextGradient, adding: true)
   }
 
   func projectBackward(
-    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: ParameterBuffer,
+    input: Matrix, context: Matrix, outputGradient: Matrix, v: Parameter, weights: Weights,
     gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
     engine: ComputeEngine
   ) {
     let projectedGradient = activations.scratch
     modulate(outputGradient, by: activations.modulation, into: projectedGradient, engine: engine)
-    engine.multiply(projectedGradient, transposed: weights[v], into: inputGradient)
-    engine.multiply(transposed: input, projectedGradient, into: gradients[v], adding: true)
-    engine.multiply(
-      transposed: context, activations.modulationGradient, into: factors(gradients), adding: true)
+    engine.multiply(projectedGradient, weights.right(transposed: v), into: inputGradient)
+    engine.multiply(transposed: input, projectedGradient, addingTo: gradients[v])
+    engine.multiply(transposed: context, activations.modulationGradient, addingTo: factors(gradients))
   }
 
   private func modulate(_ values: Matrix, by factors: Matrix, into output: Matrix, engine: ComputeEngine) {

@@ -42,17 +42,17 @@ public struct MultiplicativeInteraction: Sendable {
 
   /// Computes what the input gives without the context: one product for all rows of a segment.
   public func project(
-    _ input: Matrix, weights: ParameterBuffer, activations: InteractionActivations, engine: ComputeEngine
+    _ input: Matrix, weights: Weights, activations: InteractionActivations, engine: ComputeEngine
   ) {
-    form.project(input, v: weights[v], weights: weights, activations: activations, engine: engine)
+    form.project(input, v: v, weights: weights, activations: activations, engine: engine)
   }
 
   /// Sets the output, rows × outputs, from the context, rows × K, and what `project` left for these rows.
   public func contract(
-    context: Matrix, weights: ParameterBuffer, activations: InteractionActivations, into output: Matrix,
+    context: Matrix, weights: Weights, activations: InteractionActivations, into output: Matrix,
     engine: ComputeEngine
   ) {
-    engine.multiply(context, weights[u], into: output)
+    engine.multiply(context, weights.right(u), into: output)
     engine.add(row: weights[b], toRowsOf: output)
     form.contract(
       context: context, weights: weights, activations: activations, addingTo: output, engine: engine)
@@ -60,10 +60,10 @@ public struct MultiplicativeInteraction: Sendable {
 
   /// Sets the context's gradient: `dcₖ = dz · (Uₖ + x·Wₖ)`.
   public func contractBackward(
-    outputGradient: Matrix, weights: ParameterBuffer, activations: InteractionActivations,
+    outputGradient: Matrix, weights: Weights, activations: InteractionActivations,
     into contextGradient: Matrix, engine: ComputeEngine
   ) {
-    engine.multiply(outputGradient, transposed: weights[u], into: contextGradient)
+    engine.multiply(outputGradient, weights.right(transposed: u), into: contextGradient)
     form.contractBackward(
       outputGradient: outputGradient, weights: weights, activations: activations, addingTo: contextGradient,
       engine: engine)
@@ -72,11 +72,11 @@ public struct MultiplicativeInteraction: Sendable {
   /// Sets the input's gradient, `dx = dz · W'(c)ᵀ`, and adds the gradients of all weights,
   /// over all rows of a segment.
   public func projectBackward(
-    input: Matrix, context: Matrix, outputGradient: Matrix, weights: ParameterBuffer,
+    input: Matrix, context: Matrix, outputGradient: Matrix, weights: Weights,
     gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
     engine: ComputeEngine
   ) {
-    engine.multiply(transposed: context, outputGradient, into: gradients[u], adding: true)
+    engine.multiply(transposed: context, outputGradient, addingTo: gradients[u])
     engine.addColumnSums(of: outputGradient, to: gradients[b])
     form.projectBackward(
       input: input, context: context, outputGradient: outputGradient, v: v, weights: weights,

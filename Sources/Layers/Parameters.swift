@@ -90,6 +90,13 @@ public final class ParameterBuffer: Sendable {
       flat.data + parameter.offset, rowCount: parameter.rowCount, columnCount: parameter.columnCount)
   }
 
+  /// The matrices that a tensor of three dimensions consists of; the tensor itself where it has fewer.
+  public func slices(of parameter: Parameter) -> [Matrix] {
+    guard parameter.shape.count == 3 else { return [self[parameter]] }
+    let height = parameter.shape[1]
+    return (0..<parameter.shape[0]).map { self[parameter].rows($0 * height..<($0 + 1) * height) }
+  }
+
   /// XXH64 of a tensor's bytes: equal where two buffers are equal bit for bit.
   public func hash(of parameter: Parameter) -> UInt64 {
     CKernels_xxh64(flat.data + parameter.offset, parameter.count * MemoryLayout<Float>.stride, 0)

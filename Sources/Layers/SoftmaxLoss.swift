@@ -3,8 +3,10 @@ import Tensors
 
 /// Full softmax over the vocabulary with the tied matrix, and its negative log-likelihood.
 ///
-/// `logits = z · Wᵀ + bias`. They are never held whole: the rows are worked through in chunks whose
-/// logits fit a budget of bytes.
+/// `logits = z · Wᵀ + bias`. They are never held whole: the rows are worked through in chunks, the vocabulary in blocks.
+/// Of a chunk only `exp(logit − largest of its row and block)` is kept, in the engine's precision. Every
+/// exponential is within (0, 1], so rounding it to bfloat16 costs each probability the same relative error, whatever the logits;
+/// what turns them into probabilities, `exp(largest − log-sum-exp)`, is one fp32 number for each row and block.
 public struct SoftmaxLoss: Sendable {
   /// The V × E matrix shared with the input.
   public let embedding: Parameter
@@ -17,93 +19,197 @@ public struct SoftmaxLoss: Sendable {
     bias = list.add("softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false)
   }
 
-  /// The chunk of logits that is worked on, and the likelihoods of its rows.
-  public struct Workspace: Sendable {
-    let logits: Matrix
-    let losses: Vector<Double>
-
-    /// Memory for up to `rowCount` rows, in chunks of at most `byteBudget` bytes,
-    /// or one row where that is more.
-    public init(vocabularySize: Int, rowCount: Int, byteBudget: Int, in arena: Arena) {
-      let limit = max(1, min(rowCount, byteBudget / (vocabularySize * MemoryLayout<Float>.stride)))
-      // Chunks of one size: a small last one would cost a whole pass over the matrix for a few rows.
-      let chunkCount = max(1, (rowCount + limit - 1) / limit)
-      let rowsPerChunk = max(1, (rowCount + chunkCount - 1) / chunkCount)
-      logits = arena.matrix(rowCount: rowsPerChunk, columnCount: vocabularySize)
-      losses = arena.vector(of: Double.self, count: rowCount)
-    }
-  }
-
   /// The sum of the rows' negative log-likelihoods in nats.
   ///
   /// Sets `inputGradient` to `scale · (p − onehot) · W`, and adds `scale · (p − onehot)ᵀ · z` and its column
-  /// sums to the gradients of matrix and bias.
+  /// sums to the gradients of matrix and bias. Probabilities of a block of words that are all below
+  /// `threshold`, for every row of a chunk, count as zero in the gradients; with 0 they are exact.
   public func forwardBackward(
-    _ input: Matrix, targets: Vector<Int32>, scale: Float, weights: ParameterBuffer,
-    gradients: ParameterBuffer, into inputGradient: Matrix, workspace: Workspace, engine: ComputeEngine
+    _ input: Matrix, targets: Vector<Int32>, scale: Float, threshold: Float = 0, weights: Weights,
+    gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace, engine: ComputeEngine
   ) -> Double {
-    forEachChunk(input, targets: targets, weights: weights, workspace: workspace, engine: engine) {
-      rows, logits in
-      let bias = weights[bias]
-      setLosses(of: rows, logits, workspace, engine) { logits, row in
-        CKernels_softmaxGradient(logits.data, bias.data, logits.columnCount, Int(targets[row]), scale)
-      }
-      engine.multiply(logits, weights[embedding], into: inputGradient.rows(rows))
-      engine.multiply(transposed: logits, input.rows(rows), into: gradients[embedding], adding: true)
-      engine.addColumnSums(of: logits, to: gradients[self.bias])
+    var loss = 0.0
+    for rows in workspace.chunks(of: input.rowCount) {
+      let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
+      exponentiate(chunk, keeping: true, workspace, engine)
+      loss += setFactors(chunk, scale: scale, workspace, engine)
+      addGradients(chunk, scale: scale, threshold: threshold, gradients, workspace, engine)
+      setInputGradient(chunk, scale: scale, into: inputGradient.rows(rows), workspace, engine)
     }
-    return (0..<input.rowCount).reduce(0) { $0 + workspace.losses[$1] }
+    return loss
   }
 
   /// Sets `losses` to the negative log-likelihood of each row, in nats.
   public func score(
-    _ input: Matrix, targets: Vector<Int32>, weights: ParameterBuffer,
-    into losses: Vector<Double>, workspace: Workspace, engine: ComputeEngine
+    _ input: Matrix, targets: Vector<Int32>, weights: Weights, into losses: Vector<Double>,
+    workspace: SoftmaxWorkspace, engine: ComputeEngine
   ) {
-    forEachChunk(input, targets: targets, weights: weights, workspace: workspace, engine: engine) {
-      rows, logits in
-      let bias = weights[bias]
-      setLosses(of: rows, logits, workspace, engine) { logits, row in
-        CKernels_softmaxScore(logits.data, bias.data, logits.columnCount, Int(targets[row]))
-      }
+    for rows in workspace.chunks(of: input.rowCount) {
+      let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
+      exponentiate(chunk, keeping: false, workspace, engine)
+      for row in 0..<rows.count { losses[rows.lowerBound + row] = workspace.logSumExp(row).loss }
     }
-    for row in 0..<input.rowCount { losses[row] = workspace.losses[row] }
   }
 
   /// Sets `logits`, rows × V, for sampling.
-  public func logits(
-    _ input: Matrix, weights: ParameterBuffer, into logits: Matrix, engine: ComputeEngine
-  ) {
-    engine.multiply(input, transposed: weights[embedding], into: logits)
+  public func logits(_ input: Matrix, weights: Weights, into logits: Matrix, engine: ComputeEngine) {
+    let words = weights.rounded(embedding)
+    let memory = engine.operandMemory(elementCount: input.count)
+    let operand = engine.rounded(input, in: memory)
+    withExtendedLifetime(memory) {
+      engine.forEachPart(of: logits.columnCount, minimumPartCount: SoftmaxWorkspace.blockLength) {
+        worker, range in
+        worker.multiply(operand, words.rows(range).transposed, into: logits.columns(range))
+      }
+    }
     engine.add(row: weights[bias], toRowsOf: logits)
   }
 
-  /// Sets the losses of a chunk's rows, each from its row of logits, which `loss` may overwrite.
-  private func setLosses(
-    of rows: Range<Int>, _ logits: Matrix, _ workspace: Workspace, _ engine: ComputeEngine,
-    _ loss: @Sendable (_ logits: Matrix, _ row: Int) -> Double
+  /// Some rows of z with all that belongs to them.
+  private struct Chunk: Sendable {
+    let input: Matrix
+    let operand: Operand
+    let targets: Vector<Int32>
+    let embedding: Matrix
+    let words: Operand
+    let bias: Matrix
+    var rowCount: Int { input.rowCount }
+  }
+
+  private func chunk(
+    _ input: Matrix, _ targets: Vector<Int32>, _ rows: Range<Int>, weights: Weights,
+    workspace: SoftmaxWorkspace, engine: ComputeEngine
+  ) -> Chunk {
+    precondition(targets.count == input.rowCount, "a target for each row")
+    return Chunk(
+      input: input.rows(rows), operand: engine.rounded(input.rows(rows), in: workspace.input),
+      targets: targets[rows], embedding: weights[embedding], words: weights.rounded(embedding),
+      bias: weights[bias])
+  }
+
+  /// Goes through all blocks of logits: leaves each row's largest and its sum of exponentials, the target's
+  /// logit, and the exponentials themselves where they are kept.
+  private func exponentiate(
+    _ chunk: Chunk, keeping: Bool, _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
   ) {
-    engine.forEachPart(of: rows.count, minimumPartCount: 1) { part in
-      for index in part {
-        let row = rows.lowerBound + index
-        workspace.losses[row] = loss(logits.rows(index..<index + 1), row)
+    engine.forEachWorker { worker in
+      for block in workspace.blocks(of: worker) {
+        let words = workspace.words(of: block)
+        let logits = workspace.logits(rowCount: chunk.rowCount, columnCount: words.count, worker)
+        worker.multiply(chunk.operand, chunk.words.rows(words).transposed, into: logits)
+        let kept = keeping ? workspace.exponentials(of: block, rowCount: chunk.rowCount) : nil
+        let bias = chunk.bias.data + words.lowerBound
+        for row in 0..<chunk.rowCount {
+          var largest: Float = 0
+          let sum = exponentials(of: logits.rows(row..<row + 1), bias, &largest, into: kept, row)
+          workspace.largest[row, block] = largest
+          workspace.sums[row, block] = sum
+          let target = Int(chunk.targets[row])
+          if words.contains(target) {
+            workspace.targetLogits[row] = logits[row, target - words.lowerBound]
+          }
+        }
       }
     }
   }
 
-  private func forEachChunk(
-    _ input: Matrix, targets: Vector<Int32>, weights: ParameterBuffer, workspace: Workspace,
-    engine: ComputeEngine, _ body: (Range<Int>, Matrix) -> Void
+  private func exponentials(
+    of logits: Matrix, _ bias: UnsafePointer<Float>, _ largest: inout Float, into kept: Operand?, _ row: Int
+  ) -> Float {
+    let count = logits.columnCount
+    guard let kept else { return CKernels_softmaxSum(logits.data, bias, count, &largest) }
+    switch kept.precision {
+    case .bfloat16:
+      return CKernels_softmaxExponentialsBFloat16(
+        logits.data, bias, count, &largest, kept.elements(ofRow: row, as: UInt16.self))
+    case .float32:
+      return CKernels_softmaxExponentials(
+        logits.data, bias, count, &largest, kept.elements(ofRow: row, as: Float.self))
+    }
+  }
+
+  /// Sets what a row's exponentials of each block are multiplied with to be `scale` × probabilities; returns the losses' sum.
+  private func setFactors(
+    _ chunk: Chunk, scale: Float, _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
+  ) -> Double {
+    engine.forEachPart(of: chunk.rowCount, minimumPartCount: 16) { rows in
+      for row in rows {
+        let (loss, logSumExp) = workspace.logSumExp(row)
+        workspace.losses[row] = loss
+        let largest = workspace.largest.row(row)
+        CKernels_softmaxFactors(largest, workspace.blockCount, logSumExp, scale)
+      }
+    }
+    return (0..<chunk.rowCount).reduce(0) { $0 + workspace.losses[$1] }
+  }
+
+  /// Adds the gradients of matrix and bias, and each worker's part of the input's.
+  private func addGradients(
+    _ chunk: Chunk, scale: Float, threshold: Float, _ gradients: ParameterBuffer,
+    _ workspace: SoftmaxWorkspace,
+    _ engine: ComputeEngine
   ) {
-    precondition(
-      targets.count == input.rowCount && input.rowCount <= workspace.losses.count, "a target for each row")
-    var start = 0
-    while start < input.rowCount {
-      let rows = start..<min(start + workspace.logits.rowCount, input.rowCount)
-      let logits = workspace.logits.rows(0..<rows.count)
-      engine.multiply(input.rows(rows), transposed: weights[embedding], into: logits)
-      body(rows, logits)
-      start = rows.upperBound
+    let (matrixGradient, biasGradient) = (gradients[embedding], gradients[bias])
+    engine.forEachWorker { worker in
+      let sum = workspace.inputGradient(rowCount: chunk.rowCount, worker)
+      sum.fill(0)
+      for block in workspace.blocks(of: worker) {
+        let words = workspace.words(of: block)
+        let target = matrixGradient.rows(words)
+        subtractTargets(chunk, words, scale: scale, from: target, biasGradient)
+        let factors = workspace.largest.columns(block..<block + 1)
+        if (0..<chunk.rowCount).allSatisfy({ factors[$0, 0] <= threshold * scale }) { continue }
+        let exponentials = workspace.exponentials(of: block, rowCount: chunk.rowCount)
+        let share = workspace.share(rowCount: chunk.rowCount, worker)
+        worker.multiply(exponentials, chunk.words.rows(words), into: share)
+        for row in 0..<chunk.rowCount {
+          CKernels_addScaled(share.row(row), factors[row, 0], sum.row(row), sum.columnCount)
+          addScaled(exponentials, row, factors[row, 0], biasGradient.data + words.lowerBound)
+        }
+        let scaled = worker.scaledRows(of: chunk.input, by: factors)
+        worker.multiply(exponentials.transposed, scaled, into: target, adding: true)
+      }
+    }
+  }
+
+  private func addScaled(
+    _ exponentials: Operand, _ row: Int, _ factor: Float, _ sums: UnsafeMutablePointer<Float>
+  ) {
+    let count = exponentials.columnCount
+    switch exponentials.precision {
+    case .bfloat16:
+      CKernels_addScaledBFloat16(exponentials.elements(ofRow: row, as: UInt16.self), factor, sums, count)
+    case .float32:
+      CKernels_addScaled(exponentials.elements(ofRow: row, as: Float.self), factor, sums, count)
+    }
+  }
+
+  /// The one-hot part of the gradients for targets among `words`, in fp32.
+  private func subtractTargets(
+    _ chunk: Chunk, _ words: Range<Int>, scale: Float, from matrixGradient: Matrix, _ biasGradient: Matrix
+  ) {
+    for row in 0..<chunk.rowCount {
+      let target = Int(chunk.targets[row])
+      guard words.contains(target) else { continue }
+      CKernels_addScaled(
+        chunk.input.row(row), -scale, matrixGradient.row(target - words.lowerBound), chunk.input.columnCount)
+      biasGradient[0, target] -= scale
+    }
+  }
+
+  /// Adds up the workers' parts, in their order, and the one-hot part.
+  private func setInputGradient(
+    _ chunk: Chunk, scale: Float, into gradient: Matrix, _ workspace: SoftmaxWorkspace,
+    _ engine: ComputeEngine
+  ) {
+    engine.forEachRowPart(of: gradient) { rows in
+      for row in rows {
+        let width = gradient.columnCount
+        CKernels_scale(chunk.embedding.row(Int(chunk.targets[row])), -scale, gradient.row(row), width)
+        for part in workspace.inputGradients {
+          CKernels_addScaled(part.row(row), 1, gradient.row(row), width)
+        }
+      }
     }
   }
 }

@@ -25,6 +25,12 @@ public struct TrainingMetrics: Sendable, Equatable {
   public var exchangeSeconds: Double
   /// Seconds of the exchange in which nothing was computed.
   public var exposedSeconds: Double
+  /// Seconds of it that rank 0 spent coding and compressing.
+  public var encodeSeconds: Double
+  /// Seconds of it that rank 0 spent sending, receiving and waiting for other ranks.
+  public var wireSeconds: Double
+  /// Seconds of it that rank 0 spent decompressing, decoding and adding.
+  public var decodeSeconds: Double
   /// Bytes the exchange would have sent uncompressed.
   public var rawBytes: Int
   /// Bytes the exchange has sent.
@@ -38,7 +44,8 @@ public struct TrainingMetrics: Sendable, Equatable {
   public init(
     step: Int, tokens: Int, epoch: Double, loss: Double, perplexity: Double, learningRate: Double,
     gradientNorm: Double, tokensPerSecond: Double, computeSeconds: Double, exchangeSeconds: Double,
-    exposedSeconds: Double, rawBytes: Int, wireBytes: Int, codec: String, skippedSteps: Int
+    exposedSeconds: Double, encodeSeconds: Double = 0, wireSeconds: Double = 0, decodeSeconds: Double = 0,
+    rawBytes: Int, wireBytes: Int, codec: String, skippedSteps: Int
   ) {
     self.step = step
     self.tokens = tokens
@@ -51,6 +58,9 @@ public struct TrainingMetrics: Sendable, Equatable {
     self.computeSeconds = computeSeconds
     self.exchangeSeconds = exchangeSeconds
     self.exposedSeconds = exposedSeconds
+    self.encodeSeconds = encodeSeconds
+    self.wireSeconds = wireSeconds
+    self.decodeSeconds = decodeSeconds
     self.rawBytes = rawBytes
     self.wireBytes = wireBytes
     self.codec = codec
@@ -69,7 +79,9 @@ public struct TrainingMetrics: Sendable, Equatable {
       ("learningRate", .rounded(learningRate)), ("gradientNorm", .rounded(gradientNorm)),
       ("tokensPerSecond", .rounded(tokensPerSecond)), ("computeSeconds", .rounded(computeSeconds)),
       ("exchangeSeconds", .rounded(exchangeSeconds)), ("exposedSeconds", .rounded(exposedSeconds)),
-      ("rawBytes", .integer(rawBytes)), ("wireBytes", .integer(wireBytes)), ("codec", .text(codec)),
+      ("encodeSeconds", .rounded(encodeSeconds)), ("wireSeconds", .rounded(wireSeconds)),
+      ("decodeSeconds", .rounded(decodeSeconds)), ("rawBytes", .integer(rawBytes)),
+      ("wireBytes", .integer(wireBytes)), ("codec", .text(codec)),
       ("skippedSteps", .integer(skippedSteps)),
     ]
   }

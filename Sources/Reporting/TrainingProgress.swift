@@ -67,6 +67,7 @@ public final class TrainingProgress: Sendable {
       ("loss", nineDigits(metrics.loss)), ("perplexity", nineDigits(metrics.perplexity)),
       ("learningRate", nineDigits(metrics.learningRate)), ("gradientNorm", nineDigits(metrics.gradientNorm)),
       ("tokensPerSecond", String(format: "%.0f", metrics.tokensPerSecond)),
+      ("exposedSeconds", String(format: "%.3f", metrics.exposedSeconds)),
       ("codec", metrics.codec), ("ratio", metrics.compressionRatio.map { String(format: "%.2f", $0) }),
       ("skippedSteps", "\(metrics.skippedSteps)"),
       ("secondsLeft", remainingSeconds(metrics.step).map { String(format: "%.0f", $0) }),

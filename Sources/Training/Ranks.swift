@@ -70,6 +70,11 @@ public struct Ranks: Sendable {
     return try result?.get()
   }
 
+  /// Gives all ranks what rank 0 claims; what the others pass is ignored.
+  func share(_ claim: Bool) throws -> Bool {
+    try control.broadcast("a decision", [claim ? 1 : 0], from: Self.coordinator) == [1]
+  }
+
   /// Throws on all ranks where `value` is not the same on all;
   /// the error names the first host that differs from rank 0.
   public func requireSame(_ what: String, _ value: String) throws {

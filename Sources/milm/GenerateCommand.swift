@@ -65,7 +65,7 @@ struct GenerateCommand: ParsableCommand {
     settings.topP = topP
     settings.excludedWord = vocabulary.unknownID
     let sampler = Sampler(
-      loaded.model, weights: loaded.weights, settings: settings, seed: seed,
+      loaded.model, parameters: loaded.weights, settings: settings, seed: seed,
       engine: ComputeEngine(threadCount: Processors.allowed.threadCount(sharedBy: 1)))
     // A text begins after the end of another, as in training.
     sampler.read(vocabulary.endOfSentenceID)

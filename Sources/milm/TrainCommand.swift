@@ -47,6 +47,11 @@ struct TrainCommand: ParsableCommand {
       """)
   var singleNodeTest = false
 
+  @Option(
+    name: .customLong("fault"),
+    help: ArgumentHelp("For tests: ACTION:POINT:RANK:STEP, a fault to have there.", visibility: .hidden))
+  var faults: [String] = []
+
   func validate() throws {
     if singleNodeTest {
       guard config == nil, corpus == nil, output == nil, resume == "never", settings.isEmpty, steps == nil,
@@ -60,10 +65,16 @@ struct TrainCommand: ParsableCommand {
     if corpus == nil { throw ValidationError("expected --corpus with a corpus directory") }
     if output == nil { throw ValidationError("expected --output with a run directory") }
     if let steps, steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+    for text in faults {
+      do { _ = try Fault(text) } catch { throw ValidationError("\(error)") }
+    }
   }
 
   func run() throws {
+    let stop = StopRequest()
+    let signals = singleNodeTest ? nil : StopSignals(stop)
     onRanks { world in
+      defer { withExtendedLifetime(signals) {} }
       let ranks = Ranks(world)
       let logger = makeLogger(rank: ranks.rank)
       if singleNodeTest { return try SingleNodeTest(ranks: ranks, logger: logger).run() ? 0 : 1 }
@@ -73,15 +84,17 @@ struct TrainCommand: ParsableCommand {
       var request = TrainingRequest(corpus: corpus, output: output)
       request.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
       request.lastStep = steps
-      let run = TrainingRun(request, configuration: configuration, ranks: ranks, logger: logger)
+      let run = TrainingRun(
+        request, configuration: configuration, ranks: ranks, logger: logger, stop: stop,
+        faults: FaultPlan(try faults.map { try Fault($0) }))
       if dryRun {
         let parameterCount = try run.rehearse()
         if json, ranks.isCoordinator { try printJSON(Rehearsal(parameters: parameterCount)) }
         return 0
       }
       let outcome = try run.train()
-      guard ranks.isCoordinator else { return 0 }
-      try report(outcome, output)
+      if ranks.isCoordinator { try report(outcome, output) }
+      if outcome.isInterrupted { return interruptedStatus }
       return outcome.failedWriteCount == 0 ? 0 : 1
     }
   }
@@ -92,12 +105,28 @@ struct TrainCommand: ParsableCommand {
         "milm: \(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why\n"
       FileHandle.standardError.write(Data(line.utf8))
     }
+    if outcome.isInterrupted {
+      let line = "milm: interrupted at step \(outcome.step); continue with: \(resumingCommand())\n"
+      FileHandle.standardError.write(Data(line.utf8))
+    }
     if json { return try printJSON(Summary(run: output, outcome)) }
     var rows = [("run", output), ("step", "\(outcome.step)\(outcome.isFinished ? ", finished" : "")")]
     if let perplexity = outcome.bestPerplexity, let step = outcome.bestStep {
       rows.append(("best", String(format: "valid perplexity %.2f at step %d", perplexity, step)))
     }
     printTable(rows)
+  }
+
+  /// The command line of this process, with `--resume auto`.
+  private func resumingCommand() -> String {
+    var words = CommandLine.arguments
+    if let place = words.firstIndex(of: "--resume"), place + 1 < words.count {
+      words[place + 1] = "auto"
+    } else {
+      words.removeAll { $0.hasPrefix("--resume=") }
+      words += ["--resume", "auto"]
+    }
+    return words.joined(separator: " ")
   }
 
   private struct Rehearsal: Encodable {

@@ -179,6 +179,7 @@ private func isClose(_ values: [Float], _ expected: [Float], _ codec: Codec) -> 
     case .none, .lossless: 0
     case .bfloat16: 4 / 256
     case .int8: 4 / 254
+    case .int4: 4 / 14
     }
   return zip(values, expected).allSatisfy { abs($0 - $1) <= tolerance }
 }

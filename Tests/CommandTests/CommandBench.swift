@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import TestSupport
 import Testing
@@ -40,6 +41,19 @@ struct CommandBench {
     return output
   }
 }
+
+extension CommandBench {
+  /// The step of a run's newest checkpoint, all of whose files verify.
+  func lastStep(_ name: String) throws -> Int {
+    let checkpoint = try Checkpoint(directory: folder.file("\(name)/checkpoints/last"))
+    try checkpoint.verify()
+    return checkpoint.state.step
+  }
+}
+
+/// Where the package's sources are.
+let repositoryFolder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent()
 
 /// The one JSON object on the one line of standard output.
 func object(_ run: ProgramRun) throws -> [String: Any] {

@@ -83,42 +83,46 @@ struct CodecTests {
     #expect(try Coded(.bfloat16, [1.00390625, 1.01171875]).decoded == [1, 1.015625], "ties go to even")
   }
 
-  @Test(arguments: counts, [1, 32, 256, 5000])
-  func int8AgreesWithItsDefinition(_ count: Int, _ blockLength: Int) throws {
+  @Test(arguments: [Codec.int8, .int4], [1, 32, 33, 256, 5000])
+  func integersAgreeWithTheirDefinition(_ codec: Codec, _ blockLength: Int) throws {
+    for count in counts { try agreesWithDefinition(codec, count: count, blockLength: blockLength) }
+  }
+
+  private func agreesWithDefinition(_ codec: Codec, count: Int, blockLength: Int) throws {
     let values = gradient(seed: 4, count: count)
     let residual = gradient(seed: 5, count: count).map { $0 * 0.01 }
-    let coded = try Coded(.int8, values, residual: residual, blockLength: blockLength)
+    let coded = try Coded(codec, values, residual: residual, blockLength: blockLength)
     let sums = zip(values, residual).map { $0 + $1 }
-    let expected = roundedToInt8(sums, blockLength: blockLength)
+    let expected = rounded(sums, highestCode: codec.highestCode, blockLength: blockLength)
     #expect(firstDifference(coded.decoded.bits, expected.bits) == nil)
     #expect(firstDifference(coded.remainder.bits, zip(sums, expected).map { $0 - $1 }.bits) == nil)
   }
 
-  @Test func int8IsWrongByHalfAStepAtMost() throws {
-    let values = gradient(seed: 6, count: 32 * 100)
-    let decoded = try Coded(.int8, values, blockLength: 32).decoded
-    for start in stride(from: 0, to: values.count, by: 32) {
-      let block = start..<start + 32
-      let step = (values[block].map(abs).max() ?? 0) / 127
+  @Test(arguments: [Codec.int8, .int4], [1, 31, 32])
+  func integersAreWrongByHalfAStepAtMost(_ codec: Codec, _ blockLength: Int) throws {
+    let values = gradient(seed: 6, count: blockLength * 100)
+    let decoded = try Coded(codec, values, blockLength: blockLength).decoded
+    for start in stride(from: 0, to: values.count, by: blockLength) {
+      let block = start..<start + blockLength
+      let step = (values[block].map(abs).max() ?? 0) / codec.highestCode
       for index in block { #expect(abs(values[index] - decoded[index]) <= step * 0.5001) }
     }
   }
 
-  @Test(arguments: [Float.nan, .infinity, -.infinity]) func anInt8BlockWithOneBadEntryIsAllNaN(_ bad: Float)
-    throws
-  {
+  @Test(arguments: [Codec.int8, .int4], [Float.nan, .infinity, -.infinity])
+  func aBlockWithOneBadEntryIsAllNaN(_ codec: Codec, _ bad: Float) throws {
     var values = gradient(seed: 7, count: 600)
     values[300] = bad
-    let coded = try Coded(.int8, values)
+    let coded = try Coded(codec, values)
     #expect(coded.decoded[256..<512].allSatisfy { $0.isNaN })
     #expect(coded.remainder[256..<512].allSatisfy { $0 == 0 })
     #expect(
       coded.decoded[..<256].allSatisfy { $0.isFinite } && coded.decoded[512...].allSatisfy { $0.isFinite })
   }
 
-  @Test func anInt8BlockTooSmallForAScaleIsKeptAsRemainder() throws {
-    let tiny = [Float](repeating: 1e-37, count: 100)
-    let coded = try Coded(.int8, [Float](repeating: 0, count: 256) + tiny)
+  @Test(arguments: [Codec.int8, .int4]) func aBlockTooSmallForAScaleIsKeptAsRemainder(_ codec: Codec) throws {
+    let tiny = [Float](repeating: 5e-38, count: 100)
+    let coded = try Coded(codec, [Float](repeating: 0, count: 256) + tiny)
     #expect(coded.decoded.allSatisfy { $0 == 0 })
     #expect(coded.remainder[256...].elementsEqual(tiny))
   }
@@ -140,9 +144,20 @@ struct CodecTests {
     #expect(try Coded(.none, [Float](repeating: 1, count: 1000)).frame.count < 200)
   }
 
+  /// Three planes of noise and one that compresses; and noise with a stretch that does, which the samples meet.
+  @Test func longPlanesOfNoiseAreStoredAndOthersNot() throws {
+    let count = 600_000
+    let values = gradient(seed: 11, count: count)
+    let stored = try Coded(.lossless, values).frame.count
+    #expect(stored > 3 * count && stored < 4 * count)
+    #expect(try firstDifference(Coded(.lossless, values).decoded.bits, values.bits) == nil)
+    let halfZero = values.indices.map { $0 < count / 2 ? 0 : values[$0] }
+    #expect(try Coded(.lossless, halfZero).frame.count < 2 * count)
+  }
+
   @Test func eachCodecIsSmallerThanTheOneBefore() throws {
     let values = gradient(seed: 10, count: 10_000)
-    let sizes = try [Codec.none, .lossless, .bfloat16, .int8].map {
+    let sizes = try [Codec.none, .lossless, .bfloat16, .int8, .int4].map {
       try Coded($0, values, blockLength: 32).frame.count
     }
     #expect(sizes == sizes.sorted(by: >), "\(sizes)")
@@ -155,11 +170,16 @@ private func roundedToBFloat16(_ value: Float) -> Float {
   return value == 0 ? value : (value / step).rounded(.toNearestOrEven) * step
 }
 
-/// To −127…127 times a scale, ties to even; for finite values of normal scales.
-private func roundedToInt8(_ values: [Float], blockLength: Int) -> [Float] {
+extension Codec {
+  /// The highest code of an integer codec.
+  fileprivate var highestCode: Float { self == .int4 ? 7 : 127 }
+}
+
+/// To integers up to `highestCode` times a scale, ties to even; for finite values of normal scales.
+private func rounded(_ values: [Float], highestCode: Float, blockLength: Int) -> [Float] {
   stride(from: 0, to: values.count, by: blockLength).flatMap { start in
     let block = values[start..<min(start + blockLength, values.count)]
-    let scale = (block.map(abs).max() ?? 0) / 127
+    let scale = (block.map(abs).max() ?? 0) / highestCode
     guard scale > 0 else { return block.map { _ in Float(0) } }
     let inverse = 1 / scale
     return block.map { Float(Int(($0 * inverse).rounded(.toNearestOrEven))) * scale }

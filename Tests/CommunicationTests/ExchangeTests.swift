@@ -86,7 +86,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
   }
 
   /// What was applied, and what is still owed, is all that the ranks had.
-  @Test(arguments: [Codec.bfloat16, .int8], 1...5)
+  @Test(arguments: [Codec.bfloat16, .int8, .int4], 1...5)
   func nothingIsLostOverAHundredSteps(_ codec: Codec, rankCount: Int) throws {
     let stepCount = 100
     let owed = try onLocalRanks(rankCount) { communicator, thread in
@@ -118,7 +118,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     #expect(worst < 1e-5)
   }
 
-  @Test(arguments: [Codec.bfloat16, .int8]) func aSkippedStepLeavesNoTrace(_ codec: Codec) throws {
+  @Test(arguments: [Codec.bfloat16, .int8, .int4]) func aSkippedStepLeavesNoTrace(_ codec: Codec) throws {
     let results = try onLocalRanks(3) { communicator, thread in
       let skipping = makeExchange(codec, communicator, thread)
       let rank = communicator.rank
@@ -140,7 +140,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     #expect(results == [true, true, true])
   }
 
-  @Test(arguments: [Codec.bfloat16, .int8]) func aFlushPaysAllThatIsOwed(_ codec: Codec) throws {
+  @Test(arguments: [Codec.bfloat16, .int8, .int4]) func aFlushPaysAllThatIsOwed(_ codec: Codec) throws {
     let applied = try onLocalRanks(3) { communicator, thread in
       let exchange = makeExchange(codec, communicator, thread)
       var applied = [Double](repeating: 0, count: elementCount)

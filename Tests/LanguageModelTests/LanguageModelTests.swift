@@ -70,7 +70,7 @@ import Testing
     settings.temperature = topK == 0 && topP == 1 ? 0 : 1
     let words = (0..<2).map { seed in
       let sampler = Sampler(
-        bench.model, weights: bench.weights, settings: settings, seed: UInt64(seed), engine: bench.engine)
+        bench.model, parameters: bench.weights, settings: settings, seed: UInt64(seed), engine: bench.engine)
       return (0..<12).map { _ in
         let word = sampler.draw()
         sampler.read(word)
@@ -86,13 +86,31 @@ import Testing
     settings.excludedWord = 5
     let texts = [1, 1, 2].map { (seed: UInt64) in
       let sampler = Sampler(
-        bench.model, weights: bench.weights, settings: settings, seed: seed, engine: bench.engine)
+        bench.model, parameters: bench.weights, settings: settings, seed: seed, engine: bench.engine)
       sampler.read(0)
       return (0..<200).map { _ in sampler.draw() }
     }
     #expect(texts[0] == texts[1] && texts[0] != texts[2])
     #expect(!texts[0].contains(5))
     #expect(Set(texts[0]).count > 20)
+  }
+
+  /// The same segment with products of bfloat16 operands, or in fp32 where the engine has none.
+  @Test(arguments: ModelConfiguration.Variant.allCases, [1, 3])
+  func bfloat16StaysNearTheExactLossAndGradients(variant: ModelConfiguration.Variant, threadCount: Int) {
+    func run(_ engine: ComputeEngine) -> (loss: Double, gradient: [Float]) {
+      let bench = Bench(small(variant), lanes: 3, accumulation: 1, engine: engine)
+      let loss = bench.accumulate(index: 0) { _ in }
+      return (loss, bench.gradients.flat.elements)
+    }
+    let exact = run(ComputeEngine(threadCount: 1, library: .openBLAS))
+    let rounded = run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
+    #expect(abs(rounded.loss - exact.loss) < 1e-3 * exact.loss)
+    let difference = zip(rounded.gradient, exact.gradient).reduce(0.0) { sum, pair in
+      sum + Double(pair.0 - pair.1) * Double(pair.0 - pair.1)
+    }
+    let size = exact.gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
+    #expect((difference / size).squareRoot() < 1e-2)
   }
 
   private static func sum(_ part: GradientPart) -> Double {
@@ -112,7 +130,7 @@ import Testing
 
   /// A model with random weights and words.
   private struct Bench {
-    let engine = ComputeEngine(threadCount: 1)
+    let engine: ComputeEngine
     let model: LanguageModel
     let weights: ParameterBuffer
     let gradients: ParameterBuffer
@@ -123,8 +141,10 @@ import Testing
 
     init(
       _ configuration: ModelConfiguration, lanes: Int, accumulation: Int, firstLane: Int = 0,
-      laneCountOfAll: Int? = nil, gradients: ParameterBuffer? = nil
+      laneCountOfAll: Int? = nil, gradients: ParameterBuffer? = nil,
+      engine: ComputeEngine = ComputeEngine(threadCount: 1)
     ) {
+      self.engine = engine
       model = LanguageModel(configuration, vocabularySize: 37)
       weights = ParameterBuffer(model.parameters)
       weights.initialize(seed: 4, engine: engine)
@@ -132,7 +152,8 @@ import Testing
       self.firstLane = firstLane
       self.laneCountOfAll = laneCountOfAll ?? lanes
       pass = SegmentPass(
-        model, stepCount: 5, laneCount: lanes, accumulation: accumulation, engine: engine)
+        model, parameters: weights, stepCount: 5, laneCount: lanes, accumulation: accumulation, engine: engine
+      )
     }
 
     func accumulate(index: Int, finished: (GradientPart) -> Void) -> Double {
@@ -150,8 +171,7 @@ import Testing
         inputs: inputs, targets: targets, firstLane: firstLane, firstTime: index * 5,
         key: RandomKey(seed: 1).derived(3))
       return pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(5 * laneCountOfAll), weights: weights,
-        gradients: gradients,
+        segment, index: index, lossScale: 1 / Float(5 * laneCountOfAll), gradients: gradients,
         finished: finished)
     }
   }

@@ -61,11 +61,18 @@ import Testing
     }
   }
 
-  /// Once with all logits in one chunk, once with a row at a time.
-  @Test(arguments: fixtures, [1 << 20, 1])
-  func lossesGradientsAndStateAgree(name: String, logitsByteBudget: Int) throws {
+  /// All logits in one chunk or a row at a time; the reference engine, or the fast one on two threads.
+  static let settings = [
+    (1 << 20, ComputeEngine.Library.openBLAS, 1), (1, .openBLAS, 1), (1 << 20, .automatic, 2),
+    (1, .automatic, 2),
+  ]
+
+  @Test(arguments: fixtures, settings)
+  func lossesGradientsAndStateAgree(
+    name: String, setting: (logitsByteBudget: Int, library: ComputeEngine.Library, threadCount: Int)
+  ) throws {
     let fixture = try Fixture(name)
-    let engine = ComputeEngine(threadCount: 1)
+    let engine = ComputeEngine(threadCount: setting.threadCount, library: setting.library)
     let model = LanguageModel(fixture.configuration, vocabularySize: fixture.vocabularySize)
     let weights = ParameterBuffer(model.parameters)
     let gradients = ParameterBuffer(model.parameters)
@@ -74,8 +81,8 @@ import Testing
       try fixture.copy("parameter.\(parameter.name)", into: weights[parameter])
     }
     let pass = SegmentPass(
-      model, stepCount: fixture.stepCount, laneCount: fixture.laneCount,
-      accumulation: fixture.segmentCount, engine: engine, logitsByteBudget: logitsByteBudget)
+      model, parameters: weights, stepCount: fixture.stepCount, laneCount: fixture.laneCount,
+      accumulation: fixture.segmentCount, engine: engine, logitsByteBudget: setting.logitsByteBudget)
     try fixture.copy("state.h", into: pass.hiddenState)
     try fixture.copy("state.c", into: pass.cellState)
 
@@ -88,7 +95,7 @@ import Testing
       let segment = Segment(
         inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0, key: RandomKey(seed: 1))
       let sum = pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(rowCount), weights: weights, gradients: gradients
+        segment, index: index, lossScale: 1 / Float(rowCount), gradients: gradients
       ) { part in
         if case .rows(let words, let rows) = part {
           addRows(words, rows, to: gradients[model.tiedMatrix], engine)
@@ -121,9 +128,11 @@ import Testing
     let rowCount = fixture.stepCount * fixture.laneCount
     // The scorer starts from the zero state, so it is held against the training pass from there.
     let pass = SegmentPass(
-      model, stepCount: fixture.stepCount, laneCount: fixture.laneCount, accumulation: 1, engine: engine)
+      model, parameters: weights, stepCount: fixture.stepCount, laneCount: fixture.laneCount, accumulation: 1,
+      engine: engine)
     let scorer = Scorer(
-      model, weights: weights, stepCount: fixture.stepCount, streamCount: fixture.laneCount, engine: engine)
+      model, parameters: weights, stepCount: fixture.stepCount, streamCount: fixture.laneCount,
+      engine: engine)
     for index in 0..<fixture.segmentCount {
       let words = index * rowCount..<(index + 1) * rowCount
       let whole = scorer.score(inputs: inputs[words], targets: targets[words], rows: 0..<rowCount)
@@ -132,7 +141,7 @@ import Testing
         Segment(
           inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0,
           key: RandomKey(seed: 1)),
-        index: 0, lossScale: 1, weights: weights, gradients: gradients
+        index: 0, lossScale: 1, gradients: gradients
       ) { _ in }
       #expect(abs(whole.elements.reduce(0, +) - sum) < 1e-5 * sum)
     }

@@ -23,7 +23,7 @@ import Testing
         .copy(from: collected.rows.rows(index..<index + 1))
     }
     expectGradientsMatch(weights.checked(against: gradients)) {
-      layer.forward(words, weights: weights, into: output)
+      layer.forward(words, weights: Weights(weights, engine: engine), into: output)
       return output.dot(target)
     }
   }

@@ -2,6 +2,24 @@ import Layers
 import Tensors
 import Testing
 
+/// The engines that layers run on; each test makes its own, because one thread at a time computes on an engine.
+enum TestedEngine: CaseIterable {
+  /// OpenBLAS.
+  case reference
+  /// The fastest library.
+  case fast
+  /// The fastest library on three threads.
+  case threaded
+
+  func make() -> ComputeEngine {
+    switch self {
+    case .reference: ComputeEngine(threadCount: 1, library: .openBLAS)
+    case .fast: ComputeEngine(threadCount: 1)
+    case .threaded: ComputeEngine(threadCount: 3)
+    }
+  }
+}
+
 /// A tensor under test: where its values lie and what a backward pass says of them.
 struct CheckedTensor {
   let name: String
@@ -51,6 +69,11 @@ extension Matrix {
   func dot(_ other: Matrix) -> Double {
     zip(elements, other.elements).reduce(0) { $0 + Double($1.0) * Double($1.1) }
   }
+}
+
+extension Weights {
+  /// Every tensor with its gradient.
+  func checked(against gradients: ParameterBuffer) -> [CheckedTensor] { values.checked(against: gradients) }
 }
 
 extension ParameterBuffer {

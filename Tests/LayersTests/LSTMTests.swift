@@ -5,14 +5,17 @@ import Testing
 @Suite struct LSTMTests {
   static let shapes = [(steps: 1, lanes: 1, input: 3, hidden: 2), (4, 3, 5, 4), (3, 2, 17, 19)]
 
-  @Test(arguments: shapes)
-  func gradientsMatchCentralDifferences(steps: Int, lanes: Int, input: Int, hidden: Int) {
-    let engine = ComputeEngine(threadCount: 1)
+  @Test(arguments: shapes, TestedEngine.allCases)
+  func gradientsMatchCentralDifferences(
+    shape: (steps: Int, lanes: Int, input: Int, hidden: Int), kind: TestedEngine
+  ) {
+    let engine = kind.make()
+    let (steps, lanes, input, hidden) = shape
     var list = ParameterList()
     let layer = LSTM(inputWidth: input, hiddenWidth: hidden, in: &list)
-    let weights = ParameterBuffer(list)
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
-    weights.randomize(engine: engine)
+    weights.values.randomize(engine: engine)
     let arena = Arena()
     let activations = LSTM.Activations(layer, stepCount: steps, laneCount: lanes, in: arena)
     let rows = steps * lanes
@@ -25,6 +28,7 @@ import Testing
     }
 
     func loss() -> Double {
+      weights.refresh()
       activations.hidden.rows(0..<lanes).copy(from: initialHidden)
       activations.cell.rows(0..<lanes).copy(from: initialCell)
       layer.addInput(x, rows: 0..<rows, weights: weights, activations: activations, engine: engine)

@@ -3,18 +3,22 @@ import Tensors
 import Testing
 
 @Suite struct LinearTests {
-  let engine = ComputeEngine(threadCount: 1)
   let arena = Arena()
 
-  @Test(arguments: [(rows: 1, inputs: 2, outputs: 3), (4, 17, 5)])
-  func projectionGradientsMatchCentralDifferences(rows: Int, inputs: Int, outputs: Int) {
+  @Test(arguments: [(rows: 1, inputs: 2, outputs: 3), (4, 17, 5), (70, 33, 70)], TestedEngine.allCases)
+  func projectionGradientsMatchCentralDifferences(
+    shape: (rows: Int, inputs: Int, outputs: Int), kind: TestedEngine
+  ) {
+    let engine = kind.make()
+    let (rows, inputs, outputs) = shape
     var list = ParameterList()
     let layer = Projection(name: "p", inputWidth: inputs, outputWidth: outputs, in: &list)
-    let weights = ParameterBuffer(list)
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
-    weights.randomize(engine: engine)
-    let (x, y, target, xGradient) = matrices(rows: rows, inputs: inputs, outputs: outputs)
+    weights.values.randomize(engine: engine)
+    let (x, y, target, xGradient) = matrices(rows: rows, inputs: inputs, outputs: outputs, engine)
     func loss() -> Double {
+      weights.refresh()
       layer.forward(x, weights: weights, into: y, engine: engine)
       return y.dot(target)
     }
@@ -26,17 +30,22 @@ import Testing
       loss: loss)
   }
 
-  @Test(arguments: [(rows: 2, inputs: 3, outputs: 4), (5, 18, 6)])
-  func rectifiedLinearGradientsMatchCentralDifferences(rows: Int, inputs: Int, outputs: Int) throws {
+  @Test(arguments: [(rows: 2, inputs: 3, outputs: 4), (5, 18, 6)], TestedEngine.allCases)
+  func rectifiedLinearGradientsMatchCentralDifferences(
+    shape: (rows: Int, inputs: Int, outputs: Int), kind: TestedEngine
+  ) throws {
+    let engine = kind.make()
+    let (rows, inputs, outputs) = shape
     var list = ParameterList()
     let layer = RectifiedLinear(
       name: "c", inputWidth: inputs, outputWidth: outputs, learningRateScale: 1, in: &list)
-    let weights = ParameterBuffer(list)
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
-    weights.randomize(engine: engine)
-    let (x, y, target, xGradient) = matrices(rows: rows, inputs: inputs, outputs: outputs)
-    try keepAwayFromTheKink(layer, weights: weights, x: x)
+    weights.values.randomize(engine: engine)
+    let (x, y, target, xGradient) = matrices(rows: rows, inputs: inputs, outputs: outputs, engine)
+    try keepAwayFromTheKink(layer, weights: weights, x: x, engine)
     func loss() -> Double {
+      weights.refresh()
       layer.forward(x, weights: weights, into: y, engine: engine)
       return y.dot(target)
     }
@@ -54,14 +63,18 @@ import Testing
   }
 
   /// Central differences across ReLU's kink say nothing: the random numbers must lie clear of it.
-  private func keepAwayFromTheKink(_ layer: RectifiedLinear, weights: ParameterBuffer, x: Matrix) throws {
+  private func keepAwayFromTheKink(
+    _ layer: RectifiedLinear, weights: Weights, x: Matrix, _ engine: ComputeEngine
+  ) throws {
     let y = arena.matrix(rowCount: x.rowCount, columnCount: layer.weight.rowCount)
-    engine.multiply(x, transposed: weights[layer.weight], into: y)
+    engine.multiply(x, weights.right(transposed: layer.weight), into: y)
     engine.add(row: weights[layer.bias], toRowsOf: y)
     try #require(y.elements.allSatisfy { abs($0) > 0.005 })
   }
 
-  private func matrices(rows: Int, inputs: Int, outputs: Int) -> (Matrix, Matrix, Matrix, Matrix) {
+  private func matrices(
+    rows: Int, inputs: Int, outputs: Int, _ engine: ComputeEngine
+  ) -> (Matrix, Matrix, Matrix, Matrix) {
     let x = arena.matrix(rowCount: rows, columnCount: inputs)
     let target = arena.matrix(rowCount: rows, columnCount: outputs)
     x.randomize("x", engine: engine)

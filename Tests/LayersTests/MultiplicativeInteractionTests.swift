@@ -9,24 +9,27 @@ import Testing
     InteractionShape(contextWidth: 1, inputWidth: 2, outputWidth: 18, rank: 1),
   ]
 
+  static let everyForm = InteractionKind.allCases.flatMap { kind in shapes.map { (kind, $0) } }
+
   /// A layer with random weights and inputs for five rows.
   struct Bench {
-    let engine = ComputeEngine(threadCount: 1)
+    let engine: ComputeEngine
     let arena = Arena()
     let layer: MultiplicativeInteraction
-    let weights: ParameterBuffer
+    let weights: Weights
     let gradients: ParameterBuffer
     let activations: InteractionActivations
     let context: Matrix
     let input: Matrix
     let output: Matrix
 
-    init(_ kind: InteractionKind, _ shape: InteractionShape) {
+    init(_ kind: InteractionKind, _ shape: InteractionShape, _ engine: ComputeEngine) {
+      self.engine = engine
       var list = ParameterList()
       layer = MultiplicativeInteraction(name: "m", kind: kind, shape: shape, in: &list)
-      weights = ParameterBuffer(list)
+      weights = Weights(ParameterBuffer(list), engine: engine)
       gradients = ParameterBuffer(list)
-      weights.randomize(engine: engine)
+      weights.values.randomize(engine: engine)
       activations = layer.activations(rowCount: 5, in: arena)
       context = arena.matrix(rowCount: 5, columnCount: shape.contextWidth)
       input = arena.matrix(rowCount: 5, columnCount: shape.inputWidth)
@@ -36,19 +39,23 @@ import Testing
     }
 
     func forward() {
+      weights.refresh()
       layer.project(input, weights: weights, activations: activations, engine: engine)
       layer.contract(
         context: context, weights: weights, activations: activations, into: output, engine: engine)
     }
 
     func parameter(_ name: String) -> [Float]? {
-      weights.list.parameters.first { $0.name == "m.\(name)" }.map { weights[$0].elements }
+      weights.values.list.parameters.first { $0.name == "m.\(name)" }.map { weights[$0].elements }
     }
   }
 
-  @Test(arguments: InteractionKind.allCases, shapes)
-  func gradientsMatchCentralDifferences(kind: InteractionKind, shape: InteractionShape) {
-    let bench = Bench(kind, shape)
+  @Test(arguments: everyForm, TestedEngine.allCases)
+  func gradientsMatchCentralDifferences(
+    form: (kind: InteractionKind, shape: InteractionShape), engine: TestedEngine
+  ) {
+    let (kind, shape) = form
+    let bench = Bench(kind, shape, engine.make())
     let target = bench.arena.matrix(rowCount: 5, columnCount: shape.outputWidth)
     target.randomize("target", engine: bench.engine)
     func loss() -> Double {
@@ -71,9 +78,12 @@ import Testing
       ], loss: loss)
   }
 
-  @Test(arguments: InteractionKind.allCases, shapes)
-  func outputFollowsTheDefinition(kind: InteractionKind, shape: InteractionShape) throws {
-    let bench = Bench(kind, shape)
+  @Test(arguments: everyForm, TestedEngine.allCases)
+  func outputFollowsTheDefinition(
+    form: (kind: InteractionKind, shape: InteractionShape), engine: TestedEngine
+  ) throws {
+    let (kind, shape) = form
+    let bench = Bench(kind, shape, engine.make())
     bench.forward()
     let v = try #require(bench.parameter("V"))
     let u = try #require(bench.parameter("U"))
@@ -117,13 +127,13 @@ import Testing
   /// With the common rate on all of a full W this movement would be 33 times larger,
   /// and the loss would explode.
   @Test func oneStepOfAdamMovesNoOutputFurtherThanTheRateTimesTheReference() {
-    let engine = ComputeEngine(threadCount: 1)
+    let engine = TestedEngine.reference.make()
     var list = ParameterList()
     let shape = InteractionShape(contextWidth: 32, inputWidth: 1024, outputWidth: 8, rank: 1)
     let layer = MultiplicativeInteraction(name: "m", kind: .full, shape: shape, in: &list)
-    let weights = ParameterBuffer(list)
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
-    weights.initialize(seed: 1, engine: engine)
+    weights.values.initialize(seed: 1, engine: engine)
     gradients.flat.fill(-1)
     let arena = Arena()
     let activations = layer.activations(rowCount: 1, in: arena)
@@ -138,7 +148,8 @@ import Testing
       layer.contract(
         context: context, weights: weights, activations: activations, into: output, engine: engine)
       optimizer.update(
-        weights, gradient: gradients, gradientScale: 1, learningRate: 1e-3, updateCount: 1)
+        weights.values, gradient: gradients, gradientScale: 1, learningRate: 1e-3, updateCount: 1)
+      weights.refresh()
     }
     let movement = zip(outputs[0].elements, outputs[1].elements).map { abs($1 - $0) }.max() ?? 0
     // W and V move the output by 1.024 each at the most, U and b by 0.033.

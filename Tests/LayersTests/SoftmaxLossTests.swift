@@ -4,29 +4,37 @@ import Tensors
 import Testing
 
 @Suite struct SoftmaxLossTests {
-  let engine = ComputeEngine(threadCount: 1)
   let arena = Arena()
 
-  /// Budgets of bytes that hold all rows at once, three rows, and less than one.
-  @Test(arguments: [(vocabulary: 7, width: 3, budget: 1 << 20), (35, 6, 3 * 35 * 4), (35, 6, 1)])
-  func gradientsMatchCentralDifferences(vocabulary: Int, width: Int, budget: Int) {
+  /// Budgets of bytes that hold all rows at once, three rows, and less than one; vocabularies of one block and of three.
+  @Test(
+    arguments: [
+      (vocabulary: 7, width: 3, budget: 1 << 20), (35, 6, 3 * 35 * 4), (35, 6, 1), (1100, 2, 1 << 20),
+    ], TestedEngine.allCases)
+  func gradientsMatchCentralDifferences(
+    shape: (vocabulary: Int, width: Int, budget: Int), kind: TestedEngine
+  ) {
+    let engine = kind.make()
+    let (vocabulary, width, budget) = shape
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: vocabulary, width: width, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let weights = ParameterBuffer(list)
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
-    weights.randomize(engine: engine)
+    weights.values.randomize(engine: engine)
     let rows = 8
     let z = arena.matrix(rowCount: rows, columnCount: width)
     z.randomize("z", limit: 2, engine: engine)
     let targets = arena.vector(of: Int32.self, count: rows)
     for row in 0..<rows { targets[row] = Int32(row * 5 % vocabulary) }
-    let workspace = SoftmaxLoss.Workspace(
-      vocabularySize: vocabulary, rowCount: rows, byteBudget: budget, in: arena)
+    let workspace = SoftmaxWorkspace(
+      vocabularySize: vocabulary, width: width, rowCount: rows, byteBudget: budget, scoringOnly: false,
+      engine: engine, in: arena)
     let zGradient = arena.matrix(rowCount: rows, columnCount: width)
     let losses = arena.vector(of: Double.self, count: rows)
 
     func loss() -> Double {
+      weights.refresh()
       layer.score(
         z, targets: targets, weights: weights, into: losses, workspace: workspace, engine: engine)
       return losses.elements.reduce(0, +) * 0.5
@@ -44,8 +52,11 @@ import Testing
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 5000, width: 2, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let weights = ParameterBuffer(list)
-    let workspace = SoftmaxLoss.Workspace(vocabularySize: 5000, rowCount: 1, byteBudget: 1, in: arena)
+    let engine = TestedEngine.fast.make()
+    let weights = Weights(ParameterBuffer(list), engine: engine)
+    let workspace = SoftmaxWorkspace(
+      vocabularySize: 5000, width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true, engine: engine, in: arena
+    )
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
       arena.matrix(rowCount: 1, columnCount: 2), targets: arena.vector(of: Int32.self, count: 1),
@@ -57,13 +68,111 @@ import Testing
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 40, width: 2, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let weights = ParameterBuffer(list)
+    let engine = TestedEngine.fast.make()
+    let weights = Weights(ParameterBuffer(list), engine: engine)
     weights[layer.bias][0, 33] = .nan
-    let workspace = SoftmaxLoss.Workspace(vocabularySize: 40, rowCount: 1, byteBudget: 1, in: arena)
+    let workspace = SoftmaxWorkspace(
+      vocabularySize: 40, width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true, engine: engine, in: arena)
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
       arena.matrix(rowCount: 1, columnCount: 2), targets: arena.vector(of: Int32.self, count: 1),
       weights: weights, into: losses, workspace: workspace, engine: engine)
     #expect(!losses[0].isFinite)
+  }
+
+  /// A vocabulary of five blocks, logits that leave most of the probability to the first.
+  private struct Bench {
+    let arena = Arena()
+    let layer: SoftmaxLoss
+    let weights: ParameterBuffer
+    let z: Matrix
+    let targets: Vector<Int32>
+    static let rowCount = 70
+
+    init() {
+      let engine = TestedEngine.reference.make()
+      var list = ParameterList()
+      let embedding = Embedding(vocabularySize: 2500, width: 24, in: &list)
+      layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
+      weights = ParameterBuffer(list)
+      weights.randomize(limit: 0.4, engine: engine)
+      for word in 600..<2500 { weights[layer.bias][0, word] -= 12 }
+      z = arena.matrix(rowCount: Self.rowCount, columnCount: 24)
+      z.randomize("z", limit: 1.5, engine: engine)
+      targets = arena.vector(of: Int32.self, count: Self.rowCount)
+      for row in 0..<Self.rowCount { targets[row] = Int32(row * 37 % 2500) }
+    }
+
+    func run(
+      _ engine: ComputeEngine, threshold: Float = 0
+    ) -> (loss: Double, gradients: [String: [Float]]) {
+      let gradients = ParameterBuffer(weights.list)
+      let zGradient = arena.matrix(rowCount: Self.rowCount, columnCount: 24)
+      let workspace = SoftmaxWorkspace(
+        vocabularySize: 2500, width: 24, rowCount: Self.rowCount, byteBudget: 30 * 2500 * 4,
+        scoringOnly: false,
+        engine: engine, in: arena)
+      let loss = layer.forwardBackward(
+        z, targets: targets, scale: 1 / Float(Self.rowCount), threshold: threshold,
+        weights: Weights(weights, engine: engine), gradients: gradients, into: zGradient,
+        workspace: workspace,
+        engine: engine)
+      return (
+        loss,
+        [
+          "matrix": gradients[layer.embedding].elements, "bias": gradients[layer.bias].elements,
+          "z": zGradient.elements,
+        ]
+      )
+    }
+  }
+
+  private func relativeError(_ found: [Float]?, _ expected: [Float]?) -> Double {
+    guard let found, let expected else { return .infinity }
+    let difference = zip(found, expected).reduce(0.0) { $0 + pow(Double($1.0) - Double($1.1), 2) }
+    return (difference / expected.reduce(0.0) { $0 + pow(Double($1), 2) }).squareRoot()
+  }
+
+  /// Rounding to bfloat16 costs each factor up to 2⁻⁹; where the fast engine is not there both are the same.
+  @Test(arguments: [1, 3]) func bfloat16StaysNearTheExactLossAndGradients(threadCount: Int) {
+    let bench = Bench()
+    let exact = bench.run(TestedEngine.reference.make())
+    let rounded = bench.run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
+    #expect(abs(rounded.loss - exact.loss) < 2e-3 * exact.loss)
+    for (name, gradient) in exact.gradients {
+      let error = relativeError(rounded.gradients[name], gradient)
+      #expect(error < 8e-3, "\(name) is off by \(error)")
+    }
+  }
+
+  /// Blocks without a likely word are left out, but for their targets; what is left out is below the threshold.
+  @Test(arguments: TestedEngine.allCases) func aThresholdLeavesOutWhatIsBelowIt(kind: TestedEngine) throws {
+    let bench = Bench()
+    let exact = bench.run(kind.make())
+    let all = bench.run(kind.make(), threshold: 1e-12)
+    let filtered = bench.run(kind.make(), threshold: 1e-3)
+    #expect(all.loss == exact.loss && filtered.loss == exact.loss)
+    for (name, gradient) in exact.gradients {
+      #expect(all.gradients[name] == gradient)
+      let error = relativeError(filtered.gradients[name], gradient)
+      #expect(error > 0 && error < 2e-2, "\(name) is off by \(error)")
+    }
+    let (bias, exactBias) = (
+      try #require(filtered.gradients["bias"]), try #require(exact.gradients["bias"])
+    )
+    for word in 1024..<2500 where !bench.targets.elements.contains(Int32(word)) {
+      #expect(bias[word] == 0 && exactBias[word] > 0)
+    }
+    for (found, expected) in zip(bias, exactBias) { #expect(abs(found - expected) <= 1e-3) }
+  }
+
+  /// Logits far beyond what an exponential can hold.
+  @Test(arguments: TestedEngine.allCases) func hugeLogitsGiveFiniteLossAndGradients(kind: TestedEngine) {
+    let bench = Bench()
+    for word in stride(from: 0, to: 2500, by: 3) { bench.weights[bench.layer.bias][0, word] = 3e4 }
+    bench.weights[bench.layer.bias][0, 7] = -3e4
+    let result = bench.run(kind.make())
+    #expect(result.loss.isFinite)
+    #expect(result.gradients.values.allSatisfy { $0.allSatisfy(\.isFinite) })
   }
 }

@@ -28,7 +28,7 @@ struct MetricsLogTests {
     let expected = """
       {"step":10,"tokens":40960,"epoch":0.25,"loss":4.12345679,"perplexity":61.7724078,"learningRate":0.001,\
       "gradientNorm":0.125,"tokensPerSecond":12345,"computeSeconds":0.5,"exchangeSeconds":0.25,\
-      "exposedSeconds":0.0625,"rawBytes":4000,"wireBytes":1000,"codec":"int8","skippedSteps":1}
+      "exposedSeconds":0.0625,"encodeSeconds":0.5,"wireSeconds":0.25,"decodeSeconds":0.125,"rawBytes":4000,"wireBytes":1000,"codec":"int8","skippedSteps":1}
 
       """
     #expect(try content() == expected)

@@ -21,7 +21,7 @@ struct TrainingProgressTests {
     #expect(recorder.written.count == 2)
     let expected =
       "step=100 steps=400 epoch=0.25 loss=4.5 perplexity=90.0171313 learningRate=0.001 gradientNorm=0.125 "
-      + "tokensPerSecond=12345 codec=int8 ratio=4.00 skippedSteps=1 secondsLeft=150\n"
+      + "tokensPerSecond=12345 exposedSeconds=0.062 codec=int8 ratio=4.00 skippedSteps=1 secondsLeft=150\n"
     #expect(recorder.written.first == expected)
   }
 

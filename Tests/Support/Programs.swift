@@ -23,24 +23,78 @@ public func program(_ name: String) -> String {
 public func start(
   _ arguments: [String], environment added: [String: String] = [:], standardInput: FileHandle? = nil
 ) throws -> ProgramRun {
-  let process = Process()
-  let output = Pipe()
-  let errors = Pipe()
-  process.executableURL = URL(filePath: "/usr/bin/env")
-  process.arguments = arguments
-  process.environment = ProcessInfo.processInfo.environment.merging(added) { $1 }
-  process.standardInput = standardInput ?? FileHandle.nullDevice
-  process.standardOutput = output
-  process.standardError = errors
-  try process.run()
-  // Both pipes are emptied at once: a program that fills the one would wait for ever while the other is read.
-  let errorReader = PipeReader(errors)
-  let text = output.fileHandleForReading.readDataToEndOfFile()
-  process.waitUntilExit()
-  return ProgramRun(
-    status: process.terminationStatus, output: String(decoding: text, as: UTF8.self),
-    errors: errorReader.text())
+  try RunningProgram(arguments, environment: added, standardInput: standardInput).wait()
 }
+
+/// A program that a test has started.
+public final class RunningProgram {
+  private let process = Process()
+  private let outputReader: PipeReader
+  private let errorReader: PipeReader
+
+  /// Starts a program.
+  public init(
+    _ arguments: [String], environment added: [String: String] = [:], standardInput: FileHandle? = nil
+  ) throws {
+    let output = Pipe()
+    let errors = Pipe()
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(added) { $1 }
+    process.standardInput = standardInput ?? FileHandle.nullDevice
+    process.standardOutput = output
+    process.standardError = errors
+    let process = process
+    try Self.withAllSignals { try process.run() }
+    // Both pipes are emptied at once: a program that fills the one would wait for ever while the other is read.
+    outputReader = PipeReader(output)
+    errorReader = PipeReader(errors)
+  }
+
+  /// Tests run on threads that block all signals, and a program inherits that from the thread that starts it.
+  private static func withAllSignals(_ body: () throws -> Void) rethrows {
+    var none = sigset_t()
+    var before = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try body()
+  }
+
+  /// The number of its process.
+  public var processID: Int32 { process.processIdentifier }
+
+  /// The numbers of the processes that it has started itself: under `mpirun`, the ranks of this host.
+  public var childProcessIDs: [Int32] {
+    let path = "/proc/\(processID)/task/\(processID)/children"
+    let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+    return text.split(separator: " ").compactMap { Int32($0) }
+  }
+
+  /// Whether its standard error has come to hold `text` within a time.
+  public func says(_ text: String, withinSeconds seconds: Double = 30) -> Bool {
+    errorReader.waits(for: text, seconds: seconds)
+  }
+
+  /// Waits for its end.
+  public func wait() -> ProgramRun {
+    let output = outputReader.text()
+    let errors = errorReader.text()
+    process.waitUntilExit()
+    return ProgramRun(status: process.terminationStatus, output: output, errors: errors)
+  }
+}
+
+/// The command line that starts a program under `mpirun`, ended after `timeoutSeconds` if it hangs.
+public func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [String] {
+  [
+    "mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "\(timeoutSeconds)", "-n",
+    "\(rankCount)",
+  ]
+}
+
+/// What lets root start `mpirun`.
+public let mpirunEnvironment = ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
 
 /// Starts a program under `mpirun`, ended after `timeoutSeconds` if it hangs.
 ///
@@ -49,31 +103,46 @@ public func mpirun(
   _ rankCount: Int, _ arguments: [String], environment: [String: String] = [:], timeoutSeconds: Int = 60
 ) throws -> ProgramRun {
   try start(
-    [
-      "mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "\(timeoutSeconds)",
-      "-n", "\(rankCount)",
-    ] + arguments,
-    environment: ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
-      .merging(environment) { $1 })
+    mpirunArguments(rankCount, timeoutSeconds: timeoutSeconds) + arguments,
+    environment: mpirunEnvironment.merging(environment) { $1 })
 }
 
 /// Reads a pipe to its end on a thread of its own.
 ///
-/// `@unchecked Sendable`: written before the group is left, read after it was waited for.
+/// `@unchecked Sendable`: the condition's lock is held around every use of the fields.
 private final class PipeReader: @unchecked Sendable {
-  private let group = DispatchGroup()
+  private let condition = NSCondition()
   private var data = Data()
+  private var isAtEnd = false
 
   init(_ pipe: Pipe) {
-    group.enter()
     Thread { [self] in
-      data = pipe.fileHandleForReading.readDataToEndOfFile()
-      group.leave()
+      while true {
+        let piece = pipe.fileHandleForReading.availableData
+        condition.withLock {
+          data.append(piece)
+          isAtEnd = piece.isEmpty
+          condition.broadcast()
+        }
+        if piece.isEmpty { return }
+      }
     }.start()
   }
 
   func text() -> String {
-    group.wait()
-    return String(decoding: data, as: UTF8.self)
+    condition.withLock {
+      while !isAtEnd { condition.wait() }
+      return String(decoding: data, as: UTF8.self)
+    }
+  }
+
+  func waits(for text: String, seconds: Double) -> Bool {
+    let deadline = Date(timeIntervalSinceNow: seconds)
+    return condition.withLock {
+      while data.range(of: Data(text.utf8)) == nil {
+        if isAtEnd || !condition.wait(until: deadline) { return false }
+      }
+      return true
+    }
   }
 }

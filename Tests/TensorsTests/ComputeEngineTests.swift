@@ -7,39 +7,6 @@ import Testing
 @Suite struct ComputeEngineTests {
   let arena = Arena()
 
-  private func random(_ rows: Int, _ columns: Int, _ name: String, _ engine: ComputeEngine) -> Matrix {
-    let matrix = arena.matrix(rowCount: rows, columnCount: columns + 3).columns(1..<columns + 1)
-    for row in 0..<rows {
-      engine.fillUniformly(
-        matrix.row(row), count: columns, limit: 1, key: RandomKey(seed: 1).derived(name).derived(row))
-    }
-    return matrix
-  }
-
-  @Test(arguments: [(1, 1, 1), (3, 5, 7), (33, 17, 65)], [false, true])
-  func productsEqualTheirDefinition(shape: (Int, Int, Int), adding: Bool) {
-    let engine = ComputeEngine(threadCount: 2)
-    let (m, n, k) = shape
-    let a = random(m, k, "a", engine)
-    let b = random(k, n, "b", engine)
-    let aTransposed = arena.matrix(rowCount: k, columnCount: m)
-    let bTransposed = arena.matrix(rowCount: n, columnCount: k)
-    for row in 0..<m { for column in 0..<k { aTransposed[column, row] = a[row, column] } }
-    for row in 0..<k { for column in 0..<n { bTransposed[column, row] = b[row, column] } }
-    let results = (0..<3).map { _ in random(m, n, "c", engine) }
-    let before = results[0].elements
-    engine.multiply(a, b, into: results[0], adding: adding)
-    engine.multiply(a, transposed: bTransposed, into: results[1], adding: adding)
-    engine.multiply(transposed: aTransposed, b, into: results[2], adding: adding)
-    for row in 0..<m {
-      for column in 0..<n {
-        let product = (0..<k).reduce(0.0) { $0 + Double(a[row, $1]) * Double(b[$1, column]) }
-        let expected = product + (adding ? Double(before[row * n + column]) : 0)
-        for result in results { #expect(abs(Double(result[row, column]) - expected) < 1e-5) }
-      }
-    }
-  }
-
   @Test(arguments: [(0, 4), (1, 4), (7, 2), (100, 3)])
   func partsCoverTheWholeOnce(count: Int, threadCount: Int) {
     let engine = ComputeEngine(threadCount: threadCount)
@@ -58,19 +25,6 @@ import Testing
       for index in range { values[index] *= 0.5 }
     }
     #expect(values.elements == [0, 0])
-  }
-
-  /// OpenBLAS's threads are older than the engine: they have to flush denormals too.
-  @Test(arguments: [1, 2]) func productsFlushDenormalsOnEveryThread(threadCount: Int) {
-    let engine = ComputeEngine(threadCount: threadCount)
-    let size = 512
-    let a = arena.matrix(rowCount: size, columnCount: size)
-    let b = arena.matrix(rowCount: size, columnCount: size)
-    let c = arena.matrix(rowCount: size, columnCount: size)
-    a.fill(Float.leastNormalMagnitude / 4)
-    b.fill(1)
-    engine.multiply(a, b, into: c)
-    #expect(c.elements.allSatisfy { $0 == 0 })
   }
 
   @Test func gateFunctionsAreAccurate() {

@@ -75,6 +75,11 @@ import Training
       "exchange: { codec: int8, allowLoss: false }",
       "run.yaml: exchange.codec int8 rounds, but exchange.allowLoss is false: expected none, lossless or auto"
     ),
+    (
+      "{ exchange: { codec: int4 }, optimizer: { beta2: 0.9 } }",
+      "run.yaml: exchange.codec int4 pays what it rounds off in bursts, which adam forgets with optimizer.beta2 "
+        + "0.9: expected beta2 of at least 0.99, or codec int8"
+    ),
   ])
   func whatIsWrongIsSaidInOneLine(yaml: String, expected: String) {
     #expect(throws: TrainingError(expected)) { try configuration(yaml) }

@@ -15,11 +15,12 @@ from torch.nn.functional import cross_entropy
 
 from peer import MODES, LanguageModel, Mode, Peer, Shape
 
-LANES, STEPS, VOCABULARY = 3, 5, 40
+LANES, STEPS, VOCABULARY = 8, 6, 64
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-1}
 
 
 def compare(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Fails where two tensors differ by more than the tolerance."""
     difference = (torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected)).item()
     if not difference <= tolerance:
         raise SystemExit(f"{name}: expected a difference of at most {tolerance:g}, found {difference:.1e}")
@@ -27,10 +28,10 @@ def compare(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Non
 
 def check_variant(variant: str, mode: Mode) -> None:
     """Compares two training segments and the scores of a third."""
-    shape = Shape(variant, "full", VOCABULARY, 8, 16, decoder_context=4, encoder_context=6)
+    shape = Shape(variant, "full", VOCABULARY, 16, 48, decoder_context=12, encoder_context=20)
     reference, peer = LanguageModel(shape), Peer(shape, mode)
     for parameter in reference.parameters():
-        torch.nn.init.uniform_(parameter, -0.5, 0.5)
+        torch.nn.init.uniform_(parameter, -0.2, 0.2)
     peer.load_state_dict(reference.state_dict())
     name, tolerance = f"{variant} {mode.name}", TOLERANCE[mode.dtype]
 

@@ -1,8 +1,11 @@
 #pragma once
 
 // The module's public headers, one a subject.
+#include "CKernelsBFloat16.h"
 #include "CKernelsCodec.h"
 #include "CKernelsDenormals.h"
 #include "CKernelsHash.h"
 #include "CKernelsLayers.h"
+#include "CKernelsSoftmax.h"
+#include "CKernelsThreads.h"
 #include "CKernelsUpdate.h"

@@ -33,6 +33,15 @@ void CKernels_codecEncodeInt8(const float *values, const float *residual, size_t
 void CKernels_codecDecodeInt8(const float *scales, const int8_t *codes, size_t count, size_t blockLength,
                               float *values);
 
+/// Rounds as `CKernels_codecEncodeInt8` does, to −7…7 with scale = largest magnitude ÷ 7. A block takes
+/// half as many bytes as elements, rounded up: the first half of its codes lies in the low nibbles, the second in the high ones.
+void CKernels_codecEncodeInt4(const float *values, const float *residual, size_t count, size_t blockLength,
+                              float *scales, uint8_t *bytes, float *remainder);
+
+/// The inverse of `CKernels_codecEncodeInt4`: code × scale of its block.
+void CKernels_codecDecodeInt4(const float *scales, const uint8_t *bytes, size_t count, size_t blockLength,
+                              float *values);
+
 /// sum += terms
 void CKernels_codecAdd(float *sum, const float *terms, size_t count);
 

@@ -21,19 +21,15 @@ void CKernels_biasReLU(float *values, const float *bias, size_t count);
 /// `gradient = activated > 0 ? gradient : 0`.
 void CKernels_reluBackward(float *gradient, const float *activated, size_t count);
 
-/// `output += Σₖ context[k] · projected[k × width ..< (k + 1) × width]` for one row.
+/// `output += projected[0 ..< width] + Σₖ context[k] · projected[(k + 1) × width ..< (k + 2) × width]` for one row.
 void CKernels_contract(const float *context, const float *projected, float *output, size_t contextWidth, size_t width);
 
 /// `contextGradient[k] += Σₙ projected[k × width + n] · outputGradient[n]` for one row.
 void CKernels_contractBackward(const float *projected, const float *outputGradient, float *contextGradient,
                                size_t contextWidth, size_t width);
 
-/// Adds `bias` to one row of logits and turns it into the gradient of the negative log-likelihood of `target`:
-/// `scale × (softmax − onehot)`. Returns the negative log-likelihood in nats.
-double CKernels_softmaxGradient(float *logits, const float *bias, size_t count, size_t target, float scale);
-
-/// The negative log-likelihood in nats of `target` under one row of logits plus `bias`; the row is overwritten.
-double CKernels_softmaxScore(float *logits, const float *bias, size_t count, size_t target);
+/// `Σᵢ x[i] · y[i]`.
+float CKernels_dot(const float *x, const float *y, size_t count);
 
 /// `sums[j] += Σᵢ matrix[i × stride + j]` for `columnCount` columns.
 void CKernels_addColumnSums(const float *matrix, size_t rowCount, size_t columnCount, size_t stride, float *sums);

@@ -20,7 +20,7 @@ extension Codec {
   /// Writes the sections of `count` values to `raw`, one after the other.
   ///
   /// Layouts, all little-endian: `none` floats; `lossless` four planes; `bfloat16` two planes;
-  /// `int8` the scales in four planes, then the codes. `scales` is scratch, one a block.
+  /// `int8` and `int4` the scales in four planes, then the codes. `scales` is scratch, one a block.
   /// A lossy codec needs feedback, an exact one ignores it.
   func encode(
     _ values: UnsafePointer<Float>, count: Int, blockLength: Int, feedback: ErrorFeedback?,
@@ -41,6 +41,12 @@ extension Codec {
       let codes = (raw + 4 * blockCount).assumingMemoryBound(to: Int8.self)
       CKernels_codecEncodeInt8(
         values, feedback.residual, count, blockLength, scales, codes, feedback.remainder)
+      CKernels_codecSplitPlanes(scales, blockCount, bytes)
+    case .int4:
+      guard let feedback else { preconditionFailure("\(self) needs error feedback") }
+      let blockCount = count.dividedRoundingUp(by: blockLength)
+      CKernels_codecEncodeInt4(
+        values, feedback.residual, count, blockLength, scales, bytes + 4 * blockCount, feedback.remainder)
       CKernels_codecSplitPlanes(scales, blockCount, bytes)
     }
   }
@@ -63,6 +69,10 @@ extension Codec {
       let codes = (raw + 4 * blockCount).assumingMemoryBound(to: Int8.self)
       CKernels_codecJoinPlanes(bytes, blockCount, scales)
       CKernels_codecDecodeInt8(scales, codes, count, blockLength, values)
+    case .int4:
+      let blockCount = count.dividedRoundingUp(by: blockLength)
+      CKernels_codecJoinPlanes(bytes, blockCount, scales)
+      CKernels_codecDecodeInt4(scales, bytes + 4 * blockCount, count, blockLength, values)
     }
   }
 }

@@ -8,6 +8,8 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
   case bfloat16
   /// Integers of −127…127 and one scale a block.
   case int8
+  /// Integers of −7…7, two a byte, and one scale a block.
+  case int4
 
   /// Whether decoding gives the bits that were encoded.
   public var isExact: Bool { self == .none || self == .lossless }
@@ -19,6 +21,7 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
     case .lossless: 1
     case .bfloat16: 2
     case .int8: 3
+    case .int4: 4
     }
   }
 
@@ -38,6 +41,11 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
     case .int8:
       list.append(4 * elementCount.dividedRoundingUp(by: blockLength), .scales)
       list.append(elementCount, usual)
+    case .int4:
+      list.append(4 * elementCount.dividedRoundingUp(by: blockLength), .scales)
+      let wholeBlockCount = elementCount / blockLength
+      let tailCount = elementCount % blockLength
+      list.append((blockLength + 1) / 2 * wholeBlockCount + (tailCount + 1) / 2, usual)
     }
     return list
   }

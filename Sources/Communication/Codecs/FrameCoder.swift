@@ -51,7 +51,9 @@ public final class FrameCoder: @unchecked Sendable {
       let (byteCount, compression) = sections[index]
       let section = UnsafeRawBufferPointer(raw.slice(from: source, byteCount: byteCount))
       let room = UnsafeMutableRawBufferPointer(rebasing: target[end...])
-      let compressedByteCount = try compressor.compress(section, compression, into: room)
+      let compressedByteCount =
+        try compressor.isWorthCompressing(section, compression, scratch: room)
+        ? compressor.compress(section, compression, into: room) : nil
       if compressedByteCount == nil { room.copyMemory(from: section) } else { flags |= 1 << UInt8(index) }
       let sentByteCount = compressedByteCount ?? byteCount
       target.storeBytes(

@@ -13,6 +13,25 @@ struct ZstdCompressor: ~Copyable {
     ZSTD_freeCCtx(context)
   }
 
+  /// Whether a long source is worth the time of compressing it, from samples at four places.
+  ///
+  /// Mantissas of floats are noise more often than not, and zstd takes as long to find that out as to compress.
+  func isWorthCompressing(
+    _ source: UnsafeRawBufferPointer, _ compression: Compression, scratch: UnsafeMutableRawBufferPointer
+  ) throws(CommunicationError) -> Bool {
+    let (sampleCount, sampleByteCount) = (4, 8 << 10)
+    guard source.count >= 16 * sampleCount * sampleByteCount, scratch.count >= sampleByteCount else {
+      return true
+    }
+    var byteCount = 0
+    for index in 0..<sampleCount {
+      let start = (source.count - sampleByteCount) / (sampleCount - 1) * index
+      let sample = UnsafeRawBufferPointer(rebasing: source[start..<start + sampleByteCount])
+      byteCount += try compress(sample, compression, into: scratch) ?? sampleByteCount
+    }
+    return byteCount < sampleCount * sampleByteCount * 49 / 50
+  }
+
   /// Compresses into `target` if the result is shorter than the source; nil if it is not, or does not fit.
   func compress(
     _ source: UnsafeRawBufferPointer, _ compression: Compression, into target: UnsafeMutableRawBufferPointer

@@ -95,11 +95,12 @@ extension RunConfiguration {
       throw TrainingError(
         "\(source): training.lanes × segment × accumulate: expected at most \(1 << 30) words a step")
     }
-    if !exchange.allowLoss, exchange.codec == .int8 || exchange.codec == .bfloat16 {
+    if !exchange.allowLoss, exchange.codec != .auto, !exchange.chosenCodec.isExact {
       throw TrainingError(
         "\(source): exchange.codec \(exchange.codec.rawValue) rounds, but exchange.allowLoss is false: "
           + "expected none, lossless or auto")
     }
+    if let reason = exchange.reasonAgainst(optimizer) { throw TrainingError("\(source): \(reason)") }
     if exchange.stallAbortSeconds < exchange.stallWarnSeconds {
       throw TrainingError(
         "\(source): exchange.stallAbortSeconds (\(exchange.stallAbortSeconds)) is below "

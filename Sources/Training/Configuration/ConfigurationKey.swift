@@ -136,6 +136,7 @@ extension ConfigurationKey {
       .integer("training.accumulate", \.training.accumulate, atLeast: 1, atMost: 1 << 12),
       .integer("training.seed", \.training.seed, atLeast: 0, atMost: .max),
       .choice("training.precision", \.training.precision),
+      .number("training.softmaxThreshold", \.training.softmaxThreshold, .share),
       .automaticInteger("training.threads", \.training.threads, mayDiffer: true),
     ]
   }

@@ -1,6 +1,7 @@
 import Communication
 import LanguageModel
 import Layers
+import Tensors
 
 /// Everything that a run is set to: the configuration file with its defaults filled in.
 ///
@@ -28,14 +29,6 @@ public struct RunConfiguration: Sendable, Equatable {
 
 /// Data and length of a run.
 public struct TrainingConfiguration: Sendable, Equatable {
-  /// What products are computed in.
-  public enum Precision: String, CaseIterable, Sendable {
-    /// bf16 operands and fp32 sums where the engine can; master weights are fp32 always.
-    case bfloat16
-    /// fp32 throughout.
-    case float32
-  }
-
   /// How many lanes the text is cut in, over all ranks.
   public var lanes = 64
   /// T.
@@ -46,8 +39,10 @@ public struct TrainingConfiguration: Sendable, Equatable {
   public var accumulate = 1
   /// The root of every random number.
   public var seed = 1
-  /// What products are computed in.
+  /// What products' operands are rounded to, where the engine can; weights and sums are fp32 always.
   public var precision = Precision.bfloat16
+  /// Blocks of words whose probabilities are all below it are left out of the softmax's gradients; 0 for exact ones.
+  public var softmaxThreshold = 0.0
   /// Compute threads a rank; nil for the cores that the rank has to itself.
   public var threads: Int?
 }
@@ -66,6 +61,8 @@ public struct ExchangeSettings: Sendable, Equatable {
     case bfloat16
     /// int8 with a scale a block, then zstd.
     case int8
+    /// int4 with a scale a block, then zstd.
+    case int4
   }
 
   /// How gradients travel.
@@ -91,6 +88,21 @@ public struct ExchangeSettings: Sendable, Equatable {
     }
   }
 
+  /// The shortest memory of second moments with which four bits are safe.
+  private static let leastBeta2ForInt4 = 0.99
+
+  /// Why this codec must not be used with that optimizer; nil where it may.
+  ///
+  /// Error feedback pays small entries in bursts, some steps apart. Adam divides by the root of the squares it
+  /// remembers: where it forgets them between bursts, each burst moves its entry by the whole rate.
+  func reasonAgainst(_ optimizer: OptimizerConfiguration) -> String? {
+    guard codec == .int4, optimizer.kind == .adam, optimizer.beta2 < Self.leastBeta2ForInt4 else {
+      return nil
+    }
+    return "exchange.codec int4 pays what it rounds off in bursts, which adam forgets with optimizer.beta2 "
+      + "\(optimizer.beta2): expected beta2 of at least \(Self.leastBeta2ForInt4), or codec int8"
+  }
+
   /// The codec that gradients travel with.
   public var chosenCodec: Codec {
     switch codec {
@@ -99,6 +111,7 @@ public struct ExchangeSettings: Sendable, Equatable {
     case .lossless: .lossless
     case .bfloat16: .bfloat16
     case .int8: .int8
+    case .int4: .int4
     }
   }
 }

@@ -25,18 +25,29 @@ final class Coordination {
   private let coordinator: Coordinator?
   private let snapshot: Snapshot?
   private let evaluates: Bool
-  /// The step of the checkpoint that this process began from, until the first boundary; or nil.
+  private let faults: FaultPlan
+  /// The checkpoint that this process began from; nil on all ranks but 0, and where it began anew.
+  private let restoredPath: String?
+  /// The step that this process was restored to, until the first boundary; or nil.
+  private var restoredStep: Int?
+  /// The step of the checkpoint that stands already, until the first boundary; or nil.
   private var resumedStep: Int?
   /// Whether a first checkpoint is due although the step says nothing of it.
   private var isAdopted: Bool
 
-  /// The coordination of a replica; `coordinator` is nil on all ranks but 0,
+  /// The coordination of a replica; `coordinator` is nil on all ranks but 0, where `restoredPath` is nil too,
   /// and `evaluates` is the same on all.
-  init(_ replica: Replica, coordinator: Coordinator?, evaluates: Bool, origin: Origin) {
+  init(
+    _ replica: Replica, coordinator: Coordinator?, evaluates: Bool, origin: Origin, restoredPath: String?,
+    faults: FaultPlan
+  ) {
     self.replica = replica
     self.coordinator = coordinator
     self.evaluates = evaluates
+    self.faults = faults
+    self.restoredPath = restoredPath
     isAdopted = origin == .otherRun
+    if origin != .beginning { restoredStep = replica.state.step }
     if case .ownCheckpoint(let step) = origin { resumedStep = step }
     snapshot = coordinator.map { _ in Snapshot(replica) }
     if let pending = replica.state.pendingEvaluation, let perplexity = pending.perplexity {
@@ -49,14 +60,25 @@ final class Coordination {
   func beforeStep() throws -> Decision {
     let settings = replica.configuration.coordinator
     let step = replica.state.step
-    if let pending = replica.state.pendingEvaluation, step >= pending.step + settings.evaluateEvery {
-      try letTakeEffect(pending)
-    }
+    if step == restoredStep { try takeUpEarlierEvaluation() }
+    restoredStep = nil
+    let due = replica.state.pendingEvaluation.flatMap { step >= $0.step + settings.evaluateEvery ? $0 : nil }
+    if let due { try letTakeEffect(due) }
     if replica.state.hasRunOutOfPatience(settings.patience) { return .stop }
     if step == resumedStep {
-      try repeatPendingEvaluation()
+      // An interrupted process wrote the checkpoint, and left the evaluation of its step to this one.
+      let pending = replica.state.pendingEvaluation
+      let isLeft = due != nil ? duePurpose(at: step).contains(.evaluation) : pending?.step == step
+      if isLeft, pending?.perplexity == nil { try begin(.evaluation) }
+      resumedStep = nil
     } else {
-      try begin(duePurpose(at: step))
+      let purpose = duePurpose(at: step)
+      if purpose != .checkpoint || isAdopted {
+        try begin(purpose)
+      } else if try replica.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) {
+        try begin(purpose)
+      }
+      isAdopted = false
     }
     return .goOn
   }
@@ -73,16 +95,18 @@ final class Coordination {
     let settings = replica.configuration.coordinator
     var purpose = Coordinator.Purpose()
     if isAdopted { purpose.insert(.checkpoint) }
-    isAdopted = false
     // While steps are skipped the parameters may be ruined: the checkpoints before that are the good ones.
     guard step > 0, replica.state.consecutiveSkippedStepCount == 0 else { return purpose }
     if step % settings.checkpointEvery == 0 { purpose.insert(.checkpoint) }
-    if evaluates && step % settings.evaluateEvery == 0 { purpose.formUnion([.evaluation, .keepingBest]) }
+    // The evaluated state is written too: it may be the best, and an interrupted evaluation begins again from it.
+    if evaluates && step % settings.evaluateEvery == 0 { purpose.formUnion([.evaluation, .checkpoint]) }
     return purpose
   }
 
   /// After the last step: everything is written, and at the end of the run everything takes effect.
-  func finish(reporterFailed: Bool) throws -> Trainer.Outcome {
+  ///
+  /// An interrupted run has little time: what is evaluated is left for its next process.
+  func finish(isInterrupted: Bool, reporterFailed: Bool) throws -> Trainer.Outcome {
     let settings = replica.configuration.coordinator
     let step = replica.state.step
     let isOver =
@@ -93,19 +117,27 @@ final class Coordination {
         try begin(.evaluation)
         try replica.state.pendingEvaluation.map(letTakeEffect)
       }
+    } else if isInterrupted {
+      coordinator?.abandonEvaluation()
+      if evaluates, step % settings.evaluateEvery == 0, replica.state.pendingEvaluation == nil {
+        replica.state.pendingEvaluation = .init(step: step)
+      }
     } else if evaluates, step % settings.evaluateEvery == 0, step != resumedStep {
       if let pending = replica.state.pendingEvaluation { try letTakeEffect(pending) }
       // The run goes on later; its next process evaluates these parameters,
       // and they take effect when they should.
       replica.state.pendingEvaluation = .init(step: step)
+    } else if let pending = replica.state.pendingEvaluation {
+      // Waited for, so that the last checkpoint has the result.
+      _ = try coordinator?.perplexity(at: pending.step)
     }
     if step != resumedStep { try begin(.checkpoint) }
-    try coordinator?.waitUntilIdle()
+    coordinator?.waitUntilWritten()
     if let best = replica.state.bestStep { coordinator?.markBest(best) }
-    try coordinator?.waitUntilIdle()
+    coordinator?.waitUntilWritten()
     return Trainer.Outcome(
-      step: step, isFinished: isOver, bestPerplexity: replica.state.bestPerplexity,
-      bestStep: replica.state.bestStep,
+      step: step, isFinished: isOver, isInterrupted: isInterrupted && !isOver,
+      bestPerplexity: replica.state.bestPerplexity, bestStep: replica.state.bestStep,
       failedWriteCount: (coordinator?.failedWriteCount ?? 0) + (reporterFailed ? 1 : 0))
   }
 
@@ -113,7 +145,7 @@ final class Coordination {
   ///
   /// One written just before the first of them is left out: the update before it is what ruined the parameters.
   func lastGoodCheckpoint() throws -> String {
-    try coordinator?.waitUntilIdle()
+    coordinator?.waitUntilWritten()
     let firstSkipped = replica.state.step - replica.state.consecutiveSkippedStepCount
     let text = coordinator.map { $0.checkpointPath(before: firstSkipped) ?? "none" } ?? ""
     let bytes = try replica.ranks.control.broadcast(
@@ -123,21 +155,32 @@ final class Coordination {
 
   /// Collects a snapshot from all ranks and has rank 0 work on it.
   private func begin(_ purpose: Coordinator.Purpose) throws {
-    guard !purpose.isEmpty else { return }
-    if purpose.contains(.evaluation) { replica.state.pendingEvaluation = .init(step: replica.state.step) }
-    // The one snapshot may still be worked on; the others wait here with rank 0, not in the exchange.
-    try coordinator?.waitUntilIdle()
-    try replica.collect(into: snapshot)
-    if let snapshot { coordinator?.begin(snapshot, purpose) }
+    let step = replica.state.step
+    if purpose.contains(.evaluation) {
+      replica.state.pendingEvaluation = .init(step: step)
+      coordinator?.evaluate(step: step) { $0.copy(from: replica.parameters, engine: replica.engine) }
+    }
+    if purpose.contains(.checkpoint) {
+      // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
+      coordinator?.waitUntilWritten()
+      try faults.strike(.snapshot, step: step)
+      try replica.collect(into: snapshot)
+      if let snapshot { coordinator?.write(snapshot) }
+    }
   }
 
-  /// Begins again the evaluation of the parameters that this process was restored to,
-  /// where its result was not known.
-  private func repeatPendingEvaluation() throws {
-    resumedStep = nil
-    if let pending = replica.state.pendingEvaluation, pending.perplexity == nil {
-      try begin([.evaluation, .keepingBest])
+  /// Begins again an evaluation of an earlier step that was under way when the checkpoint was written.
+  private func takeUpEarlierEvaluation() throws {
+    guard let pending = replica.state.pendingEvaluation, pending.perplexity == nil,
+      pending.step < replica.state.step
+    else { return }
+    let isBegun = restoredPath.map { path in
+      let runPath = URL(filePath: path).resolvingSymlinksInPath().deletingLastPathComponent()
+        .deletingLastPathComponent().path
+      let location = RunDirectory(path: runPath).location(ofStep: pending.step)
+      return coordinator?.evaluate(checkpoint: location.path, step: pending.step) ?? false
     }
+    if try !replica.ranks.share(isBegun ?? false) { replica.state.pendingEvaluation = nil }
   }
 
   private func letTakeEffect(_ pending: CheckpointState.PendingEvaluation) throws {

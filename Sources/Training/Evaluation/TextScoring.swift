@@ -76,20 +76,20 @@ public struct TextScoring {
   /// The score of one share of a text cut in `streamCount` streams;
   /// the shares' likelihoods add up to the whole's.
   ///
-  /// `progress` is called with the tokens done so far. Throws `CorpusError` where there
-  /// is no token for every stream.
+  /// `progress` is called with the tokens done so far, and may throw to end it. Throws `CorpusError` where
+  /// there is no token for every stream.
   public func score(
     _ tokens: some TokenSequence, streamCount: Int, specialWords: SpecialWords, share: ScoringShare = .whole,
-    progress: (Int) -> Void = { _ in }
+    progress: (Int) throws -> Void = { _ in }
   ) throws -> TextScore {
     let streams = try Streams(
       tokenCount: tokens.count, streamCount: streamCount, endOfSentenceID: specialWords.endOfSentence)
     let stepCount = min(streams.stepCount, max(1, Self.rowsPerBlock / streamCount))
     let scorer = Scorer(
-      model, weights: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
+      model, parameters: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
     let arena = Arena()
     defer { withExtendedLifetime((arena, scorer)) {} }
-    engine.flushDenormals()
+    engine.prepareThread()
     let inputs = arena.vector(of: Int32.self, count: stepCount * streamCount)
     let targets = arena.vector(of: Int32.self, count: stepCount * streamCount)
     var score = TextScore(nll: 0, tokenCount: tokens.count, unknownTokenCount: 0)
@@ -105,7 +105,7 @@ public struct TextScoring {
         score.unknownTokenCount += 1
       }
       doneCount += block.tokenCount
-      progress(doneCount)
+      try progress(doneCount)
     }
     return score
   }

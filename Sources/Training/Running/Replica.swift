@@ -6,6 +6,21 @@ import LanguageModel
 import Layers
 import Tensors
 
+/// What a model and its checkpoints have to know of the text.
+struct TextIdentity {
+  let vocabularySize: Int
+  let vocabularyHash: String
+  let isTokenized: Bool
+}
+
+extension TextIdentity {
+  init(_ corpus: Corpus) {
+    self.init(
+      vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
+      isTokenized: corpus.description.tokenized)
+  }
+}
+
 /// This rank's copy of the run: model, parameters, optimizer, carried state of its lanes,
 /// residuals of the exchange, counters.
 ///
@@ -23,27 +38,28 @@ public final class Replica {
 
   /// A replica before its first step.
   init(
-    _ configuration: RunConfiguration, corpus: Corpus, ranks: Ranks,
+    _ configuration: RunConfiguration, text: TextIdentity, ranks: Ranks,
     engine: ComputeEngine, thread: CommunicationThread
   ) {
     self.configuration = configuration
     self.ranks = ranks
     self.engine = engine
-    model = LanguageModel(configuration.model, vocabularySize: corpus.vocabulary.count)
+    model = LanguageModel(configuration.model, vocabularySize: text.vocabularySize)
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, engine: engine)
     let laneCount = configuration.training.lanes / ranks.rankCount
     pass = SegmentPass(
-      model, stepCount: configuration.training.segment, laneCount: laneCount,
-      accumulation: configuration.training.accumulate, engine: engine)
+      model, parameters: parameters, stepCount: configuration.training.segment, laneCount: laneCount,
+      accumulation: configuration.training.accumulate, engine: engine,
+      softmaxThreshold: Float(configuration.training.softmaxThreshold))
     exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
-      engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
+      engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
       programVersion: programVersion, configuration: configuration.yaml,
-      vocabularyHash: corpus.vocabulary.hash)
-    state.isTokenized = corpus.description.tokenized
+      vocabularyHash: text.vocabularyHash)
+    state.isTokenized = text.isTokenized
     state.codecDecisions = [
       .init(step: 0, codec: codec.rawValue, reason: configuration.exchange.codecReason)
     ]

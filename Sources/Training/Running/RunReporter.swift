@@ -67,7 +67,8 @@ final class RunReporter {
       learningRate: last.learningRate, gradientNorm: last.gradientNorm,
       tokensPerSecond: Double(steps.count * tokensPerStep) / (clock.now - lastReport).inSeconds,
       computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
-      exposedSeconds: sum(\.exchange.exposedSeconds),
+      exposedSeconds: sum(\.exchange.exposedSeconds), encodeSeconds: sum(\.exchange.encodeSeconds),
+      wireSeconds: sum(\.exchange.wireSeconds), decodeSeconds: sum(\.exchange.decodeSeconds),
       rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
       wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec,
       skippedSteps: skippedStepCount)

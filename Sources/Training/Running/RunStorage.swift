@@ -14,7 +14,10 @@ struct RunStorage {
   let isOwn: Bool
 
   /// Locks the run directory, finds what to begin from, and brings the directory to that step.
-  init(_ request: TrainingRequest, configuration: RunConfiguration, corpus: Corpus, logger: Logger) throws {
+  init(
+    _ request: TrainingRequest, configuration: RunConfiguration, corpus: Corpus, faults: FaultPlan,
+    logger: Logger
+  ) throws {
     let run = RunDirectory(path: request.output)
     let holdsRun = try run.holdsRun()
     if request.resume == .never, holdsRun {
@@ -22,7 +25,7 @@ struct RunStorage {
         "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
     }
     try run.create()
-    store = try CheckpointStore(lock: RunLock(run))
+    store = try CheckpointStore(lock: RunLock(run)) { try faults.strike($0, step: $1) }
     checkpoint = try Self.checkpoint(to: request.resume, store, logger)
     isOwn = try checkpoint.map { try Self.isCheckpoint($0, of: run) } ?? false
     if let checkpoint {

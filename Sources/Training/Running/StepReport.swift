@@ -12,4 +12,6 @@ struct StepReport {
   let computeSeconds: Double
   /// The exchange on this rank.
   let exchange: ExchangeReport
+  /// Whether a rank wishes the run to stop.
+  let isStopWished: Bool
 }

@@ -14,6 +14,8 @@ public final class Trainer {
     public var step: Int
     /// Whether the run is over, by its last step or for want of gain.
     public var isFinished: Bool
+    /// Whether a `StopRequest` ended it before its last step.
+    public var isInterrupted: Bool
     /// The best perplexity on the validation split, where there was one.
     public var bestPerplexity: Double?
     /// The step of the best perplexity.
@@ -30,6 +32,8 @@ public final class Trainer {
   private let gradients: ParameterBuffer
   private let coordination: Coordination
   private let reporter: RunReporter?
+  private let stop: StopRequest
+  private let faults: FaultPlan
   private let savedHidden: Matrix
   private let savedCell: Matrix
   private let arena = Arena()
@@ -37,12 +41,15 @@ public final class Trainer {
 
   /// A trainer of a replica that is new or restored.
   init(
-    _ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?, logger: Logger
+    _ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?,
+    stop: StopRequest, faults: FaultPlan, logger: Logger
   ) {
     self.replica = replica
     self.data = data
     self.coordination = coordination
     self.reporter = reporter
+    self.stop = stop
+    self.faults = faults
     patience = StepPatience(replica.configuration.exchange) { logger.warning("\($0)") }
     gradients = ParameterBuffer(replica.model.parameters)
     let state = replica.pass.hiddenState
@@ -50,26 +57,31 @@ public final class Trainer {
     savedCell = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
   }
 
-  /// Trains until `lastStep`, or until the run is over; a checkpoint is written at the stop.
+  /// Trains until `lastStep`, until the run is over or until somebody wishes it to stop;
+  /// a checkpoint is written at the stop.
   public func run(until lastStep: Int) throws -> Outcome {
-    let stop = min(lastStep, replica.configuration.training.steps)
+    let lastStep = min(lastStep, replica.configuration.training.steps)
     defer { reporter?.finish() }
-    while replica.state.step < stop {
+    var isStopWished = false
+    while replica.state.step < lastStep && !isStopWished {
       guard try coordination.beforeStep() == .goOn else { break }
       let report = try takeStep()
-      tell(report, isLast: replica.state.step == stop)
-      try verifyReplicas()
+      isStopWished = report.isStopWished
+      tell(report, isLast: isStopWished || replica.state.step == lastStep)
+      try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)
       try stopIfAllIsSkipped()
     }
-    return try coordination.finish(reporterFailed: reporter?.failed ?? false)
+    return try coordination.finish(
+      isInterrupted: isStopWished && replica.state.step < lastStep, reporterFailed: reporter?.failed ?? false)
   }
 
   /// One update: segments forward and backward, exchange, guard, clipping, optimizer.
-  private func takeStep() throws -> StepReport {
+  func takeStep() throws -> StepReport {
     let clock = ContinuousClock()
     let start = clock.now
     let configuration = replica.configuration
     let step = replica.state.step
+    try faults.strike(.step, step: step)
     keepCarriedState()
     gradients.clear(engine: replica.engine)
     let limits = patience.limits
@@ -80,21 +92,29 @@ public final class Trainer {
     let computeSeconds = (clock.now - start).inSeconds
     let exchanged = try replica.exchange.finish()
 
-    // Rank 0's rate is everyone's: a cosine may have other last digits on another CPU.
-    let sums = try replica.ranks.control.sum(
-      "loss of step \(step)", [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0], limits: limits
-    )
-    let (total, rate) = (sums[0], sums[1])
+    let sums = try agree(on: step, loss: loss, limits: limits)
     let norm = replica.optimizer.norm(of: gradients)
-    if total.isFinite && norm.isFinite { update(norm: norm, rate: rate) } else { skip() }
+    if sums.loss.isFinite && norm.isFinite { update(norm: norm, rate: sums.rate) } else { skip() }
     replica.state.step += 1
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
     let seconds = (clock.now - start).inSeconds
     patience.note(stepSeconds: seconds)
     return StepReport(
-      loss: total, gradientNorm: norm, learningRate: rate, computeSeconds: computeSeconds,
-      exchange: exchanged)
+      loss: sums.loss, gradientNorm: norm, learningRate: sums.rate, computeSeconds: computeSeconds,
+      exchange: exchanged, isStopWished: sums.stopCount > 0)
+  }
+
+  /// What all ranks share at each step: the sum of their losses, rank 0's rate, how many wish to stop.
+  ///
+  /// Rank 0's rate is everyone's: a cosine may have other last digits on another CPU.
+  private func agree(
+    on step: Int, loss: Double, limits: StallLimits
+  ) throws -> (loss: Double, rate: Double, stopCount: Double) {
+    let sums = try replica.ranks.control.sum(
+      "loss of step \(step)",
+      [loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0, stop.isMade ? 1 : 0], limits: limits)
+    return (sums[0], sums[1], sums[2])
   }
 
   private func learningRate(of step: Int) -> Double {
@@ -117,11 +137,13 @@ public final class Trainer {
       if data.lanes.isEpochStart(segmentIndex) { replica.pass.resetState() }
       let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
       loss += try replica.pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(wordCount), weights: replica.parameters,
+        segment, index: index, lossScale: 1 / Float(wordCount),
         gradients: gradients
       ) { part in
         switch part {
-        case .dense(let range): try exchange.submit(range: range.range)
+        case .dense(let range):
+          try exchange.submit(range: range.range)
+          try faults.strike(.exchange, step: step)
         case .rows(let words, let rows):
           try exchange.submitRows(ids: UnsafeBufferPointer(words.buffer), rows: rows.data)
         }
@@ -169,10 +191,13 @@ public final class Trainer {
       skippedStepCount: state.skippedStepCount, isLast: isLast)
   }
 
-  private func verifyReplicas() throws {
+  /// Ends the run where the replicas have drifted apart, before a checkpoint is made of them.
+  private func verifyReplicas(atStop isStop: Bool) throws {
     let every = replica.configuration.exchange.hashEvery
-    guard every > 0, replica.state.step % every == 0 else { return }
-    try replica.ranks.control.verifyReplicas(hashes: replica.hashes(), step: replica.state.step)
+    let step = replica.state.step
+    if faults.garbles(.step, step: step) { replica.parameters.garble() }
+    guard every > 0, step % every == 0 || isStop || coordination.takesSnapshot(atStep: step) else { return }
+    try replica.ranks.control.verifyReplicas(hashes: replica.hashes(), step: step)
   }
 
   private func stopIfAllIsSkipped() throws {
@@ -182,5 +207,13 @@ public final class Trainer {
     throw TrainingError(
       "\(count) steps in a row had a loss or a gradient that is not finite, the last one step "
         + "\(replica.state.step); the last good checkpoint is \(checkpoint)")
+  }
+}
+
+extension ParameterBuffer {
+  /// Changes one bit, as a failing memory does.
+  fileprivate func garble() {
+    let place = flat.data + flat.count / 2
+    place.pointee = Float(bitPattern: place.pointee.bitPattern ^ 1)
   }
 }

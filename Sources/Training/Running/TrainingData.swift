@@ -4,10 +4,8 @@ import Tensors
 
 /// The training split as this rank reads it: its lanes, segment after segment.
 public struct TrainingData: Sendable {
-  /// The words.
-  public let vocabulary: Vocabulary
-  /// The whole split.
-  public let tokens: TokenFile
+  /// The whole text.
+  public let tokens: any TokenSequence
   /// How it is cut, the same for every number of ranks.
   public let lanes: Lanes
   /// The lanes of this rank.
@@ -18,16 +16,17 @@ public struct TrainingData: Sendable {
 
   /// This rank's lanes of a split; throws where the lanes cannot be shared out evenly
   /// or the text is too short.
-  init(_ corpus: Corpus, training: TrainingConfiguration, ranks: Ranks) throws {
+  init(
+    _ tokens: any TokenSequence, endOfSentenceID: Int32, training: TrainingConfiguration, ranks: Ranks
+  ) throws {
     guard training.lanes % ranks.rankCount == 0 else {
       throw TrainingError(
         "training.lanes: expected a multiple of the \(ranks.rankCount) ranks, found \(training.lanes)")
     }
-    vocabulary = corpus.vocabulary
-    tokens = try corpus.tokens(.train)
+    self.tokens = tokens
     lanes = try Lanes(
       tokenCount: tokens.count, laneCount: training.lanes, segmentLength: training.segment,
-      endOfSentenceID: vocabulary.endOfSentenceID)
+      endOfSentenceID: endOfSentenceID)
     let laneCount = training.lanes / ranks.rankCount
     ownLanes = ranks.rank * laneCount..<(ranks.rank + 1) * laneCount
     inputs = arena.vector(of: Int32.self, count: laneCount * training.segment)

@@ -43,15 +43,22 @@ public struct TrainingRun: Sendable {
   private let ranks: Ranks
   private let logger: Logger
   private let output: TerminalOutput
+  private let stop: StopRequest
+  private let faults: FaultPlan
 
   /// A run of a configuration that all ranks share.
+  ///
+  /// Once `stop` is made on any rank, all ranks stop after the same step, with a checkpoint.
   public init(
     _ request: TrainingRequest, configuration: RunConfiguration, ranks: Ranks, logger: Logger,
-    output: TerminalOutput = .standardError
+    output: TerminalOutput = .standardError, stop: StopRequest = StopRequest(),
+    faults: FaultPlan = FaultPlan()
   ) {
     self.request = request
     self.configuration = configuration
-    self.ranks = ranks
+    self.ranks = ranks.garbled(by: faults.own(rank: ranks.rank))
+    self.stop = stop
+    self.faults = faults.own(rank: ranks.rank)
     self.logger = logger
     self.output = output
   }
@@ -63,7 +70,7 @@ public struct TrainingRun: Sendable {
   public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
     let replica = Replica(
-      configuration, corpus: corpus, ranks: ranks, engine: ComputeEngine(threadCount: try threadCount()),
+      configuration, text: TextIdentity(corpus), ranks: ranks, engine: try makeEngine(),
       thread: CommunicationThread())
     describe(replica, data)
     return replica.model.parameters.parameterCount
@@ -71,21 +78,21 @@ public struct TrainingRun: Sendable {
 
   /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
   public func train() throws -> Trainer.Outcome {
-    let engine = ComputeEngine(threadCount: try threadCount())
+    let engine = try makeEngine()
     let (corpus, data) = try openCorpus()
     let storage = try ranks.onCoordinator("open the run") {
-      try RunStorage(request, configuration: configuration, corpus: corpus, logger: logger)
+      try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
-    let isResumed = try share(storage?.checkpoint != nil)
-    let isOwn = try share(storage?.isOwn ?? false)
+    let isResumed = try ranks.share(storage?.checkpoint != nil)
+    let isOwn = try ranks.share(storage?.isOwn ?? false)
     let replica = Replica(
-      configuration, corpus: corpus, ranks: ranks, engine: engine, thread: CommunicationThread())
+      configuration, text: TextIdentity(corpus), ranks: ranks, engine: engine, thread: CommunicationThread())
     if isResumed { try resume(replica, storage?.checkpoint) }
     describe(replica, data)
     if let outcome = alreadyFinished(replica, isResumed: isResumed) { return outcome }
 
     // Rank 0's corpus decides: another host's may lack the split.
-    let evaluates = try share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
+    let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     let coordinator = try storage.map {
       try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
     }
@@ -99,30 +106,43 @@ public struct TrainingRun: Sendable {
     }
     let coordination = Coordination(
       replica, coordinator: coordinator, evaluates: evaluates,
-      origin: !isResumed ? .beginning : isOwn ? .ownCheckpoint(replica.state.step) : .otherRun)
-    return try Trainer(replica, data: data, coordination: coordination, reporter: reporter, logger: logger)
-      .run(until: lastStep)
+      origin: !isResumed ? .beginning : isOwn ? .ownCheckpoint(replica.state.step) : .otherRun,
+      restoredPath: storage?.checkpoint?.path, faults: faults)
+    return try Trainer(
+      replica, data: data, coordination: coordination, reporter: reporter, stop: stop, faults: faults,
+      logger: logger
+    ).run(until: lastStep)
   }
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
 
-  private func threadCount() throws -> Int {
+  private func makeEngine() throws -> ComputeEngine { try configuration.training.engine(ranks) }
+}
+
+extension TrainingConfiguration {
+  /// The engine of this rank; all ranks call it.
+  func engine(_ ranks: Ranks) throws -> ComputeEngine {
     let share = try ranks.threadCountOfAShare()
-    return configuration.training.threads ?? share
+    return ComputeEngine(threadCount: threads ?? share, precision: precision)
   }
 }
 
 extension TrainingRun {
   /// The corpus and this rank's lanes; that all hosts have the same is checked before anything is computed.
   private func openCorpus() throws -> (Corpus, TrainingData) {
-    let (corpus, data) = try ranks.together("open the corpus") {
+    let (corpus, tokens, data) = try ranks.together("open the corpus") {
+      try faults.strike(.start, step: 0)
       let corpus = try Corpus(
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
-      return (corpus, try TrainingData(corpus, training: configuration.training, ranks: ranks))
+      let tokens = try corpus.tokens(.train)
+      let data = try TrainingData(
+        tokens, endOfSentenceID: corpus.vocabulary.endOfSentenceID, training: configuration.training,
+        ranks: ranks)
+      return (corpus, tokens, data)
     }
     try ranks.requireSame("the program's version", programVersion)
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
-    try ranks.requireSame("the training tokens' checksum", data.tokens.checksum)
+    try ranks.requireSame("the training tokens' checksum", tokens.checksum)
     try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
     try ranks.together("check the memory") {
       try MemoryNeed(configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks).check()
@@ -138,10 +158,6 @@ extension TrainingRun {
         "coordinator.evaluateStreams: expected at most the \(tokenCount) tokens of the valid split, "
           + "found \(configuration.coordinator.evaluateStreams)")
     }
-  }
-
-  private func share(_ claim: Bool) throws -> Bool {
-    try ranks.control.broadcast("a decision", [claim ? 1 : 0], from: Ranks.coordinator) == [1]
   }
 
   private func resume(_ replica: Replica, _ checkpoint: Checkpoint?) throws {
@@ -165,7 +181,7 @@ extension TrainingRun {
     guard isResumed && isFinished else { return nil }
     if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(state.step)"]) }
     return Trainer.Outcome(
-      step: state.step, isFinished: true, bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
+      step: state.step, isFinished: true, isInterrupted: false, bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
       failedWriteCount: 0)
   }
 
@@ -176,12 +192,10 @@ extension TrainingRun {
       try evaluates
       ? ValidationText(
         tokens: corpus.tokens(.valid), specialWords: SpecialWords(corpus.vocabulary), model: replica.model,
-        streamCount: configuration.coordinator.evaluateStreams, engine: replica.engine) : nil
-    let coordinator = Coordinator(
-      configuration: configuration, store: storage.store, metrics: storage.metrics, validation: validation,
-      logger: logger)
-    if let step = storage.checkpoint?.state.step, storage.isOwn { coordinator.recall(checkpointAt: step) }
-    return coordinator
+        streamCount: configuration.coordinator.evaluateStreams,
+        engine: ComputeEngine(threadCount: replica.engine.threadCount)) : nil
+    return Coordinator(
+      configuration: configuration, storage: storage, validation: validation, logger: logger)
   }
 
   /// Says what runs where, once, on rank 0.
@@ -199,14 +213,11 @@ extension TrainingRun {
       "compute",
       metadata: [
         "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
-        "threads": "\(replica.engine.threadCount)", "engine": "\(replica.engine.name)",
-        "cpuLevel": "\(replica.engine.cpuLevel)", "precision": "\(replica.engine.precision)",
+        "engine": "\(replica.engine.summary)",
         "codec": "\(replica.codec.rawValue) (\(configuration.exchange.codecReason))",
       ])
-    if configuration.training.precision == .bfloat16, replica.engine.precision != "bfloat16" {
-      logger.notice(
-        "training.precision is bfloat16, but this engine computes in fp32",
-        metadata: ["engine": "\(replica.engine.name)"])
+    if let note = replica.engine.precisionNote {
+      logger.notice("products are not of the precision asked for", metadata: ["reason": "\(note)"])
     }
     logger.info(
       "data",

@@ -49,6 +49,15 @@ extension ComputeEngine {
     }
   }
 
+  /// `dots[i, 0] = Σⱼ x[i, j] · y[i, j]`.
+  public func rowDots(_ x: Matrix, _ y: Matrix, into dots: Matrix) {
+    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of two shapes")
+    precondition(dots.rowCount == x.rowCount, "dots of another height")
+    forEachRowPart(of: x) { rows in
+      for index in rows { dots[index, 0] = CKernels_dot(x.row(index), y.row(index), x.columnCount) }
+    }
+  }
+
   /// `z = x ⊙ y`.
   public func multiplyElements(_ x: Matrix, _ y: Matrix, into z: Matrix) {
     precondition(
@@ -79,10 +88,11 @@ extension ComputeEngine {
     }
   }
 
-  /// `output[i] += Σₖ context[i, k] · projected[i, k·width ..< (k+1)·width]`, width being the output's.
+  /// `output[i] += projected[i, 0 ..< width] + Σₖ context[i, k] · projected[i, (k+1)·width ..< (k+2)·width]`, width
+  /// being the output's.
   public func contract(context: Matrix, projected: Matrix, addingTo output: Matrix) {
     precondition(
-      projected.columnCount == context.columnCount * output.columnCount
+      projected.columnCount == (context.columnCount + 1) * output.columnCount
         && projected.rowCount == output.rowCount && context.rowCount == output.rowCount,
       "shapes of a contraction")
     forEachRowPart(of: projected) { rows in
@@ -94,18 +104,35 @@ extension ComputeEngine {
     }
   }
 
-  /// `contextGradient[i, k] += Σₙ projected[i, k·width + n] · outputGradient[i, n]`:
+  /// `contextGradient[i, k] += Σₙ projected[i, (k+1)·width + n] · outputGradient[i, n]`:
   /// the derivative of `contract`.
   public func contractBackward(projected: Matrix, outputGradient: Matrix, addingTo contextGradient: Matrix) {
     precondition(
-      projected.columnCount == contextGradient.columnCount * outputGradient.columnCount
+      projected.columnCount == (contextGradient.columnCount + 1) * outputGradient.columnCount
         && projected.rowCount == outputGradient.rowCount
         && contextGradient.rowCount == outputGradient.rowCount, "shapes of a contraction")
+    let width = outputGradient.columnCount
     forEachRowPart(of: projected) { rows in
       for index in rows {
         CKernels_contractBackward(
-          projected.row(index), outputGradient.row(index), contextGradient.row(index),
-          contextGradient.columnCount, outputGradient.columnCount)
+          projected.row(index) + width, outputGradient.row(index), contextGradient.row(index),
+          contextGradient.columnCount, width)
+      }
+    }
+  }
+
+  /// `expanded[i] = x[i], factors[i, 0] · x[i], factors[i, 1] · x[i], …`.
+  public func expand(_ x: Matrix, by factors: Matrix, into expanded: Matrix) {
+    precondition(
+      expanded.columnCount == (factors.columnCount + 1) * x.columnCount && expanded.rowCount == x.rowCount
+        && factors.rowCount == x.rowCount, "shapes of an expansion")
+    let width = x.columnCount
+    forEachRowPart(of: expanded) { rows in
+      for index in rows {
+        expanded.row(index).update(from: x.row(index), count: width)
+        for k in 0..<factors.columnCount {
+          CKernels_scale(x.row(index), factors[index, k], expanded.row(index) + (k + 1) * width, width)
+        }
       }
     }
   }

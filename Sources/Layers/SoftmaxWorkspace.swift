@@ -1,0 +1,112 @@
+import CKernels
+import Tensors
+
+/// Memory for the softmax of some rows: one chunk's exponentials, what is known of each of its rows and blocks, and
+/// what each worker needs for a block of logits.
+public struct SoftmaxWorkspace: Sendable {
+  /// How many words a block has: with a few hundred rows its logits and words stay in a core's cache.
+  static let blockLength = 512
+
+  let vocabularySize: Int
+  let rowsPerChunk: Int
+  /// Rows × blocks: the largest logit, later what exponentials are multiplied with.
+  let largest: Matrix
+  /// Rows × blocks: the sum of the exponentials.
+  let sums: Matrix
+  /// The logit of each row's target.
+  let targetLogits: Vector<Float>
+  let losses: Vector<Double>
+  let input: OperandMemory
+  /// Each worker's part of the input's gradient.
+  let inputGradients: [Matrix]
+  private let precision: Precision
+  private let temporary: TemporaryMemory
+  private let keptByteCount: Int
+  private let logits: [Matrix]
+  private let shares: [Matrix]
+  private let workerCount: Int
+
+  /// Memory for up to `rowCount` rows of width E, in chunks whose exponentials take at most `byteBudget` bytes, or one
+  /// row where that is more. Scoring alone keeps no exponentials.
+  public init(
+    vocabularySize: Int, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, engine: ComputeEngine,
+    in arena: Arena
+  ) {
+    self.vocabularySize = vocabularySize
+    let rowsPerChunk = Self.rowsPerChunk(
+      of: rowCount, limit: byteBudget / (vocabularySize * engine.precision.byteCount))
+    self.rowsPerChunk = rowsPerChunk
+    let blockCount = (vocabularySize + Self.blockLength - 1) / Self.blockLength
+    largest = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
+    sums = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
+    targetLogits = arena.vector(of: Float.self, count: rowsPerChunk)
+    losses = arena.vector(of: Double.self, count: rowsPerChunk)
+    input = engine.operandMemory(elementCount: rowsPerChunk * width)
+    workerCount = engine.threadCount
+    func forEachWorker(_ columnCount: Int) -> [Matrix] {
+      (0..<engine.threadCount).map { _ in arena.matrix(rowCount: rowsPerChunk, columnCount: columnCount) }
+    }
+    logits = forEachWorker(min(Self.blockLength, vocabularySize))
+    inputGradients = scoringOnly ? [] : forEachWorker(width)
+    shares = scoringOnly ? [] : forEachWorker(width)
+    precision = engine.precision
+    temporary = engine.temporaryMemory
+    keptByteCount = scoringOnly ? 0 : rowsPerChunk * vocabularySize * precision.byteCount
+  }
+
+  /// Chunks of one size, because a small last one would cost a whole pass over the matrix for a few rows; and of a multiple of
+  /// 64 rows, at which products are quickest.
+  private static func rowsPerChunk(of rowCount: Int, limit: Int) -> Int {
+    let limit = max(1, min(rowCount, limit))
+    let chunkCount = max(1, (rowCount + limit - 1) / limit)
+    let even = max(1, (rowCount + chunkCount - 1) / chunkCount)
+    let unit = 64
+    let whole = (even + unit - 1) / unit * unit
+    return whole <= limit ? whole : limit >= unit ? limit / unit * unit : even
+  }
+
+  var blockCount: Int { largest.columnCount }
+
+  /// The chunks of the rows of a segment.
+  func chunks(of rowCount: Int) -> [Range<Int>] {
+    stride(from: 0, to: rowCount, by: rowsPerChunk).map { $0..<min($0 + rowsPerChunk, rowCount) }
+  }
+
+  /// The blocks of one worker, spread over the whole vocabulary: frequent words cost more where rare ones are left out.
+  func blocks(of worker: Worker) -> StrideTo<Int> {
+    stride(from: worker.index, to: blockCount, by: workerCount)
+  }
+
+  /// The words of a block.
+  func words(of block: Int) -> Range<Int> {
+    block * Self.blockLength..<min((block + 1) * Self.blockLength, vocabularySize)
+  }
+
+  /// Where the exponentials of a block are kept, row after row, until the loss of their chunk is through.
+  func exponentials(of block: Int, rowCount: Int) -> Operand {
+    let words = words(of: block)
+    let place = words.lowerBound * rowCount * precision.byteCount
+    return Operand(
+      temporary.memory(byteCount: keptByteCount) + place, precision, rowCount: rowCount,
+      columnCount: words.count)
+  }
+
+  /// A worker's logits of one block.
+  func logits(rowCount: Int, columnCount: Int, _ worker: Worker) -> Matrix {
+    Matrix(logits[worker.index].data, rowCount: rowCount, columnCount: columnCount)
+  }
+
+  /// A worker's part of the input's gradient.
+  func inputGradient(rowCount: Int, _ worker: Worker) -> Matrix {
+    inputGradients[worker.index].rows(0..<rowCount)
+  }
+
+  /// What one block adds to a worker's part.
+  func share(rowCount: Int, _ worker: Worker) -> Matrix { shares[worker.index].rows(0..<rowCount) }
+
+  /// A row's negative log-likelihood and log-sum-exp, from what its blocks have left.
+  func logSumExp(_ row: Int) -> (loss: Double, logSumExp: Float) {
+    let logSumExp = CKernels_logSumExp(largest.row(row), sums.row(row), blockCount)
+    return (logSumExp - Double(targetLogits[row]), Float(logSumExp))
+  }
+}

@@ -1,0 +1,67 @@
+import Tensors
+
+/// Parameters as the products of many steps read them: rounded and packed once, and reused until they change.
+///
+/// `@unchecked Sendable`: one thread at a time uses it, like the pass that it belongs to.
+public final class Weights: @unchecked Sendable {
+  /// The fp32 values.
+  public let values: ParameterBuffer
+  private let engine: ComputeEngine
+  private var packed: [Form: Held<PackedMatrix>] = [:]
+  private var rounded: [Int: Held<OperandMemory>] = [:]
+  private var generation = 0
+
+  private struct Form: Hashable {
+    let offsets: [Int]
+    let transposed: Bool
+  }
+
+  private struct Held<Value> {
+    let value: Value
+    var generation: Int
+  }
+
+  /// Reads `values`; nothing is packed yet.
+  public init(_ values: ParameterBuffer, engine: ComputeEngine) {
+    self.values = values
+    self.engine = engine
+  }
+
+  /// Says that the values have changed: what is used from here on is packed anew, once.
+  public func refresh() { generation += 1 }
+
+  /// A tensor's values as a matrix.
+  public subscript(parameter: Parameter) -> Matrix { values[parameter] }
+
+  /// A tensor on the right of a product.
+  public func right(_ parameters: Parameter...) -> PackedMatrix { form(parameters, transposed: false) }
+
+  /// The transposed of a tensor on the right of a product.
+  ///
+  /// Several tensors stand side by side before they are transposed; one of three dimensions gives its matrices.
+  public func right(transposed parameters: Parameter...) -> PackedMatrix {
+    form(parameters, transposed: true)
+  }
+
+  /// A tensor in the engine's precision, row after row.
+  public func rounded(_ parameter: Parameter) -> Operand {
+    let held = rounded[parameter.offset]
+    let memory = held?.value ?? engine.operandMemory(elementCount: parameter.count)
+    if held?.generation != generation {
+      rounded[parameter.offset] = Held(value: memory, generation: generation)
+      return engine.rounded(values[parameter], in: memory)
+    }
+    return memory.operand(of: values[parameter])
+  }
+
+  private func form(_ parameters: [Parameter], transposed: Bool) -> PackedMatrix {
+    let form = Form(offsets: parameters.map(\.offset), transposed: transposed)
+    if let held = packed[form], held.generation == generation { return held.value }
+    let matrix =
+      packed[form]?.value
+      ?? engine.packedMatrix(parameters.flatMap(values.slices(of:)), transposed: transposed)
+    engine.pack(matrix)
+    packed[form] = Held(value: matrix, generation: generation)
+    return matrix
+  }
+}

@@ -1,0 +1,23 @@
+import Foundation
+
+/// Memory that grows to what its largest use needs, in the first steps.
+///
+/// `@unchecked Sendable`: one thread at a time uses it.
+public final class TemporaryMemory: @unchecked Sendable {
+  private var data: UnsafeMutableRawPointer?
+  private var capacity = 0
+
+  deinit { free(data) }
+
+  /// At least `byteCount` bytes, 64-byte aligned, what they hold undefined; earlier ones are given back.
+  public func memory(byteCount: Int) -> UnsafeMutableRawPointer {
+    if let data, byteCount <= capacity { return data }
+    free(data)
+    capacity = max(64, (byteCount + 63) / 64 * 64)
+    guard let data = aligned_alloc(64, capacity) else {
+      preconditionFailure("out of memory: \(capacity) bytes asked for")
+    }
+    self.data = data
+    return data
+  }
+}

@@ -1,0 +1,123 @@
+import CKernels
+import Foundation
+import Synchronization
+
+/// Threads that share one piece of work at a time with the thread that has it.
+///
+/// A training step hands out hundreds of pieces of 20 µs to 1 ms, and a sleeping thread takes 30 µs to wake: so a
+/// thread looks for the next piece for a moment before it sleeps, and never longer.
+final class ThreadTeam: Sendable {
+  /// How many threads work, the caller's included.
+  let threadCount: Int
+  private let state: State
+
+  /// Starts all threads but the caller's; each runs `prepare` first.
+  init(threadCount: Int, prepare: @escaping @Sendable () -> Void) {
+    self.threadCount = threadCount
+    state = State(helperCount: threadCount - 1)
+    for worker in 1..<max(1, threadCount) {
+      let thread = Thread { [state] in
+        prepare()
+        state.serve(as: worker)
+      }
+      thread.name = "compute \(worker)"
+      thread.stackSize = 8 << 20
+      thread.start()
+    }
+  }
+
+  deinit { state.end() }
+
+  /// Calls `body` once on every thread with the number of that thread, 0 being the caller's, and returns when all are
+  /// through. One call at a time: a second thread that calls waits for the first.
+  func run(_ body: (Int) -> Void) {
+    guard threadCount > 1 else { return body(0) }
+    state.run(body)
+  }
+}
+
+/// What the threads of a team share.
+///
+/// `@unchecked Sendable`: `body` is written before `round` is raised and read after it is seen raised; the caller
+/// leaves `run` only when no thread works on it any more.
+private final class State: @unchecked Sendable {
+  private let helperCount: Int
+  private let callers = NSLock()
+  private let sleep = NSCondition()
+  private let round = Atomic<Int>(0)
+  private let busyCount = Atomic<Int>(0)
+  private let sleeperCount = Atomic<Int>(0)
+  private let isEnding = Atomic<Bool>(false)
+  private var body: ((Int) -> Void)?
+
+  /// About 20 µs of looking.
+  private static let lookCount = 1_000
+
+  init(helperCount: Int) { self.helperCount = helperCount }
+
+  func run(_ body: (Int) -> Void) {
+    callers.withLock {
+      withoutActuallyEscaping(body) { body in
+        self.body = body
+        busyCount.store(helperCount, ordering: .relaxed)
+        startRound()
+        body(0)
+        waitForHelpers()
+        self.body = nil
+      }
+    }
+  }
+
+  func end() {
+    isEnding.store(true, ordering: .sequentiallyConsistent)
+    startRound()
+  }
+
+  func serve(as worker: Int) {
+    var seen = 0
+    while true {
+      waitForRound(after: seen)
+      seen += 1
+      if isEnding.load(ordering: .acquiring) { return }
+      work(as: worker)
+      busyCount.subtract(1, ordering: .releasing)
+    }
+  }
+
+  /// Not inlined, so that the reference to the caller's closure is gone before the caller is told.
+  @inline(never)
+  private func work(as worker: Int) {
+    guard let body else { preconditionFailure("a round without work") }
+    body(worker)
+  }
+
+  private func startRound() {
+    // Both sides write first and then read the other's word, in one order for all: a helper that is about to sleep
+    // sees the new round, or this thread sees the sleeper.
+    round.add(1, ordering: .sequentiallyConsistent)
+    guard sleeperCount.load(ordering: .sequentiallyConsistent) > 0 else { return }
+    sleep.withLock { sleep.broadcast() }
+  }
+
+  private func waitForRound(after seen: Int) {
+    for _ in 0..<Self.lookCount {
+      if round.load(ordering: .acquiring) != seen { return }
+      CKernels_pause()
+    }
+    sleep.withLock {
+      sleeperCount.add(1, ordering: .sequentiallyConsistent)
+      while round.load(ordering: .sequentiallyConsistent) == seen { sleep.wait() }
+      sleeperCount.subtract(1, ordering: .sequentiallyConsistent)
+    }
+  }
+
+  private func waitForHelpers() {
+    var lookCount = 0
+    while busyCount.load(ordering: .acquiring) > 0 {
+      CKernels_pause()
+      lookCount += 1
+      // A helper may have lost its processor to another process: leave it ours.
+      if lookCount > Self.lookCount { sched_yield() }
+    }
+  }
+}

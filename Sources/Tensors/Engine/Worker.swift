@@ -1,0 +1,102 @@
+import CKernels
+
+/// One thread inside a part of `forEachPart`: sequential products, and memory of its own for what they need.
+public struct Worker: Sendable {
+  /// Its number, from 0 to the engine's `threadCount`.
+  public let index: Int
+  let multiplier: any Multiplier
+  let scratch: TemporaryMemory
+
+  /// `c = a·b`, or `c += a·b` when adding; both operands in the engine's precision.
+  public func multiply(_ a: Operand, _ b: Operand, into c: Matrix, adding: Bool = false) {
+    precondition(
+      a.columnCount == b.rowCount && a.rowCount == c.rowCount && b.columnCount == c.columnCount,
+      "shapes of a product")
+    multiplier.multiply(a, b, into: c, adding: adding, worker: index)
+  }
+
+  /// Row i of the matrix times `scales[i, 0]`, in the engine's precision, in memory that holds until the next call.
+  public func scaledRows(of matrix: Matrix, by scales: Matrix) -> Operand {
+    let precision = multiplier.precision
+    let scaled = Operand(
+      scratch.memory(byteCount: matrix.count * precision.byteCount), precision, rowCount: matrix.rowCount,
+      columnCount: matrix.columnCount)
+    for row in 0..<matrix.rowCount {
+      switch precision {
+      case .bfloat16:
+        CKernels_scaleToBFloat16(
+          matrix.row(row), scales[row, 0], matrix.columnCount, scaled.elements(ofRow: row, as: UInt16.self))
+      case .float32:
+        CKernels_scale(
+          matrix.row(row), scales[row, 0], scaled.elements(ofRow: row, as: Float.self), matrix.columnCount)
+      }
+    }
+    return scaled
+  }
+
+  /// The columns of a matrix that meet each block, in the engine's precision and without gaps, in memory that holds until
+  /// the next call; the matrix itself where the library can read it.
+  func operands(_ matrix: Matrix, cutAt blocks: [PackedBlock]) -> CutOperand {
+    guard !multiplier.readsViews else { return CutOperand(whole: Operand(matrix), isCut: false) }
+    let precision = multiplier.precision
+    let whole = Operand(
+      scratch.memory(byteCount: matrix.count * precision.byteCount), precision, rowCount: matrix.rowCount,
+      columnCount: matrix.columnCount)
+    let cut = CutOperand(whole: whole, isCut: true)
+    for block in blocks {
+      let (source, target) = (matrix.columns(block.rows), cut.columns(block.rows))
+      for row in 0..<source.rowCount {
+        switch precision {
+        case .bfloat16:
+          CKernels_roundToBFloat16(
+            source.row(row), source.columnCount, target.elements(ofRow: row, as: UInt16.self))
+        case .float32:
+          target.elements(ofRow: row, as: Float.self).update(from: source.row(row), count: source.columnCount)
+        }
+      }
+    }
+    return cut
+  }
+
+  /// The transposed of the matrix in the engine's precision, in memory that holds until the next call.
+  func roundedTransposed(_ matrix: Matrix) -> Operand {
+    let precision = multiplier.precision
+    let memory = scratch.memory(byteCount: matrix.count * precision.byteCount)
+    switch precision {
+    case .bfloat16:
+      CKernels_transposeToBFloat16(
+        matrix.data, matrix.rowCount, matrix.columnCount, matrix.stride,
+        memory.assumingMemoryBound(to: UInt16.self))
+    case .float32:
+      CKernels_transpose(
+        matrix.data, matrix.rowCount, matrix.columnCount, matrix.stride,
+        memory.assumingMemoryBound(to: Float.self))
+    }
+    return Operand(memory, precision, rowCount: matrix.columnCount, columnCount: matrix.rowCount)
+  }
+}
+
+/// Rounds the rows of a matrix, one after the other.
+func round(_ matrix: Matrix, into memory: UnsafeMutablePointer<UInt16>) {
+  if matrix.isContiguous {
+    CKernels_roundToBFloat16(matrix.data, matrix.count, memory)
+  } else {
+    for row in 0..<matrix.rowCount {
+      CKernels_roundToBFloat16(matrix.row(row), matrix.columnCount, memory + row * matrix.columnCount)
+    }
+  }
+}
+
+/// A matrix whose columns stand in several stretches, one after the other and each without gaps.
+struct CutOperand {
+  let whole: Operand
+  let isCut: Bool
+
+  /// One of the stretches.
+  func columns(_ range: Range<Int>) -> Operand {
+    guard isCut else { return whole.columns(range) }
+    return Operand(
+      whole.data + whole.rowCount * range.lowerBound * whole.precision.byteCount, whole.precision,
+      rowCount: whole.rowCount, columnCount: range.count)
+  }
+}

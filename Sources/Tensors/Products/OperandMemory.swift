@@ -1,0 +1,40 @@
+/// The place for a matrix in the engine's precision; it takes no memory where that is fp32.
+public final class OperandMemory: Sendable {
+  private let bytes: Vector<UInt8>
+  private let capacity: Int
+  private let arena = Arena()
+
+  init(elementCount: Int, precision: Precision) {
+    capacity = precision == .float32 ? 0 : elementCount
+    bytes = arena.vector(of: UInt8.self, count: capacity * precision.byteCount)
+  }
+
+  /// How many bytes it takes.
+  public var byteCount: Int { arena.byteCount }
+
+  /// What was last rounded into it of a matrix of this shape; the matrix itself where nothing has to be rounded.
+  public func operand(of matrix: Matrix) -> Operand {
+    guard capacity > 0 else { return Operand(matrix) }
+    precondition(matrix.count <= capacity, "more elements than there is place for")
+    return Operand(
+      UnsafeMutableRawPointer(bytes.data), .bfloat16,
+      rowCount: matrix.rowCount, columnCount: matrix.columnCount)
+  }
+}
+
+extension ComputeEngine {
+  /// The place for `elementCount` elements in the engine's precision.
+  public func operandMemory(elementCount: Int) -> OperandMemory {
+    OperandMemory(elementCount: elementCount, precision: precision)
+  }
+
+  /// The matrix as products read it: itself where they multiply fp32, else rounded into `memory`.
+  public func rounded(_ matrix: Matrix, in memory: OperandMemory) -> Operand {
+    let operand = memory.operand(of: matrix)
+    guard operand.precision == .bfloat16 else { return operand }
+    forEachRowPart(of: matrix) { rows in
+      round(matrix.rows(rows), into: operand.elements(ofRow: rows.lowerBound, as: UInt16.self))
+    }
+    return operand
+  }
+}

@@ -1,0 +1,102 @@
+/// A right-hand matrix prepared for products: cut into blocks, each in the layout and precision in which the engine
+/// multiplies quickest.
+///
+/// Its source is one fp32 matrix, or several side by side, seen as they are or transposed. The blocks are the same for every
+/// number of threads, and so are the products' results.
+public final class PackedMatrix: Sendable {
+  /// How many rows there are: the depth of a product.
+  public let rowCount: Int
+  /// How many columns there are: those of a product's result.
+  public let columnCount: Int
+  /// The blocks that stand one above the other, for each stretch of columns.
+  let panels: [Panel]
+  private let memory: TemporaryMemory
+
+  /// A stretch of columns; it never reaches from one source into another.
+  struct Panel: Sendable {
+    let columns: Range<Int>
+    var blocks: [PackedBlock]
+  }
+
+  /// Lays the blocks out in `memory`, which grows to what they need.
+  init(_ sources: [Matrix], transposed: Bool, multiplier: any Multiplier, memory: TemporaryMemory) {
+    let height = sources[0].rowCount
+    let width = sources.reduce(0) { $0 + $1.columnCount }
+    precondition(sources.allSatisfy { $0.rowCount == height }, "matrices of different heights side by side")
+    rowCount = transposed ? width : height
+    columnCount = transposed ? height : width
+    var panels = transposed ? Self.panels(ofTransposed: sources) : Self.panels(of: sources)
+    let byteCounts = panels.map { panel in
+      panel.blocks.map {
+        multiplier.packedByteCount(rowCount: $0.source.rowCount, columnCount: $0.source.columnCount)
+      }
+    }
+    let total = byteCounts.reduce(0) { $1.reduce($0) { $0 + ($1 + 63) / 64 * 64 } }
+    self.memory = memory
+    if total > 0 {
+      var place = memory.memory(byteCount: total)
+      for (panel, sizes) in byteCounts.enumerated() {
+        for (block, size) in sizes.enumerated() {
+          panels[panel].blocks[block].memory = place
+          place += (size + 63) / 64 * 64
+        }
+      }
+    }
+    isPacked = total > 0
+    self.panels = panels
+  }
+
+  /// Whether the blocks have a layout of their own; else products read the source.
+  let isPacked: Bool
+
+  private static func panels(of sources: [Matrix]) -> [Panel] {
+    let height = sources[0].rowCount
+    let width = sources.reduce(0) { $0 + $1.columnCount }
+    var panels: [Panel] = []
+    var place = 0
+    for source in sources {
+      for columns in stretches(of: source.columnCount, depth: height, wholeWidth: width) {
+        panels.append(
+          Panel(
+            columns: place + columns.lowerBound..<place + columns.upperBound,
+            blocks: [PackedBlock(source: Operand(source.columns(columns)), rows: 0..<height)]))
+      }
+      place += source.columnCount
+    }
+    return panels
+  }
+
+  private static func panels(ofTransposed sources: [Matrix]) -> [Panel] {
+    let height = sources[0].rowCount
+    return stretches(of: height, depth: sources[0].columnCount, wholeWidth: height).map { rows in
+      var place = 0
+      let blocks = sources.map { source in
+        defer { place += source.columnCount }
+        return PackedBlock(
+          source: Operand(source.rows(rows)).transposed, rows: place..<place + source.columnCount)
+      }
+      return Panel(columns: rows, blocks: blocks)
+    }
+  }
+
+  /// Multiples of 64 columns: panels that stay in a core's cache, and several where there are many columns.
+  private static func stretches(of count: Int, depth: Int, wholeWidth: Int) -> [Range<Int>] {
+    let unit = 64
+    let cached = max(1, (1 << 18) / (depth * unit))
+    let shared = max(1, (wholeWidth + 4 * unit - 1) / (4 * unit))
+    let width = unit * min(cached, shared, 8)
+    return stride(from: 0, to: count, by: width).map { $0..<min($0 + width, count) }
+  }
+}
+
+/// A part of a packed matrix that a library multiplies with in one call.
+///
+/// Sendable because a view carries no ownership: the memory is its `PackedMatrix`'s.
+struct PackedBlock: @unchecked Sendable {
+  /// The fp32 elements.
+  let source: Operand
+  /// The rows of the whole matrix that it holds.
+  let rows: Range<Int>
+  /// The packed elements; nil where the library reads the source.
+  var memory: UnsafeMutableRawPointer?
+}

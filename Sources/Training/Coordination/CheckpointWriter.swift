@@ -1,0 +1,108 @@
+import Checkpoints
+import Foundation
+import Logging
+import Reporting
+import Synchronization
+
+/// Writes checkpoints from snapshots, on a thread of its own, while training goes on; it lives on rank 0 alone.
+final class CheckpointWriter: Sendable {
+  /// A write that takes longer than this is not waited for when the next checkpoint is due.
+  private static let patienceSeconds = 10.0
+
+  private let configuration: RunConfiguration
+  private let store: CheckpointStore
+  private let attempts: WriteAttempts
+  private let logger: Logger
+  private let queue = DispatchQueue(label: "checkpoints", qos: .utility)
+  private let progress = Mutex(Progress())
+
+  private struct Progress {
+    /// When the write under way was begun.
+    var begun: ContinuousClock.Instant?
+    /// The newest step whose checkpoint stands, and the one before it.
+    var lastWrittenStep: Int?
+    var stepWrittenBefore: Int?
+  }
+
+  /// A writer of a run's checkpoints.
+  init(
+    configuration: RunConfiguration, store: CheckpointStore, attempts: WriteAttempts, logger: Logger
+  ) {
+    self.configuration = configuration
+    self.store = store
+    self.attempts = attempts
+    self.logger = logger
+  }
+
+  /// Whether the disk is so slow that training had better go on without the checkpoint that is due.
+  var isLate: Bool {
+    guard let begun = progress.withLock({ $0.begun }) else { return false }
+    return (ContinuousClock.now - begun).inSeconds > Self.patienceSeconds
+  }
+
+  /// Begins to write a snapshot, which must not be filled again before `waitUntilIdle` has returned.
+  ///
+  /// `perplexity` gives the result of the pending evaluation where it is known by the time of writing.
+  func write(_ snapshot: Snapshot, perplexity: @escaping @Sendable (_ step: Int) -> Double?) {
+    progress.withLock { $0.begun = .now }
+    queue.async { [self] in
+      var state = snapshot.state
+      if let pending = state.pendingEvaluation {
+        state.pendingEvaluation?.perplexity = perplexity(pending.step)
+      }
+      attempts.attempt("write the checkpoint of step \(state.step)") {
+        try write(snapshot.files(configuration), state)
+      }
+      progress.withLock { $0.begun = nil }
+    }
+  }
+
+  /// Points `best` to the checkpoint of a step.
+  func markBest(_ step: Int) {
+    queue.async { [self] in
+      attempts.attempt("mark the best checkpoint") {
+        if try store.list().contains(step) { try store.markBest(step) }
+      }
+    }
+  }
+
+  /// Waits for all work given so far.
+  func waitUntilIdle() {
+    queue.sync {}
+  }
+
+  /// Remembers the checkpoint that this process began from.
+  func recall(checkpointAt step: Int) {
+    progress.withLock { $0.lastWrittenStep = step }
+  }
+
+  /// The newest step before another whose checkpoint this process has written or begun from.
+  func lastStep(before step: Int) -> Int? {
+    progress.withLock { progress in
+      [progress.lastWrittenStep, progress.stepWrittenBefore].compactMap { $0 }.filter { $0 < step }.max()
+    }
+  }
+
+  /// Where the checkpoint of a step is, or would be.
+  func path(ofStep step: Int) -> String { store.run.location(ofStep: step).path }
+
+  private func write(_ files: [CheckpointFile], _ state: CheckpointState) throws {
+    let clock = ContinuousClock()
+    let start = clock.now
+    try store.write(files: files, state: state)
+    progress.withLock {
+      if $0.lastWrittenStep != state.step { $0.stepWrittenBefore = $0.lastWrittenStep }
+      $0.lastWrittenStep = state.step
+    }
+    logger.info(
+      "checkpoint written",
+      metadata: [
+        "step": "\(state.step)", "time": "\(Readable.duration(seconds: (clock.now - start).inSeconds))",
+      ])
+    // The one before stays until the next: should this one's parameters prove ruined, it is the last good one.
+    let before = progress.withLock { $0.stepWrittenBefore }
+    try store.prune(
+      keepLast: configuration.coordinator.keepLast,
+      protecting: Set([state.pendingEvaluation?.step, before].compactMap { $0 }))
+  }
+}

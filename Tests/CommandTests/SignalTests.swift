@@ -1,0 +1,86 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What a running job does when it is asked to stop.
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct SignalTests {
+  /// A run that would take hours.
+  private func arguments(_ bench: CommandBench, _ extra: String...) -> [String] {
+    [
+      "train", bench.configuration, "--corpus", bench.corpus, "--output", bench.folder.file("run"),
+      "--set", "training.steps=10000000", "--set", "coordinator.evaluateEvery=100",
+      "--set", "coordinator.checkpointEvery=100", "--set", "coordinator.reportEvery=1000",
+    ] + extra
+  }
+
+  private func expectInterrupted(_ job: RunningProgram, _ bench: CommandBench) throws {
+    let run = job.wait()
+    #expect(run.status == 75, "\(run.transcript)")
+    let said = try #require(run.errors.firstMatch(of: /milm: interrupted at step (\d+); continue with: .*\n/))
+    #expect(String(said.0).hasSuffix("--resume auto\n"))
+    let step = try #require(Int(said.1))
+    #expect(try bench.lastStep("run") == step)
+    let rest = try bench.milm(
+      "train", bench.configuration, "--corpus", bench.corpus, "--output", bench.folder.file("run"),
+      "--resume", "auto", "--set", "training.steps=10000000", "--set", "coordinator.evaluateEvery=100",
+      "--set", "coordinator.checkpointEvery=100", "--set", "coordinator.reportEvery=1000",
+      "--steps", "\(step + 3)", "--json")
+    #expect(try object(rest)["step"] as? Int == step + 3)
+  }
+
+  @Test(arguments: [SIGUSR1, SIGTERM, SIGINT])
+  func aProcessAloneStopsWithACheckpoint(signal: Int32) throws {
+    let bench = try CommandBench()
+    let job = try RunningProgram([program("milm")] + arguments(bench))
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, signal)
+    try expectInterrupted(job, bench)
+  }
+
+  @Test(arguments: [1, 2, 3])
+  func aSignalToMpirunStopsAllRanks(rankCount: Int) throws {
+    let bench = try CommandBench()
+    let job = try RunningProgram(
+      mpirunArguments(rankCount) + [program("milm")] + arguments(bench), environment: mpirunEnvironment)
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, SIGUSR1)
+    try expectInterrupted(job, bench)
+  }
+
+  @Test(arguments: [(SIGUSR1, 0), (SIGUSR1, 2), (SIGTERM, 1)])
+  func aSignalToOneRankStopsThemAll(signal: Int32, rank: Int) throws {
+    let bench = try CommandBench()
+    let job = try RunningProgram(
+      mpirunArguments(3) + [program("milm")] + arguments(bench), environment: mpirunEnvironment)
+    #expect(job.says("checkpoint written"))
+    let ranks = job.childProcessIDs
+    try #require(ranks.count == 3)
+    kill(ranks[rank], signal)
+    try expectInterrupted(job, bench)
+  }
+
+  @Test func theLauncherTurnsATerminationIntoAWarning() throws {
+    let bench = try CommandBench()
+    let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
+    let job = try RunningProgram(
+      [launcher, "-n", "2", "--threads", "1", "--"] + arguments(bench),
+      environment: ["MILM": program("milm")])
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, SIGTERM)
+    try expectInterrupted(job, bench)
+  }
+
+  @Test func aSecondSignalEndsTheProcessAtOnce() throws {
+    let bench = try CommandBench()
+    let job = try RunningProgram(
+      [program("milm")] + arguments(bench, "--fault", "hang:step:0:100"))
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, SIGTERM)
+    usleep(500_000)
+    kill(job.processID, SIGTERM)
+    let run = job.wait()
+    #expect(run.status == 75)
+    #expect(!run.errors.contains("interrupted at step"))
+    #expect(try bench.lastStep("run") == 100)
+  }
+}
