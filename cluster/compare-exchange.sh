@@ -24,5 +24,5 @@ esac
 cluster/lab.sh check
 work=$(mktemp -d)
 trap 'cluster/lab.sh down; rm -rf "$work"' EXIT
-cluster/lab.sh up --hosts 2
+cluster/lab.sh up --hosts 2 >&2
 python3 cluster/peers/compare_exchange.py --milm "$MILM" --work "$work" "$@"

@@ -66,7 +66,8 @@ check() {
   for tool in ip tc unshare nsenter setpriv setsid taskset python3 mpirun; do
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
-  [ ${#missing[@]} -eq 0 ] || fail "expected the tools of iproute2, util-linux, python3 and Open MPI, found no ${missing[*]}"
+  [ ${#missing[@]} -eq 0 ] ||
+    fail "expected the tools of iproute2, util-linux, python3 and Open MPI, found no ${missing[*]}"
 
   local found
   found=$(unshare "${rack_namespaces[@]}" unshare "${host_namespaces[@]}" sh -ec '
@@ -104,11 +105,26 @@ expect_host() {
 hold='read -r pid _ </proc/self/stat && mount -t proc proc /proc && echo "$pid" >"$1.new" && mv "$1.new" "$1" || exit 1
   while :; do sleep infinity & wait; done'
 
+# close_inherited : closes every open file but the first three and the shell's own.
+close_inherited() {
+  local path number
+  for path in "/proc/$BASHPID/fd/"*; do
+    number=${path##*/}
+    if [ "$number" -gt 2 ] && [ "$number" -ne 255 ]; then
+      exec {number}>&-
+    fi
+  done
+}
+
 # start_holder FILE COMMAND… : starts a holder in the namespaces that COMMAND makes; FILE then has its pid.
 start_holder() {
   local file=$1 attempt
   shift
-  "$@" bash -c "$hold" milm-lab "$file" </dev/null >/dev/null 2>>"$state/log"
+  (
+    # It outlives the caller, who may wait until all that it passed on is closed.
+    close_inherited
+    "$@" bash -c "$hold" milm-lab "$file" </dev/null >/dev/null 2>>"$state/log"
+  )
   for ((attempt = 0; attempt < 500; attempt++)); do
     [ ! -s "$file" ] || return 0
     sleep 0.02
@@ -186,13 +202,16 @@ write_state() {
     done
   } >"$state/hosts"
   deal_cores
-  # Open MPI starts its daemon on another host with this, in place of ssh: HOST COMMAND-LINE.
+  # Open MPI starts its daemon on another host with this, in place of ssh: HOST COMMAND-LINE. As through ssh nothing of
+  # the caller's stays open in a daemon, which outlives its mpirun where it is cut off.
   cat >"$state/agent" <<AGENT
-#!/bin/sh
+#!/bin/bash
+$(declare -f close_inherited)
+close_inherited
 host=\${1##*-}
 shift
-exec taskset --cpu-list "\$(cat $state/host-\$host.cores)" \\
-  nsenter --target "\$(cat $state/host-\$host.pid)" ${host_namespaces[*]} -- /bin/sh -c "\$*"
+exec taskset --cpu-list "\$(<$state/host-\$host.cores)" \\
+  nsenter --target "\$(<$state/host-\$host.pid)" ${host_namespaces[*]} -- /bin/sh -c "\$*" >>$state/log 2>&1
 AGENT
   chmod +x "$state/agent"
 }
@@ -243,7 +262,7 @@ up() {
       --cores) core_count=${2-} ;;
       --private)
         { folder=$(realpath -e -- "${2-}" 2>/dev/null) && [ -d "$folder" ] && [ "$folder" != / ]; } ||
-          usage "--private: expected a folder, found '${2-}'"
+          usage "expected a folder after --private, found '${2-}'"
         private+=("$folder")
         # More folders may follow the first.
         if [ $# -gt 2 ] && [[ $3 != --* ]]; then

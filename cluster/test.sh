@@ -143,13 +143,14 @@ pytorch_agreement() {
 
 install() {
   local packages=()
-  [ "${CI:-}" != true ] || packages=(shellcheck)
+  [ "${CI:-}" != true ] || packages=(shellcheck iproute2)
   cluster/install.sh "${packages[@]}"
 }
 
 stage "install" install
 stage "build with tests (release)" build_tests
 stage "unit tests (release)" unit_tests
+no_lab=$(cluster/lab.sh check 2>&1) || skipped "training on several hosts, of the unit tests" "$no_lab"
 stage "format" format
 if command -v shellcheck >/dev/null; then
   stage "scripts" scripts

@@ -22,10 +22,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LAB = str(ROOT / "cluster" / "lab.sh")
 WARM_UP_STEPS = 2
+# Of one measurement; what takes longer hangs.
+LIMIT_SECONDS = 1800
 HOSTS = 2
 ALONE = "the same ranks left alone"
 ALL_REDUCE = "MPI_Allreduce of fp32"
 MILM = "milm, "
+DDP = "PyTorch DDP, "
 
 
 def parsed() -> argparse.Namespace:
@@ -60,11 +63,12 @@ def lab(*words: str) -> list[str]:
 
 def output_of(command: list[str], log: Path) -> str:
     """Standard output of a program that must succeed; where it fails, the end of what it said is shown."""
+    command = ["timeout", str(LIMIT_SECONDS), *command]
     with log.open("w") as errors:
         run = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
     if run.returncode != 0:
         print(*log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)
-        raise SystemExit(f"compare-exchange: {command[0]}: expected exit status 0, found {run.returncode}")
+        raise SystemExit(f"compare-exchange: {' '.join(command)}: expected exit status 0, found {run.returncode}")
     return run.stdout
 
 
@@ -192,7 +196,7 @@ class Comparison:
         listed += [(f"{MILM}{codec}", partial(self.together, codec)) for codec in self.arguments.codecs]
         listed += [(ALL_REDUCE, self.all_reduce)]
         if self.arguments.ddp_modes != ["none"]:
-            listed += [(f"PyTorch DDP, {mode}", partial(self.ddp, mode)) for mode in self.arguments.ddp_modes]
+            listed += [(f"{DDP}{mode}", partial(self.ddp, mode)) for mode in self.arguments.ddp_modes]
         return listed
 
 
@@ -202,19 +206,22 @@ def median(runs: list[dict], key: str) -> float | None:
 
 def table(results: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
     """The rows in Markdown; ratios are those of medians."""
-    yield "| link | | words/s | of left alone | exchange, s | exposed, s | sent, MB | quicker than MPI_Allreduce |"
-    yield "|---|---|--:|--:|--:|--:|--:|--:|"
+    columns = ["words/s", "of left alone", "of DDP's best", "exchange, s", "exposed, s", "sent, MB", "quicker than MPI_Allreduce"]
+    yield f"| link | | {' | '.join(columns)} |"
+    yield f"|---|---|{'--:|' * len(columns)}"
     for rate, of_rate in results.items():
         alone = median(of_rate[ALONE], "tokensPerSecond")
         all_reduce = median(of_rate[ALL_REDUCE], "exchangeSeconds")
+        peers = [median(runs, "tokensPerSecond") for name, runs in of_rate.items() if name.startswith(DDP)]
         for name, runs in of_rate.items():
             speed, seconds = median(runs, "tokensPerSecond"), median(runs, "exchangeSeconds")
             wire = median(runs, "wireBytes")
             cells = [
                 f"{speed:.0f}" if speed else "",
                 f"{100 * speed / alone:.1f} %" if speed else "",
-                f"{seconds:.2f}" if seconds else "",
-                f"{median(runs, 'exposedSeconds'):.2f}" if wire else "",
+                f"{speed / max(peers):.2f} ×" if speed and peers else "",
+                f"{seconds:.3f}" if seconds else "",
+                f"{median(runs, 'exposedSeconds'):.3f}" if wire else "",
                 f"{wire / 1e6:.1f}" if wire else "",
                 f"{all_reduce / seconds:.1f} ×" if seconds else "",
             ]
