@@ -40,7 +40,7 @@ extension Replica {
     let arena = Arena()
     defer { withExtendedLifetime(arena) {} }
     let all = arena.matrix(rowCount: laneCount, columnCount: pass.hiddenState.columnCount)
-    let own = ranks.rank * pass.laneCount..<(ranks.rank + 1) * pass.laneCount
+    let own = share.lanes(of: ranks.rank)
     for (name, target) in [("h", pass.hiddenState), ("c", pass.cellState)] {
       try ranks.together("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
@@ -73,15 +73,21 @@ extension CheckpointState {
   func differencesInBits(from earlier: CheckpointState) -> [String] {
     let pairs = [
       ("ranks", "\(earlier.rankCount)", "\(rankCount)"),
+      (
+        "training ranks", "\(earlier.trainingRankCount ?? earlier.rankCount)",
+        "\(trainingRankCount ?? rankCount)"
+      ),
       ("threads", "\(earlier.threadCount)", "\(threadCount)"),
       ("engine", earlier.engine, engine), ("CPU level", earlier.cpuLevel, cpuLevel),
     ]
+    .filter { $0.0 != "training ranks" || earlier.rankCount == rankCount }
     return pairs.filter { $0.1 != $0.2 }.map { "\($0.0) \($0.1) → \($0.2)" }
   }
 
   /// Takes over what describes the process and not the run.
   mutating func adoptSettings(of current: CheckpointState) {
     rankCount = current.rankCount
+    trainingRankCount = current.trainingRankCount
     threadCount = current.threadCount
     engine = current.engine
     cpuLevel = current.cpuLevel

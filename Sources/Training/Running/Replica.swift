@@ -19,13 +19,15 @@ public final class Replica {
   let optimizer: Optimizer
   let exchange: GradientExchange
   let pass: SegmentPass
+  /// Which rank has which lanes.
+  let share: LaneShare
   var state: CheckpointState
 
-  /// A replica before its first step.
+  /// A replica before its first step; throws where the lanes cannot be shared out.
   init(
     _ configuration: RunConfiguration, corpus: Corpus, ranks: Ranks,
     engine: ComputeEngine, thread: CommunicationThread
-  ) {
+  ) throws {
     self.configuration = configuration
     self.ranks = ranks
     self.engine = engine
@@ -33,16 +35,17 @@ public final class Replica {
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, engine: engine)
-    let laneCount = configuration.training.lanes / ranks.rankCount
+    share = try LaneShare(configuration, rankCount: ranks.rankCount)
     pass = SegmentPass(
-      model, stepCount: configuration.training.segment, laneCount: laneCount,
+      model, stepCount: configuration.training.segment, laneCount: share.lanes(of: ranks.rank).count,
       accumulation: configuration.training.accumulate, engine: engine)
-    exchange = Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
+    exchange = Self.exchange(configuration, model: model, ranks: ranks, share: share, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision,
       programVersion: programVersion, configuration: configuration.yaml,
       vocabularyHash: corpus.vocabulary.hash)
+    state.trainingRankCount = share.trainingRankCount
     state.isTokenized = corpus.description.tokenized
     state.codecDecisions = [
       .init(step: 0, codec: codec.rawValue, reason: configuration.exchange.codecReason)
@@ -53,7 +56,8 @@ public final class Replica {
   var codec: Codec { configuration.exchange.chosenCodec }
 
   private static func exchange(
-    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, thread: CommunicationThread
+    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, share: LaneShare,
+    thread: CommunicationThread
   ) -> GradientExchange {
     let training = configuration.training
     let tied = model.tiedMatrix
@@ -68,7 +72,7 @@ public final class Replica {
       },
       rows: SparseRows(
         offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
-        maximumRowCount: training.lanes / ranks.rankCount * training.segment * training.accumulate),
+        maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate),
       configuration: ExchangeConfiguration(
         codec: configuration.exchange.chosenCodec,
         bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000))
