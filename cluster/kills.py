@@ -1,5 +1,6 @@
 """Kills milm runs, restarts them and prints what became of them: cluster/kills.sh calls it."""
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
@@ -14,6 +15,7 @@ import time
 
 MILM, WORK, COUNT = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
 STEPS, CHECKPOINT_EVERY, RANKS = 120, 4, 2
+AT_ONCE = 3
 PHASES = ["start", "step", "exchange", "snapshot", "write", "rename", "link", "random"]
 # Phases of rank 0's background threads, which strike at the step of a checkpoint.
 OF_CHECKPOINTS = {"snapshot", "write", "rename", "link"}
@@ -33,7 +35,7 @@ def ranks_of(job):
 
 def kill_at_random(job, seconds):
     """Kills one rank, or mpirun and all of them, some time after the start."""
-    time.sleep(random.uniform(0, seconds))
+    time.sleep(random.uniform(0.2 * seconds, seconds))
     try:
         victims = ranks_of(job)
         victims = victims if random.random() < 0.3 else [random.choice(victims)]
@@ -92,6 +94,30 @@ def restart(run):
     return first or time.monotonic() - began, origin
 
 
+def attempt(number, length, expected):
+    """One kill and one restart; returns the seconds to the next step, and what the restart began from."""
+    phase = PHASES[number % len(PHASES)]
+    run = WORK / f"run-{number}"
+    job = begin(run) if phase == "random" else begin(run, "--fault", fault(phase))
+    if phase == "random":
+        kill_at_random(job, length)
+    job.communicate()
+    steps = verify(run) if run.exists() else []
+    if phase != "random" and job.returncode == 0:
+        sys.exit(f"kills: expected the fault at {phase} to end the run, found that it went on")
+    seconds, origin = restart(run)
+    if steps and origin == "anew":
+        sys.exit(f"kills: {run} had checkpoints of steps {steps} and began anew")
+    if final(run) != expected:
+        sys.exit(f"kills: after a kill at {phase} the last parameters are others than the uninterrupted run's")
+    hidden = [entry.name for entry in (run / "checkpoints").iterdir() if entry.name.startswith(".")]
+    if hidden:
+        sys.exit(f"kills: left behind {hidden}")
+    print(f"kill {number + 1} of {COUNT}: {phase}, had {steps[-1:] or 'no checkpoint'}, then {origin}", file=sys.stderr)
+    shutil.rmtree(run)
+    return seconds, origin
+
+
 def main():
     random.seed(os.environ.get("MILM_KILLS_SEED"))
     whole = WORK / "whole"
@@ -100,26 +126,10 @@ def main():
     length = time.monotonic() - began
     expected = final(whole)
     rows = {phase: [] for phase in PHASES}
-    for number in range(COUNT):
-        phase = PHASES[number % len(PHASES)]
-        run = WORK / "run"
-        shutil.rmtree(run, ignore_errors=True)
-        job = begin(run) if phase == "random" else begin(run, "--fault", fault(phase))
-        if phase == "random":
-            kill_at_random(job, length)
-        job.communicate()
-        steps = verify(run) if run.exists() else []
-        if phase != "random" and job.returncode == 0:
-            sys.exit(f"kills: expected the fault at {phase} to end the run, found that it went on")
-        seconds, origin = restart(run)
-        if steps and origin == "anew":
-            sys.exit(f"kills: {run} had checkpoints of steps {steps} and began anew")
-        if final(run) != expected:
-            sys.exit(f"kills: after a kill at {phase} the last parameters are others than the uninterrupted run's")
-        hidden = [entry.name for entry in (run / "checkpoints").iterdir() if entry.name.startswith(".")]
-        if hidden:
-            sys.exit(f"kills: left behind {hidden}")
-        rows[phase].append((seconds, origin, job.returncode))
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        tries = [pool.submit(attempt, number, length, expected) for number in range(COUNT)]
+        for number, result in enumerate(tries):
+            rows[PHASES[number % len(PHASES)]].append(result.result())
     print(f"{'phase':<10}{'kills':>6}{'from a checkpoint':>19}{'anew':>6}{'seconds to the next step, median, longest':>43}{'lost':>9}")
     for phase, tries in rows.items():
         if not tries:

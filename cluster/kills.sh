@@ -23,7 +23,7 @@ cat >"$work/tiny.yaml" <<'END'
 model: { variant: multencdec, embedding: 12, hidden: 16, decoderContext: 3, encoderContext: 4 }
 training: { lanes: 6, segment: 8, steps: 120, precision: float32, threads: 1 }
 schedule: { warmup: 2 }
-exchange: { codec: int8, hashEvery: 10, stallAbortSeconds: 5 }
+exchange: { codec: int8, hashEvery: 10, stallWarnSeconds: 2, stallAbortSeconds: 5 }
 coordinator: { reportEvery: 1, evaluateEvery: 8, evaluateStreams: 1, checkpointEvery: 4 }
 END
 "$milm" prepare --generate 3000 --output "$work/corpus" 2>"$work/prepare.log" >&2 || {

@@ -49,17 +49,17 @@ done
 
 # The hosts of LIST that answer, as a list.
 answering() {
-  local entry alive=()
+  local entry found=()
   for entry in ${hosts//,/ }; do
     # shellcheck disable=SC2086  # The probe is a command with its options.
     if $probe "${entry%%:*}" true </dev/null >/dev/null 2>&1; then
-      alive+=("$entry")
+      found+=("$entry")
     else
       say "host ${entry%%:*} does not answer"
     fi
   done
   local IFS=,
-  printf '%s' "${alive[*]}"
+  printf '%s' "${found[*]}"
 }
 
 slot_sum() {
@@ -91,7 +91,7 @@ while true; do
   count=$ranks
   if [ -n "$hosts" ]; then
     alive=$(answering)
-    [ -n "$alive" ] || { say "no host answers"; }
+    [ -n "$alive" ] || say "no host answers"
     slots=$(slot_sum "$alive")
     [ "$count" -le "$slots" ] || count=$slots
     where=(--host "$alive")

@@ -33,6 +33,7 @@ public final class CheckpointStore: Sendable {
     self.lock = lock
     self.observe = observe
     try lock.run.create()
+    try lock.run.removeRemains()
     try recover()
   }
 

@@ -14,10 +14,11 @@ struct TrainingBench {
   let folder: TemporaryFolder
   var corpus: String { folder.file("corpus") }
 
-  init(tokenCount: Int = 6000) throws {
+  init(tokenCount: Int = 6000, validTokenCount: Int = 700) throws {
     folder = try TemporaryFolder()
     try SyntheticText(seed: 3, wordCount: 40).writeCorpus(
-      at: URL(filePath: folder.file("corpus")), trainTokenCount: tokenCount, validTokenCount: 700,
+      at: URL(filePath: folder.file("corpus")), trainTokenCount: tokenCount,
+      validTokenCount: validTokenCount,
       testTokenCount: 700)
   }
 

@@ -130,7 +130,7 @@ final class Coordination {
       // The run goes on later; its next process evaluates these parameters,
       // and they take effect when they should.
       replica.state.pendingEvaluation = .init(step: step)
-    } else if let pending = replica.state.pendingEvaluation {
+    } else if let pending = replica.state.pendingEvaluation, restoredStep == nil {
       // Waited for, so that the last checkpoint has the result.
       _ = try coordinator?.perplexity(at: pending.step)
     }

@@ -1,0 +1,66 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `cluster/supervise.sh`: jobs that fail are started again.
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct SupervisionTests {
+  private func supervise(
+    _ bench: CommandBench, _ options: [String], _ more: [String], environment: [String: String] = [:]
+  ) throws -> RunningProgram {
+    try RunningProgram(
+      [repositoryFolder.appendingPathComponent("cluster/supervise.sh").path] + options + [
+        "--threads", "1", "--", "train", bench.configuration, "--corpus", bench.corpus, "--output",
+        bench.folder.file("run"),
+      ] + more,
+      environment: mpirunEnvironment.merging(["MILM": program("milm")]) { $1 }.merging(environment) { $1 })
+  }
+
+  /// The fault comes again at every start, until there is a checkpoint of its step.
+  @Test func aJobThatFailsGoesOnFromItsLastCheckpoint() throws {
+    let bench = try CommandBench()
+    let run = try supervise(
+      bench, ["--restarts", "2", "--back-off", "0", "-n", "2"], ["--fault", "die:link:0:8"]
+    ).wait()
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(run.errors.contains("supervise: start 1 of at most 3: 2 ranks"))
+    #expect(run.errors.contains("supervise: the job has ended with status 137"))
+    #expect(run.errors.contains("supervise: restart 1 of 2 in 0 s"))
+    #expect(try bench.lastStep("run") == 12)
+  }
+
+  @Test func aJobThatAlwaysFailsIsGivenUpAfterABoundedNumberOfTimes() throws {
+    let bench = try CommandBench()
+    let run = try supervise(
+      bench, ["--restarts", "1", "--back-off", "0", "-n", "1"], ["--fault", "die:step:0:2"]
+    ).wait()
+    #expect(run.status == 137, "\(run.transcript)")
+    #expect(run.errors.components(separatedBy: "supervise: the job has ended with status 137").count == 3)
+    #expect(run.errors.contains("supervise: given up after 1 restarts; continue with: "))
+  }
+
+  /// The lanes are 6: of the 4 ranks asked for 3 are left when a host with one does not answer.
+  @Test func hostsThatDoNotAnswerAreLeftOut() throws {
+    let bench = try CommandBench()
+    let probe = try bench.folder.write("#!/bin/sh\n[ \"$1\" = localhost ]\n", to: "probe").path
+    chmod(probe, 0o755)
+    let run = try supervise(
+      bench, ["--restarts", "0", "-n", "4", "--host", "localhost:3,no-such-host:1"], [],
+      environment: ["MILM_PROBE": probe]
+    ).wait()
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(run.errors.contains("host no-such-host does not answer"))
+    #expect(run.errors.contains("start 1 of at most 1: 3 ranks on localhost:3"))
+  }
+
+  @Test func aSignalEndsTheJobWithACheckpointAndIsNoFailure() throws {
+    let bench = try CommandBench()
+    let job = try supervise(
+      bench, ["--restarts", "5", "-n", "2"],
+      ["--set", "training.steps=10000000", "--set", "coordinator.reportEvery=1000"])
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, SIGTERM)
+    let run = job.wait()
+    #expect(run.status == 75, "\(run.errors.suffix(2000))")
+    #expect(!run.errors.contains("supervise: restart"))
+  }
+}
