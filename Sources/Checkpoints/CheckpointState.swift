@@ -145,7 +145,8 @@ public struct CheckpointState: Codable, Sendable, Equatable {
       ("step", step), ("segmentIndex", segmentIndex), ("tokenCount", tokenCount),
       ("skippedStepCount", skippedStepCount), ("consecutiveSkippedStepCount", consecutiveSkippedStepCount),
       ("plateau.evaluationsWithoutGain", plateau.evaluationsWithoutGain), ("patienceUsed", patienceUsed),
-      ("guardRecord.returnCount", guardRecord?.returnCount ?? 0), ("bestStep", bestStep ?? 0), ("pendingEvaluation.step", pendingEvaluation?.step ?? 0),
+      ("guardRecord.returnCount", guardRecord?.returnCount ?? 0), ("bestStep", bestStep ?? 0),
+      ("pendingEvaluation.step", pendingEvaluation?.step ?? 0),
     ]
     if let (name, value) = counts.first(where: { $0.1 < 0 }) {
       return "expected a \(name) of 0 or more, found \(value)"

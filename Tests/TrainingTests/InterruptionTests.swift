@@ -18,12 +18,12 @@ import Training
   @Test func checkpointsDoNotWaitForAnEvaluation() throws {
     let (bench, configuration) = try slowBench()
     let log = LogLines()
-    try bench.train(configuration, output: "run", rankCount: 2, log: log)
+    let outcome = try bench.train(configuration, output: "run", rankCount: 2, log: log)
     let evaluated = try #require(log.all.firstIndex { $0.contains(" evaluated ") && $0.contains("step=30") })
     let written = try #require(log.all.firstIndex { $0.contains("checkpoint written step=42") })
     #expect(written < evaluated)
-    // The evaluated state is still there when its result is known, however many checkpoints came after it.
-    #expect(try bench.checkpoint("run", "best").state.step % 30 == 0)
+    #expect(try bench.checkpoint("run", "best").state.step == outcome.bestStep)
+    #expect(try bench.evaluatedSteps("run") == [30, 60, 70])
   }
 
   @Test(arguments: ["worker", "dedicated"])

@@ -57,7 +57,9 @@ final class Coordination {
   }
 
   /// At the boundary before a step: an evaluation begun `evaluateEvery` steps ago takes effect,
-  /// then what is due is begun. `limits` say how long ranks wait for each other.
+  /// then what is due is begun.
+  ///
+  /// `limits` say how long ranks wait for each other.
   func beforeStep(limits: StallLimits) throws -> Decision {
     let settings = replica.configuration.coordinator
     let step = replica.state.step

@@ -53,7 +53,8 @@ struct RunStorage {
   func returned(to checkpoint: Checkpoint) throws -> RunStorage {
     try store.rewind(to: checkpoint.state.step, bestStep: checkpoint.state.bestStep)
     return try RunStorage(
-      store: store, metrics: Self.metrics(of: store.run, after: checkpoint), checkpoint: checkpoint, isOwn: true)
+      store: store, metrics: Self.metrics(of: store.run, after: checkpoint), checkpoint: checkpoint,
+      isOwn: true)
   }
 
   private init(store: CheckpointStore, metrics: MetricsLog, checkpoint: Checkpoint, isOwn: Bool) {

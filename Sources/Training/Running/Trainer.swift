@@ -249,8 +249,8 @@ public final class Trainer {
       // A checkpoint written just before the first of them does not count: the update before it is what
       // ruined the parameters.
       return Divergence(
-        reason: "\(count) steps in a row had a loss or a gradient that is not finite or outlying, the last one "
-          + "step \(state.step)",
+        reason: "\(count) steps in a row had a loss or a gradient that is not finite or outlying, "
+          + "the last one step \(state.step)",
         lastGoodStep: state.step - count - 1)
     }
     guard let record = state.guardRecord, let reason = stepGuard.divergence(record) else { return nil }

@@ -222,8 +222,8 @@ extension TrainingRun {
     guard isResumed && isFinished else { return nil }
     if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(state.step)"]) }
     return Trainer.Outcome(
-      step: state.step, isFinished: true, isInterrupted: false, bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
-      failedWriteCount: 0)
+      step: state.step, isFinished: true, isInterrupted: false, bestPerplexity: state.bestPerplexity,
+      bestStep: state.bestStep, failedWriteCount: 0)
   }
 
   private func makeCoordinator(
