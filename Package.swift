@@ -64,10 +64,12 @@ let package = Package(
       name: "LanguageModelTests",
       dependencies: ["LanguageModel", "Layers", "Tensors", "Checkpoints", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["Corpus", "TestSupport"]),
+    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "TestSupport"]),
     .testTarget(
       name: "CommunicationTests", dependencies: ["Communication", "Tensors", "TestSupport", "mpicheck"]),
-    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints", "TestSupport"]),
+    .testTarget(
+      name: "CheckpointsTests",
+      dependencies: ["Checkpoints", "TestSupport", .product(name: "Crypto", package: "swift-crypto")]),
     .testTarget(
       name: "ReportingTests",
       dependencies: ["Reporting", "TestSupport", .product(name: "Logging", package: "swift-log")]),

@@ -113,6 +113,10 @@ single_node() {
   "$milm" train --single-node-test
 }
 
+kills() {
+  cluster/kills.sh 24
+}
+
 single_node_on_2_ranks() {
   cluster/launch.sh -n 2 -- train --single-node-test
 }
@@ -160,6 +164,7 @@ fi
 
 stage "single-node test, alone" single_node
 stage "single-node test, 2 ranks" single_node_on_2_ranks
+stage "24 kills" kills
 stage "quickstart" quickstart
 stage "quickstart again" quickstart_again
 if "${alone[@]}" true 2>/dev/null; then

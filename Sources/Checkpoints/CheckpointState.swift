@@ -17,6 +17,8 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   public var skippedStepCount = 0
   /// Steps that the guard has skipped without a good one since.
   public var consecutiveSkippedStepCount = 0
+  /// What the guard goes by; nil in checkpoints of before there was one.
+  public var guardRecord: GuardRecord?
   /// Where the schedule `plateau` stands.
   public var plateau = Plateau()
   /// Evaluations without gain that count against the run's patience.
@@ -34,6 +36,8 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   public var rankCount: Int
   /// The node of each rank, by rank: ranks of one node share memory; nil where each had its own.
   public var nodeOfRank: [Int]?
+  /// How many of these have lanes; nil in checkpoints of before there were others.
+  public var trainingRankCount: Int?
   /// Compute threads of each rank.
   public var threadCount: Int
   /// The engine of the matrix products.
@@ -67,6 +71,25 @@ public struct CheckpointState: Codable, Sendable, Equatable {
       self.rateScale = rateScale
       self.evaluationsWithoutGain = evaluationsWithoutGain
     }
+  }
+
+  /// What the guard knows of the steps so far.
+  public struct GuardRecord: Codable, Sendable, Equatable {
+    /// What the learning rate is multiplied by, after the run has gone back.
+    public var rateScale = 1.0
+    /// How often the run has gone back to an earlier checkpoint.
+    public var returnCount = 0
+    /// Losses in nats a token of the newest good steps, the oldest first.
+    public var losses: [Double] = []
+    /// Norms of their gradients.
+    public var norms: [Double] = []
+    /// The lowest mean of a whole window of losses.
+    public var lowestLoss: Double?
+    /// The step after which it was reached.
+    public var lowestLossStep: Int?
+
+    /// A record of no steps.
+    public init() {}
   }
 
   /// An evaluation whose result has not taken effect yet.
@@ -124,13 +147,17 @@ public struct CheckpointState: Codable, Sendable, Equatable {
       ("step", step), ("segmentIndex", segmentIndex), ("tokenCount", tokenCount),
       ("skippedStepCount", skippedStepCount), ("consecutiveSkippedStepCount", consecutiveSkippedStepCount),
       ("plateau.evaluationsWithoutGain", plateau.evaluationsWithoutGain), ("patienceUsed", patienceUsed),
-      ("bestStep", bestStep ?? 0), ("pendingEvaluation.step", pendingEvaluation?.step ?? 0),
+      ("guardRecord.returnCount", guardRecord?.returnCount ?? 0), ("bestStep", bestStep ?? 0),
+      ("pendingEvaluation.step", pendingEvaluation?.step ?? 0),
     ]
     if let (name, value) = counts.first(where: { $0.1 < 0 }) {
       return "expected a \(name) of 0 or more, found \(value)"
     }
     for (name, value) in [("rankCount", rankCount), ("threadCount", threadCount)] where value < 1 {
       return "expected a \(name) of 1 or more, found \(value)"
+    }
+    if let scale = guardRecord?.rateScale, !(scale > 0 && scale <= 1) {
+      return "expected a guardRecord.rateScale above 0 and at most 1, found \(scale)"
     }
     if let name = files.keys.first(where: { !isPlainFileName($0) }) {
       return "expected the names of files beside it, found \(name)"

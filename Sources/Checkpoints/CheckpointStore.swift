@@ -33,6 +33,7 @@ public final class CheckpointStore: Sendable {
     self.lock = lock
     self.observe = observe
     try lock.run.create()
+    try lock.run.removeRemains()
     try recover()
   }
 
@@ -90,9 +91,10 @@ public final class CheckpointStore: Sendable {
     }
   }
 
-  /// The newest checkpoint all of whose files verify; each newer one is reported in one line to `onRefusal`.
-  public func newestVerified(onRefusal: (String) -> Void) throws -> Checkpoint? {
-    for step in try list().reversed() {
+  /// The newest checkpoint, of those up to a step, all of whose files verify; each newer one of these is
+  /// reported in one line to `onRefusal`.
+  public func newestVerified(through last: Int = .max, onRefusal: (String) -> Void) throws -> Checkpoint? {
+    for step in try list().reversed() where step <= last {
       do {
         let checkpoint = try Checkpoint(at: run.location(ofStep: step))
         if !verifiedSteps.withLock({ $0.contains(step) }) { try checkpoint.verify() }

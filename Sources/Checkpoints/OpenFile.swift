@@ -26,9 +26,10 @@ struct OpenFile: ~Copyable {
     try OpenFile(path, flags: O_RDWR | O_CREAT | O_NOFOLLOW, action: "open")
   }
 
-  /// Opens a regular file; anything else (a directory, a pipe, which could block for ever) is refused.
+  /// Opens a regular file; anything else (a symbolic link, which could lead out of the run, a directory, a pipe,
+  /// which could block for ever) is refused.
   static func reading(_ path: String) throws(CheckpointError) -> OpenFile {
-    let file = try OpenFile(path, flags: O_RDONLY | O_NONBLOCK, action: "open")
+    let file = try OpenFile(path, flags: O_RDONLY | O_NONBLOCK | O_NOFOLLOW, action: "open")
     guard try file.status().st_mode & S_IFMT == S_IFREG else {
       throw CheckpointError(path, "expected a file, found a directory or a device")
     }

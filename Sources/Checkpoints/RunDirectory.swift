@@ -32,6 +32,16 @@ public struct RunDirectory: Sendable, Equatable {
     try requireOwnCheckpoints()
   }
 
+  /// Removes what a killed process has left half-written beside the run's files.
+  func removeRemains() throws {
+    for name in try directoryEntries(path) {
+      let isRemains =
+        name.hasPrefix("config.yaml.tmp-") || name.hasPrefix("metrics.jsonl.tmp-")
+        || name.hasPrefix(".vocabulary.txt.") && name.hasSuffix(".tmp")
+      if isRemains { try removeEntry("\(path)/\(name)") }
+    }
+  }
+
   /// Whether a run was begun here: its configuration or a checkpoint is there.
   public func holdsRun() throws -> Bool {
     if case .absent = try FileEntry(at: configurationPath) {

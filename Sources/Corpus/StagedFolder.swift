@@ -3,12 +3,14 @@ import Foundation
 /// A folder that appears under its name whole or not at all.
 ///
 /// It is filled beside its final place, under a hidden temporary name that ends in `.tmp`;
-/// without `publish()` nothing stays behind.
+/// without `publish()` nothing stays behind. What a killed process left behind is removed by the next one
+/// with the same destination; a lock tells it from a folder that is being filled.
 final class StagedFolder {
   /// Where to write in the meantime.
   let url: URL
   private let destination: URL
   private let name: String
+  private let lock: Int32
   private var isPublished = false
 
   /// Begins a folder that is to stand at `destination`.
@@ -28,10 +30,14 @@ final class StagedFolder {
     } catch {
       throw CorpusError("cannot make the folder \(parent.path) for \(name): \(error.localizedDescription)")
     }
+    Self.removeRemains(of: self.destination.lastPathComponent, in: parent)
     guard mkdir(url.path, 0o755) == 0 else { throw CorpusError.system("write", name) }
+    lock = open(url.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else { throw CorpusError.system("lock", name) }
   }
 
   deinit {
+    close(lock)
     if !isPublished { try? FileManager.default.removeItem(at: url) }
   }
 
@@ -46,6 +52,18 @@ final class StagedFolder {
     }
     isPublished = true
     try synchronize(folder: destination.deletingLastPathComponent().path)
+  }
+
+  /// Removes the unpublished folders of a destination whose processes are gone.
+  private static func removeRemains(of name: String, in parent: URL) {
+    let entries = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
+    for entry in entries where entry.hasPrefix(".\(name).") && entry.hasSuffix(".tmp") {
+      let path = parent.appendingPathComponent(entry).path
+      let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+      guard descriptor >= 0 else { continue }
+      defer { close(descriptor) }
+      if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { try? FileManager.default.removeItem(atPath: path) }
+    }
   }
 
   /// Puts the folder in the place of the earlier one in one step where the file system

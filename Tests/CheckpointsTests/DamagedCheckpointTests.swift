@@ -8,6 +8,7 @@ struct DamagedCheckpointTests {
     case truncatedModel = "model.safetensors: expected "
     case flippedBit = "optimizer.safetensors: its sha256"
     case missingModel = "model.safetensors: cannot open"
+    case linkedModel = "model.safetensors: cannot open: Too many levels of symbolic links"
     case missingState = "state.json: cannot open"
     case flippedStateBit = "state.json: its checksum"
     case truncatedState = "state.json: expected `checksum`"
@@ -19,6 +20,11 @@ struct DamagedCheckpointTests {
         try replaceContent("\(path)/model.safetensors", try bytes("\(path)/model.safetensors").dropLast())
       case .flippedBit: try flipBit("\(path)/optimizer.safetensors")
       case .missingModel: try FileManager.default.removeItem(atPath: "\(path)/model.safetensors")
+      case .linkedModel:
+        try FileManager.default.moveItem(
+          atPath: "\(path)/model.safetensors", toPath: "\(path)/../../elsewhere")
+        try FileManager.default.createSymbolicLink(
+          atPath: "\(path)/model.safetensors", withDestinationPath: "../../elsewhere")
       case .missingState: try FileManager.default.removeItem(atPath: "\(path)/state.json")
       case .flippedStateBit: try flipBit("\(path)/state.json")
       case .truncatedState:

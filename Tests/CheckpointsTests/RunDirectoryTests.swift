@@ -20,6 +20,16 @@ struct RunDirectoryTests {
     #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o022 == 0)
   }
 
+  @Test func whatAKilledProcessLeftBesideItsFilesIsRemoved() throws {
+    try run.create()
+    for name in ["config.yaml.tmp-77", ".vocabulary.txt.x1.tmp", "metrics.jsonl.tmp-77", "notes.tmp-1"] {
+      try Data("half".utf8).write(to: URL(filePath: "\(run.path)/\(name)"))
+    }
+    _ = try CheckpointStore(lock: RunLock(run))
+    let names = try FileManager.default.contentsOfDirectory(atPath: run.path).sorted()
+    #expect(names == ["checkpoints", "lock", "notes.tmp-1"])
+  }
+
   @Test func tellsWhetherItHoldsARun() throws {
     #expect(try !run.holdsRun())
     try run.create()

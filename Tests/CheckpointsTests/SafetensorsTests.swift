@@ -171,7 +171,7 @@ struct SafetensorsTests {
     #expect(try refusal { _ = try SafetensorsFile(path: path) }.contains("expected a file"))
   }
 
-  @Test func survivesTenThousandRandomChanges() throws {
+  @Test func survivesRandomChanges() throws {
     let weight = floats(0, 6)
     try weight.withUnsafeBufferPointer { floats in
       _ = try writeSafetensors(
@@ -183,7 +183,7 @@ struct SafetensorsTests {
     let json = try bytes(path).dropFirst(8).dropLast(24)
     var generator = SeededGenerator(state: 1)
     var acceptedCount = 0
-    for _ in 0..<10_000 {
+    for _ in 0..<fuzzCount {
       try writeRaw(mutated(Array(json), &generator), dataByteCount: 24)
       guard let file = try? SafetensorsFile(path: path) else { continue }
       acceptedCount += 1
@@ -195,6 +195,7 @@ struct SafetensorsTests {
       #expect(floatCount == 6)
     }
     // Changes of a name, of the metadata or of the padding are no damage that a header can show.
-    #expect((100..<5000).contains(acceptedCount), "\(acceptedCount)")
+    print("fuzzed safetensors: \(fuzzCount) mutations, \(acceptedCount) with an acceptable header")
+    #expect((fuzzCount / 100..<fuzzCount / 2).contains(acceptedCount), "\(acceptedCount)")
   }
 }

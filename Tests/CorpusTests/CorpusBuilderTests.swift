@@ -32,6 +32,19 @@ struct CorpusBuilderTests {
     #expect(said.contains("test split") && said.contains("train, valid"))
   }
 
+  @Test func whatAKilledProcessLeftBehindIsRemoved() throws {
+    let train = try folder.write(text, to: "train.txt")
+    for name in [".c.dead.tmp", ".c.busy.tmp", ".other.dead.tmp"] {
+      try FileManager.default.createDirectory(at: folder.url(name), withIntermediateDirectories: false)
+      try folder.write("half", to: "\(name)/train.tokens")
+    }
+    let busy = open(folder.file(".c.busy.tmp"), O_RDONLY)
+    defer { close(busy) }
+    try #require(flock(busy, LOCK_EX) == 0)
+    _ = try CorpusBuilder(train: [train]).build(at: folder.url("c"))
+    #expect(try entries() == [".c.busy.tmp", ".other.dead.tmp", "c"])
+  }
+
   /// The reference values are those of `sha256sum`.
   @Test func namesItsSourcesWithTheirHashes() throws {
     let train = try folder.write("abc", to: "train.txt")

@@ -14,10 +14,11 @@ struct TrainingBench {
   let folder: TemporaryFolder
   var corpus: String { folder.file("corpus") }
 
-  init(tokenCount: Int = 6000) throws {
+  init(tokenCount: Int = 6000, validTokenCount: Int = 700) throws {
     folder = try TemporaryFolder()
     try SyntheticText(seed: 3, wordCount: 40).writeCorpus(
-      at: URL(filePath: folder.file("corpus")), trainTokenCount: tokenCount, validTokenCount: 700,
+      at: URL(filePath: folder.file("corpus")), trainTokenCount: tokenCount,
+      validTokenCount: validTokenCount,
       testTokenCount: 700)
   }
 
@@ -39,7 +40,8 @@ struct TrainingBench {
   @discardableResult
   func train(
     _ configuration: RunConfiguration, output: String, rankCount: Int = 1, ranksPerNode: Int = 1,
-    resume: TrainingRequest.Resume = .never, lastStep: Int? = nil, log: LogLines = LogLines()
+    resume: TrainingRequest.Resume = .never, lastStep: Int? = nil, log: LogLines = LogLines(),
+    stop: StopRequest = StopRequest(), faults: [String] = []
   ) throws -> Trainer.Outcome {
     var request = TrainingRequest(corpus: corpus, output: folder.file(output))
     request.resume = resume
@@ -48,12 +50,13 @@ struct TrainingBench {
     let gradients = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
     let results = Mutex<[Int: Result<Trainer.Outcome, any Error>]>([:])
     let group = DispatchGroup()
+    let plan = FaultPlan(try faults.map { try Fault($0) })
     for rank in 0..<rankCount {
       group.enter()
       let ranks = Ranks(control: control[rank], gradients: gradients[rank])
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: log.logger(rank: rank),
-        output: TerminalOutput(isTerminal: false) { _ in })
+        output: TerminalOutput(isTerminal: false) { _ in }, stop: stop, faults: plan)
       Thread {
         let result = Result { try run.train() }
         if case .failure(let error) = result {

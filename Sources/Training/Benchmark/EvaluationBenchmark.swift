@@ -43,7 +43,8 @@ public struct EvaluationBenchmark {
     let engine = try training.engine(benchmark.ranks)
     let text = try benchmark.text(tokenCount: training.lanes * training.segment * totalCount + training.lanes)
     let data = try TrainingData(
-      text.tokens, endOfSentenceID: text.endOfSentenceID, training: training, ranks: benchmark.ranks)
+      text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration,
+      ranks: benchmark.ranks)
     let model = LanguageModel(benchmark.configuration.model, vocabularySize: text.identity.vocabularySize)
     let weights = ParameterBuffer(model.parameters)
     weights.initialize(seed: UInt64(training.seed), engine: engine)

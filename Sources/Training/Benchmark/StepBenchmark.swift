@@ -66,7 +66,7 @@ public struct StepBenchmark {
         tokenCount: benchmark.configuration.tokensPerStep * totalCount + training.lanes)
     }
     let data = try TrainingData(
-      text.tokens, endOfSentenceID: text.endOfSentenceID, training: training, ranks: ranks)
+      text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration, ranks: ranks)
     let replica = try Replica(
       benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())

@@ -113,10 +113,16 @@ extension RunConfiguration {
 
 /// Walks a YAML tree along `ConfigurationKey.all`.
 private struct ConfigurationReader {
+  private static let nestingLimit = 16
+  private static let markerLimit = 4000
+
   let source: String
   let keys = ConfigurationKey.all
 
   mutating func read(_ yaml: String, into configuration: inout RunConfiguration) throws {
+    guard !isNestedTooDeep(yaml) else {
+      throw TrainingError("\(source): expected sections in sections, found deeper nesting")
+    }
     let root: Node?
     do {
       root = try Yams.compose(yaml: yaml)
@@ -174,7 +180,25 @@ private struct ConfigurationReader {
     }
   }
 
+  /// Whether more than a few levels are open at once anywhere: the parser recurses into each.
+  private func isNestedTooDeep(_ yaml: String) -> Bool {
+    var open = 0
+    var markers = 0
+    for byte in yaml.utf8 {
+      switch byte {
+      case UInt8(ascii: "["), UInt8(ascii: "{"): open += 1
+      case UInt8(ascii: "]"), UInt8(ascii: "}"): open = max(0, open - 1)
+      // A line of "- - -" or "? ? ?" opens a level with each of them, and so may deeper and deeper lines.
+      case UInt8(ascii: "-"), UInt8(ascii: "?"), UInt8(ascii: ":"): markers += 1
+      default: break
+      }
+      if open > Self.nestingLimit || markers > Self.markerLimit { return true }
+    }
+    return false
+  }
+
   private func unknown(_ path: String, at place: String) -> TrainingError {
+    let path = String(path.prefix(100))
     let candidates = Set(keys.flatMap { sections(of: $0.path) })
     let nearest = candidates.min { (editDistance($0, path), $0) < (editDistance($1, path), $1) } ?? ""
     return TrainingError("\(place): unknown key \(path); the nearest known key is \(nearest)")

@@ -44,9 +44,9 @@ struct ConfigurationKey {
   }
 
   static func choice<Value: RawRepresentable<String> & CaseIterable>(
-    _ path: String, _ place: Place<Value>
+    _ path: String, _ place: Place<Value>, mayDiffer: Bool = false
   ) -> ConfigurationKey {
-    ConfigurationKey(path: path, mayDifferOnResume: false) { text, configuration in
+    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
       guard let value = Value(rawValue: text) else {
         return Value.allCases.map(\.rawValue).joined(separator: " | ")
       }
@@ -90,12 +90,14 @@ enum NumberLimits {
   case positive
   case notNegative
   case share
+  case positiveShare
 
   func contain(_ value: Double) -> Bool {
     switch self {
     case .positive: Float(value).isNormal && value > 0
     case .notNegative: Float(value).isFinite && value >= 0
     case .share: value >= 0 && Float(value) < 1
+    case .positiveShare: Float(value).isNormal && value > 0 && value <= 1
     }
   }
 
@@ -104,6 +106,7 @@ enum NumberLimits {
     case .positive: "a number above 0"
     case .notNegative: "a number of at least 0"
     case .share: "a number of at least 0 and below 1"
+    case .positiveShare: "a number above 0 and at most 1"
     }
   }
 }
@@ -111,7 +114,7 @@ enum NumberLimits {
 extension ConfigurationKey {
   /// Every key, in the order of the file.
   static var all: [ConfigurationKey] {
-    model + training + optimizer + exchange + coordinator
+    model + training + optimizer + exchange + coordinator + guarding
   }
 
   private static var model: [ConfigurationKey] {
@@ -170,9 +173,19 @@ extension ConfigurationKey {
     ]
   }
 
+  private static var guarding: [ConfigurationKey] {
+    [
+      .integer("guard.window", \.guarding.window, atLeast: 0, atMost: 10_000),
+      .number("guard.outlier", \.guarding.outlier, .notNegative),
+      .number("guard.divergence", \.guarding.divergence, .notNegative),
+      .integer("guard.returns", \.guarding.returns, atLeast: 0, mayDiffer: true),
+      .number("guard.rateFactor", \.guarding.rateFactor, .positiveShare),
+    ]
+  }
+
   private static var coordinator: [ConfigurationKey] {
     [
-      .choice("coordinator.placement", \.coordinator.placement),
+      .choice("coordinator.placement", \.coordinator.placement, mayDiffer: true),
       .integer("coordinator.reportEvery", \.coordinator.reportEvery, atLeast: 1, mayDiffer: true),
       .integer("coordinator.evaluateEvery", \.coordinator.evaluateEvery, atLeast: 0),
       .integer("coordinator.evaluateStreams", \.coordinator.evaluateStreams, atLeast: 1),

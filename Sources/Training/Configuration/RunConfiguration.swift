@@ -19,6 +19,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var exchange = ExchangeSettings()
   /// Evaluation, checkpoints and reports.
   public var coordinator = CoordinatorConfiguration()
+  /// What is done about steps that would harm the model.
+  public var guarding = GuardConfiguration()
 
   /// The defaults.
   public init() {}
@@ -118,6 +120,8 @@ public struct CoordinatorConfiguration: Sendable, Equatable {
   public enum Placement: String, CaseIterable, Sendable {
     /// Rank 0 has lanes like any other; it writes and evaluates in the background.
     case worker
+    /// Rank 0 has no lanes; it follows the others, and writes and evaluates while they train.
+    case dedicated
   }
 
   /// Whether rank 0 trains too.

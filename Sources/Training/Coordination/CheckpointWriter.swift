@@ -76,16 +76,6 @@ final class CheckpointWriter: Sendable {
     progress.withLock { $0.lastWrittenStep = step }
   }
 
-  /// The newest step before another whose checkpoint this process has written or begun from.
-  func lastStep(before step: Int) -> Int? {
-    progress.withLock { progress in
-      [progress.lastWrittenStep, progress.stepWrittenBefore].compactMap { $0 }.filter { $0 < step }.max()
-    }
-  }
-
-  /// Where the checkpoint of a step is, or would be.
-  func path(ofStep step: Int) -> String { store.run.location(ofStep: step).path }
-
   private func write(_ files: [CheckpointFile], _ state: CheckpointState) throws {
     let clock = ContinuousClock()
     let start = clock.now

@@ -17,8 +17,9 @@ final class Coordination {
     case beginning
     /// A checkpoint of this run.
     case ownCheckpoint(Int)
-    /// A checkpoint of another run, which this one continues.
-    case otherRun
+    /// A checkpoint that is to be written again as this process leaves it: that of another run,
+    /// or one that the guard has gone back to.
+    case adopted
   }
 
   private let replica: Replica
@@ -46,7 +47,7 @@ final class Coordination {
     self.evaluates = evaluates
     self.faults = faults
     self.restoredPath = restoredPath
-    isAdopted = origin == .otherRun
+    isAdopted = origin == .adopted
     if origin != .beginning { restoredStep = replica.state.step }
     if case .ownCheckpoint(let step) = origin { resumedStep = step }
     snapshot = coordinator.map { _ in Snapshot(replica) }
@@ -57,7 +58,9 @@ final class Coordination {
 
   /// At the boundary before a step: an evaluation begun `evaluateEvery` steps ago takes effect,
   /// then what is due is begun.
-  func beforeStep() throws -> Decision {
+  ///
+  /// `limits` say how long ranks wait for each other.
+  func beforeStep(limits: StallLimits) throws -> Decision {
     let settings = replica.configuration.coordinator
     let step = replica.state.step
     if step == restoredStep { try takeUpEarlierEvaluation() }
@@ -69,14 +72,14 @@ final class Coordination {
       // An interrupted process wrote the checkpoint, and left the evaluation of its step to this one.
       let pending = replica.state.pendingEvaluation
       let isLeft = due != nil ? duePurpose(at: step).contains(.evaluation) : pending?.step == step
-      if isLeft, pending?.perplexity == nil { try begin(.evaluation) }
+      if isLeft, pending?.perplexity == nil { try begin(.evaluation, limits) }
       resumedStep = nil
     } else {
       let purpose = duePurpose(at: step)
       if purpose != .checkpoint || isAdopted {
-        try begin(purpose)
+        try begin(purpose, limits)
       } else if try replica.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) {
-        try begin(purpose)
+        try begin(purpose, limits)
       }
       isAdopted = false
     }
@@ -106,7 +109,9 @@ final class Coordination {
   /// After the last step: everything is written, and at the end of the run everything takes effect.
   ///
   /// An interrupted run has little time: what is evaluated is left for its next process.
-  func finish(isInterrupted: Bool, reporterFailed: Bool) throws -> Trainer.Outcome {
+  func finish(
+    isInterrupted: Bool, reporterFailed: Bool, limits: StallLimits
+  ) throws -> Trainer.Outcome {
     let settings = replica.configuration.coordinator
     let step = replica.state.step
     let isOver =
@@ -114,7 +119,7 @@ final class Coordination {
     if isOver {
       if let pending = replica.state.pendingEvaluation { try letTakeEffect(pending) }
       if evaluates, step >= replica.configuration.training.steps, step != resumedStep {
-        try begin(.evaluation)
+        try begin(.evaluation, limits)
         try replica.state.pendingEvaluation.map(letTakeEffect)
       }
     } else if isInterrupted {
@@ -127,11 +132,11 @@ final class Coordination {
       // The run goes on later; its next process evaluates these parameters,
       // and they take effect when they should.
       replica.state.pendingEvaluation = .init(step: step)
-    } else if let pending = replica.state.pendingEvaluation {
+    } else if let pending = replica.state.pendingEvaluation, restoredStep == nil {
       // Waited for, so that the last checkpoint has the result.
       _ = try coordinator?.perplexity(at: pending.step)
     }
-    if step != resumedStep { try begin(.checkpoint) }
+    if step != resumedStep { try begin(.checkpoint, limits) }
     coordinator?.waitUntilWritten()
     if let best = replica.state.bestStep { coordinator?.markBest(best) }
     coordinator?.waitUntilWritten()
@@ -141,20 +146,15 @@ final class Coordination {
       failedWriteCount: (coordinator?.failedWriteCount ?? 0) + (reporterFailed ? 1 : 0))
   }
 
-  /// The newest checkpoint from before the steps that are being skipped, for an error message; the same on all ranks.
-  ///
-  /// One written just before the first of them is left out: the update before it is what ruined the parameters.
-  func lastGoodCheckpoint() throws -> String {
+  /// Ends all work in the background, so that the run can go back to an earlier checkpoint.
+  func leave() {
+    coordinator?.abandonEvaluation()
     coordinator?.waitUntilWritten()
-    let firstSkipped = replica.state.step - replica.state.consecutiveSkippedStepCount
-    let text = coordinator.map { $0.checkpointPath(before: firstSkipped) ?? "none" } ?? ""
-    let bytes = try replica.ranks.control.broadcast(
-      "last checkpoint", Array(text.utf8), from: Ranks.coordinator)
-    return String(decoding: bytes, as: UTF8.self)
   }
 
   /// Collects a snapshot from all ranks and has rank 0 work on it.
-  private func begin(_ purpose: Coordinator.Purpose) throws {
+  private func begin(_ purpose: Coordinator.Purpose, _ limits: StallLimits) throws {
+    guard !purpose.isEmpty else { return }
     let step = replica.state.step
     if purpose.contains(.evaluation) {
       replica.state.pendingEvaluation = .init(step: step)
@@ -163,7 +163,10 @@ final class Coordination {
     if purpose.contains(.checkpoint) {
       // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
       coordinator?.waitUntilWritten()
+      _ = try replica.ranks.share(true)
       try faults.strike(.snapshot, step: step)
+      // From here on nobody waits for a disk: who is late is stuck.
+      try replica.ranks.control.barrier("snapshot of step \(step)", limits: limits)
       try replica.collect(into: snapshot)
       if let snapshot { coordinator?.write(snapshot) }
     }

@@ -96,9 +96,4 @@ final class Coordinator: Sendable {
   func markBest(_ step: Int) {
     writer.markBest(step)
   }
-
-  /// Where the newest checkpoint before a step lies that this process has written or begun from.
-  func checkpointPath(before step: Int) -> String? {
-    writer.lastStep(before: step).map(writer.path(ofStep:))
-  }
 }

@@ -42,7 +42,7 @@ extension Replica {
     let arena = Arena()
     defer { withExtendedLifetime(arena) {} }
     let all = arena.matrix(rowCount: laneCount, columnCount: pass.hiddenState.columnCount)
-    let own = ranks.rank * pass.laneCount..<(ranks.rank + 1) * pass.laneCount
+    let own = share.lanes(of: ranks.rank)
     for (name, target) in [("h", pass.hiddenState), ("c", pass.cellState)] {
       try ranks.together("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
@@ -76,9 +76,14 @@ extension CheckpointState {
     let pairs = [
       ("ranks", "\(earlier.rankCount)", "\(rankCount)"),
       ("ranks of each node", "\(earlier.nodeSizes)", "\(nodeSizes)"),
+      (
+        "training ranks", "\(earlier.trainingRankCount ?? earlier.rankCount)",
+        "\(trainingRankCount ?? rankCount)"
+      ),
       ("threads", "\(earlier.threadCount)", "\(threadCount)"),
       ("engine", earlier.engine, engine), ("CPU level", earlier.cpuLevel, cpuLevel),
     ]
+    .filter { $0.0 != "training ranks" || earlier.rankCount == rankCount }
     return pairs.filter { $0.1 != $0.2 }.map { "\($0.0) \($0.1) → \($0.2)" }
   }
 
@@ -91,6 +96,7 @@ extension CheckpointState {
   mutating func adoptSettings(of current: CheckpointState) {
     rankCount = current.rankCount
     nodeOfRank = current.nodeOfRank
+    trainingRankCount = current.trainingRankCount
     threadCount = current.threadCount
     engine = current.engine
     cpuLevel = current.cpuLevel

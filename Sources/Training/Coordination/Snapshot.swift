@@ -79,7 +79,7 @@ extension Replica {
   func collect(into snapshot: Snapshot?) throws {
     let slices = snapshot.map { snapshot in
       (0..<ranks.rankCount).map { rank in
-        let lanes = rank * pass.laneCount..<(rank + 1) * pass.laneCount
+        let lanes = share.lanes(of: rank)
         return (hidden: snapshot.hidden.rows(lanes).bytes, cell: snapshot.cell.rows(lanes).bytes)
       }
     }

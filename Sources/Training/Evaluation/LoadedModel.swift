@@ -26,6 +26,8 @@ public struct LoadedModel: Sendable {
         "\(file.path): expected \(table) of shape V × \(configuration.model.embedding), found \(shape)")
     }
     model = LanguageModel(configuration.model, vocabularySize: shape[0])
+    // Before memory is taken for what a configuration claims, the file must have it.
+    try model.parameters.requireShapes(in: file)
     weights = ParameterBuffer(model.parameters)
     try weights.load(from: file)
   }
@@ -38,16 +40,26 @@ public struct LoadedModel: Sendable {
   }
 }
 
-extension ParameterBuffer {
-  /// Copies every tensor of the list out of a file, by name;
-  /// throws where one is missing or has another shape.
-  func load(from file: SafetensorsFile, prefix: String = "") throws {
-    for parameter in list.parameters {
+extension ParameterList {
+  /// Throws where a tensor of the list is missing in a file or has another shape there.
+  func requireShapes(in file: SafetensorsFile, prefix: String = "") throws {
+    for parameter in parameters {
       let name = prefix + parameter.name
       let shape = try file.shape(of: name)
       guard shape == parameter.shape else {
         throw TrainingError("\(file.path): expected \(name) of shape \(parameter.shape), found \(shape)")
       }
+    }
+  }
+}
+
+extension ParameterBuffer {
+  /// Copies every tensor of the list out of a file, by name;
+  /// throws where one is missing or has another shape.
+  func load(from file: SafetensorsFile, prefix: String = "") throws {
+    try list.requireShapes(in: file, prefix: prefix)
+    for parameter in list.parameters {
+      let name = prefix + parameter.name
       let matrix = self[parameter]
       try file.copy(name, into: UnsafeMutableBufferPointer(start: matrix.data, count: matrix.count))
     }

@@ -8,14 +8,16 @@ struct MemoryNeed {
   private let rankCountOnHost: Int
 
   /// The need of this rank; rank 0 has the coordinator's copy too.
-  init(_ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks) {
+  init(_ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
     let sizes = configuration.model
     let state = configuration.optimizer.kind == .adam ? 2 : 1
     var buffers = 2 + state
-    if ranks.isCoordinator { buffers += 1 + state }
+    // The snapshot, and the parameters that are evaluated.
+    if ranks.isCoordinator { buffers += 2 + state }
     if ranks.rankCount > 1, !configuration.exchange.chosenCodec.isExact { buffers += 2 }
-    let rows = configuration.training.lanes / ranks.rankCount * configuration.training.segment
+    let lanes = try LaneShare(configuration, rankCount: ranks.rankCount).lanes(of: ranks.rank)
+    let rows = lanes.count * configuration.training.segment
     // By row: LSTM, what the interactions keep of each k, embeddings and their gradients.
     var columns = 8 * sizes.hidden + 6 * sizes.embedding
     if sizes.variant != .lstm { columns += (sizes.decoderContext + 1) * sizes.embedding }

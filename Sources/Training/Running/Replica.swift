@@ -34,11 +34,13 @@ public final class Replica {
   let optimizer: Optimizer
   let exchange: GradientExchange
   let pass: SegmentPass
+  /// Which rank has which lanes.
+  let share: LaneShare
   var state: CheckpointState
   /// How many of the codec decisions in `state` were made for other ranks or nodes.
   var frozenDecisionCount = 0
 
-  /// A replica before its first step.
+  /// A replica before its first step; throws where the lanes cannot be shared out.
   init(
     _ configuration: RunConfiguration, text: TextIdentity, ranks: Ranks,
     engine: ComputeEngine, thread: CommunicationThread
@@ -50,18 +52,19 @@ public final class Replica {
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, engine: engine)
-    let laneCount = configuration.training.lanes / ranks.rankCount
+    share = try LaneShare(configuration, rankCount: ranks.rankCount)
     pass = SegmentPass(
-      model, parameters: parameters, stepCount: configuration.training.segment, laneCount: laneCount,
-      accumulation: configuration.training.accumulate, engine: engine,
-      softmaxThreshold: Float(configuration.training.softmaxThreshold))
-    exchange = try Self.exchange(configuration, model: model, ranks: ranks, thread: thread)
+      model, parameters: parameters, stepCount: configuration.training.segment,
+      laneCount: share.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
+      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold))
+    exchange = try Self.exchange(configuration, model: model, ranks: ranks, share: share, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
       programVersion: programVersion, configuration: configuration.yaml,
       vocabularyHash: text.vocabularyHash)
     state.nodeOfRank = exchange.layout.nodeOfRank
+    state.trainingRankCount = share.trainingRankCount
     state.isTokenized = text.isTokenized
     state.codecDecisions = firstDecisions()
   }
@@ -70,7 +73,8 @@ public final class Replica {
   var codec: Codec { exchange.codec }
 
   private static func exchange(
-    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, thread: CommunicationThread
+    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, share: LaneShare,
+    thread: CommunicationThread
   ) throws -> GradientExchange {
     let training = configuration.training
     let layout = ranks.gradients.layout.limited(to: configuration.exchange.ranksPerNode)
@@ -86,7 +90,7 @@ public final class Replica {
       },
       rows: SparseRows(
         offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
-        maximumRowCount: training.lanes / ranks.rankCount * training.segment * training.accumulate),
+        maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate),
       configuration: ExchangeConfiguration(
         codec: firstCodec(configuration.exchange, nodeCount: layout.nodeCount),
         bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000,

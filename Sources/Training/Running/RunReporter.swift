@@ -54,6 +54,11 @@ final class RunReporter {
     progress.update(metrics)
   }
 
+  /// Says that a step was skipped, and why.
+  func warn(step: Int, skippedBecauseOf reason: String) {
+    logger.warning("a step was skipped", metadata: ["step": "\(step)", "reason": "\(reason)"])
+  }
+
   /// Ends the terminal's line.
   func finish() { progress.finish() }
 

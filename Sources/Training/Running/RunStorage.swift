@@ -38,12 +38,38 @@ struct RunStorage {
     }
     try run.writeConfiguration(configuration.yaml)
     try corpus.vocabulary.write(to: URL(filePath: run.vocabularyPath))
-    // The lines of an evaluation that will be made again are cut off; one whose result is known is not.
+    metrics = try Self.metrics(of: run, after: checkpoint)
+    if let state = checkpoint?.state, isOwn { try store.rewind(to: state.step, bestStep: state.bestStep) }
+  }
+
+  /// The newest checkpoint of `step` or before, all of whose files verify; nil where there is none.
+  func lastGoodCheckpoint(through step: Int, logger: Logger) throws -> Checkpoint? {
+    try store.newestVerified(through: step) {
+      logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
+    }
+  }
+
+  /// The same run, gone back to one of its checkpoints; later ones are removed.
+  func returned(to checkpoint: Checkpoint) throws -> RunStorage {
+    try store.rewind(to: checkpoint.state.step, bestStep: checkpoint.state.bestStep)
+    return try RunStorage(
+      store: store, metrics: Self.metrics(of: store.run, after: checkpoint), checkpoint: checkpoint,
+      isOwn: true)
+  }
+
+  private init(store: CheckpointStore, metrics: MetricsLog, checkpoint: Checkpoint, isOwn: Bool) {
+    self.store = store
+    self.metrics = metrics
+    self.checkpoint = checkpoint
+    self.isOwn = isOwn
+  }
+
+  /// The lines of an evaluation that will be made again are cut off; one whose result is known is not.
+  private static func metrics(of run: RunDirectory, after checkpoint: Checkpoint?) throws -> MetricsLog {
     let pending = checkpoint?.state.pendingEvaluation
-    metrics = try MetricsLog(
+    return try MetricsLog(
       path: run.metricsPath, keepingThroughStep: checkpoint?.state.step,
       evaluationsBeforeStep: pending?.perplexity == nil ? pending?.step : nil)
-    if let state = checkpoint?.state, isOwn { try store.rewind(to: state.step, bestStep: state.bestStep) }
   }
 
   private static func checkpoint(

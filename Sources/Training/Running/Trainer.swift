@@ -24,7 +24,13 @@ public final class Trainer {
     public var failedWriteCount: Int
   }
 
-  /// After how many skipped steps in a row the run stops.
+  /// How a run, or a part of it, ended.
+  enum Ending {
+    case finished(Outcome)
+    case diverged(Divergence)
+  }
+
+  /// After how many skipped steps in a row the run counts as diverged.
   private static let skippedStepLimit = 10
 
   private let replica: Replica
@@ -34,6 +40,8 @@ public final class Trainer {
   private let reporter: RunReporter?
   private let stop: StopRequest
   private let faults: FaultPlan
+  private let logger: Logger
+  private let stepGuard: StepGuard
   private let savedHidden: Matrix
   private let savedCell: Matrix
   private let arena = Arena()
@@ -51,6 +59,8 @@ public final class Trainer {
     self.reporter = reporter
     self.stop = stop
     self.faults = faults
+    self.logger = logger
+    stepGuard = StepGuard(settings: replica.configuration.guarding)
     patience = StepPatience(replica.configuration.exchange) { logger.warning("\($0)") }
     tuner = CodecTuner(replica, logger: logger)
     gradients = ParameterBuffer(replica.model.parameters)
@@ -61,20 +71,25 @@ public final class Trainer {
 
   /// Trains until `lastStep`, until the run is over or until somebody wishes it to stop;
   /// a checkpoint is written at the stop.
-  public func run(until lastStep: Int) throws -> Outcome {
+  func run(until lastStep: Int) throws -> Ending {
     let lastStep = min(lastStep, replica.configuration.training.steps)
     defer { reporter?.finish() }
     var isStopWished = false
     while replica.state.step < lastStep && !isStopWished {
-      guard try coordination.beforeStep() == .goOn else { break }
+      guard try coordination.beforeStep(limits: patience.limits) == .goOn else { break }
       let report = try takeStep()
       isStopWished = report.isStopWished
       tell(report, isLast: isStopWished || replica.state.step == lastStep)
       try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)
-      try stopIfAllIsSkipped()
+      if let divergence = divergence() {
+        coordination.leave()
+        return .diverged(divergence)
+      }
     }
-    return try coordination.finish(
-      isInterrupted: isStopWished && replica.state.step < lastStep, reporterFailed: reporter?.failed ?? false)
+    return .finished(
+      try coordination.finish(
+        isInterrupted: isStopWished && replica.state.step < lastStep,
+        reporterFailed: reporter?.failed ?? false, limits: patience.limits))
   }
 
   /// One update: segments forward and backward, exchange, guard, clipping, optimizer.
@@ -102,7 +117,17 @@ public final class Trainer {
 
     let sums = try agree(on: step, loss: loss, limits: limits)
     let norm = replica.optimizer.norm(of: gradients)
-    if sums.loss.isFinite && norm.isFinite { update(norm: norm, rate: sums.rate) } else { skip() }
+    let lossPerToken = sums.loss / Double(configuration.tokensPerStep)
+    var record = replica.state.guardRecord ?? .init()
+    switch stepGuard.judge(loss: lossPerToken, norm: norm, record) {
+    case .sound:
+      update(norm: norm, rate: sums.rate)
+      stepGuard.note(loss: lossPerToken, norm: norm, step: step + 1, in: &record)
+    case .harmful(let reason):
+      skip()
+      reporter?.warn(step: step, skippedBecauseOf: reason)
+    }
+    replica.state.guardRecord = record
     replica.state.step += 1
     if norm.isFinite { try tuner.consider(exchanged, gradient: gradients.flat, retunes: sums.retuneCount > 0) }
     replica.state.segmentIndex += configuration.training.accumulate
@@ -132,9 +157,10 @@ public final class Trainer {
 
   private func learningRate(of step: Int) -> Double {
     let configuration = replica.configuration
-    return configuration.schedule.learningRate(
+    let rate = configuration.schedule.learningRate(
       step: step, stepCount: configuration.training.steps, peak: configuration.optimizer.learningRate,
       plateauScale: replica.state.plateau.rateScale)
+    return rate * (replica.state.guardRecord?.rateScale ?? 1)
   }
 
   private func update(norm: Double, rate: Double) {
@@ -185,13 +211,21 @@ public final class Trainer {
     try replica.ranks.control.verifyReplicas(hashes: replica.hashes(), step: step)
   }
 
-  private func stopIfAllIsSkipped() throws {
-    let count = replica.state.consecutiveSkippedStepCount
-    guard count >= Self.skippedStepLimit else { return }
-    let checkpoint = try coordination.lastGoodCheckpoint()
-    throw TrainingError(
-      "\(count) steps in a row had a loss or a gradient that is not finite, the last one step "
-        + "\(replica.state.step); the last good checkpoint is \(checkpoint)")
+  /// Whether the run has gone wrong; the same on all ranks.
+  private func divergence() -> Divergence? {
+    let state = replica.state
+    let count = state.consecutiveSkippedStepCount
+    if count >= Self.skippedStepLimit {
+      // A checkpoint written just before the first of them does not count: the update before it is what
+      // ruined the parameters.
+      return Divergence(
+        reason: "\(count) steps in a row had a loss or a gradient that is not finite or outlying, "
+          + "the last one step \(state.step)",
+        lastGoodStep: state.step - count - 1)
+    }
+    guard let record = state.guardRecord, let reason = stepGuard.divergence(record) else { return nil }
+    return Divergence(
+      reason: "\(reason) at step \(state.step)", lastGoodStep: record.lowestLossStep ?? state.step)
   }
 }
 

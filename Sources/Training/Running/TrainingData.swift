@@ -17,20 +17,17 @@ public struct TrainingData: Sendable {
   /// This rank's lanes of a split; throws where the lanes cannot be shared out evenly
   /// or the text is too short.
   init(
-    _ tokens: any TokenSequence, endOfSentenceID: Int32, training: TrainingConfiguration, ranks: Ranks
+    _ tokens: any TokenSequence, endOfSentenceID: Int32, configuration: RunConfiguration, ranks: Ranks
   ) throws {
-    guard training.lanes % ranks.rankCount == 0 else {
-      throw TrainingError(
-        "training.lanes: expected a multiple of the \(ranks.rankCount) ranks, found \(training.lanes)")
-    }
+    let training = configuration.training
+    let share = try LaneShare(configuration, rankCount: ranks.rankCount)
     self.tokens = tokens
     lanes = try Lanes(
       tokenCount: tokens.count, laneCount: training.lanes, segmentLength: training.segment,
       endOfSentenceID: endOfSentenceID)
-    let laneCount = training.lanes / ranks.rankCount
-    ownLanes = ranks.rank * laneCount..<(ranks.rank + 1) * laneCount
-    inputs = arena.vector(of: Int32.self, count: laneCount * training.segment)
-    targets = arena.vector(of: Int32.self, count: laneCount * training.segment)
+    ownLanes = share.lanes(of: ranks.rank)
+    inputs = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
+    targets = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
   }
 
   /// Segment `index` of the run, counted over all epochs; the words stay valid until the next is read.

@@ -81,7 +81,7 @@ public struct TrainingRun: Sendable {
     limitSilence()
     let engine = try makeEngine()
     let (corpus, data) = try openCorpus()
-    let storage = try ranks.onCoordinator("open the run") {
+    var storage = try ranks.onCoordinator("open the run") {
       try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
     let isResumed = try ranks.share(storage?.checkpoint != nil)
@@ -94,6 +94,24 @@ public struct TrainingRun: Sendable {
 
     // Rank 0's corpus decides: another host's may lack the split.
     let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
+    var origin =
+      !isResumed ? Coordination.Origin.beginning : isOwn ? .ownCheckpoint(replica.state.step) : .adopted
+    while true {
+      let trainer = try makeTrainer(
+        replica, data: data, corpus: corpus, storage: storage, evaluates: evaluates, origin: origin)
+      switch try trainer.run(until: lastStep) {
+      case .finished(let outcome): return outcome
+      case .diverged(let divergence):
+        storage = try goBack(replica, storage, divergence)
+        origin = .adopted
+      }
+    }
+  }
+
+  private func makeTrainer(
+    _ replica: Replica, data: TrainingData, corpus: Corpus, storage: RunStorage?, evaluates: Bool,
+    origin: Coordination.Origin
+  ) throws -> Trainer {
     let coordinator = try storage.map {
       try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
     }
@@ -106,13 +124,45 @@ public struct TrainingRun: Sendable {
         reportEvery: configuration.coordinator.reportEvery)
     }
     let coordination = Coordination(
-      replica, coordinator: coordinator, evaluates: evaluates,
-      origin: !isResumed ? .beginning : isOwn ? .ownCheckpoint(replica.state.step) : .otherRun,
+      replica, coordinator: coordinator, evaluates: evaluates, origin: origin,
       restoredPath: storage?.checkpoint?.path, faults: faults)
-    return try Trainer(
+    return Trainer(
       replica, data: data, coordination: coordination, reporter: reporter, stop: stop, faults: faults,
-      logger: logger
-    ).run(until: lastStep)
+      logger: logger)
+  }
+
+  /// Brings all ranks back to the last good checkpoint, to go on from there with a smaller rate.
+  private func goBack(
+    _ replica: Replica, _ storage: RunStorage?, _ divergence: Divergence
+  ) throws -> RunStorage? {
+    let settings = configuration.guarding
+    var record = replica.state.guardRecord ?? .init()
+    let returned = try ranks.onCoordinator("go back to the last good checkpoint") {
+      let good = try storage?.lastGoodCheckpoint(through: divergence.lastGoodStep, logger: logger)
+      guard record.returnCount < settings.returns, let good else {
+        throw TrainingError(
+          "\(divergence.reason), after going back \(record.returnCount) times; the last good checkpoint is "
+            + (good?.path ?? "none"))
+      }
+      return try storage?.returned(to: good)
+    }
+    try replica.restore(from: returned??.checkpoint)
+    record.returnCount += 1
+    record.rateScale *= settings.rateFactor
+    record.losses = []
+    record.norms = []
+    record.lowestLoss = replica.state.guardRecord?.lowestLoss
+    record.lowestLossStep = replica.state.guardRecord?.lowestLossStep
+    replica.state.guardRecord = record
+    if ranks.isCoordinator {
+      logger.warning(
+        "the run has diverged and goes back, with a smaller rate",
+        metadata: [
+          "reason": "\(divergence.reason)", "step": "\(replica.state.step)",
+          "rateScale": "\(record.rateScale)", "returns": "\(record.returnCount) of \(settings.returns)",
+        ])
+    }
+    return returned ?? nil
   }
 
   /// A rank may make others wait for a disk as long as it gives signs of life.
@@ -147,8 +197,7 @@ extension TrainingRun {
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
       let tokens = try corpus.tokens(.train)
       let data = try TrainingData(
-        tokens, endOfSentenceID: corpus.vocabulary.endOfSentenceID, training: configuration.training,
-        ranks: ranks)
+        tokens, endOfSentenceID: corpus.vocabulary.endOfSentenceID, configuration: configuration, ranks: ranks)
       return (corpus, tokens, data)
     }
     try ranks.requireSame("the program's version", programVersion)
@@ -192,8 +241,8 @@ extension TrainingRun {
     guard isResumed && isFinished else { return nil }
     if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(state.step)"]) }
     return Trainer.Outcome(
-      step: state.step, isFinished: true, isInterrupted: false, bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
-      failedWriteCount: 0)
+      step: state.step, isFinished: true, isInterrupted: false, bestPerplexity: state.bestPerplexity,
+      bestStep: state.bestStep, failedWriteCount: 0)
   }
 
   private func makeCoordinator(

@@ -1,0 +1,37 @@
+/// Which rank trains on which lanes; with placement `dedicated` rank 0 has none.
+struct LaneShare: Sendable {
+  /// How many ranks have lanes.
+  let trainingRankCount: Int
+  /// How many lanes each of these has.
+  let laneCountPerRank: Int
+  private let rankCount: Int
+
+  /// The shares of a run; throws where the lanes cannot be shared out evenly.
+  init(_ configuration: RunConfiguration, rankCount: Int) throws {
+    let isDedicated = configuration.coordinator.placement == .dedicated
+    guard !isDedicated || rankCount > 1 else {
+      throw TrainingError(
+        "coordinator.placement: expected at least 2 ranks for a dedicated coordinator, found \(rankCount)")
+    }
+    trainingRankCount = isDedicated ? rankCount - 1 : rankCount
+    let lanes = configuration.training.lanes
+    guard lanes % trainingRankCount == 0 else {
+      throw TrainingError(
+        "training.lanes: expected a multiple of the \(trainingRankCount) "
+          + "\(isDedicated ? "training " : "")ranks, found \(lanes)")
+    }
+    laneCountPerRank = lanes / trainingRankCount
+    self.rankCount = rankCount
+  }
+
+  /// The lanes of a rank, by their global numbers.
+  func lanes(of rank: Int) -> Range<Int> {
+    let place = rank - (rankCount - trainingRankCount)
+    return place < 0 ? 0..<0 : place * laneCountPerRank..<(place + 1) * laneCountPerRank
+  }
+
+  /// What a rank multiplies the mean gradient of its own words by.
+  ///
+  /// The exchange takes the mean over all ranks, and one without lanes adds nothing to it.
+  var gradientWeight: Float { Float(rankCount) / Float(trainingRankCount) }
+}

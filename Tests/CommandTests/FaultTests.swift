@@ -1,0 +1,107 @@
+import Checkpoints
+import Foundation
+import TestSupport
+import Testing
+
+/// Every fault that `--fault` can make, under `mpirun`: what becomes of the job, how fast, and what it says.
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5))) struct FaultTests {
+  /// Trains 16 steps with one fault; ranks wait 2 s for each other.
+  private func train(
+    _ bench: CommandBench, _ rankCount: Int, fault: String, _ more: String...
+  ) throws -> (run: ProgramRun, seconds: Double) {
+    let clock = ContinuousClock()
+    let begun = clock.now
+    let run = try mpirun(
+      rankCount,
+      [
+        program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output",
+        bench.folder.file("run"), "--fault", fault, "--set", "training.steps=16", "--set",
+        "exchange.stallWarnSeconds=0.5", "--set", "exchange.stallAbortSeconds=2",
+      ] + more)
+    return (run, (clock.now - begun) / .seconds(1))
+  }
+
+  private func resume(_ bench: CommandBench, _ rankCount: Int) throws {
+    let run = try mpirun(
+      rankCount,
+      [
+        program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output",
+        bench.folder.file("run"), "--resume", "auto", "--set", "training.steps=16", "--json",
+      ])
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(try object(run)["finished"] as? Bool == true)
+  }
+
+  @Test(arguments: [
+    ("die:start:1:0", 2), ("die:step:1:9", 2), ("die:step:0:9", 3), ("die:exchange:2:9", 3),
+    ("die:snapshot:1:8", 2), ("die:write:0:8", 2), ("die:rename:0:8", 2), ("die:link:0:8", 1),
+  ])
+  func aRankThatDiesEndsTheJobAndTheNextGoesOn(fault: String, rankCount: Int) throws {
+    let bench = try CommandBench()
+    let (run, seconds) = try train(bench, rankCount, fault: fault)
+    #expect(run.status == 137, "\(run.transcript)")
+    #expect(seconds < 30)
+    try resume(bench, rankCount)
+  }
+
+  @Test(arguments: [
+    ("hang:step:1:9", 2), ("hang:exchange:1:9", 2), ("hang:exchange:0:9", 3), ("hang:snapshot:1:8", 2),
+  ])
+  func aRankThatHangsIsNamedAndTheJobEnds(fault: String, rankCount: Int) throws {
+    let bench = try CommandBench()
+    let (run, seconds) = try train(bench, rankCount, fault: fault)
+    let late = try #require(fault.split(separator: ":").dropFirst(2).first)
+    #expect(run.status != 0 && run.status != 110, "\(run.transcript)")
+    #expect(run.errors.contains(" s without progress for rank \(late) ("), "\(run.transcript)")
+    #expect(seconds < 30)
+    try resume(bench, rankCount)
+  }
+
+  @Test(arguments: [2, 3])
+  func aBadFrameIsRefusedByItsReceiver(rankCount: Int) throws {
+    let bench = try CommandBench()
+    let (run, seconds) = try train(bench, rankCount, fault: "garble:exchange:1:9")
+    #expect(run.status == 1, "\(run.transcript)")
+    #expect(run.errors.contains("frame from rank 1 ("), "\(run.transcript)")
+    #expect(seconds < 30)
+    try resume(bench, rankCount)
+  }
+
+  @Test func aFlippedBitOfAParameterIsFoundByItsHash() throws {
+    let bench = try CommandBench()
+    let (run, _) = try train(bench, 2, fault: "garble:step:1:9")
+    #expect(run.status == 1, "\(run.transcript)")
+    #expect(run.errors.components(separatedBy: "parameters differ between ranks at step 9: ").count == 2)
+    try resume(bench, 2)
+  }
+
+  @Test(arguments: ["fail:write:0:8", "fail:rename:0:8", "fail:link:0:8"])
+  func aWriteThatFailsCostsACheckpointAndTheExitStatus(fault: String) throws {
+    let bench = try CommandBench()
+    let (run, _) = try train(bench, 2, fault: fault)
+    #expect(run.status == 1, "\(run.transcript)")
+    #expect(run.errors.contains("could not write the checkpoint of step 8; training goes on"))
+    #expect(run.errors.contains("milm: 1 writes to "))
+    #expect(try bench.lastStep("run") == 16)
+    let steps = try RunDirectory(path: bench.folder.file("run")).checkpointSteps()
+    #expect(steps == [4, 12, 16], "\(steps)")
+  }
+
+  @Test func aRankThatFailsSaysWhy() throws {
+    let bench = try CommandBench()
+    let (run, seconds) = try train(bench, 3, fault: "fail:step:2:9")
+    #expect(run.status == 1, "\(run.transcript)")
+    #expect(run.errors.contains("rank 2: the fault asked for by --fault at step, step 9"))
+    #expect(seconds < 30)
+  }
+
+  @Test(arguments: [
+    "die", "die:step:0", "die:nowhere:0:1", "explode:step:0:1", "die:step:-1:1", "garble:write:0:4",
+  ])
+  func aFaultThatIsNoneIsWrongUsage(text: String) throws {
+    let run = try start([
+      program("milm"), "train", "x.yaml", "--corpus", "c", "--output", "o", "--fault", text,
+    ])
+    #expect(run.status == 64 && run.errors.contains("--fault: expected "), "\(run.transcript)")
+  }
+}

@@ -1,0 +1,66 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `cluster/supervise.sh`: jobs that fail are started again.
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct SupervisionTests {
+  private func supervise(
+    _ bench: CommandBench, _ options: [String], _ more: [String], environment: [String: String] = [:]
+  ) throws -> RunningProgram {
+    try RunningProgram(
+      [repositoryFolder.appendingPathComponent("cluster/supervise.sh").path] + options + [
+        "--", "train", bench.configuration, "--corpus", bench.corpus, "--output",
+        bench.folder.file("run"),
+      ] + more,
+      environment: mpirunEnvironment.merging(["MILM": program("milm")]) { $1 }.merging(environment) { $1 })
+  }
+
+  /// The fault comes again at every start, until there is a checkpoint of its step.
+  @Test func aJobThatFailsGoesOnFromItsLastCheckpoint() throws {
+    let bench = try CommandBench()
+    let run = try supervise(
+      bench, ["--restarts", "2", "--back-off", "0", "-n", "2", "--threads", "1"], ["--fault", "die:link:0:8"]
+    ).wait()
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(run.errors.contains("supervise: start 1 of at most 3: 2 ranks"))
+    #expect(run.errors.contains("supervise: the job has ended with status 137"))
+    #expect(run.errors.contains("supervise: restart 1 of 2 in 0 s"))
+    #expect(try bench.lastStep("run") == 12)
+  }
+
+  @Test func aJobThatAlwaysFailsIsGivenUpAfterABoundedNumberOfTimes() throws {
+    let bench = try CommandBench()
+    let run = try supervise(
+      bench, ["--restarts", "1", "--back-off", "0", "-n", "1", "--threads", "1"], ["--fault", "die:step:0:2"]
+    ).wait()
+    #expect(run.status == 137, "\(run.transcript)")
+    #expect(run.errors.components(separatedBy: "supervise: the job has ended with status 137").count == 3)
+    #expect(run.errors.contains("supervise: given up after 1 restarts; continue with: "))
+  }
+
+  /// Of 6 ranks there is room for 4 when a host does not answer, and 3 can share the 6 lanes.
+  @Test func hostsThatDoNotAnswerAreLeftOut() throws {
+    let bench = try CommandBench()
+    let probe = try bench.folder.write("#!/bin/sh\n[ \"$1\" = localhost ]\n", to: "probe").path
+    chmod(probe, 0o755)
+    let run = try supervise(
+      bench, ["--restarts", "0", "-n", "6", "--host", "localhost:4,no-such-host:2"], [],
+      environment: ["MILM_PROBE": probe]
+    ).wait()
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(run.errors.contains("host no-such-host does not answer"))
+    #expect(run.errors.contains("start 1 of at most 1: 3 ranks on localhost:4"))
+  }
+
+  @Test func aSignalEndsTheJobWithACheckpointAndIsNoFailure() throws {
+    let bench = try CommandBench()
+    let job = try supervise(
+      bench, ["--restarts", "5", "-n", "2", "--threads", "1"],
+      ["--set", "training.steps=10000000", "--set", "coordinator.reportEvery=1000"])
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, SIGTERM)
+    let run = job.wait()
+    #expect(run.status == 75, "\(run.errors.suffix(2000))")
+    #expect(!run.errors.contains("supervise: restart"))
+  }
+}

@@ -1,0 +1,46 @@
+import CKernels
+import Corpus
+import Foundation
+import TestSupport
+import Testing
+
+/// Token files that somebody has tampered with.
+struct HostileTokenFileTests {
+  /// Half of the files get the checksum that fits them, so that it is the ids and the header that are judged.
+  @Test(arguments: [300, 70_000])
+  func randomChangesAreRefusedOrHarmless(vocabularyCount: Int) throws {
+    let folder = try TemporaryFolder()
+    let url = folder.url("ids.tokens")
+    let writer = try TokenFileWriter(url, vocabularyCount: vocabularyCount)
+    try writer.append((0..<60).map { Int32($0 * 4) })
+    try writer.finish()
+    let original = [UInt8](try Data(contentsOf: url))
+    var generator = SeededGenerator(state: UInt64(vocabularyCount))
+    var acceptedCount = 0
+    for number in 0..<fuzzCount {
+      var content = mutated(original, &generator)
+      if number % 2 == 0 { seal(&content) }
+      unlink(url.path)
+      try Data(content).write(to: url)
+      do {
+        let file = try TokenFile(opening: url, vocabularyCount: vocabularyCount)
+        acceptedCount += 1
+        for position in 0..<file.count { #expect(file[position] < vocabularyCount) }
+        #expect(file.count <= content.count / 2)
+      } catch {
+        #expect(!"\(error)".contains("\n"))
+      }
+    }
+    print("fuzzed token file: \(fuzzCount) mutations, \(acceptedCount) acceptable")
+    #expect((fuzzCount / 200..<fuzzCount / 2).contains(acceptedCount), "\(acceptedCount)")
+  }
+
+  private func seal(_ content: inout [UInt8]) {
+    guard content.count >= 64 else { return }
+    var hash = CKernels_XXH64State()
+    CKernels_xxh64Start(&hash, 0)
+    content[64...].withUnsafeBytes { CKernels_xxh64Update(&hash, $0.baseAddress, $0.count) }
+    let checksum = CKernels_xxh64Finish(&hash)
+    for byte in 0..<8 { content[24 + byte] = UInt8(truncatingIfNeeded: checksum >> (8 * UInt64(byte))) }
+  }
+}

@@ -1,0 +1,46 @@
+import Foundation
+
+/// How many mutations of each kind of file a test tries: `MILM_FUZZ_COUNT`, else few enough for every day.
+public let fuzzCount = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 5000
+
+/// SplitMix64, so that a failure comes again.
+public struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  /// The numbers that belong to `state`.
+  public init(state: UInt64) {
+    self.state = state
+  }
+
+  /// The next number.
+  public mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    return mixed ^ (mixed >> 31)
+  }
+}
+
+/// A text with one to four random changes of the kinds that upset parsers.
+public func mutated(_ original: [UInt8], _ generator: inout SeededGenerator) -> [UInt8] {
+  var bytes = original
+  let snippets = [
+    "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "-", "9", "1e999", "null", "\0", "é", "[[[[[[", "../",
+    "9223372036854775807", "&a ", "*a", "\n", "? ", "- ", "!!int ",
+  ]
+  for _ in 0..<Int.random(in: 1...4, using: &generator) where !bytes.isEmpty {
+    let position = Int.random(in: 0..<bytes.count, using: &generator)
+    switch Int.random(in: 0..<5, using: &generator) {
+    case 0: bytes[position] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
+    case 1: bytes[position] = UInt8.random(in: 0...255, using: &generator)
+    case 2: bytes.remove(at: position)
+    case 3: bytes.insert(contentsOf: (snippets.randomElement(using: &generator) ?? "").utf8, at: position)
+    default:
+      let end = min(bytes.count, position + Int.random(in: 1...20, using: &generator))
+      bytes.insert(
+        contentsOf: Array(bytes[position..<end]), at: Int.random(in: 0..<bytes.count, using: &generator))
+    }
+  }
+  return bytes
+}

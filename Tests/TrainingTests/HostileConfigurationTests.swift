@@ -1,0 +1,70 @@
+import Checkpoints
+import Foundation
+import TestSupport
+import Testing
+import Training
+
+/// Configurations that somebody has tampered with, alone and in checkpoints.
+struct HostileConfigurationTests {
+  @Test func randomChangesAreRefusedOrHarmless() throws {
+    let original = Array(RunConfiguration().yaml.utf8)
+    var generator = SeededGenerator(state: 3)
+    var acceptedCount = 0
+    for _ in 0..<fuzzCount {
+      let text = String(decoding: mutated(original, &generator), as: UTF8.self)
+      do {
+        let configuration = try RunConfiguration(yaml: text, source: "fuzz")
+        #expect(try RunConfiguration(yaml: configuration.yaml, source: "again") == configuration)
+        acceptedCount += 1
+      } catch {
+        #expect(!"\(error)".contains { $0.isNewline }, "\(error)")
+      }
+    }
+    print("fuzzed configuration: \(fuzzCount) mutations, \(acceptedCount) acceptable")
+    #expect((fuzzCount / 400..<fuzzCount / 2).contains(acceptedCount), "\(acceptedCount)")
+  }
+
+  private static let depth = 200_000
+
+  private static let texts = [
+    "lists": String(repeating: "[", count: depth), "objects": String(repeating: "{a: ", count: depth),
+    "dashes": String(repeating: "- ", count: depth), "questions": String(repeating: "? ", count: depth),
+    "lists in a section": "model: " + String(repeating: "[", count: depth),
+    "tagged objects": "model: { hidden: !!int " + String(repeating: "{", count: 900),
+    "aliases of aliases": "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nmodel: *c",
+    "a long key": String(repeating: "k", count: 900_000) + ": 1",
+    "a line break": "model: { hidden: \"a\\nb\" }",
+  ]
+
+  @Test(arguments: texts.keys.sorted())
+  func hostileTextsAreRefusedInOneLineAndSoon(name: String) throws {
+    let text = try #require(Self.texts[name])
+    let clock = ContinuousClock()
+    let begun = clock.now
+    let error = #expect(throws: TrainingError.self) { try RunConfiguration(yaml: text, source: "hostile") }
+    #expect(error?.description.contains { $0.isNewline } == false)
+    #expect((error?.description.count ?? 0) < 5000)
+    #expect(clock.now - begun < .seconds(20))
+  }
+
+  /// Everything in it is consistent but for its size: an honest checksum does not make it small.
+  @Test func aCheckpointThatClaimsAHugeModelIsRefusedBeforeMemoryIsTaken() throws {
+    let bench = try TrainingBench()
+    try bench.train(try bench.configuration("training.steps=5"), output: "run")
+    let checkpoint = try bench.checkpoint("run")
+    var state = checkpoint.state
+    let huge = try bench.configuration(
+      "model.hidden=65536", "model.decoderContext=4096", "model.encoderContext=4096")
+    state.configuration = huge.yaml
+    let path = "\(bench.folder.file("run"))/checkpoints/step-00000005/state.json"
+    try Data(state.encoded()).write(to: URL(filePath: path))
+    let error = #expect(throws: TrainingError.self) {
+      try EvaluationRun(
+        path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid), streamCount: 1,
+        ranks: aloneRanks()
+      ).evaluate()
+    }
+    #expect(
+      error?.description.contains("of shape [4096, 65536], found") == true, "\(String(describing: error))")
+  }
+}
