@@ -21,11 +21,11 @@ import Testing
     let alone = try mpirun(ranks, [program("milm")] + training(bench, to: here) + settings)
     try #require(alone.status == 0, "\(alone.transcript)")
 
-    let losses = try (losses(of: there), losses(of: here))
-    try #require(losses.0.count == losses.1.count && losses.0.count > 3)
-    for (left, right) in zip(losses.0, losses.1) { #expect(abs(left - right) <= 1e-5 * right) }
+    let (remote, local) = try (figures(of: there), figures(of: here))
+    try #require(remote.count == local.count && remote.count > 3)
+    for (left, right) in zip(remote, local) { #expect(abs(left - right) <= 1e-5 * right) }
     if slots == 1 {
-      #expect(losses.0 == losses.1)
+      #expect(remote == local)
       #expect(try parameters(of: there) == parameters(of: here))
     }
   }
@@ -41,7 +41,7 @@ import Testing
       try #require(run.status == 0, "\(run.transcript)")
       return output
     }
-    #expect(try losses(of: runs[0]) == losses(of: runs[1]))
+    #expect(try figures(of: runs[0]) == figures(of: runs[1]))
     #expect(try parameters(of: runs[0]) == parameters(of: runs[1]))
   }
 
@@ -61,8 +61,8 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: runs).isEmpty)
     #expect(try lab.on(2, "ls", bench.corpus).output.contains("train.tokens"))
     let lines = try lab.on(1, "cat", "\(runs)/run/metrics.jsonl").output
-    let last = try #require(try trainingLosses(lines).last)
-    #expect(try abs(last - (#require(losses(of: whole).last))) < 0.01)
+    let last = try #require(try figures(in: lines).last)
+    #expect(try abs(last - (#require(figures(of: whole).last))) < 0.01)
   }
 
   @Test func aRankKilledOnAnotherHostEndsTheJob() throws {
@@ -144,16 +144,19 @@ import Testing
     return (run, seconds)
   }
 
-  private func losses(of run: String) throws -> [Double] {
-    try trainingLosses(String(contentsOfFile: "\(run)/metrics.jsonl", encoding: .utf8))
+  private func figures(of run: String) throws -> [Double] {
+    try figures(in: String(contentsOfFile: "\(run)/metrics.jsonl", encoding: .utf8))
   }
 
-  /// The losses of training and the perplexities of evaluations, in the order of the lines.
-  private func trainingLosses(_ lines: String) throws -> [Double] {
-    try lines.split(separator: "\n").map { line in
-      let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
-      return try #require((object?["loss"] ?? object?["perplexity"]) as? Double)
+  /// The losses of training, then the perplexities of evaluations, whose lines come when they are ready.
+  private func figures(in lines: String) throws -> [Double] {
+    let objects = try lines.split(separator: "\n").map { line in
+      try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
     }
+    let losses = objects.compactMap { $0["loss"] as? Double }
+    let perplexities = objects.filter { $0["split"] != nil }.compactMap { $0["perplexity"] as? Double }
+    try #require(losses.count + perplexities.count == objects.count)
+    return losses + perplexities
   }
 
   private func parameters(of run: String) throws -> Data {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains across the lab's link in several ways in turn and prints a table; cluster/compare-exchange.sh starts the lab and calls this.
+"""Trains across the lab's link in several ways in turn and prints a table; cluster/compare-exchange.sh starts the lab.
 
 The speed of a training is that of its steps by metrics.jsonl, without the first ones, which warm up, and the last, at whose
 checkpoint gradients travel uncompressed. "Left alone" are the same two ranks as two runs of one rank, started at once.
@@ -206,7 +206,8 @@ def median(runs: list[dict], key: str) -> float | None:
 
 def table(results: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
     """The rows in Markdown; ratios are those of medians."""
-    columns = ["words/s", "of left alone", "of DDP's best", "exchange, s", "exposed, s", "sent, MB", "quicker than MPI_Allreduce"]
+    columns = ["words/s", "of left alone", "of DDP's best", "exchange, s", "exposed, s", "sent, MB"]
+    columns += ["quicker than MPI_Allreduce"]
     yield f"| link | | {' | '.join(columns)} |"
     yield f"|---|---|{'--:|' * len(columns)}"
     for rate, of_rate in results.items():
