@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Compares milm's speed and memory with PyTorch's on this machine: installs PyTorch if it is missing, builds milm, runs both in turn.
 #
-#   cluster/compare.sh [--steps N] [--rounds N] [--shape paper|small] [--variants V,…] [--precisions P,…] [--peer-modes M,…]
-#                      [--threads N] [--task train|evaluate] [--corpus CORPUS] [--json]
+#   cluster/compare.sh [--steps N] [--rounds N] [--shape paper|small] [--variants V,…] [--precisions P,…] [--styles S,…]
+#                      [--peer-modes M,…] [--threads N] [--task train|evaluate] [--corpus CORPUS] [--json]
 #
 # Prints a Markdown table, or JSON. Nothing else should be running: the two take turns and never run at once.
 set -euo pipefail

@@ -1,19 +1,26 @@
 #!/usr/bin/env python3
-"""Fails unless the peer computes what Tests/Reference/model.py says: loss, state and every gradient.
+"""Fails unless both peers compute what Tests/Reference/model.py says: loss, state and every gradient.
 
     python3 cluster/peers/check.py
 
-Tiny shapes, no dropout, every variant and mode, two segments with the state carried on. Tolerances are relative to the norm of the
+Tiny shapes, no dropout, every style, variant and mode, two segments with the state carried on. Tolerances are relative to the norm of the
 tensor: 1e-5 in float32, 1e-1 in bfloat16 (8 bits of mantissa, added up in a recurrence).
 """
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
-from peer import MODES, LanguageModel, Mode, Peer, Shape
+from measure import STYLES
+from modes import MODES, Mode
+from model import VARIANTS, LanguageModel, Shape
+from standard import Standard
+from tuned import Tuned
 
 LANES, STEPS, VOCABULARY = 8, 6, 64
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-1}
@@ -26,14 +33,27 @@ def compare(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Non
         raise SystemExit(f"{name}: expected a difference of at most {tolerance:g}, found {difference:.1e}")
 
 
-def check_variant(variant: str, mode: Mode) -> None:
+def counterparts(reference: LanguageModel, peer: Standard | Tuned) -> dict[str, tuple[Parameter, Parameter]]:
+    """Each tensor of the reference and the peer's, whose values become the same; what only the peer has becomes zero."""
+    own = dict(peer.named_parameters())
+    for parameter in own.values():
+        torch.nn.init.zeros_(parameter)
+    pairs = {name: (tensor, own[peer.name_here(name)]) for name, tensor in reference.named_parameters()}
+    for theirs, ours in pairs.values():
+        ours.data.copy_(theirs.data)
+    return pairs
+
+
+def check_variant(style: str, mode: Mode, variant: str) -> None:
     """Compares two training segments and the scores of a third."""
     shape = Shape(variant, "full", VOCABULARY, 16, 48, decoder_context=12, encoder_context=20)
-    reference, peer = LanguageModel(shape), Peer(shape, mode)
+    # Past a limit of recompilations torch.compile would quietly check what is not compiled.
+    torch.compiler.reset()
+    reference, peer = LanguageModel(shape), STYLES[style](shape, mode)
     for parameter in reference.parameters():
         torch.nn.init.uniform_(parameter, -0.2, 0.2)
-    peer.load_state_dict(reference.state_dict())
-    name, tolerance = f"{variant} {mode.name}", TOLERANCE[mode.dtype]
+    pairs = counterparts(reference, peer)
+    name, tolerance = f"{style} {variant} {mode.name}", TOLERANCE[mode.dtype]
 
     theirs = ours = reference.zero_state(LANES)
     for _ in range(2):
@@ -44,7 +64,7 @@ def check_variant(variant: str, mode: Mode) -> None:
         compare(f"{name}: loss", found.detach(), expected.detach(), tolerance)
         expected.backward()
         found.backward()
-    for (tensor, wanted), got in zip(reference.named_parameters(), peer.parameters()):
+    for tensor, (wanted, got) in pairs.items():
         compare(f"{name}: gradient of {tensor}", got.grad, wanted.grad, tolerance)
 
     peer.eval()
@@ -56,12 +76,12 @@ def check_variant(variant: str, mode: Mode) -> None:
 
 
 def check() -> None:
-    """Compares every variant in every mode."""
+    """Compares every style and variant in every mode."""
     torch.manual_seed(7)
-    for mode in MODES.values():
-        for variant in ("lstm", "multdec", "multencdec"):
-            check_variant(variant, mode)
-        print(f"{mode.name}: loss, gradients and scores are the reference's", flush=True)
+    for style, mode in product(STYLES, MODES.values()):
+        for variant in VARIANTS:
+            check_variant(style, mode, variant)
+        print(f"{style} {mode.name}: loss, gradients and scores are the reference's", flush=True)
 
 
 if __name__ == "__main__":

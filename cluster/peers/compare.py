@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Runs milm and PyTorch in turn on the same models and prints the ratios; cluster/compare.sh installs, builds and calls this.
 
-For every variant and precision each round runs milm, then PyTorch, each in a process of its own and never at once. The first
-round tries all of PyTorch's modes; later rounds repeat those within a tenth of the best. What is printed are medians over rounds.
+PyTorch is there in two styles: `standard`, the model as its users write it (standard.py), and `tuned`, the same by hand for
+speed (tuned.py). For every variant and precision each round runs milm, then both, each in a process of its own and never at
+once. The first round tries all of a style's modes; later rounds repeat those within a tenth of the best. What is printed are
+medians over rounds.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +26,7 @@ PEER_MODES = {
     "bfloat16": ("bf16-compiled", "bf16-eager"),
     "float32": ("fp32-compiled", "fp32-eager"),
 }
+STYLES = ("standard", "tuned")
 NEARLY_BEST = 0.9
 
 
@@ -72,10 +75,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--shape", default="paper", choices=SHAPES)
     parser.add_argument("--variants", type=names(*VARIANTS), default=VARIANTS, metavar="V,…")
     parser.add_argument("--precisions", type=names(*PEER_MODES), default=list(PEER_MODES), metavar="P,…")
+    parser.add_argument("--styles", type=names(*STYLES), default=STYLES, metavar="S,…", help="of PyTorch")
     parser.add_argument("--peer-modes", type=names(*modes), default=modes, metavar="M,…", help="only these, and their precisions")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--task", default="train", choices=["train", "evaluate"])
-    parser.add_argument("--corpus", type=Path, help="words of this instead of drawn ones")
+    parser.add_argument("--corpus", type=Path, help="words and vocabulary of this, drawn ones without")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
@@ -87,6 +91,15 @@ def result(command: list[str]) -> dict:
     if run.returncode != 0:
         raise SystemExit(f"compare: {command[0]}: expected exit status 0, found {run.returncode}")
     return json.loads(run.stdout.splitlines()[-1])
+
+
+def shape_of(arguments: argparse.Namespace) -> Shape:
+    """The shape that is asked for; a corpus decides the vocabulary."""
+    shape = SHAPES[arguments.shape]
+    if arguments.corpus is None:
+        return shape
+    facts = json.loads((arguments.corpus / "corpus.json").read_text(encoding="utf-8"))
+    return replace(shape, vocabulary=facts["vocabularySize"])
 
 
 def common(arguments: argparse.Namespace, shape: Shape) -> list[str]:
@@ -111,8 +124,8 @@ def milm_run(arguments: argparse.Namespace, shape: Shape, variant: str, precisio
     return result(command)
 
 
-def peer_run(arguments: argparse.Namespace, shape: Shape, variant: str, mode: str) -> dict:
-    command = [sys.executable, "cluster/peers/measure.py", "--variant", variant, "--mode", mode]
+def peer_run(arguments: argparse.Namespace, shape: Shape, variant: str, style: str, mode: str) -> dict:
+    command = [sys.executable, "cluster/peers/measure.py", "--style", style, "--variant", variant, "--mode", mode]
     command += ["--task", arguments.task, "--vocabulary", str(shape.vocabulary)]
     command += ["--embedding", str(shape.embedding), "--hidden", str(shape.hidden)]
     command += ["--decoder-context", str(shape.decoder_context), "--encoder-context", str(shape.encoder_context)]
@@ -131,27 +144,40 @@ def memory(runs: Iterable[dict]) -> float:
     return statistics.median(run["peakMegabytes"] for run in runs)
 
 
+def nearly_best(modes: dict[str, list[dict]]) -> list[str]:
+    """Those worth another run; all of them before the first."""
+    best = max((speed(runs) for runs in modes.values() if runs), default=0)
+    return [mode for mode, runs in modes.items() if not runs or speed(runs) >= NEARLY_BEST * best]
+
+
+def against(milm: list[dict], modes: dict[str, list[dict]]) -> dict:
+    """milm beside the best mode of one style."""
+    mode = max(modes, key=lambda mode: speed(modes[mode]))
+    return {
+        "bestMode": mode,
+        "speedRatio": speed(milm) / speed(modes[mode]),
+        "memoryRatio": memory(milm) / memory(modes[mode]),
+        "modes": modes,
+    }
+
+
 def compared(arguments: argparse.Namespace, variant: str, precision: str) -> dict:
-    """All runs of one row of the table: milm's, and the peer's by mode."""
-    shape = SHAPES[arguments.shape]
-    modes = peer_modes(arguments, precision)
+    """All runs of one row of the table: milm's, and the peer's by style and mode."""
+    shape = shape_of(arguments)
     milm: list[dict] = []
-    peer: dict[str, list[dict]] = {mode: [] for mode in modes}
+    peers: dict[str, dict[str, list[dict]]] = {
+        style: {mode: [] for mode in peer_modes(arguments, precision)} for style in arguments.styles
+    }
     for _ in range(arguments.rounds):
         milm.append(milm_run(arguments, shape, variant, precision))
-        for mode in modes:
-            peer[mode].append(peer_run(arguments, shape, variant, mode))
-        best = max(speed(peer[mode]) for mode in modes)
-        modes = [mode for mode in modes if speed(peer[mode]) >= NEARLY_BEST * best]
-    mode = max(modes, key=lambda mode: speed(peer[mode]))
+        for style, modes in peers.items():
+            for mode in nearly_best(modes):
+                modes[mode].append(peer_run(arguments, shape, variant, style, mode))
     return {
         "variant": variant,
         "precision": precision,
-        "peerMode": mode,
-        "speedRatio": speed(milm) / speed(peer[mode]),
-        "memoryRatio": memory(milm) / memory(peer[mode]),
         "milm": milm,
-        "peer": peer,
+        "peers": {style: against(milm, modes) for style, modes in peers.items()},
     }
 
 
@@ -165,19 +191,19 @@ def surroundings(arguments: argparse.Namespace, rows: list[dict]) -> dict:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    peer = rows[0]["peer"][rows[0]["peerMode"]][0]
+    peer = next(iter(rows[0]["peers"].values()))
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": arguments.threads,
         "task": arguments.task,
-        "shape": str(SHAPES[arguments.shape]),
+        "shape": str(shape_of(arguments)),
         "words": str(arguments.corpus) if arguments.corpus else "drawn, p ∝ 1 / (rank + 1)",
         "milm": commit.stdout.strip(),
         "engines": {row["precision"]: row["milm"][0].get("engine") for row in rows},
         "cpuLevel": rows[0]["milm"][0].get("cpuLevel"),
-        "peer": peer["versions"],
+        "peer": peer["modes"][peer["bestMode"]][0]["versions"],
         "steps": arguments.steps,
         "rounds": arguments.rounds,
     }
@@ -191,26 +217,34 @@ def heading(facts: dict) -> str:
         f"{task[facts['task']]}; {facts['shape']}; words {facts['words']}.\n"
         f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads, {facts['cpuLevel']}; {facts['date']}.\n"
         f"milm {facts['milm']} ({engines}); PyTorch {versions['torch']} (oneDNN {versions['onednn']}).\n"
-        f"Medians of {facts['rounds']} rounds of {facts['steps']} steps, in turn.\n"
+        f"Medians of {facts['rounds']} rounds of {facts['steps']} steps, in turn; megabytes are the peak.\n"
+        "\n"
+        "PyTorch standard: the model as its users write it: nn.LSTM or nn.LSTMCell, whole logits, autocast, torch.compile.\n"
+        "PyTorch tuned: the same by hand for speed: products over all steps, weights converted once a step, kept memory.\n"
+        "Of each its best mode; a ratio is milm's figure over PyTorch's.\n"
     )
 
 
 def table(rows: list[dict]) -> str:
-    lines = [
-        "| variant | precision | milm, tokens/s | PyTorch, tokens/s | its best mode | **ratio** "
-        "| milm, MB | PyTorch, MB | ratio | milm's share of peak |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        milm, peer = row["milm"], row["peer"][row["peerMode"]]
-        shares = [run["peakShare"] for run in milm if run.get("peakShare") is not None]
-        share = f"{100 * statistics.median(shares):.0f} %" if shares else "–"
-        lines.append(
-            f"| {row['variant']} | {row['precision']} | {speed(milm):,.0f} | {speed(peer):,.0f} | {row['peerMode']} "
-            f"| **{row['speedRatio']:.2f}** | {memory(milm):,.0f} | {memory(peer):,.0f} | {row['memoryRatio']:.2f} "
-            f"| {share} |"
-        )
-    return "\n".join(lines)
+    styles = rows[0]["peers"]
+    columns = ["variant", "precision", "milm, tokens/s", "share of peak", "milm, MB"]
+    for style in styles:
+        columns += [f"{style}, tokens/s", "its mode", "**ratio**", f"{style}, MB", "ratio"]
+    lines = [columns, ["---"] * len(columns)] + [cells(row) for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells(row: dict) -> list[str]:
+    """A row of the table."""
+    milm = row["milm"]
+    shares = [run["peakShare"] for run in milm if run.get("peakShare") is not None]
+    share = f"{100 * statistics.median(shares):.0f} %" if shares else "–"
+    texts = [row["variant"], row["precision"], f"{speed(milm):,.0f}", share, f"{memory(milm):,.0f}"]
+    for peer in row["peers"].values():
+        runs = peer["modes"][peer["bestMode"]]
+        texts += [f"{speed(runs):,.0f}", peer["bestMode"], f"**{peer['speedRatio']:.2f}**"]
+        texts += [f"{memory(runs):,.0f}", f"{peer['memoryRatio']:.2f}"]
+    return texts
 
 
 def main() -> None:

@@ -173,7 +173,7 @@ class Comparison:
         """PyTorch's own data-parallel training of the same model and words."""
         arguments = self.arguments
         command = ["python3", "cluster/peers/ddp.py", "--address", f"{os.environ['MILM_LAB']}-1", "--interface", "eth0"]
-        command += ["--mode", mode, "--corpus", str(arguments.corpus.resolve()), "--threads", "1"]
+        command += ["--style", "tuned", "--mode", mode, "--corpus", str(arguments.corpus.resolve()), "--threads", "1"]
         for option in ("lanes", "segment", "steps"):
             command += [f"--{option}", str(getattr(arguments, option))]
         command += model_options(self.header)

@@ -22,7 +22,6 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 import measure
-from peer import MODES
 
 PORT = 29_571
 TIMEOUT = timedelta(minutes=10)
@@ -58,7 +57,7 @@ class Parallel(DistributedDataParallel):
 
 def replica(arguments: argparse.Namespace, hook: str) -> Parallel:
     """The model, the same on every rank."""
-    model = Parallel(measure.built(arguments, MODES[arguments.mode]), gradient_as_bucket_view=True)
+    model = Parallel(measure.built(arguments), gradient_as_bucket_view=True)
     if hook == "fp16":
         model.register_comm_hook(None, fp16_compress_hook)
     return model
@@ -97,6 +96,7 @@ def main() -> None:
             "ranks": rank_count,
             "hook": own.hook,
             "variant": arguments.variant,
+            "style": arguments.style,
             "mode": arguments.mode,
             "threads": arguments.threads,
             "lanes": arguments.lanes,

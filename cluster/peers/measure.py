@@ -4,8 +4,8 @@
     python3 cluster/peers/measure.py --variant multencdec --mode bf16-compiled --lanes 16 --segment 64
 
 A training step is forward, mean loss over lanes × segment words, backward, clipping of the norm to 0.25 and Adam; the state is
-carried on. Compiling and the first steps are not timed. check.py compares its losses and gradients
-with those of Tests/Reference/model.py.
+carried on. Compiling and the first steps are not timed. Style `standard` is the model as a PyTorch user writes it
+(standard.py), `tuned` the same by hand for speed (tuned.py); check.py compares both with Tests/Reference/model.py.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from peer import MODES, Mode, Peer, Shape
+from modes import MODES
+from model import Shape
+from perplexity import read_tokens
+from standard import Standard
+from tuned import Tuned
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "Tests" / "Reference"))
-from perplexity import read_tokens  # noqa: E402
-
+STYLES = {"standard": Standard, "tuned": Tuned}
 CLIP = 0.25
 INPUT_DROPOUT = 0.1
 OUTPUT_DROPOUT = 0.2
@@ -38,6 +40,7 @@ SEED = 1
 def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variant", default="multencdec", choices=["lstm", "multdec", "multencdec"])
+    parser.add_argument("--style", default="standard", choices=STYLES)
     parser.add_argument("--mode", default="bf16-compiled", choices=MODES)
     parser.add_argument("--task", default="train", choices=["train", "evaluate"])
     parser.add_argument("--corpus", type=Path, help="what milm prepare wrote; its training split is read")
@@ -84,11 +87,11 @@ def text(arguments: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:
 def initialise(model: nn.Module) -> None:
     """Small weights, zero biases: the first loss is near ln V."""
     for parameter in model.parameters():
-        if parameter.dim() > 1:
-            nn.init.uniform_(parameter, -0.02, 0.02)
+        bound = 0.02 if parameter.dim() > 1 else 0
+        nn.init.uniform_(parameter, -bound, bound)
 
 
-def built(arguments: argparse.Namespace, mode: Mode) -> Peer:
+def built(arguments: argparse.Namespace) -> Standard | Tuned:
     shape = Shape(
         arguments.variant,
         "full",
@@ -98,12 +101,12 @@ def built(arguments: argparse.Namespace, mode: Mode) -> Peer:
         arguments.decoder_context,
         arguments.encoder_context,
     )
-    model = Peer(shape, mode, INPUT_DROPOUT, OUTPUT_DROPOUT)
+    model = STYLES[arguments.style](shape, MODES[arguments.mode], INPUT_DROPOUT, OUTPUT_DROPOUT)
     initialise(model)
     return model
 
 
-def training(model: Peer, lanes: int, rate: float) -> Callable[[Tensor, Tensor], float]:
+def training(model: Standard | Tuned, lanes: int, rate: float) -> Callable[[Tensor, Tensor], float]:
     """A function that does a training step and gives its loss."""
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
     state = model.zero_state(lanes)
@@ -121,7 +124,7 @@ def training(model: Peer, lanes: int, rate: float) -> Callable[[Tensor, Tensor],
     return step
 
 
-def evaluation(model: Peer, lanes: int) -> Callable[[Tensor, Tensor], float]:
+def evaluation(model: Standard | Tuned, lanes: int) -> Callable[[Tensor, Tensor], float]:
     """A function that scores a block and gives its mean loss."""
     model.eval()
     state = model.zero_state(lanes)
@@ -160,10 +163,11 @@ def versions() -> dict[str, str]:
 
 def measure(arguments: argparse.Namespace) -> dict:
     """The JSON of one measurement."""
-    keep_freed_memory()
+    if arguments.style == "tuned":
+        keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(SEED)
-    model = built(arguments, MODES[arguments.mode])
+    model = built(arguments)
     if arguments.task == "train":
         step = training(model, arguments.lanes, arguments.learning_rate)
     else:
@@ -181,6 +185,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         "peakMegabytes": peak_megabytes(),
         "task": arguments.task,
         "variant": arguments.variant,
+        "style": arguments.style,
         "mode": arguments.mode,
         "threads": arguments.threads,
         "lanes": arguments.lanes,

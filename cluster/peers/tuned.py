@@ -14,39 +14,16 @@ Shapes as in model.py: V vocabulary, E embedding, H hidden, K context, T steps, 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "Tests" / "Reference"))
-from model import Interaction, LanguageModel, Linear, Shape  # noqa: E402
+from modes import Mode
+from model import Interaction, LanguageModel, Linear, Shape
 
 State = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How PyTorch computes: a precision, and whether the parts are compiled."""
-
-    name: str
-    dtype: torch.dtype
-    compiled: bool
-
-
-MODES = {
-    mode.name: mode
-    for mode in (
-        Mode("fp32-eager", torch.float32, False),
-        Mode("fp32-compiled", torch.float32, True),
-        Mode("bf16-eager", torch.bfloat16, False),
-        Mode("bf16-compiled", torch.bfloat16, True),
-    )
-}
 
 
 class WeightGradientOfAllSteps(torch.autograd.Function):
@@ -94,7 +71,7 @@ def encoded_step(
     return h, c, joined
 
 
-class Peer(LanguageModel):
+class Tuned(LanguageModel):
     """A language model with its loss, in one of the modes."""
 
     def __init__(self, shape: Shape, mode: Mode, input_dropout: float = 0.0, output_dropout: float = 0.0):
@@ -102,10 +79,13 @@ class Peer(LanguageModel):
         self.dtype = mode.dtype
         self.input_dropout = input_dropout
         self.output_dropout = output_dropout
-        compiled = torch.compile if mode.compiled else lambda function: function
-        self._plain_step = compiled(plain_step)
-        self._encoded_step = compiled(encoded_step)
-        self._losses_of_outputs = compiled(self._losses_of_hidden)
+        self._plain_step = mode.prepared(plain_step)
+        self._encoded_step = mode.prepared(encoded_step)
+        self._losses = mode.prepared(self._losses_of_hidden)
+
+    def name_here(self, name: str) -> str:
+        """What a tensor of the reference is called here: the same."""
+        return name
 
     def forward(self, words: Tensor, targets: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihoods of T × B targets, their mean when training, and the new state."""
@@ -113,7 +93,7 @@ class Peer(LanguageModel):
         x = functional.dropout(x, self.input_dropout, self.training).to(self.dtype)
         run = self._plain_steps if self.encoder is None else self._encoded_steps
         hidden, h, c = run(x, h.to(self.dtype), c)
-        return self._losses_of_outputs(hidden, targets), h, c
+        return self._losses(hidden, targets), h, c
 
     def _converted(self, *tensors: Tensor) -> Iterable[Tensor]:
         return (tensor.to(self.dtype) for tensor in tensors)
