@@ -45,6 +45,38 @@ unit_tests() {
   tail -n 1 "$work/test.log" >&2
 }
 
+# Whether milm in this checkout multiplies with oneDNN; else there is only one way to build it.
+has_onednn() {
+  [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && [ -e /usr/include/dnnl.h ]
+}
+
+# The same build as where the three needed packages are all there is, beside the other.
+openblas_folder=.build/openblas
+
+openblas_build() {
+  MILM_WITHOUT_ONEDNN=1 quietly "$work/openblas.log" \
+    swift build --scratch-path "$openblas_folder" -c release --build-tests
+}
+
+openblas_tests() {
+  MILM_WITHOUT_ONEDNN=1 quietly "$work/openblas-test.log" swift test --scratch-path "$openblas_folder" -c release \
+    --skip-build --filter 'TensorsTests|LayersTests|LanguageModelTests'
+  tail -n 1 "$work/openblas-test.log" >&2
+  "$openblas_folder/release/milm" train --single-node-test
+}
+
+# The C loops for a processor that is not x86: compiled, not run.
+arm_headers=/usr/aarch64-linux-gnu/include
+
+arm_kernels() {
+  local clang source
+  clang=$(dirname "$(realpath "$(command -v swift)")")/clang
+  for source in Sources/CKernels/*.c; do
+    "$clang" --target=aarch64-linux-gnu -isystem "$arm_headers" -ISources/CKernels/include -std=gnu11 -O2 \
+      -Wall -Werror -c "$source" -o "$work/arm.o"
+  done
+}
+
 format() {
   swift format lint --strict -r Sources Tests Package.swift
 }
@@ -147,7 +179,7 @@ pytorch_agreement() {
 
 install() {
   local packages=()
-  [ "${CI:-}" != true ] || packages=(shellcheck iproute2)
+  [ "${CI:-}" != true ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross)
   cluster/install.sh "${packages[@]}"
 }
 
@@ -156,6 +188,17 @@ stage "build with tests (release)" build_tests
 stage "unit tests (release)" unit_tests
 no_lab=$(cluster/lab.sh check 2>&1) || skipped "training on several hosts, of the unit tests" "$no_lab"
 stage "format" format
+if has_onednn; then
+  stage "build without oneDNN (release)" openblas_build
+  stage "unit tests without oneDNN" openblas_tests
+else
+  skipped "build without oneDNN" "the build above is that already"
+fi
+if [ -d "$arm_headers" ]; then
+  stage "C loops for aarch64" arm_kernels
+else
+  skipped "C loops for aarch64" "libc6-dev-arm64-cross is not installed (CI=true installs it)"
+fi
 if command -v shellcheck >/dev/null; then
   stage "scripts" scripts
 else

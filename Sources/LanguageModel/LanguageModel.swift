@@ -48,8 +48,9 @@ public struct LanguageModel: Sendable {
     ]
   }
 
-  /// How many multiplications the matrix products of one token take, forward: every weight counts once, biases not at
-  /// all. A training step takes three times as many, and as many additions.
+  /// How many multiplications the matrix products of one token take, forward.
+  ///
+  /// Every weight counts once, biases not at all. A training step takes three times as many, and as many additions.
   public var multiplicationsPerToken: Int {
     parameters.parameters.filter { $0.shape.count > 1 }.reduce(0) { $0 + $1.count }
   }

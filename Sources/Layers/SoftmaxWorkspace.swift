@@ -26,8 +26,9 @@ public struct SoftmaxWorkspace: Sendable {
   private let shares: [Matrix]
   private let workerCount: Int
 
-  /// Memory for up to `rowCount` rows of width E, in chunks whose exponentials take at most `byteBudget` bytes, or one
-  /// row where that is more. Scoring alone keeps no exponentials.
+  /// Memory for up to `rowCount` rows of width E, in chunks whose exponentials take at most `byteBudget` bytes.
+  ///
+  /// A chunk has one row where that is more. Scoring alone keeps no exponentials.
   public init(
     vocabularySize: Int, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, engine: ComputeEngine,
     in arena: Arena

@@ -52,7 +52,9 @@ import Testing
     let (run, seconds) = try train(bench, rankCount, fault: fault)
     let late = try #require(fault.split(separator: ":").dropFirst(2).first)
     #expect(run.status != 0 && run.status != 110, "\(run.transcript)")
-    #expect(run.errors.contains(" s without progress for rank \(late) ("), "\(run.transcript)")
+    #expect(
+      run.errors.contains(" s without progress") && run.errors.contains(" for rank \(late) ("),
+      "\(run.transcript)")
     #expect(seconds < 30)
     try resume(bench, rankCount)
   }

@@ -87,7 +87,9 @@ import Testing
     // The limit of milm's configuration, and a few seconds for mpirun to end.
     #expect(end.seconds < 40)
     #expect(
-      end.run.errors.contains("without progress for rank 1 (\(lab.name)-2)"), "\(end.run.transcript)")
+      end.run.errors.contains(" s without progress")
+        && end.run.errors.contains(" for rank 1 (\(lab.name)-2)"),
+      "\(end.run.transcript)")
   }
 
   @Test func nothingIsLeftOfALab() throws {

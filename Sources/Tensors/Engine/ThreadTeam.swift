@@ -28,8 +28,9 @@ final class ThreadTeam: Sendable {
 
   deinit { state.end() }
 
-  /// Calls `body` once on every thread with the number of that thread, 0 being the caller's, and returns when all are
-  /// through. One call at a time: a second thread that calls waits for the first.
+  /// Calls `body` once on every thread with the number of that thread, 0 being the caller's, and waits for all.
+  ///
+  /// One call at a time: a second thread that calls waits for the first.
   func run(_ body: (Int) -> Void) {
     guard threadCount > 1 else { return body(0) }
     state.run(body)

@@ -6,20 +6,33 @@ import Tensors
 public struct EvaluationBenchmark {
   /// What was measured on this rank.
   public struct Result: Encodable, Sendable {
+    /// Words a second, by the median block.
     public let tokensPerSecond: Double
+    /// The median block.
     public let secondsPerBlock: Double
+    /// The largest memory of the process, in megabytes.
     public let peakMegabytes: Double
     /// Floating-point operations of the matrix products of a token.
     public let flopsPerToken: Int
+    /// What the engine's matrix products reach by themselves, in GFLOP/s.
     public let peakGigaflops: Double
+    /// Which share of that scoring reaches.
     public let peakShare: Double
+    /// What operands of products are rounded to.
     public let precision: String
+    /// Compute threads.
     public let threads: Int
+    /// Streams.
     public let lanes: Int
+    /// Steps in a block.
     public let segment: Int
+    /// Numbers that the model has.
     public let parameters: Int
+    /// V.
     public let vocabulary: Int
+    /// The library that multiplies.
     public let engine: String
+    /// The instruction set that it has chosen.
     public let cpuLevel: String
     /// The mean negative log-likelihood in nats a token.
     public let loss: Double
@@ -36,7 +49,9 @@ public struct EvaluationBenchmark {
     self.blockCount = blockCount
   }
 
-  /// Scores the blocks with new weights. `progress` hears of blocks done and in all.
+  /// Scores the blocks with new weights.
+  ///
+  /// `progress` hears of blocks done and in all.
   public func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Result {
     let training = benchmark.configuration.training
     let totalCount = blockCount + Self.warmupBlockCount

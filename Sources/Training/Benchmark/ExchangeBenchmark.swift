@@ -87,7 +87,8 @@ public struct ExchangeBenchmark {
       let text = try benchmark.text(
         tokenCount: self.configuration.tokensPerStep * drawnStepCount + self.configuration.training.lanes)
       let data = try TrainingData(
-        text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration, ranks: ranks)
+        text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration,
+        ranks: ranks)
       return (text, data)
     }
     var configuration = configuration

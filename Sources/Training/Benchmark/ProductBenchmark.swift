@@ -7,8 +7,11 @@ public struct ProductBenchmark {
   public struct Product: Encodable, Sendable {
     /// What it is for.
     public let name: String
+    /// m.
     public let rows: Int
+    /// n.
     public let columns: Int
+    /// k.
     public let depth: Int
     /// What the run's engine reaches, in GFLOP/s.
     public let gigaflops: Double
@@ -18,12 +21,17 @@ public struct ProductBenchmark {
 
   /// The products of a model and the peak.
   public struct Result: Encodable, Sendable {
+    /// The library that multiplies.
     public let engine: String
+    /// The instruction set that it has chosen.
     public let cpuLevel: String
+    /// What operands of products are rounded to.
     public let precision: String
+    /// Compute threads.
     public let threads: Int
     /// The best of all products: a large square one.
     public let peakGigaflops: Double
+    /// The products of the model's step.
     public let products: [Product]
   }
 

@@ -38,8 +38,9 @@ public struct StepBenchmark {
     public let cpuLevel: String
     /// Steps that were timed.
     public let steps: Int
-    /// The loss of the first step and of the last, in nats a token.
+    /// The loss of the first step, in nats a token.
     public let firstLoss: Double
+    /// The loss of the last step, in nats a token.
     public let lastLoss: Double
   }
 
@@ -55,7 +56,9 @@ public struct StepBenchmark {
     self.stepCount = stepCount
   }
 
-  /// Takes the steps; all ranks call it and get the same figures. `progress` hears of steps done and in all.
+  /// Takes the steps; all ranks call it and get the same figures.
+  ///
+  /// `progress` hears of steps done and in all.
   public func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Result {
     let ranks = benchmark.ranks
     let training = benchmark.configuration.training
@@ -66,7 +69,8 @@ public struct StepBenchmark {
         tokenCount: benchmark.configuration.tokensPerStep * totalCount + training.lanes)
     }
     let data = try TrainingData(
-      text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration, ranks: ranks)
+      text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration, ranks: ranks
+    )
     let replica = try Replica(
       benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())

@@ -129,7 +129,9 @@ public final class Trainer {
     }
     replica.state.guardRecord = record
     replica.state.step += 1
-    if norm.isFinite { try tuner.consider(exchanged, gradient: gradients.flat, retunes: sums.retuneCount > 0) }
+    if norm.isFinite {
+      try tuner.consider(exchanged, gradient: gradients.flat, retunes: sums.retuneCount > 0)
+    }
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
     let seconds = (clock.now - start).inSeconds

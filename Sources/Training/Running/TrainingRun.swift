@@ -197,7 +197,8 @@ extension TrainingRun {
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
       let tokens = try corpus.tokens(.train)
       let data = try TrainingData(
-        tokens, endOfSentenceID: corpus.vocabulary.endOfSentenceID, configuration: configuration, ranks: ranks)
+        tokens, endOfSentenceID: corpus.vocabulary.endOfSentenceID, configuration: configuration, ranks: ranks
+      )
       return (corpus, tokens, data)
     }
     try ranks.requireSame("the program's version", programVersion)
