@@ -18,6 +18,7 @@ struct BenchmarkCommand: ParsableCommand {
       """,
     subcommands: [
       StepCommand.self, ProductsCommand.self, EvaluateCommand.self, BenchmarkExchangeCommand.self,
+      BenchmarkFilterCommand.self,
     ])
 
   /// What every benchmark of a model takes.

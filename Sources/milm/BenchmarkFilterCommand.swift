@@ -1,0 +1,87 @@
+import ArgumentParser
+import Checkpoints
+import Communication
+import Foundation
+import Reporting
+import Training
+
+/// `milm benchmark filter`: what `training.softmaxThreshold` gains on a trained model, and what it costs.
+struct BenchmarkFilterCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "filter",
+    abstract:
+      "Leaves improbable blocks of words out of the softmax's gradients: speed, error, and whom it hits.",
+    discussion: """
+      Takes the model of a checkpoint, the training text of its corpus, and for each threshold the gradient of one step \
+      against the exact one, then whole steps for their time.
+
+      Example:
+        milm benchmark filter run --corpus corpus --set training.lanes=16 --set training.segment=64
+      """)
+
+  @Argument(help: "A checkpoint or a run.")
+  var path: String
+
+  @Option(help: "The corpus of the checkpoint.")
+  var corpus: String
+
+  @Option(name: .customLong("threshold"), help: "A threshold. May be repeated; without any, some are tried.")
+  var thresholds: [Double] = []
+
+  @Option(name: .customLong("set"), help: "Another value for a key of the configuration: key.path=value.")
+  var settings: [String] = []
+
+  @Option(help: "How many steps to time for each threshold.")
+  var steps = 3
+
+  @Flag(help: "Print the result as one line of JSON.")
+  var json = false
+
+  func validate() throws {
+    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+    if let wrong = thresholds.first(where: { !($0 > 0 && $0 < 1) }) {
+      throw ValidationError("--threshold: expected a probability above 0 and below 1, found \(wrong)")
+    }
+  }
+
+  func run() throws {
+    onRanks { world in
+      let ranks = Ranks(world)
+      guard ranks.rankCount == 1 else {
+        throw ValidationError(
+          "expected one rank, found \(ranks.rankCount): gradients of one process are compared")
+      }
+      let checkpoint = try Checkpoint.open(path)
+      let configuration = try RunConfiguration(
+        yaml: checkpoint.state.configuration, source: checkpoint.path, settings: settings)
+      let benchmark = Benchmark(configuration, corpusPath: corpus, vocabularySize: 2, ranks: ranks)
+      var progress: StageProgress?
+      let result = try FilterBenchmark(benchmark, checkpoint: checkpoint, stepCount: steps).run(
+        thresholds: thresholds.isEmpty ? [1e-5, 1e-4, 1e-3] : thresholds
+      ) { done, total in
+        if progress == nil { progress = StageProgress("benchmark", total: total, unit: "thresholds") }
+        progress?.update(done: done)
+      }
+      progress?.finish()
+      if json { try printJSON(result) } else { show(result) }
+      return 0
+    }
+  }
+
+  private func show(_ result: FilterBenchmark.Result) {
+    print(
+      "step \(result.step), \(result.lanes) lanes × \(result.segment), \(result.precision), \(result.threads) threads, "
+        + String(format: "loss %.3f\n", result.loss))
+    print(
+      "| threshold | tokens a second | error: first 1,000 words | to 10,000 | to 100,000 | the rest | all but the tied matrix "
+        + "| words without gradient: to 10,000 | to 100,000 | the rest |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for row in result.rows {
+      let cells =
+        [String(format: "%g", row.threshold), String(format: "%.0f", row.tokensPerSecond)]
+        + (row.errorByRank + [row.errorOfOthers]).map { String(format: "%.2g", $0) }
+        + row.silencedByRank.dropFirst().map { String(format: "%.1f %%", 100 * $0) }
+      print("| \(cells.joined(separator: " | ")) |")
+    }
+  }
+}
