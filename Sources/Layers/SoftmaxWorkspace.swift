@@ -53,6 +53,8 @@ public struct SoftmaxWorkspace: Sendable {
     precision = engine.precision
     temporary = engine.temporaryMemory
     keptByteCount = scoringOnly ? 0 : rowsPerChunk * vocabularySize * precision.byteCount
+    // Here, where there is one thread: the workers ask for it at once, and must not be the ones that make it grow.
+    _ = temporary.memory(byteCount: keptByteCount)
   }
 
   /// Chunks of one size, because a small last one would cost a whole pass over the matrix for a few rows; and of a multiple of

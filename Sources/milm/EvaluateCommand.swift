@@ -3,6 +3,7 @@ import Communication
 import Corpus
 import Foundation
 import Reporting
+import Tensors
 import Training
 
 /// `milm evaluate`: the perplexity of a checkpoint.
@@ -11,7 +12,7 @@ struct EvaluateCommand: ParsableCommand {
     commandName: "evaluate",
     abstract: "Computes a checkpoint's perplexity, alone or under mpirun.",
     discussion: """
-      Full softmax, in fp32; <eos> and <unk> are scored like any word; the text is one stream whose state is \
+      Full softmax, in fp32 unless --precision says otherwise; <eos> and <unk> are scored like any word; the text is one stream whose state is \
       carried from beginning to end, its first word predicted from <eos>. A run means its best checkpoint, \
       or the last where there is no best one yet.
 
@@ -36,6 +37,9 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: "Cut the text in this many streams; more are faster, but not comparable with one.")
   var streams = 1
 
+  @Option(help: "What operands of products are rounded to: float32, or bfloat16 for speed.")
+  var precision = Precision.float32
+
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
 
@@ -52,7 +56,8 @@ struct EvaluateCommand: ParsableCommand {
       let ranks = Ranks(world)
       let source = text.map(EvaluationRun.Text.file) ?? .split(split ?? .test)
       let evaluation = EvaluationRun(
-        path: path, corpus: corpus, text: source, streamCount: streams, ranks: ranks)
+        path: path, corpus: corpus, text: source, streamCount: streams, precision: precision,
+        ranks: ranks)
       var progress: StageProgress?
       let summary = try evaluation.evaluate { done, total in
         guard ranks.isCoordinator else { return }
@@ -83,3 +88,5 @@ struct EvaluateCommand: ParsableCommand {
 }
 
 extension Split: ExpressibleByArgument {}
+
+extension Precision: ExpressibleByArgument {}

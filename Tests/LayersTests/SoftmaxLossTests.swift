@@ -175,4 +175,17 @@ import Testing
     #expect(result.loss.isFinite)
     #expect(result.gradients.values.allSatisfy { $0.allSatisfy(\.isFinite) })
   }
+
+  /// A new engine's first call, when its memory is made, gives what every later one gives.
+  @Test(arguments: [Precision.float32, .bfloat16]) func theFirstCallOfAnEngineIsLikeTheNext(
+    precision: Precision
+  ) {
+    let bench = Bench()
+    let expected = bench.run(ComputeEngine(threadCount: 1, precision: precision))
+    for _ in 0..<10 {
+      let found = bench.run(ComputeEngine(threadCount: 4, precision: precision))
+      #expect(found.loss == expected.loss)
+      #expect(found.gradients["matrix"] == expected.gradients["matrix"])
+    }
+  }
 }

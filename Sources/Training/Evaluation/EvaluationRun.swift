@@ -69,14 +69,20 @@ public struct EvaluationRun {
   private let corpus: String?
   private let text: Text
   private let streamCount: Int
+  private let precision: Precision
   private let ranks: Ranks
 
   /// An evaluation of the checkpoint or run at `path`; `corpus` may be nil for another text than a split.
-  public init(path: String, corpus: String?, text: Text, streamCount: Int, ranks: Ranks) {
+  ///
+  /// Products have operands of `precision` where the engine can.
+  public init(
+    path: String, corpus: String?, text: Text, streamCount: Int, precision: Precision = .float32, ranks: Ranks
+  ) {
     self.path = path
     self.corpus = corpus
     self.text = text
     self.streamCount = streamCount
+    self.precision = precision
     self.ranks = ranks
   }
 
@@ -84,7 +90,7 @@ public struct EvaluationRun {
   ///
   /// `progress` hears of tokens done and in all.
   public func evaluate(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Summary {
-    let engine = ComputeEngine(threadCount: try ranks.threadCountOfAShare())
+    let engine = ComputeEngine(threadCount: try ranks.threadCountOfAShare(), precision: precision)
     let source = try ranks.onCoordinator("read the checkpoint and the text") { try read() }
     let loaded = try shareModel(source?.loaded)
     let (tokens, special) = try shareTokens(source)
