@@ -219,7 +219,7 @@ def heading(facts: dict) -> str:
         f"milm {facts['milm']} ({engines}); PyTorch {versions['torch']} (oneDNN {versions['onednn']}).\n"
         f"Medians of {facts['rounds']} rounds of {facts['steps']} steps, in turn; megabytes are the peak.\n"
         "\n"
-        "PyTorch standard: the model as its users write it: nn.LSTM or nn.LSTMCell, whole logits, autocast, torch.compile.\n"
+        "PyTorch standard: the model as its users write it: nn.LSTM or a loop of linear, whole logits, autocast, torch.compile.\n"
         "PyTorch tuned: the same by hand for speed: products over all steps, weights converted once a step, kept memory.\n"
         "Of each its best mode; a ratio is milm's figure over PyTorch's.\n"
     )
