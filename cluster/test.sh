@@ -16,11 +16,10 @@ text_perplexity_limit=450
 # Share above the best possible perplexity that a generated language may be left with.
 generated_perplexity_share=1.3
 
-torch_requirements=(torch==2.13.0+cpu safetensors==0.8.0)
-torch_index=https://download.pytorch.org/whl/cpu
-
 # shellcheck source-path=SCRIPTDIR source=stages.sh
 . cluster/stages.sh
+# shellcheck source-path=SCRIPTDIR source=torch.sh
+. cluster/torch.sh
 
 if [ $# -gt 0 ]; then
   mkdir -p "$1"
@@ -153,25 +152,6 @@ single_node_on_2_ranks() {
   cluster/launch.sh -n 2 -- train --single-node-test
 }
 
-has_torch() {
-  python3 -c 'import torch, safetensors' 2>/dev/null
-}
-
-# Into the work folder, not into the system.
-pip_install() {
-  python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$work/python" "$@" \
-    >"$work/torch.log" 2>&1
-}
-
-install_torch() {
-  [ "${CI:-}" = true ] || return 1
-  # The index that pip is set up with may have the CPU's wheels; PyTorch's own index has them for sure.
-  pip_install "${torch_requirements[@]}" || pip_install --extra-index-url "$torch_index" "${torch_requirements[@]}" ||
-    return 1
-  export PYTHONPATH=$work/python
-  has_torch
-}
-
 pytorch_agreement() {
   python3 Tests/Reference/compare_perplexity.py "$milm" "$work/quickstart/run/checkpoints/best" \
     "$work/quickstart/corpus"
@@ -215,10 +195,10 @@ if "${alone[@]}" true 2>/dev/null; then
 else
   skipped "quickstart, network unreachable" "unshare --net is not permitted"
 fi
-if has_torch || install_torch; then
+if has_torch || { [ "${CI:-}" = true ] && install_torch "$work/python"; }; then
   stage "perplexity equal to PyTorch's" pytorch_agreement
 elif [ "${CI:-}" = true ]; then
-  tail -n 5 "$work/torch.log" >&2
+  tail -n 5 "$work/python.log" >&2
   fail "expected torch and safetensors to be installable in CI, found that they are not"
 else
   skipped "perplexity equal to PyTorch's" "torch and safetensors are not installed (CI=true installs them)"

@@ -11,8 +11,10 @@ public final class Weights: @unchecked Sendable {
   private var rounded: [Int: Held<OperandMemory>] = [:]
   private var generation = 0
 
+  /// Tensors side by side are known by the first and the last.
   private struct Form: Hashable {
-    let offsets: [Int]
+    let first: Int
+    let last: Int
     let transposed: Bool
   }
 
@@ -55,7 +57,8 @@ public final class Weights: @unchecked Sendable {
   }
 
   private func form(_ parameters: [Parameter], transposed: Bool) -> PackedMatrix {
-    let form = Form(offsets: parameters.map(\.offset), transposed: transposed)
+    let form = Form(
+      first: parameters[0].offset, last: parameters[parameters.count - 1].offset, transposed: transposed)
     if let held = packed[form], held.generation == generation { return held.value }
     let matrix =
       packed[form]?.value

@@ -108,20 +108,8 @@ extension BenchmarkCommand {
     func run() throws {
       options.measure("benchmark", unit: "steps") { benchmark, progress in
         try StepBenchmark(benchmark, stepCount: steps).run(progress: progress)
-      } show: { result in
-        printTable([
-          ("model", "\(result.parameters) parameters, \(result.vocabulary) words"),
-          ("shape", "\(result.lanes) lanes × \(result.segment) steps"),
-          ("engine", "\(result.engine), \(result.cpuLevel), \(result.precision)"),
-          ("ranks × threads", "\(result.ranks) × \(result.threads)"),
-          ("tokens a second", figure(result.tokensPerSecond)),
-          ("seconds a step", figure(result.secondsPerStep)),
-          ("peak memory", "\(figure(result.peakMegabytes)) MB a rank"),
-          (
-            "of the peak",
-            "\(figure(100 * result.peakShare)) % of \(figure(result.peakGigaflops)) GFLOP/s"
-          ),
-        ])
+      } show: {
+        show($0)
       }
     }
   }
@@ -182,21 +170,25 @@ extension BenchmarkCommand {
     func run() throws {
       options.measure("benchmark", unit: "blocks") { benchmark, progress in
         try EvaluationBenchmark(benchmark, blockCount: steps).run(progress: progress)
-      } show: { result in
-        printTable([
-          ("shape", "\(result.lanes) streams × \(result.segment) steps"),
-          ("engine", "\(result.engine), \(result.cpuLevel), \(result.precision), \(result.threads) threads"),
-          ("tokens a second", figure(result.tokensPerSecond)),
-          ("seconds a block", figure(result.secondsPerBlock)),
-          ("peak memory", "\(figure(result.peakMegabytes)) MB"),
-          (
-            "of the peak",
-            "\(figure(100 * result.peakShare)) % of \(figure(result.peakGigaflops)) GFLOP/s"
-          ),
-        ])
+      } show: {
+        show($0)
       }
     }
   }
+}
+
+/// Speed, memory and share of the peak as a table.
+private func show(_ speed: ModelSpeed) {
+  printTable([
+    ("model", "\(speed.parameters) parameters, \(speed.vocabulary) words"),
+    ("shape", "\(speed.lanes) lanes × \(speed.segment) steps"),
+    ("engine", "\(speed.engine), \(speed.cpuLevel), \(speed.precision)"),
+    ("ranks × threads", "\(speed.ranks) × \(speed.threads)"),
+    ("tokens a second", figure(speed.tokensPerSecond)),
+    ("seconds a step", figure(speed.secondsPerStep)),
+    ("peak memory", "\(figure(speed.peakMegabytes)) MB a rank"),
+    ("of the peak", "\(figure(100 * speed.peakShare)) % of \(figure(speed.peakGigaflops)) GFLOP/s"),
+  ])
 }
 
 /// Three digits that count, or all before the point.

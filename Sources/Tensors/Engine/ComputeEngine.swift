@@ -3,8 +3,8 @@ import CKernels
 /// Where matrix products and loops run: the library, the precision of its operands, and how many threads of this rank
 /// they may use.
 ///
-/// One thread at a time computes on an engine. Its other threads are its own; the libraries only ever see one thread at a time, so that a loop and the products
-/// within it are cut once, and no two pools of threads compete.
+/// One thread at a time computes on an engine. Its other threads are its own, and each calls the libraries for itself
+/// alone: a loop and the products within it are cut once, and no two pools of threads compete.
 public final class ComputeEngine: Sendable {
   /// The most threads that compute at once, the calling one included.
   public let threadCount: Int

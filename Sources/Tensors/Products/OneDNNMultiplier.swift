@@ -74,6 +74,7 @@
     private var stream: dnnl_stream_t?
     private var products: [ProductShape: OneDNNPrimitive] = [:]
     private var reorders: [BlockShape: OneDNNPrimitive] = [:]
+    private var packedDescriptions: [PackedShape: dnnl_memory_desc_t] = [:]
     private let scratch = TemporaryMemory()
     private let tile = TemporaryMemory()
     private var scratchByteCount = 0
@@ -100,6 +101,11 @@
     private struct Strides: Hashable {
       let row: Int
       let column: Int
+    }
+
+    private struct PackedShape: Hashable {
+      let rowCount: Int
+      let columnCount: Int
     }
 
     private struct BlockShape: Hashable {
@@ -137,7 +143,7 @@
         left: Strides(row: a.rowStride, column: a.columnStride),
         right: strides.map { Strides(row: $0.row, column: $0.column) }, adding: adding)
       let primitive = products[shape] ?? makeProduct(shape)
-      primitive.execute([a.data, b, UnsafeMutableRawPointer(c.data)], scratch: scratchData, on: stream)
+      primitive.execute(a.data, b, UnsafeMutableRawPointer(c.data), scratch: scratchData, on: stream)
     }
 
     func pack(_ block: PackedBlock) {
@@ -147,7 +153,7 @@
         rowCount: source.rowCount, columnCount: source.columnCount,
         source: Strides(row: source.rowStride, column: source.columnStride))
       let primitive = reorders[shape] ?? makeReorder(shape)
-      primitive.execute([source.data, memory], scratch: scratchData, on: stream)
+      primitive.execute(source.data, memory, scratch: scratchData, on: stream)
     }
 
     func packedByteCount(rowCount: Int, columnCount: Int) -> Int {
@@ -157,13 +163,17 @@
 
     /// The layout that a product of many rows asks for; it is the same one for few rows.
     private func packedDescription(rowCount: Int, columnCount: Int) -> dnnl_memory_desc_t {
+      let key = PackedShape(rowCount: rowCount, columnCount: columnCount)
+      if let known = packedDescriptions[key] { return known }
       let usualRowCount = 64
       let shape = ProductShape(
         rowCount: usualRowCount, columnCount: columnCount, depth: rowCount,
         left: Strides(row: rowCount, column: 1), right: nil, adding: false)
       let description = productDescription(shape, packed: nil)
       defer { dnnl_primitive_desc_destroy(description) }
-      return dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0).pointee
+      let packed = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0).pointee
+      packedDescriptions[key] = packed
+      return packed
     }
 
     private func matrix(
@@ -273,17 +283,22 @@
       dnnl_primitive_destroy(primitive)
     }
 
+    /// The data of the arguments in their order; a reorder has two, a product three.
     func execute(
-      _ data: [UnsafeMutableRawPointer], scratch: UnsafeMutableRawPointer?, on stream: dnnl_stream_t?
+      _ first: UnsafeMutableRawPointer, _ second: UnsafeMutableRawPointer,
+      _ third: UnsafeMutableRawPointer? = nil, scratch: UnsafeMutableRawPointer, on stream: dnnl_stream_t?
     ) {
-      for (argument, data) in zip(arguments, data) {
-        check(dnnl_memory_set_data_handle_v2(argument.memory, data, stream), "an argument")
-      }
-      check(
-        dnnl_memory_set_data_handle_v2(arguments[arguments.count - 1].memory, scratch, stream), "an argument")
+      point(0, at: first, stream)
+      point(1, at: second, stream)
+      if let third { point(2, at: third, stream) }
+      point(arguments.count - 1, at: scratch, stream)
       check(
         dnnl_primitive_execute(primitive, stream, CInt(arguments.count), arguments),
         "the execution of a product")
+    }
+
+    private func point(_ index: Int, at data: UnsafeMutableRawPointer, _ stream: dnnl_stream_t?) {
+      check(dnnl_memory_set_data_handle_v2(arguments[index].memory, data, stream), "an argument")
     }
   }
 

@@ -3,7 +3,6 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
-import Logging
 import Tensors
 
 /// What leaving improbable blocks of words out of the softmax's gradients gains, and what it costs whom.
@@ -109,12 +108,7 @@ public struct FilterBenchmark {
   }
 
   private func secondsPerStep(_ replica: Replica, _ data: TrainingData) throws -> Double {
-    let coordination = Coordination(
-      replica, coordinator: nil, evaluates: false, origin: .beginning, restoredPath: nil, faults: FaultPlan())
-    let trainer = Trainer(
-      replica, data: data, coordination: coordination, reporter: nil, stop: StopRequest(),
-      faults: FaultPlan(),
-      logger: Logger(label: "benchmark"))
+    let trainer = Trainer(alone: replica, data: data)
     let seconds = try (0...stepCount).map { _ in
       let clock = ContinuousClock()
       let start = clock.now

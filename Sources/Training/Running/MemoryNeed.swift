@@ -25,7 +25,11 @@ struct MemoryNeed {
     let floats =
       buffers * model.parameters.elementCount + rows * columns
       + rows * configuration.training.accumulate * sizes.embedding
-    byteCount = 4 * floats + SegmentPass.defaultLogitsByteBudget
+    // Rounded once a step for the softmax; packed in both directions for all other products.
+    let operandByteCount = configuration.training.precision.byteCount
+    let tied = model.tiedMatrix.count
+    let packed = operandByteCount * (tied + 2 * (model.parameters.elementCount - tied))
+    byteCount = 4 * floats + packed + SegmentPass.defaultLogitsByteBudget
     rankCountOnHost = ranks.countOnHost
   }
 

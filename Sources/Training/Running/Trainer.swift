@@ -69,6 +69,16 @@ public final class Trainer {
     savedCell = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
   }
 
+  /// A trainer whose steps are taken for their time: no checkpoints, no reports.
+  convenience init(alone replica: Replica, data: TrainingData) {
+    let coordination = Coordination(
+      replica, coordinator: nil, evaluates: false, origin: .beginning, restoredPath: nil, faults: FaultPlan())
+    self.init(
+      replica, data: data, coordination: coordination, reporter: nil, stop: StopRequest(),
+      faults: FaultPlan(),
+      logger: Logger(label: "alone"))
+  }
+
   /// Trains until `lastStep`, until the run is over or until somebody wishes it to stop;
   /// a checkpoint is written at the stop.
   func run(until lastStep: Int) throws -> Ending {
