@@ -134,7 +134,10 @@ start_holder() {
 
 # in_rack COMMAND… : runs a command where the switch is.
 in_rack() {
-  nsenter --target "$(<"$state/rack.pid")" --net --mount --pid -- "$@"
+  # nsenter would fork for --pid, stop itself where it sees its child stopped, and stay so when both are woken.
+  # shellcheck disable=SC2016  # The inner shell expands its own arguments.
+  setpriv --pdeathsig TERM nsenter --target "$(<"$state/rack.pid")" --net --mount --pid --no-fork -- \
+    sh -c '"$@"; exit $?' lab "$@"
 }
 
 # in_host HOST COMMAND… : runs a command on a host and its cores, in the caller's folder; it ends when its caller does.
