@@ -63,11 +63,11 @@ host_namespaces=(--net --mount --uts --ipc)
 check() {
   [ "$(id -u)" -eq 0 ] || fail "expected root, which namespaces need, found user $(id -un)"
   local tool missing=()
-  for tool in ip tc unshare nsenter setpriv setsid taskset python3 mpirun; do
+  for tool in ip tc unshare nsenter setpriv setsid taskset pkill python3 mpirun; do
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
   [ ${#missing[@]} -eq 0 ] ||
-    fail "expected the tools of iproute2, util-linux, python3 and Open MPI, found no ${missing[*]}"
+    fail "expected the tools of iproute2, util-linux, procps, python3 and Open MPI, found no ${missing[*]}"
 
   local found
   found=$(unshare "${rack_namespaces[@]}" unshare "${host_namespaces[@]}" sh -ec '
@@ -100,10 +100,10 @@ expect_host() {
 }
 
 # Keeps namespaces alive and collects what ends in them. It says its pid, as its parent's /proc has it, when it is ready;
-# it ends where the lab's folder is gone, so that none is left behind by an `up` that was killed.
+# it ends when the lab's folder is gone, so that none is left behind by an `up` that was killed or a folder removed by hand.
 # shellcheck disable=SC2016  # The inner shell expands its own variables.
 hold='read -r pid _ </proc/self/stat && mount -t proc proc /proc && echo "$pid" >"$1.new" && mv "$1.new" "$1" || exit 1
-  while :; do sleep infinity & wait; done'
+  while [ -e "$1" ]; do sleep 2 & wait; done'
 
 # close_inherited : closes every open file but the first three and the shell's own.
 close_inherited() {
@@ -384,9 +384,10 @@ down() {
     ! [ -s "$state/rack.pid" ] || break
     sleep 0.02
   done
-  if pid=$(rack); then
-    kill -KILL "$pid"
-    while [ -e "/proc/$pid" ]; do
+  # Whoever waits outside for a command of the lab is in the switch's network as well: stopped, it would keep its dead.
+  if pid=$(rack) && [ "$(readlink "/proc/$pid/ns/net")" != "$(readlink /proc/self/ns/net)" ]; then
+    pkill -KILL --ns "$pid" --nslist net . || true
+    while grep -qs '^State:.[^Z]' "/proc/$pid/status"; do
       sleep 0.02
     done
   fi
