@@ -22,8 +22,9 @@ public struct SoftmaxLoss: Sendable {
   /// The sum of the rows' negative log-likelihoods in nats.
   ///
   /// Sets `inputGradient` to `scale · (p − onehot) · W`, and adds `scale · (p − onehot)ᵀ · z` and its column
-  /// sums to the gradients of matrix and bias. Probabilities of a block of words that are all below
-  /// `threshold`, for every row of a chunk, count as zero in the gradients; with 0 they are exact.
+  /// sums to the gradients of matrix and bias. Where a block of words has no probability above `threshold` in any
+  /// row of a chunk, the gradients take the product of the row's share and the word's share of the block for it: two sums in
+  /// place of two products. With 0 they are exact.
   public func forwardBackward(
     _ input: Matrix, targets: Vector<Int32>, scale: Float, threshold: Float = 0, weights: Weights,
     gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace, engine: ComputeEngine
@@ -158,8 +159,13 @@ public struct SoftmaxLoss: Sendable {
         let target = matrixGradient.rows(words)
         subtractTargets(chunk, words, scale: scale, from: target, biasGradient)
         let factors = workspace.largest.columns(block..<block + 1)
-        if (0..<chunk.rowCount).allSatisfy({ factors[$0, 0] <= threshold * scale }) { continue }
         let exponentials = workspace.exponentials(of: block, rowCount: chunk.rowCount)
+        if (0..<chunk.rowCount).allSatisfy({ factors[$0, 0] <= threshold * scale }) {
+          let masses = workspace.sums.columns(block..<block + 1)
+          addFactored(
+            chunk, words, exponentials, factors, masses, into: target, biasGradient, sum, workspace, worker)
+          continue
+        }
         let share = workspace.share(rowCount: chunk.rowCount, worker)
         worker.multiply(exponentials, chunk.words.rows(words), into: share)
         for row in 0..<chunk.rowCount {
@@ -169,6 +175,39 @@ public struct SoftmaxLoss: Sendable {
         let scaled = worker.scaledRows(of: chunk.input, by: factors)
         worker.multiply(exponentials.transposed, scaled, into: target, adding: true)
       }
+    }
+  }
+
+  /// The gradients of a block, with the product of two vectors in place of its probabilities.
+  ///
+  /// They are what a row gives to the whole block, and a word's share of what all rows give: the sums over rows and over
+  /// words stay exact.
+  private func addFactored(
+    _ chunk: Chunk, _ words: Range<Int>, _ exponentials: Operand, _ factors: Matrix, _ sums: Matrix,
+    into matrixGradient: Matrix, _ biasGradient: Matrix, _ inputGradient: Matrix,
+    _ workspace: SoftmaxWorkspace, _ worker: Worker
+  ) {
+    let means = workspace.means(worker)
+    means.fill(0)
+    let shares = workspace.wordShares(of: words, worker)
+    shares.fill(0)
+    let (meanRow, meanWord) = (means.row(0), means.row(1))
+    var total: Float = 0
+    for row in 0..<chunk.rowCount {
+      let mass = factors[row, 0] * sums[row, 0]
+      total += mass
+      addScaled(exponentials, row, factors[row, 0], shares.data)
+      CKernels_addScaled(chunk.input.row(row), mass, meanRow, means.columnCount)
+    }
+    guard total > 0 else { return }
+    CKernels_addScaled(shares.data, 1, biasGradient.data + words.lowerBound, words.count)
+    for word in 0..<words.count {
+      let share = shares[0, word] / total
+      addScaled(chunk.words, words.lowerBound + word, share, meanWord)
+      CKernels_addScaled(meanRow, share, matrixGradient.row(word), means.columnCount)
+    }
+    for row in 0..<chunk.rowCount {
+      CKernels_addScaled(meanWord, factors[row, 0] * sums[row, 0], inputGradient.row(row), means.columnCount)
     }
   }
 

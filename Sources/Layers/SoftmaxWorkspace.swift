@@ -24,6 +24,8 @@ public struct SoftmaxWorkspace: Sendable {
   private let keptByteCount: Int
   private let logits: [Matrix]
   private let shares: [Matrix]
+  private let means: [Matrix]
+  private let wordShares: [Matrix]
   private let workerCount: Int
 
   /// Memory for up to `rowCount` rows of width E, in chunks whose exponentials take at most `byteBudget` bytes.
@@ -44,12 +46,14 @@ public struct SoftmaxWorkspace: Sendable {
     losses = arena.vector(of: Double.self, count: rowsPerChunk)
     input = engine.operandMemory(elementCount: rowsPerChunk * width)
     workerCount = engine.threadCount
-    func forEachWorker(_ columnCount: Int) -> [Matrix] {
-      (0..<engine.threadCount).map { _ in arena.matrix(rowCount: rowsPerChunk, columnCount: columnCount) }
+    func forEachWorker(_ columnCount: Int, rowCount: Int = rowsPerChunk) -> [Matrix] {
+      (0..<engine.threadCount).map { _ in arena.matrix(rowCount: rowCount, columnCount: columnCount) }
     }
     logits = forEachWorker(min(Self.blockLength, vocabularySize))
     inputGradients = scoringOnly ? [] : forEachWorker(width)
     shares = scoringOnly ? [] : forEachWorker(width)
+    means = scoringOnly ? [] : forEachWorker(width, rowCount: 2)
+    wordShares = scoringOnly ? [] : forEachWorker(min(Self.blockLength, vocabularySize), rowCount: 1)
     precision = engine.precision
     temporary = engine.temporaryMemory
     keptByteCount = scoringOnly ? 0 : rowsPerChunk * vocabularySize * precision.byteCount
@@ -106,6 +110,14 @@ public struct SoftmaxWorkspace: Sendable {
 
   /// What one block adds to a worker's part.
   func share(rowCount: Int, _ worker: Worker) -> Matrix { shares[worker.index].rows(0..<rowCount) }
+
+  /// Two rows of a worker's, of width E.
+  func means(_ worker: Worker) -> Matrix { means[worker.index] }
+
+  /// A number of a worker's for each word of a block.
+  func wordShares(of words: Range<Int>, _ worker: Worker) -> Matrix {
+    wordShares[worker.index].columns(0..<words.count)
+  }
 
   /// A row's negative log-likelihood and log-sum-exp, from what its blocks have left.
   func logSumExp(_ row: Int) -> (loss: Double, logSumExp: Float) {

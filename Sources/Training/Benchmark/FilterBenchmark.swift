@@ -5,11 +5,11 @@ import LanguageModel
 import Layers
 import Tensors
 
-/// What leaving improbable blocks of words out of the softmax's gradients gains, and what it costs whom.
+/// What approximating improbable blocks of words in the softmax's gradients gains, and what it costs whom.
 public struct FilterBenchmark {
   /// What one threshold does.
   public struct Row: Encodable, Sendable {
-    /// Blocks whose probabilities are all below it are left out; 0 leaves out none.
+    /// Blocks whose probabilities are all below it are approximated; 0: none.
     public let threshold: Double
     /// Words a second over whole steps, by the median.
     public let tokensPerSecond: Double
@@ -17,8 +17,6 @@ public struct FilterBenchmark {
     public let errorOfOthers: Double
     /// The same of the tied matrix, for words by their rank: the first 1,000, those up to 10,000, those up to 100,000, the rest.
     public let errorByRank: [Double]
-    /// The share of words, by the same ranks, whose row of the tied matrix has no gradient left.
-    public let silencedByRank: [Double]
   }
 
   /// All thresholds on the same words.
@@ -100,10 +98,7 @@ public struct FilterBenchmark {
       threshold: threshold, tokensPerSecond: try tokensPerStep / secondsPerStep(replica, data),
       errorOfOthers: error(
         gradients, exact, replica.model.tiedMatrix.range.upperBound..<exact.flat.columnCount),
-      errorByRank: ranges(replica.model).map { error(gradients, exact, $0) },
-      silencedByRank: ranges(replica.model).map {
-        silenced(gradients, exact, $0, replica.model.tiedMatrix.columnCount)
-      })
+      errorByRank: ranges(replica.model).map { error(gradients, exact, $0) })
     return (row, loss / tokensPerStep, engine)
   }
 
@@ -137,16 +132,5 @@ public struct FilterBenchmark {
       size += expected * expected
     }
     return size > 0 ? (difference / size).squareRoot() : 0
-  }
-
-  private func silenced(
-    _ found: ParameterBuffer, _ exact: ParameterBuffer, _ range: Range<Int>, _ width: Int
-  ) -> Double {
-    func isZero(_ buffer: ParameterBuffer, _ first: Int) -> Bool {
-      (first..<first + width).allSatisfy { buffer.flat[0, $0] == 0 }
-    }
-    let rows = stride(from: range.lowerBound, to: range.upperBound, by: width)
-    let count = rows.count { isZero(found, $0) && !isZero(exact, $0) }
-    return range.isEmpty ? 0 : Double(count * width) / Double(range.count)
   }
 }

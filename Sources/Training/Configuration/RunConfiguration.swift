@@ -43,7 +43,7 @@ public struct TrainingConfiguration: Sendable, Equatable {
   public var seed = 1
   /// What products' operands are rounded to, where the engine can; weights and sums are fp32 always.
   public var precision = Precision.bfloat16
-  /// Blocks of words whose probabilities are all below it are left out of the softmax's gradients; 0 for exact ones.
+  /// Blocks of words whose probabilities are all below it are approximated in the softmax's gradients; 0 for exact ones.
   public var softmaxThreshold = 0.0
   /// Compute threads a rank; nil for the cores that the rank has to itself.
   public var threads: Int?
