@@ -45,8 +45,10 @@ public struct SoftmaxLoss: Sendable {
     _ input: Matrix, targets: Vector<Int32>, weights: Weights, into losses: Vector<Double>,
     workspace: SoftmaxWorkspace, engine: ComputeEngine
   ) {
+    let packed = Self.packed(embedding, weights, engine)
     for rows in workspace.chunks(of: input.rowCount) {
-      let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
+      let chunk = chunk(
+        input, targets, rows, packed: packed, weights: weights, workspace: workspace, engine: engine)
       exponentiate(chunk, keeping: false, workspace, engine)
       for row in 0..<rows.count { losses[rows.lowerBound + row] = workspace.logSumExp(row).loss }
     }
@@ -72,20 +74,36 @@ public struct SoftmaxLoss: Sendable {
     let operand: Operand
     let targets: Vector<Int32>
     let embedding: Matrix
-    let words: Operand
+    let words: Words
     let bias: Matrix
     var rowCount: Int { input.rowCount }
   }
 
+  /// The tied matrix as the products of logits read it.
+  private enum Words: Sendable {
+    case rounded(Operand)
+    case packed(PackedMatrix)
+  }
+
+  /// Panels of a block's words; nil where they would be a copy beside the fp32 matrix.
+  ///
+  /// Only scoring takes them: the backward half reads the matrix row by row, and two roundings of it are too much memory.
+  private static func packed(
+    _ embedding: Parameter, _ weights: Weights, _ engine: ComputeEngine
+  ) -> PackedMatrix? {
+    guard engine.precision == .bfloat16 else { return nil }
+    return weights.right(transposed: embedding, panelWidth: SoftmaxWorkspace.blockLength)
+  }
+
   private func chunk(
-    _ input: Matrix, _ targets: Vector<Int32>, _ rows: Range<Int>, weights: Weights,
-    workspace: SoftmaxWorkspace, engine: ComputeEngine
+    _ input: Matrix, _ targets: Vector<Int32>, _ rows: Range<Int>, packed: PackedMatrix? = nil,
+    weights: Weights, workspace: SoftmaxWorkspace, engine: ComputeEngine
   ) -> Chunk {
     precondition(targets.count == input.rowCount, "a target for each row")
     return Chunk(
       input: input.rows(rows), operand: engine.rounded(input.rows(rows), in: workspace.input),
-      targets: targets[rows], embedding: weights[embedding], words: weights.rounded(embedding),
-      bias: weights[bias])
+      targets: targets[rows], embedding: weights[embedding],
+      words: packed.map(Words.packed) ?? .rounded(weights.rounded(embedding)), bias: weights[bias])
   }
 
   /// Goes through all blocks of logits: leaves each row's largest and its sum of exponentials, the target's
@@ -95,21 +113,34 @@ public struct SoftmaxLoss: Sendable {
   ) {
     engine.forEachWorker { worker in
       for block in workspace.blocks(of: worker) {
-        let words = workspace.words(of: block)
-        let logits = workspace.logits(rowCount: chunk.rowCount, columnCount: words.count, worker)
-        worker.multiply(chunk.operand, chunk.words.rows(words).transposed, into: logits)
         let kept = keeping ? workspace.exponentials(of: block, rowCount: chunk.rowCount) : nil
-        let bias = chunk.bias.data + words.lowerBound
-        for row in 0..<chunk.rowCount {
-          var largest: Float = 0
-          let sum = exponentials(of: logits.rows(row..<row + 1), bias, &largest, into: kept, row)
-          workspace.largest[row, block] = largest
-          workspace.sums[row, block] = sum
-          let target = Int(chunk.targets[row])
-          if words.contains(target) {
-            workspace.targetLogits[row] = logits[row, target - words.lowerBound]
-          }
+        for rows in workspace.tiles(of: chunk.rowCount) {
+          exponentiate(rows, of: chunk, block, into: kept, workspace, worker)
         }
+      }
+    }
+  }
+
+  private func exponentiate(
+    _ rows: Range<Int>, of chunk: Chunk, _ block: Int, into kept: Operand?, _ workspace: SoftmaxWorkspace,
+    _ worker: Worker
+  ) {
+    let words = workspace.words(of: block)
+    let logits = workspace.logits(rowCount: rows.count, columnCount: words.count, worker)
+    let input = chunk.operand.rows(rows)
+    switch chunk.words {
+    case .rounded(let matrix): worker.multiply(input, matrix.rows(words).transposed, into: logits)
+    case .packed(let matrix): worker.multiply(input, matrix, panel: block, into: logits)
+    }
+    let bias = chunk.bias.data + words.lowerBound
+    for (tileRow, row) in rows.enumerated() {
+      var largest: Float = 0
+      let sum = exponentials(of: logits.rows(tileRow..<tileRow + 1), bias, &largest, into: kept, row)
+      workspace.largest[row, block] = largest
+      workspace.sums[row, block] = sum
+      let target = Int(chunk.targets[row])
+      if words.contains(target) {
+        workspace.targetLogits[row] = logits[tileRow, target - words.lowerBound]
       }
     }
   }
@@ -151,6 +182,7 @@ public struct SoftmaxLoss: Sendable {
     _ engine: ComputeEngine
   ) {
     let (matrixGradient, biasGradient) = (gradients[embedding], gradients[bias])
+    guard case .rounded(let matrix) = chunk.words else { preconditionFailure("a matrix read row by row") }
     engine.forEachWorker { worker in
       let sum = workspace.inputGradient(rowCount: chunk.rowCount, worker)
       sum.fill(0)
@@ -163,11 +195,13 @@ public struct SoftmaxLoss: Sendable {
         if (0..<chunk.rowCount).allSatisfy({ factors[$0, 0] <= threshold * scale }) {
           let masses = workspace.sums.columns(block..<block + 1)
           addFactored(
-            chunk, words, exponentials, factors, masses, into: target, biasGradient, sum, workspace, worker)
+            chunk, matrix.rows(words), words, exponentials, factors, masses, into: target, biasGradient, sum,
+            workspace,
+            worker)
           continue
         }
         let share = workspace.share(rowCount: chunk.rowCount, worker)
-        worker.multiply(exponentials, chunk.words.rows(words), into: share)
+        worker.multiply(exponentials, matrix.rows(words), into: share)
         for row in 0..<chunk.rowCount {
           CKernels_addScaled(share.row(row), factors[row, 0], sum.row(row), sum.columnCount)
           addScaled(exponentials, row, factors[row, 0], biasGradient.data + words.lowerBound)
@@ -183,8 +217,8 @@ public struct SoftmaxLoss: Sendable {
   /// They are what a row gives to the whole block, and a word's share of what all rows give: the sums over rows and over
   /// words stay exact.
   private func addFactored(
-    _ chunk: Chunk, _ words: Range<Int>, _ exponentials: Operand, _ factors: Matrix, _ sums: Matrix,
-    into matrixGradient: Matrix, _ biasGradient: Matrix, _ inputGradient: Matrix,
+    _ chunk: Chunk, _ matrix: Operand, _ words: Range<Int>, _ exponentials: Operand, _ factors: Matrix,
+    _ sums: Matrix, into matrixGradient: Matrix, _ biasGradient: Matrix, _ inputGradient: Matrix,
     _ workspace: SoftmaxWorkspace, _ worker: Worker
   ) {
     let means = workspace.means(worker)
@@ -203,7 +237,7 @@ public struct SoftmaxLoss: Sendable {
     CKernels_addScaled(shares.data, 1, biasGradient.data + words.lowerBound, words.count)
     for word in 0..<words.count {
       let share = shares[0, word] / total
-      addScaled(chunk.words, words.lowerBound + word, share, meanWord)
+      addScaled(matrix, word, share, meanWord)
       CKernels_addScaled(meanRow, share, matrixGradient.row(word), means.columnCount)
     }
     for row in 0..<chunk.rowCount {

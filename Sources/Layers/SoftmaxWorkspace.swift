@@ -9,6 +9,7 @@ public struct SoftmaxWorkspace: Sendable {
 
   let vocabularySize: Int
   let rowsPerChunk: Int
+  private let rowsPerTile: Int
   /// Rows × blocks: the largest logit, later what exponentials are multiplied with.
   let largest: Matrix
   /// Rows × blocks: the sum of the exponentials.
@@ -30,15 +31,19 @@ public struct SoftmaxWorkspace: Sendable {
 
   /// Memory for up to `rowCount` rows of width E, in chunks whose exponentials take at most `byteBudget` bytes.
   ///
-  /// A chunk has one row where that is more. Scoring alone keeps no exponentials.
+  /// A chunk has one row where that is more. Scoring alone keeps no exponentials, and has one chunk.
   public init(
     vocabularySize: Int, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, engine: ComputeEngine,
     in arena: Arena
   ) {
     self.vocabularySize = vocabularySize
-    let rowsPerChunk = Self.rowsPerChunk(
-      of: rowCount, limit: byteBudget / (vocabularySize * engine.precision.byteCount))
+    let rowsPerChunk =
+      scoringOnly
+      ? max(1, rowCount)
+      : Self.rowsPerChunk(of: rowCount, limit: byteBudget / (vocabularySize * engine.precision.byteCount))
     self.rowsPerChunk = rowsPerChunk
+    let rowsPerTile = scoringOnly ? min(rowsPerChunk, 256) : rowsPerChunk
+    self.rowsPerTile = rowsPerTile
     let blockCount = (vocabularySize + Self.blockLength - 1) / Self.blockLength
     largest = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
     sums = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
@@ -49,7 +54,7 @@ public struct SoftmaxWorkspace: Sendable {
     func forEachWorker(_ columnCount: Int, rowCount: Int = rowsPerChunk) -> [Matrix] {
       (0..<engine.threadCount).map { _ in arena.matrix(rowCount: rowCount, columnCount: columnCount) }
     }
-    logits = forEachWorker(min(Self.blockLength, vocabularySize))
+    logits = forEachWorker(min(Self.blockLength, vocabularySize), rowCount: rowsPerTile)
     inputGradients = scoringOnly ? [] : forEachWorker(width)
     shares = scoringOnly ? [] : forEachWorker(width)
     means = scoringOnly ? [] : forEachWorker(width, rowCount: 2)
@@ -75,8 +80,13 @@ public struct SoftmaxWorkspace: Sendable {
   var blockCount: Int { largest.columnCount }
 
   /// The chunks of the rows of a segment.
-  func chunks(of rowCount: Int) -> [Range<Int>] {
-    stride(from: 0, to: rowCount, by: rowsPerChunk).map { $0..<min($0 + rowsPerChunk, rowCount) }
+  func chunks(of rowCount: Int) -> [Range<Int>] { Self.pieces(of: rowCount, rowsPerChunk) }
+
+  /// The rows of a chunk whose logits of one block are there at once.
+  func tiles(of rowCount: Int) -> [Range<Int>] { Self.pieces(of: rowCount, rowsPerTile) }
+
+  private static func pieces(of rowCount: Int, _ length: Int) -> [Range<Int>] {
+    stride(from: 0, to: rowCount, by: length).map { $0..<min($0 + length, rowCount) }
   }
 
   /// The blocks of one worker, spread over the whole vocabulary: frequent words cost more where rare ones are left out.

@@ -16,6 +16,7 @@ public final class Weights: @unchecked Sendable {
     let first: Int
     let last: Int
     let transposed: Bool
+    let panelWidth: Int?
   }
 
   private struct Held<Value> {
@@ -45,6 +46,11 @@ public final class Weights: @unchecked Sendable {
     form(parameters, transposed: true)
   }
 
+  /// The transposed of a matrix on the right of products, cut into panels of this many columns.
+  public func right(transposed parameter: Parameter, panelWidth: Int) -> PackedMatrix {
+    form([parameter], transposed: true, panelWidth: panelWidth)
+  }
+
   /// A tensor in the engine's precision, row after row.
   public func rounded(_ parameter: Parameter) -> Operand {
     let held = rounded[parameter.offset]
@@ -56,13 +62,15 @@ public final class Weights: @unchecked Sendable {
     return memory.operand(of: values[parameter])
   }
 
-  private func form(_ parameters: [Parameter], transposed: Bool) -> PackedMatrix {
+  private func form(_ parameters: [Parameter], transposed: Bool, panelWidth: Int? = nil) -> PackedMatrix {
     let form = Form(
-      first: parameters[0].offset, last: parameters[parameters.count - 1].offset, transposed: transposed)
+      first: parameters[0].offset, last: parameters[parameters.count - 1].offset, transposed: transposed,
+      panelWidth: panelWidth)
     if let held = packed[form], held.generation == generation { return held.value }
     let matrix =
       packed[form]?.value
-      ?? engine.packedMatrix(parameters.flatMap(values.slices(of:)), transposed: transposed)
+      ?? engine.packedMatrix(
+        parameters.flatMap(values.slices(of:)), transposed: transposed, panelWidth: panelWidth)
     engine.pack(matrix)
     packed[form] = Held(value: matrix, generation: generation)
     return matrix

@@ -48,6 +48,35 @@ import Testing
       loss: loss)
   }
 
+  /// Scoring has panels of its own in bfloat16, and tiles of rows; training has chunks.
+  @Test(arguments: [Precision.float32, .bfloat16]) func scoresAddUpToTheLossOfTraining(precision: Precision) {
+    let engine = ComputeEngine(threadCount: 2, precision: precision)
+    let (vocabulary, width, rows) = (1100, 24, 600)
+    var list = ParameterList()
+    let embedding = Embedding(vocabularySize: vocabulary, width: width, in: &list)
+    let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
+    let weights = Weights(ParameterBuffer(list), engine: engine)
+    weights.values.randomize(engine: engine)
+    let z = arena.matrix(rowCount: rows, columnCount: width)
+    z.randomize("z", limit: 2, engine: engine)
+    let targets = arena.vector(of: Int32.self, count: rows)
+    for row in 0..<rows { targets[row] = Int32(row * 37 % vocabulary) }
+    func workspace(scoringOnly: Bool) -> SoftmaxWorkspace {
+      SoftmaxWorkspace(
+        vocabularySize: vocabulary, width: width, rowCount: rows, byteBudget: 150 * vocabulary * 4,
+        scoringOnly: scoringOnly, engine: engine, in: arena)
+    }
+    let loss = layer.forwardBackward(
+      z, targets: targets, scale: 1, weights: weights, gradients: ParameterBuffer(list),
+      into: arena.matrix(rowCount: rows, columnCount: width), workspace: workspace(scoringOnly: false),
+      engine: engine)
+    let scores = arena.vector(of: Double.self, count: rows)
+    layer.score(
+      z, targets: targets, weights: weights, into: scores, workspace: workspace(scoringOnly: true),
+      engine: engine)
+    #expect(abs(scores.elements.reduce(0, +) - loss) < 1e-6 * loss)
+  }
+
   @Test func lossOfEqualLogitsIsTheLogarithmOfTheVocabulary() {
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 5000, width: 2, in: &list)

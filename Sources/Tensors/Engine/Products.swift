@@ -6,9 +6,14 @@ import CKernels
 extension ComputeEngine {
   /// The place for a matrix that many products have on their right, or several side by side; `pack` fills it.
   ///
-  /// With `transposed` the products see the transposed of `sources` side by side.
-  public func packedMatrix(_ sources: [Matrix], transposed: Bool = false) -> PackedMatrix {
-    PackedMatrix(sources, transposed: transposed, multiplier: multiplier, memory: TemporaryMemory())
+  /// With `transposed` the products see the transposed of `sources` side by side. Panels have as many columns as suits a
+  /// product of the whole matrix, unless `panelWidth` says how many.
+  public func packedMatrix(
+    _ sources: [Matrix], transposed: Bool = false, panelWidth: Int? = nil
+  ) -> PackedMatrix {
+    PackedMatrix(
+      sources, transposed: transposed, panelWidth: panelWidth, multiplier: multiplier,
+      memory: TemporaryMemory())
   }
 
   /// Packs the elements that the sources have now.

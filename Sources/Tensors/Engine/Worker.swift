@@ -15,6 +15,15 @@ public struct Worker: Sendable {
     multiplier.multiply(a, b, into: c, adding: adding, worker: index)
   }
 
+  /// `c = a·b` for one panel of b, a matrix packed from one source; a in the engine's precision.
+  public func multiply(_ a: Operand, _ b: PackedMatrix, panel: Int, into c: Matrix) {
+    let panel = b.panels[panel]
+    precondition(
+      panel.blocks.count == 1 && a.columnCount == b.rowCount && a.rowCount == c.rowCount
+        && panel.columns.count == c.columnCount, "shapes of a product")
+    multiplier.multiply(a, panel.blocks[0], into: c, adding: false, worker: index)
+  }
+
   /// Row i of the matrix times `scales[i, 0]`, in the engine's precision, in memory that holds until the next call.
   public func scaledRows(of matrix: Matrix, by scales: Matrix) -> Operand {
     let precision = multiplier.precision

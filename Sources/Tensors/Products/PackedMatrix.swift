@@ -19,13 +19,17 @@ public final class PackedMatrix: Sendable {
   }
 
   /// Lays the blocks out in `memory`, which grows to what they need.
-  init(_ sources: [Matrix], transposed: Bool, multiplier: any Multiplier, memory: TemporaryMemory) {
+  init(
+    _ sources: [Matrix], transposed: Bool, panelWidth: Int? = nil, multiplier: any Multiplier,
+    memory: TemporaryMemory
+  ) {
     let height = sources[0].rowCount
     let width = sources.reduce(0) { $0 + $1.columnCount }
     precondition(sources.allSatisfy { $0.rowCount == height }, "matrices of different heights side by side")
     rowCount = transposed ? width : height
     columnCount = transposed ? height : width
-    var panels = transposed ? Self.panels(ofTransposed: sources) : Self.panels(of: sources)
+    var panels =
+      transposed ? Self.panels(ofTransposed: sources, panelWidth) : Self.panels(of: sources, panelWidth)
     let byteCounts = panels.map { panel in
       panel.blocks.map {
         multiplier.packedByteCount(rowCount: $0.source.rowCount, columnCount: $0.source.columnCount)
@@ -49,13 +53,14 @@ public final class PackedMatrix: Sendable {
   /// Whether the blocks have a layout of their own; else products read the source.
   let isPacked: Bool
 
-  private static func panels(of sources: [Matrix]) -> [Panel] {
+  private static func panels(of sources: [Matrix], _ panelWidth: Int?) -> [Panel] {
     let height = sources[0].rowCount
     let width = sources.reduce(0) { $0 + $1.columnCount }
     var panels: [Panel] = []
     var place = 0
     for source in sources {
-      for columns in stretches(of: source.columnCount, depth: height, wholeWidth: width) {
+      let panelWidth = panelWidth ?? suitableWidth(depth: height, wholeWidth: width)
+      for columns in stretches(of: source.columnCount, panelWidth) {
         panels.append(
           Panel(
             columns: place + columns.lowerBound..<place + columns.upperBound,
@@ -66,9 +71,10 @@ public final class PackedMatrix: Sendable {
     return panels
   }
 
-  private static func panels(ofTransposed sources: [Matrix]) -> [Panel] {
+  private static func panels(ofTransposed sources: [Matrix], _ panelWidth: Int?) -> [Panel] {
     let height = sources[0].rowCount
-    return stretches(of: height, depth: sources[0].columnCount, wholeWidth: height).map { rows in
+    let panelWidth = panelWidth ?? suitableWidth(depth: sources[0].columnCount, wholeWidth: height)
+    return stretches(of: height, panelWidth).map { rows in
       var place = 0
       let blocks = sources.map { source in
         defer { place += source.columnCount }
@@ -79,13 +85,16 @@ public final class PackedMatrix: Sendable {
     }
   }
 
-  /// Multiples of 64 columns: panels that stay in a core's cache, and several where there are many columns.
-  private static func stretches(of count: Int, depth: Int, wholeWidth: Int) -> [Range<Int>] {
+  private static func stretches(of count: Int, _ width: Int) -> [Range<Int>] {
+    stride(from: 0, to: count, by: width).map { $0..<min($0 + width, count) }
+  }
+
+  /// A multiple of 64 columns: panels that stay in a core's cache, and several where there are many columns.
+  private static func suitableWidth(depth: Int, wholeWidth: Int) -> Int {
     let unit = 64
     let cached = max(1, (1 << 18) / (depth * unit))
     let shared = max(1, (wholeWidth + 4 * unit - 1) / (4 * unit))
-    let width = unit * min(cached, shared, 8)
-    return stride(from: 0, to: count, by: width).map { $0..<min($0 + width, count) }
+    return unit * min(cached, shared, 8)
   }
 }
 
