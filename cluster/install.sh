@@ -2,12 +2,20 @@
 # Installs what building and running milm needs on Debian 12 (or a relative), and only what is missing.
 #
 #   cluster/install.sh [PACKAGE…]           # these as well
+#   cluster/install.sh --node [PACKAGE…]    # a node that only runs a milm built elsewhere, on the same Debian, with
+#                                           # swift build -c release --static-swift-stdlib: no compiler, no Swift
 #
 # Never asks: as root it installs, otherwise through sudo; where neither is possible it says what to install and fails.
 # Swift itself is not a Debian package; where it is missing or too old one line says how to get it.
 set -euo pipefail
 
 swift_needed=6.2
+
+only_runs=""
+if [ "${1-}" = --node ]; then
+  only_runs=1
+  shift
+fi
 
 # The libraries milm is linked with, and mpirun.
 packages=(libopenmpi-dev openmpi-bin libopenblas-dev libzstd-dev pkg-config)
@@ -18,7 +26,13 @@ packages+=(binutils gcc libc6-dev g++ git ca-certificates tzdata
 # oneDNN multiplies bfloat16 numbers; where apt has none, OpenBLAS does all the work in fp32.
 optional_packages=(libdnnl-dev)
 # Python fetches the quickstart's text.
-packages+=(python3 python3-pip "$@")
+packages+=(python3 python3-pip)
+if [ -n "$only_runs" ]; then
+  # mpirun reaches a node through ssh.
+  packages=(openmpi-bin libopenblas0 libzstd1 openssh-client openssh-server)
+  optional_packages=(libdnnl2)
+fi
+packages+=("$@")
 
 fail() {
   printf 'install: %s\n' "$1" >&2
@@ -105,4 +119,4 @@ check_swift() {
 
 command -v dpkg-query >/dev/null || fail "expected Debian or a relative, found no dpkg; install ${packages[*]}"
 install_packages
-check_swift
+[ -n "$only_runs" ] || check_swift

@@ -81,7 +81,7 @@ format() {
 }
 
 scripts() {
-  shellcheck -x cluster/*.sh .ci/run
+  shellcheck -x cluster/*.sh cluster/milm.sbatch cluster/milm.pbs .ci/run
 }
 
 # expect_perplexity JSON LOW HIGH : the perplexity that milm evaluate wrote lies between the two.
@@ -157,6 +157,14 @@ pytorch_agreement() {
     "$work/quickstart/corpus"
 }
 
+readme_commands() {
+  cluster/readme-commands.py "$milm" >&2
+}
+
+pbs_job() {
+  cluster/pbs-test.sh
+}
+
 install() {
   local packages=()
   [ "${CI:-}" != true ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross)
@@ -188,6 +196,8 @@ fi
 stage "single-node test, alone" single_node
 stage "single-node test, 2 ranks" single_node_on_2_ranks
 stage "24 kills" kills
+stage "commands of the README" readme_commands
+stage "PBS batch file, with a stand-in for qsub" pbs_job
 stage "quickstart" quickstart
 stage "quickstart again" quickstart_again
 if "${alone[@]}" true 2>/dev/null; then
