@@ -42,12 +42,22 @@ func removeEntry(_ path: String) throws(CheckpointError) {
 }
 
 /// Makes a directory and those above it; one that is there already is left as it is.
+///
+/// Nobody but their owner may write in them, whatever the process's mask is.
 func makeDirectories(_ path: String) throws(CheckpointError) {
-  do {
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  } catch {
-    throw CheckpointError(path, "cannot create the directory: \(error.localizedDescription)")
+  let parent = (path as NSString).deletingLastPathComponent
+  if !parent.isEmpty, parent != path, !isDirectory(path) { try makeDirectories(parent) }
+  guard mkdir(path, 0o755) == -1 else { return }
+  let code = errno
+  guard code == EEXIST, isDirectory(path) else {
+    throw CheckpointError(path, cannot: "create the directory", code: code)
   }
+}
+
+/// Whether there is a directory at `path`, or a link to one.
+private func isDirectory(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }
 
 /// Where the symbolic link at `path` points, as it is written in the link.

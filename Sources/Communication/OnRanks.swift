@@ -4,10 +4,14 @@ import Foundation
 ///
 /// An error ends the job on all ranks with status 1. If all ranks throw the same, rank 0 alone prints it;
 /// otherwise each that can prints `rank r:` and its own, for the others would wait for a rank that is gone.
-public func onRanks(_ body: (MPIWorld) throws -> Int32) -> Never {
+///
+/// With `startSeconds` ranks wait no longer for each other at any point of the start, which the program ends with
+/// `Liveness.liftStartLimit`; without, only the start of MPI itself is limited.
+public func onRanks(startSeconds: Double? = nil, _ body: (MPIWorld) throws -> Int32) -> Never {
   let world: MPIWorld
   do {
-    world = try MPIWorld()
+    world = try MPIWorld(
+      startSeconds: startSeconds ?? MPIWorld.defaultStartSeconds, limitsStart: startSeconds != nil)
   } catch {
     printLine("\(error)")
     exit(1)

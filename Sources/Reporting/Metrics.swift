@@ -31,6 +31,12 @@ public struct TrainingMetrics: Sendable, Equatable {
   public var wireSeconds: Double
   /// Seconds of it that rank 0 spent decompressing, decoding and adding.
   public var decodeSeconds: Double
+  /// Seconds in which rank 0 copied its state, or waited for a disk or an evaluation, before it went on.
+  public var stalledSeconds: Double
+  /// Seconds in which rank 0 wrote a checkpoint in the background.
+  public var checkpointSeconds: Double
+  /// Seconds in which rank 0 evaluated in the background.
+  public var evaluationSeconds: Double
   /// Bytes the exchange would have sent uncompressed.
   public var rawBytes: Int
   /// Bytes the exchange has sent.
@@ -45,7 +51,8 @@ public struct TrainingMetrics: Sendable, Equatable {
     step: Int, tokens: Int, epoch: Double, loss: Double, perplexity: Double, learningRate: Double,
     gradientNorm: Double, tokensPerSecond: Double, computeSeconds: Double, exchangeSeconds: Double,
     exposedSeconds: Double, encodeSeconds: Double = 0, wireSeconds: Double = 0, decodeSeconds: Double = 0,
-    rawBytes: Int, wireBytes: Int, codec: String, skippedSteps: Int
+    stalledSeconds: Double = 0, checkpointSeconds: Double = 0, evaluationSeconds: Double = 0, rawBytes: Int,
+    wireBytes: Int, codec: String, skippedSteps: Int
   ) {
     self.step = step
     self.tokens = tokens
@@ -61,6 +68,9 @@ public struct TrainingMetrics: Sendable, Equatable {
     self.encodeSeconds = encodeSeconds
     self.wireSeconds = wireSeconds
     self.decodeSeconds = decodeSeconds
+    self.stalledSeconds = stalledSeconds
+    self.checkpointSeconds = checkpointSeconds
+    self.evaluationSeconds = evaluationSeconds
     self.rawBytes = rawBytes
     self.wireBytes = wireBytes
     self.codec = codec
@@ -80,7 +90,9 @@ public struct TrainingMetrics: Sendable, Equatable {
       ("tokensPerSecond", .rounded(tokensPerSecond)), ("computeSeconds", .rounded(computeSeconds)),
       ("exchangeSeconds", .rounded(exchangeSeconds)), ("exposedSeconds", .rounded(exposedSeconds)),
       ("encodeSeconds", .rounded(encodeSeconds)), ("wireSeconds", .rounded(wireSeconds)),
-      ("decodeSeconds", .rounded(decodeSeconds)), ("rawBytes", .integer(rawBytes)),
+      ("decodeSeconds", .rounded(decodeSeconds)), ("stalledSeconds", .rounded(stalledSeconds)),
+      ("checkpointSeconds", .rounded(checkpointSeconds)),
+      ("evaluationSeconds", .rounded(evaluationSeconds)), ("rawBytes", .integer(rawBytes)),
       ("wireBytes", .integer(wireBytes)), ("codec", .text(codec)),
       ("skippedSteps", .integer(skippedSteps)),
     ]

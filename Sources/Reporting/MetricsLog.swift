@@ -80,13 +80,7 @@ private struct LinePosition: Decodable {
 
 /// The lines of a log up to a step, as they are; nothing where there is no log.
 private func keptLines(_ path: String, throughStep step: Int, evaluationsBeforeStep: Int) throws -> [UInt8] {
-  guard FileManager.default.fileExists(atPath: path) else { return [] }
-  let content: Data
-  do {
-    content = try Data(contentsOf: URL(filePath: path))
-  } catch {
-    throw ReportingError(path, "cannot read: \(error.localizedDescription)")
-  }
+  let content = try regularFileContent(path)
   let decoder = JSONDecoder()
   var kept: [UInt8] = []
   var rest = content[...]
@@ -100,6 +94,26 @@ private func keptLines(_ path: String, throughStep step: Int, evaluationsBeforeS
     kept += line
   }
   return kept
+}
+
+/// What stands in a file, nothing where there is none; a link, a device or a pipe, which might never end, is refused.
+private func regularFileContent(_ path: String) throws -> Data {
+  let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)
+  let code = errno
+  guard descriptor != -1 else {
+    if code == ENOENT { return Data() }
+    throw ReportingError(path, cannot: "open", code: code)
+  }
+  let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+  var status = stat()
+  guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+    throw ReportingError(path, "expected a file, found a directory or a device")
+  }
+  do {
+    return try file.readToEnd() ?? Data()
+  } catch {
+    throw ReportingError(path, "cannot read: \(error.localizedDescription)")
+  }
 }
 
 /// Replaces a file's content: the old one or the new one is there at every instant.

@@ -27,10 +27,15 @@ struct Milm: ParsableCommand {
       var command = try parseAsRoot()
       try command.run()
     } catch {
-      let environment = ProcessInfo.processInfo.environment
-      let rank = environment["OMPI_COMM_WORLD_RANK"] ?? environment["PMIX_RANK"] ?? "0"
-      if rank != "0" { Foundation.exit(exitCode(for: error).rawValue) }
+      if ProcessInfo.processInfo.launchedRank != 0 { Foundation.exit(exitCode(for: error).rawValue) }
       exit(withError: error)
     }
+  }
+}
+
+extension ProcessInfo {
+  /// This process's number among the ranks of its job, as `mpirun` or `srun` says it before MPI is started.
+  var launchedRank: Int {
+    (environment["OMPI_COMM_WORLD_RANK"] ?? environment["PMIX_RANK"]).flatMap { Int($0) } ?? 0
   }
 }

@@ -34,6 +34,9 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Stop after this step of the whole run; the schedule still follows training.steps.")
   var steps: Int?
 
+  @Option(help: "How many seconds ranks wait for each other at any point before the first step.")
+  var startLimit = MPIWorld.defaultStartSeconds
+
   @Flag(help: "Check everything and say what would run, without training or writing.")
   var dryRun = false
 
@@ -65,6 +68,9 @@ struct TrainCommand: ParsableCommand {
     if corpus == nil { throw ValidationError("expected --corpus with a corpus directory") }
     if output == nil { throw ValidationError("expected --output with a run directory") }
     if let steps, steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+    guard startLimit > 0 else {
+      throw ValidationError("--start-limit: expected more than 0 seconds, found \(startLimit)")
+    }
     for text in faults {
       do { _ = try Fault(text) } catch { throw ValidationError("\(error)") }
     }
@@ -73,7 +79,11 @@ struct TrainCommand: ParsableCommand {
   func run() throws {
     let stop = StopRequest()
     let signals = singleNodeTest ? nil : StopSignals(stop)
-    onRanks { world in
+    // A limit on the size of files is then an error of the write, which costs a checkpoint and not the run.
+    signal(SIGXFSZ, SIG_IGN)
+    let plan = FaultPlan(try faults.map { try Fault($0) })
+    try plan.strikeAtLaunch(rank: ProcessInfo.processInfo.launchedRank)
+    onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
       defer { withExtendedLifetime(signals) {} }
       let ranks = Ranks(world)
       let logger = makeLogger(rank: ranks.rank)
@@ -86,7 +96,7 @@ struct TrainCommand: ParsableCommand {
       request.lastStep = steps
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: logger, stop: stop,
-        faults: FaultPlan(try faults.map { try Fault($0) }))
+        faults: plan)
       if dryRun {
         let parameterCount = try run.rehearse()
         if json, ranks.isCoordinator { try printJSON(Rehearsal(parameters: parameterCount)) }

@@ -20,6 +20,38 @@ struct RunDirectoryTests {
     #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o022 == 0)
   }
 
+  /// In a process of its own, for the mask is that of all threads.
+  @Test(arguments: [0o000, 0o022, 0o077] as [mode_t])
+  func nobodyElseMayWriteInARun(mask: mode_t) async {
+    await #expect(processExitsWith: .success) { [mask = mask as mode_t] in
+      umask(mask)
+      let open = try OpenRun()
+      try open.run.writeConfiguration("a: 1\n")
+      try write(1, to: open.store)
+      let names = try FileManager.default.subpathsOfDirectory(atPath: open.run.path)
+      #expect(names.count == 8, "\(names)")
+      for name in names + ["."] where !name.hasSuffix("/last") {
+        var status = stat()
+        #expect(stat("\(open.run.path)/\(name)", &status) == 0)
+        #expect(status.st_mode & (mask | 0o022) == 0, "\(name) has mode \(String(status.st_mode, radix: 8))")
+      }
+    }
+  }
+
+  @Test func whatALinkInACheckpointPointsToIsNeverRemoved() throws {
+    try run.create()
+    let store = try CheckpointStore(lock: RunLock(run))
+    for step in 1...3 { try write(step, to: store) }
+    let elsewhere = folder.file("elsewhere")
+    try FileManager.default.createDirectory(atPath: elsewhere, withIntermediateDirectories: false)
+    try folder.write("mine", to: "elsewhere/letter")
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(run.location(ofStep: 1).path)/more", withDestinationPath: elsewhere)
+    try store.prune(keepLast: 1)
+    #expect(try store.list() == [3])
+    #expect(try bytes("\(elsewhere)/letter") == Array("mine".utf8))
+  }
+
   @Test func whatAKilledProcessLeftBesideItsFilesIsRemoved() throws {
     try run.create()
     for name in ["config.yaml.tmp-77", ".vocabulary.txt.x1.tmp", "metrics.jsonl.tmp-77", "notes.tmp-1"] {

@@ -59,6 +59,77 @@ import Testing
     try resume(bench, rankCount)
   }
 
+  /// At `launch` the rank has not started MPI yet; at `start` it opens the corpus, and its heart beats.
+  @Test(arguments: [
+    ("hang:launch:1:0", ": MPI has not started in 5.0 s: expected all ranks to start"),
+    ("hang:launch:0:0", ": MPI has not started in 5.0 s: expected all ranks to start"),
+    ("hang:start:1:0", "; the limit of the start is 5.0 s"),
+    ("hang:start:0:0", "; the limit of the start is 5.0 s"),
+  ])
+  func aRankThatHangsBeforeTheFirstStepEndsTheJob(fault: String, expected: String) throws {
+    let bench = try CommandBench()
+    let (run, seconds) = try train(bench, 2, fault: fault, "--start-limit", "5")
+    #expect(run.status != 0 && run.status != 110, "\(run.transcript)")
+    #expect(run.errors.contains(expected), "\(run.transcript)")
+    #expect(seconds < 30)
+    try resume(bench, 2)
+  }
+
+  /// Before the first step a rank may take longer than it may later.
+  @Test func theLimitOfTheStartIsLiftedByTheFirstStep() throws {
+    let bench = try CommandBench()
+    let job = try RunningProgram(
+      mpirunArguments(2) + [
+        program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output",
+        bench.folder.file("run"), "--start-limit", "4", "--fault", "hang:write:0:4",
+      ], environment: mpirunEnvironment)
+    // Rank 1 waits for rank 0's disk.
+    #expect(job.says("could not write the checkpoint of step 8; training goes on"))
+    kill(job.processID, SIGUSR1)
+    usleep(500_000)
+    kill(job.processID, SIGUSR1)
+    let run = job.wait()
+    #expect(run.status == 75 && !run.errors.contains("the limit"), "\(run.transcript)")
+  }
+
+  /// A write of ten seconds is not waited for: training goes on, and each checkpoint left out is a failure.
+  @Test func aDiskThatHangsCostsCheckpointsAndNotTheSteps() throws {
+    let bench = try CommandBench()
+    let job = try RunningProgram(
+      mpirunArguments(2) + [
+        program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output",
+        bench.folder.file("run"), "--fault", "hang:write:0:8", "--set", "training.steps=10000000",
+        "--set", "coordinator.reportEvery=1000",
+      ], environment: mpirunEnvironment)
+    for step in [12, 16, 20] {
+      #expect(job.says("could not write the checkpoint of step \(step); training goes on"))
+    }
+    kill(job.processID, SIGUSR1)
+    usleep(500_000)
+    kill(job.processID, SIGUSR1)
+    #expect(job.wait().status == 75)
+    #expect(try bench.lastStep("run") == 4)
+  }
+
+  /// What a quota says of one file: with `ulimit -f` no file may be longer than 8 KiB, and the kernel sends a signal too.
+  @Test func aLimitOnTheSizeOfFilesCostsCheckpointsAndTheExitStatus() throws {
+    let bench = try CommandBench()
+    let limited = ["bash", "-c", "ulimit -f 8 && exec \"$@\"", "limited"]
+    let arguments = [
+      program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output",
+      bench.folder.file("run"), "--resume", "auto",
+    ]
+    let run = try start(limited + arguments)
+    #expect(run.status == 1, "\(run.transcript)")
+    #expect(run.output.contains("12, finished") && run.errors.contains("File too large"), "\(run.transcript)")
+    for step in [4, 8, 12] {
+      #expect(run.errors.contains("could not write the checkpoint of step \(step); training goes on"))
+    }
+    let again = try start(arguments)
+    #expect(again.status == 0, "\(again.transcript)")
+    #expect(try bench.lastStep("run") == 12)
+  }
+
   @Test(arguments: [2, 3])
   func aBadFrameIsRefusedByItsReceiver(rankCount: Int) throws {
     let bench = try CommandBench()

@@ -70,6 +70,23 @@ import Testing
     try expectInterrupted(job, bench)
   }
 
+  /// The launcher passes both on; rank 0 hangs, so that the first one cannot end the job.
+  @Test func aSecondSignalToTheLauncherEndsTheJobAtOnce() throws {
+    let bench = try CommandBench()
+    let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
+    let job = try RunningProgram(
+      [launcher, "-n", "2", "--threads", "1", "--"] + arguments(bench, "--fault", "hang:step:0:100"),
+      environment: ["MILM": program("milm")])
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, SIGTERM)
+    usleep(500_000)
+    kill(job.processID, SIGTERM)
+    let run = job.wait()
+    #expect(run.status == 75, "\(run.transcript)")
+    #expect(!run.errors.contains("interrupted at step"))
+    #expect(try bench.lastStep("run") == 100)
+  }
+
   @Test func aSecondSignalEndsTheProcessAtOnce() throws {
     let bench = try CommandBench()
     let job = try RunningProgram(

@@ -16,12 +16,18 @@ struct HostileTokenFileTests {
     try writer.finish()
     let original = [UInt8](try Data(contentsOf: url))
     var generator = SeededGenerator(state: UInt64(vocabularyCount))
-    var acceptedCount = 0
+    var (sealedCount, passedCount, acceptedCount) = (0, 0, 0)
     for number in 0..<fuzzCount {
       var content = mutated(original, &generator)
-      if number % 2 == 0 { seal(&content) }
+      if number % 2 == 0 {
+        seal(&content)
+        sealedCount += 1
+      }
       unlink(url.path)
       try Data(content).write(to: url)
+      let headed = try? TokenFile(
+        opening: url, vocabularyCount: vocabularyCount, verification: .headerOnly)
+      if headed != nil { passedCount += 1 }
       do {
         let file = try TokenFile(opening: url, vocabularyCount: vocabularyCount)
         acceptedCount += 1
@@ -31,7 +37,8 @@ struct HostileTokenFileTests {
         #expect(!"\(error)".contains("\n"))
       }
     }
-    print("fuzzed token file: \(fuzzCount) mutations, \(acceptedCount) acceptable")
+    reportFuzz(
+      "token file", sealedCount: sealedCount, passedCount: passedCount, acceptedCount: acceptedCount)
     #expect((fuzzCount / 200..<fuzzCount / 2).contains(acceptedCount), "\(acceptedCount)")
   }
 

@@ -28,7 +28,8 @@ struct MetricsLogTests {
     let expected = """
       {"step":10,"tokens":40960,"epoch":0.25,"loss":4.12345679,"perplexity":61.7724078,"learningRate":0.001,\
       "gradientNorm":0.125,"tokensPerSecond":12345,"computeSeconds":0.5,"exchangeSeconds":0.25,\
-      "exposedSeconds":0.0625,"encodeSeconds":0.5,"wireSeconds":0.25,"decodeSeconds":0.125,"rawBytes":4000,"wireBytes":1000,"codec":"int8","skippedSteps":1}
+      "exposedSeconds":0.0625,"encodeSeconds":0.5,"wireSeconds":0.25,"decodeSeconds":0.125,\
+      "stalledSeconds":0,"checkpointSeconds":0.75,"evaluationSeconds":0,"rawBytes":4000,"wireBytes":1000,"codec":"int8","skippedSteps":1}
 
       """
     #expect(try content() == expected)
@@ -45,6 +46,18 @@ struct MetricsLogTests {
 
       """
     #expect(try content() == expected)
+  }
+
+  /// A device has no end, and a pipe would be waited for.
+  @Test(arguments: ["link", "pipe"])
+  func refusesALogThatIsNoFile(kind: String) throws {
+    if kind == "link" {
+      try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: "/dev/zero")
+    } else {
+      try #require(mkfifo(path, 0o600) == 0)
+    }
+    let error = #expect(throws: ReportingError.self) { try MetricsLog(path: path, keepingThroughStep: 5) }
+    #expect(error?.description.hasPrefix("\(path): ") == true)
   }
 
   @Test(arguments: [0, 1e-30, 9.87654321e20, -0.5, 123_456_789, 4.00000001] as [Double])

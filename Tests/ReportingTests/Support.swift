@@ -30,6 +30,7 @@ func metrics(step: Int, loss: Double = 4.5) -> TrainingMetrics {
   TrainingMetrics(
     step: step, tokens: step * 4096, epoch: 0.25, loss: loss, perplexity: exp(loss), learningRate: 1e-3,
     gradientNorm: 0.125, tokensPerSecond: 12_345, computeSeconds: 0.5, exchangeSeconds: 0.25,
-    exposedSeconds: 0.0625, encodeSeconds: 0.5, wireSeconds: 0.25, decodeSeconds: 0.125, rawBytes: 4000,
+    exposedSeconds: 0.0625, encodeSeconds: 0.5, wireSeconds: 0.25, decodeSeconds: 0.125,
+    checkpointSeconds: 0.75, rawBytes: 4000,
     wireBytes: 1000, codec: "int8", skippedSteps: 1)
 }

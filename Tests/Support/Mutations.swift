@@ -3,6 +3,18 @@ import Foundation
 /// How many mutations of each kind of file a test tries: `MILM_FUZZ_COUNT`, else few enough for every day.
 public let fuzzCount = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 5000
 
+/// Says what became of the mutations of one kind of file, and how much memory this process has held at most.
+///
+/// `passed` are those whose header, checksum or syntax is right, so that what comes after is judged.
+public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, acceptedCount: Int) {
+  let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+  let peak =
+    status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }.map(String.init) ?? "VmHWM unknown"
+  print(
+    "fuzzed \(kind): \(fuzzCount) mutations, \(sealedCount) with a checksum that fits, \(passedCount) passed the header, "
+      + "\(acceptedCount) acceptable, no crash; \(peak)")
+}
+
 /// SplitMix64, so that a failure comes again.
 public struct SeededGenerator: RandomNumberGenerator {
   private var state: UInt64

@@ -55,9 +55,11 @@ import Training
     #expect(state.plateau.rateScale < 1)
   }
 
-  @Test func theCoordinatorsPerplexityIsThatOfAnEvaluationOfTheCheckpoint() throws {
+  @Test(arguments: ["worker", "dedicated"])
+  func theCoordinatorsPerplexityIsThatOfAnEvaluationOfTheCheckpoint(placement: String) throws {
     let bench = try TrainingBench()
-    try bench.train(try bench.configuration(), output: "run")
+    try bench.train(
+      try bench.configuration("coordinator.placement=\(placement)"), output: "run", rankCount: 2)
     let state = try bench.checkpoint("run", "best").state
     let summary = try EvaluationRun(
       path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid), streamCount: 3,
@@ -89,6 +91,28 @@ import Training
     }
     let names = try FileManager.default.contentsOfDirectory(atPath: bench.folder.file("run/checkpoints"))
     #expect(names.count == steps.count + 1, "something half-written was left behind: \(names)")
+  }
+
+  /// Training goes on, and so do checkpoints once the disk can be written again.
+  @Test(.enabled("expected the right to mount a small file system") { try TinyDisk(byteCount: 4096) != nil })
+  func aDiskThatIsReadOnlyForAWhileCostsItsCheckpointsAndNotTheRun() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration(
+      "coordinator.evaluateEvery=0", "coordinator.keepLast=99", "coordinator.checkpointEvery=4")
+    try FileManager.default.createDirectory(
+      atPath: bench.folder.file("run/checkpoints"), withIntermediateDirectories: true)
+    let disk = try #require(try TinyDisk(byteCount: 4 << 20, in: bench.folder, at: "run/checkpoints"))
+    let log = LogLines { line in
+      if line.contains("checkpoint written step=4") { disk.set(isWritable: false) }
+      if line.contains("could not write the checkpoint of step 12") { disk.set(isWritable: true) }
+    }
+    let outcome = try bench.train(configuration, output: "run", rankCount: 2, log: log)
+    #expect(outcome.step == 20 && outcome.failedWriteCount == 2)
+    #expect(log.all.count { $0.contains("; training goes on") && $0.contains("Read-only file system") } == 2)
+    #expect(try RunDirectory(path: bench.folder.file("run")).checkpointSteps() == [4, 16, 20])
+    try bench.train(configuration, output: "whole", rankCount: 2)
+    #expect(try bench.digests("run") == bench.digests("whole"))
+    withExtendedLifetime(disk) {}
   }
 
   /// The rate ruins the parameters at some step; what is written from then on must not count as good.

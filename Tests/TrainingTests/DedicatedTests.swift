@@ -35,10 +35,13 @@ import Training
     #expect(try bench.digests("parts") == bench.digests("whole"))
   }
 
-  @Test func aRunMayGoOnWithTheOtherPlacement() throws {
+  /// With int8 there are residuals at step 6, which rank 0 still owes when it has no lanes any more.
+  @Test(arguments: [(Codec.none, 1e-4), (Codec.int8, 1e-2)])
+  func aRunMayGoOnWithTheOtherPlacement(codec: Codec, tolerance: Double) throws {
     let bench = try TrainingBench()
-    let worker = try bench.configuration()
-    let dedicated = try bench.configuration("coordinator.placement=dedicated")
+    let worker = try bench.configuration("exchange.codec=\(codec.rawValue)")
+    let dedicated = try bench.configuration(
+      "exchange.codec=\(codec.rawValue)", "coordinator.placement=dedicated")
     try bench.train(worker, output: "whole", rankCount: 3)
     try bench.train(worker, output: "parts", rankCount: 3, lastStep: 6)
     let log = LogLines()
@@ -47,7 +50,7 @@ import Training
     try bench.train(worker, output: "parts", rankCount: 1, resume: .auto)
     for (step, loss) in try bench.losses("whole") {
       let resumed = try #require(try bench.losses("parts")[step])
-      #expect(abs(resumed - loss) <= 1e-4 * loss, "step \(step)")
+      #expect(abs(resumed - loss) <= tolerance * loss, "step \(step)")
     }
   }
 

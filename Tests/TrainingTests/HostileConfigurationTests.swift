@@ -9,18 +9,21 @@ struct HostileConfigurationTests {
   @Test func randomChangesAreRefusedOrHarmless() throws {
     let original = Array(RunConfiguration().yaml.utf8)
     var generator = SeededGenerator(state: 3)
-    var acceptedCount = 0
+    var (syntaxCount, acceptedCount) = (0, 0)
     for _ in 0..<fuzzCount {
       let text = String(decoding: mutated(original, &generator), as: UTF8.self)
       do {
         let configuration = try RunConfiguration(yaml: text, source: "fuzz")
         #expect(try RunConfiguration(yaml: configuration.yaml, source: "again") == configuration)
         acceptedCount += 1
+        syntaxCount += 1
       } catch {
+        if !"\(error)".contains("expected YAML, found") { syntaxCount += 1 }
         #expect(!"\(error)".contains { $0.isNewline }, "\(error)")
       }
     }
-    print("fuzzed configuration: \(fuzzCount) mutations, \(acceptedCount) acceptable")
+    reportFuzz(
+      "configuration", sealedCount: 0, passedCount: syntaxCount, acceptedCount: acceptedCount)
     #expect((fuzzCount / 400..<fuzzCount / 2).contains(acceptedCount), "\(acceptedCount)")
   }
 

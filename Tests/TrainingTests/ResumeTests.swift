@@ -108,20 +108,40 @@ import Training
   }
 
   @Test(
-    arguments: ["model.safetensors", "optimizer.safetensors", "carry.safetensors", "state.json"],
+    arguments: [
+      "model.safetensors", "optimizer.safetensors", "carry.safetensors", "exchange.safetensors", "state.json",
+    ],
     ["flip", "truncate", "remove"])
   func aDamagedCheckpointIsRefusedAndTheOneBeforeUsed(file: String, damage: String) throws {
     let bench = try TrainingBench()
-    let configuration = try bench.configuration()
-    try bench.train(configuration, output: "whole")
-    try bench.train(configuration, output: "run", lastStep: 12)
+    let configuration = try bench.configuration("exchange.codec=int8")
+    try bench.train(configuration, output: "whole", rankCount: 2)
+    try bench.train(configuration, output: "run", rankCount: 2, lastStep: 12)
     let path = bench.folder.file("run/checkpoints/step-00000012/\(file)")
     try inflict(damage, on: path)
     let log = LogLines()
-    try bench.train(configuration, output: "run", resume: .auto, log: log)
+    try bench.train(configuration, output: "run", rankCount: 2, resume: .auto, log: log)
     #expect(log.contains("a checkpoint was refused"))
     #expect(log.contains("step=10"))
     #expect(try bench.digests("run") == bench.digests("whole"))
+  }
+
+  @Test func checkpointsNoneOfWhichVerifiesAreNeverTrainedOver() throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration()
+    try bench.train(configuration, output: "run", lastStep: 12)
+    let checkpoints = bench.folder.file("run/checkpoints")
+    for name in try bench.folder.entries("run/checkpoints") where name.hasPrefix("step-") {
+      try inflict("flip", on: "\(checkpoints)/\(name)/model.safetensors")
+    }
+    let before = try bench.folder.entries("run/checkpoints")
+    let error = #expect(throws: TrainingError.self) {
+      try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
+    }
+    #expect(
+      error?.description.hasPrefix("\(checkpoints): expected a checkpoint that verifies, found none among 3")
+        == true, "\(String(describing: error))")
+    #expect(try bench.folder.entries("run/checkpoints") == before)
   }
 
   @Test func aCheckpointOfAnotherRunNeverCostsThisOneAny() throws {

@@ -6,6 +6,7 @@ import Logging
 import Reporting
 import Synchronization
 import TestSupport
+import Testing
 import Training
 
 /// A small corpus of generated text, and runs on it with any number of ranks,
@@ -116,13 +117,22 @@ struct TrainingBench {
 /// What a run logs, line by line.
 final class LogLines: Sendable {
   private let lines = Mutex<[String]>([])
+  private let onLine: @Sendable (String) -> Void
+
+  /// `onLine` hears each line on the thread that logs it, which waits for it.
+  init(onLine: @escaping @Sendable (String) -> Void = { _ in }) {
+    self.onLine = onLine
+  }
 
   var all: [String] { lines.withLock { $0 } }
 
   func logger(rank: Int) -> Logger {
     makeLogger(
       rank: rank,
-      output: TerminalOutput(isTerminal: false) { [self] line in lines.withLock { $0.append(line) } })
+      output: TerminalOutput(isTerminal: false) { [self] line in
+        lines.withLock { $0.append(line) }
+        onLine(line)
+      })
   }
 
   func contains(_ text: String) -> Bool { all.contains { $0.contains(text) } }
@@ -170,16 +180,26 @@ func aloneRanks() -> Ranks {
 }
 
 /// A file system of its own with little room; nil where this process may not mount one.
-final class TinyDisk {
+final class TinyDisk: Sendable {
   private let folder: TemporaryFolder
+  private let path: String
 
-  init?(byteCount: Int) throws {
-    folder = try TemporaryFolder()
-    let mounted = try start(["mount", "-t", "tmpfs", "-o", "size=\(byteCount)", "tmpfs", folder.path])
+  /// A file system in a folder of its own, or at `path` in `folder`, which must be a folder.
+  init?(byteCount: Int, in folder: TemporaryFolder? = nil, at name: String? = nil) throws {
+    let folder = try folder ?? TemporaryFolder()
+    path = name.map { folder.file($0) } ?? folder.path
+    self.folder = folder
+    let mounted = try start(["mount", "-t", "tmpfs", "-o", "size=\(byteCount)", "tmpfs", path])
     guard mounted.status == 0 else { return nil }
   }
 
-  deinit { _ = try? start(["umount", folder.path]) }
+  deinit { _ = try? start(["umount", path]) }
 
-  func file(_ name: String) -> String { folder.file(name) }
+  func file(_ name: String) -> String { "\(path)/\(name)" }
+
+  /// Lets it be written to, or read only.
+  func set(isWritable: Bool) {
+    let run = try? start(["mount", "-o", "remount,\(isWritable ? "rw" : "ro")", path])
+    if run?.status != 0 { Issue.record("\(run?.transcript ?? "mount does not start")") }
+  }
 }

@@ -29,12 +29,13 @@ final class Heartbeat: Liveness, @unchecked Sendable {
     var times: [ContinuousClock.Instant]
     var states: [String]
     var limits: StallLimits
+    var patienceSeconds: Double
   }
 
   /// A heartbeat over a communicator of its own.
   init(
     _ calls: MPICalls, _ communicator: MPI_Comm?, rank: Int, rankCount: Int, activity: RankActivity,
-    limits: StallLimits
+    limits: StallLimits, patienceSeconds: Double
   ) {
     self.calls = calls
     self.communicator = communicator
@@ -47,7 +48,8 @@ final class Heartbeat: Liveness, @unchecked Sendable {
     heard = Mutex(
       Heard(
         times: Array(repeating: .now, count: rankCount),
-        states: Array(repeating: "the start", count: rankCount), limits: limits))
+        states: Array(repeating: "the start", count: rankCount), limits: limits,
+        patienceSeconds: patienceSeconds))
   }
 
   deinit {
@@ -64,6 +66,12 @@ final class Heartbeat: Liveness, @unchecked Sendable {
 
   func limitSilence(_ limits: StallLimits) {
     heard.withLock { $0.limits = limits }
+  }
+
+  var patienceSeconds: Double { heard.withLock { $0.patienceSeconds } }
+
+  func liftStartLimit() {
+    heard.withLock { $0.patienceSeconds = .infinity }
   }
 
   /// Begins to send and to listen.

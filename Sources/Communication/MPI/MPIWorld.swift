@@ -15,7 +15,13 @@ public final class MPIWorld: Sendable {
   private let heartbeat: Heartbeat
 
   /// Starts MPI; once a process.
-  public init() throws {
+  ///
+  /// Where it takes longer than `startSeconds`, because a rank does not come or a host does not answer, the process
+  /// ends with status 1 and a line that says so. With `limitsStart` ranks wait no longer than that for each other in
+  /// any one operation, until `Liveness.liftStartLimit`.
+  public init(startSeconds: Double = MPIWorld.defaultStartSeconds, limitsStart: Bool = false) throws {
+    let launch = LaunchWatch(seconds: startSeconds)
+    defer { launch.end() }
     // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
     let calls = MPICalls()
@@ -31,7 +37,8 @@ public final class MPIWorld: Sendable {
     try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(CMPI_commWorld()) }
     let hostNames = try Self.gatherHostNames(calls)
     let layout = try Self.layout(calls, rankCount: hostNames.count)
-    let heartbeat = try Self.heartbeat(calls, hostNames: hostNames)
+    let heartbeat = try Self.heartbeat(
+      calls, hostNames: hostNames, patienceSeconds: limitsStart ? startSeconds : .infinity)
     self.heartbeat = heartbeat
     gradients = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: heartbeat)
     control = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: heartbeat)
@@ -50,10 +57,15 @@ public final class MPIWorld: Sendable {
     try calls.call("MPI_Finalize") { MPI_Finalize() }
   }
 
+  /// Seconds that a start may take where nothing else is said: other ranks may read much from slow disks.
+  public static let defaultStartSeconds = 600.0
+
   /// How long a rank may give no sign of life where nothing else is said.
   private static let silenceLimits = StallLimits(warnSeconds: 10, abortSeconds: 30, warn: printLine)
 
-  private static func heartbeat(_ calls: MPICalls, hostNames: [String]) throws -> Heartbeat {
+  private static func heartbeat(
+    _ calls: MPICalls, hostNames: [String], patienceSeconds: Double
+  ) throws -> Heartbeat {
     var communicator: MPI_Comm?
     var rank: CInt = 0
     try calls.call("MPI_Comm_dup") { MPI_Comm_dup(CMPI_commWorld(), &communicator) }
@@ -61,7 +73,7 @@ public final class MPIWorld: Sendable {
     try calls.call("MPI_Comm_rank") { MPI_Comm_rank(communicator, &rank) }
     return Heartbeat(
       calls, communicator, rank: Int(rank), rankCount: hostNames.count, activity: RankActivity(),
-      limits: silenceLimits)
+      limits: silenceLimits, patienceSeconds: patienceSeconds)
   }
 
   /// Asks MPI which ranks share memory: a node is known by its first rank.

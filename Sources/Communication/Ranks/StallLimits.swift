@@ -27,6 +27,10 @@ public protocol Liveness: AnyObject, Sendable {
   var silenceLimits: StallLimits { get }
   /// Sets them.
   func limitSilence(_ limits: StallLimits)
+  /// How many seconds an operation without limits of its own waits for ranks that do give signs of life.
+  var patienceSeconds: Double { get }
+  /// Says that from now on a rank may make others wait for as long as it gives signs of life.
+  func liftStartLimit()
 }
 
 /// Measures the time without progress in one operation, and knows what to say when it is too long.
@@ -81,6 +85,9 @@ struct StallWatch {
       throw CommunicationError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
     }
     try checkSilence(seconds, lateRanks)
+    if limits == nil, let patience = liveness?.patienceSeconds, seconds >= patience {
+      throw CommunicationError("\(sentence(seconds, lateRanks())); the limit of the start is \(patience) s")
+    }
     guard let general = limits ?? liveness?.silenceLimits else { return }
     if seconds >= general.warnSeconds && !hasWarned {
       hasWarned = true

@@ -69,7 +69,7 @@ public final class TokenFile: TokenSequence, @unchecked Sendable {
   }
 
   private static func map(_ path: String, name: String) throws -> UnsafeMutableRawBufferPointer {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
     guard descriptor >= 0 else { throw CorpusError.system("read", name) }
     defer { close(descriptor) }
     var status = stat()

@@ -17,7 +17,7 @@ final class BackgroundEvaluation: Sendable {
   private let metrics: MetricsLog
   private let attempts: WriteAttempts
   private let logger: Logger
-  private let queue = DispatchQueue(label: "evaluation", qos: .utility)
+  private let thread = BackgroundThread(name: "evaluation")
   private let results = Mutex(Results())
 
   private struct Results {
@@ -44,9 +44,9 @@ final class BackgroundEvaluation: Sendable {
 
   /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.
   func begin(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
-    queue.sync {}
+    thread.waitUntilIdle()
     try fill(parameters)
-    queue.async { [self] in
+    thread.perform { [self] in
       do {
         try evaluate(step)
       } catch is Abandoned {
@@ -62,13 +62,16 @@ final class BackgroundEvaluation: Sendable {
     if known(at: step) == nil {
       logger.info("waiting for the evaluation", metadata: ["step": "\(step)"])
     }
-    queue.sync {}
+    thread.waitUntilIdle()
     if let failure = results.withLock({ $0.failure }) { throw failure }
     guard let perplexity = known(at: step) else {
       throw TrainingError("no evaluation was begun at step \(step)")
     }
     return perplexity
   }
+
+  /// How long it has evaluated so far.
+  var busySeconds: Double { thread.busySeconds }
 
   /// The perplexity at `step` where it is there already.
   func known(at step: Int) -> Double? {
@@ -83,7 +86,7 @@ final class BackgroundEvaluation: Sendable {
   /// Ends the evaluation under way, if there is one, without a result.
   func abandon() {
     results.withLock { $0.isAbandoned = true }
-    queue.sync {}
+    thread.waitUntilIdle()
   }
 
   private func evaluate(_ step: Int) throws {

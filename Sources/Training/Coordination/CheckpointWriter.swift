@@ -13,12 +13,10 @@ final class CheckpointWriter: Sendable {
   private let store: CheckpointStore
   private let attempts: WriteAttempts
   private let logger: Logger
-  private let queue = DispatchQueue(label: "checkpoints", qos: .utility)
+  private let thread = BackgroundThread(name: "checkpoints")
   private let progress = Mutex(Progress())
 
   private struct Progress {
-    /// When the write under way was begun.
-    var begun: ContinuousClock.Instant?
     /// The newest step whose checkpoint stands, and the one before it.
     var lastWrittenStep: Int?
     var stepWrittenBefore: Int?
@@ -34,18 +32,24 @@ final class CheckpointWriter: Sendable {
     self.logger = logger
   }
 
-  /// Whether the disk is so slow that training had better go on without the checkpoint that is due.
-  var isLate: Bool {
-    guard let begun = progress.withLock({ $0.begun }) else { return false }
-    return (ContinuousClock.now - begun).inSeconds > Self.patienceSeconds
+  /// How long it has written so far.
+  var busySeconds: Double { thread.busySeconds }
+
+  /// Waits until the snapshot may be filled again; false, and said, where the disk is so slow that training had better
+  /// go on without the checkpoint that is due.
+  func isReady(forStep step: Int) -> Bool {
+    if thread.waitUntilIdle(orAfter: Self.patienceSeconds) { return true }
+    attempts.attempt("write the checkpoint of step \(step)") {
+      throw TrainingError("the one before is still being written")
+    }
+    return false
   }
 
-  /// Begins to write a snapshot, which must not be filled again before `waitUntilIdle` has returned.
+  /// Begins to write a snapshot, which must not be filled again before `isReady` or `waitUntilIdle` has said so.
   ///
   /// `perplexity` gives the result of the pending evaluation where it is known by the time of writing.
   func write(_ snapshot: Snapshot, perplexity: @escaping @Sendable (_ step: Int) -> Double?) {
-    progress.withLock { $0.begun = .now }
-    queue.async { [self] in
+    thread.perform { [self] in
       var state = snapshot.state
       if let pending = state.pendingEvaluation {
         state.pendingEvaluation?.perplexity = perplexity(pending.step)
@@ -53,13 +57,12 @@ final class CheckpointWriter: Sendable {
       attempts.attempt("write the checkpoint of step \(state.step)") {
         try write(snapshot.files(configuration), state)
       }
-      progress.withLock { $0.begun = nil }
     }
   }
 
   /// Points `best` to the checkpoint of a step.
   func markBest(_ step: Int) {
-    queue.async { [self] in
+    thread.perform { [self] in
       attempts.attempt("mark the best checkpoint") {
         if try store.list().contains(step) { try store.markBest(step) }
       }
@@ -68,7 +71,7 @@ final class CheckpointWriter: Sendable {
 
   /// Waits for all work given so far.
   func waitUntilIdle() {
-    queue.sync {}
+    thread.waitUntilIdle()
   }
 
   /// Remembers the checkpoint that this process began from.

@@ -75,12 +75,7 @@ final class Coordination {
       if isLeft, pending?.perplexity == nil { try begin(.evaluation, limits) }
       resumedStep = nil
     } else {
-      let purpose = duePurpose(at: step)
-      if purpose != .checkpoint || isAdopted {
-        try begin(purpose, limits)
-      } else if try replica.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) {
-        try begin(purpose, limits)
-      }
+      try begin(duePurpose(at: step), limits)
       isAdopted = false
     }
     return .goOn
@@ -136,7 +131,10 @@ final class Coordination {
       // Waited for, so that the last checkpoint has the result.
       _ = try coordinator?.perplexity(at: pending.step)
     }
-    if step != resumedStep { try begin(.checkpoint, limits) }
+    if step != resumedStep {
+      coordinator?.waitUntilWritten()
+      try begin(.checkpoint, limits)
+    }
     coordinator?.waitUntilWritten()
     if let best = replica.state.bestStep { coordinator?.markBest(best) }
     coordinator?.waitUntilWritten()
@@ -162,8 +160,7 @@ final class Coordination {
     }
     if purpose.contains(.checkpoint) {
       // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
-      coordinator?.waitUntilWritten()
-      _ = try replica.ranks.share(true)
+      guard try replica.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) else { return }
       try faults.strike(.snapshot, step: step)
       // From here on nobody waits for a disk: who is late is stuck.
       try replica.ranks.control.barrier("snapshot of step \(step)", limits: limits)

@@ -36,15 +36,18 @@ final class Coordinator: Sendable {
   /// How many writes have failed.
   var failedWriteCount: Int { attempts.failureCount }
 
-  /// Whether a checkpoint can be begun without waiting long for the one before; says so where not.
-  func canBeginCheckpoint(ofStep step: Int) -> Bool {
-    guard writer.isLate else { return true }
-    logger.warning(
-      "the checkpoint before is still being written; this one is left out", metadata: ["step": "\(step)"])
-    return false
+  /// What threads in the background have done so far.
+  var work: BackgroundWork {
+    BackgroundWork(
+      checkpointSeconds: writer.busySeconds, evaluationSeconds: evaluation?.busySeconds ?? 0)
   }
 
-  /// Begins to write a snapshot, which must not be filled again before `waitUntilWritten` has returned.
+  /// Waits for the checkpoint before, but not long; false, and said, where this one is better left out.
+  func canBeginCheckpoint(ofStep step: Int) -> Bool {
+    writer.isReady(forStep: step)
+  }
+
+  /// Begins to write a snapshot, which must not be filled again before the next one can begin.
   func write(_ snapshot: Snapshot) {
     writer.write(snapshot) { [evaluation] step in evaluation?.known(at: step) }
   }
@@ -95,5 +98,19 @@ final class Coordinator: Sendable {
   /// Points `best` to the checkpoint of a step.
   func markBest(_ step: Int) {
     writer.markBest(step)
+  }
+}
+
+/// How long rank 0 has worked beside training.
+struct BackgroundWork {
+  /// Writing checkpoints.
+  var checkpointSeconds = 0.0
+  /// Evaluating.
+  var evaluationSeconds = 0.0
+
+  static func - (later: BackgroundWork, earlier: BackgroundWork) -> BackgroundWork {
+    BackgroundWork(
+      checkpointSeconds: later.checkpointSeconds - earlier.checkpointSeconds,
+      evaluationSeconds: later.evaluationSeconds - earlier.evaluationSeconds)
   }
 }

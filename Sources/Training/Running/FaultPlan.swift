@@ -17,6 +17,8 @@ public struct Fault: Sendable, Equatable {
 
   /// Where it happens.
   public enum Point: String, CaseIterable, Sendable {
+    /// Before MPI is started.
+    case launch
     /// While the corpus is opened, before the first step.
     case start
     /// At the beginning of a step.
@@ -75,6 +77,11 @@ public struct FaultPlan: Sendable {
   /// The faults that happen to one rank.
   func own(rank: Int) -> FaultPlan {
     FaultPlan(faults.filter { $0.rank == rank })
+  }
+
+  /// Does what the plan has for the time before MPI; `rank` is this process's, as its launcher says.
+  public func strikeAtLaunch(rank: Int) throws {
+    try own(rank: rank).strike(.launch, step: 0)
   }
 
   /// Whether a bit changes here.

@@ -8,23 +8,25 @@ final class RunReporter {
   private let progress: TrainingProgress
   private let logger: Logger
   private let codec: () -> String
+  private let work: () -> BackgroundWork
   private let tokensPerStep: Int
   private let reportEvery: Int
   private var steps: [StepReport] = []
   private var hasFailed = false
   private let clock = ContinuousClock()
   private var lastReport = ContinuousClock.now
+  private var reportedWork = BackgroundWork()
 
   /// A reporter of a run that sees `tokensPerStep` words a step.
   init(
     log: MetricsLog, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
-    tokensPerStep: Int,
-    reportEvery: Int
+    work: @escaping () -> BackgroundWork, tokensPerStep: Int, reportEvery: Int
   ) {
     self.log = log
     self.progress = progress
     self.logger = logger
     self.codec = codec
+    self.work = work
     self.tokensPerStep = tokensPerStep
     self.reportEvery = reportEvery
   }
@@ -38,10 +40,13 @@ final class RunReporter {
   ) {
     steps.append(report)
     guard step % reportEvery == 0 || isLast else { return }
+    let done = work()
     let metrics = summary(
-      step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount)
+      step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount,
+      newWork: done - reportedWork)
     steps.removeAll(keepingCapacity: true)
     lastReport = clock.now
+    reportedWork = done
     do {
       try log.append(metrics)
     } catch {
@@ -62,7 +67,9 @@ final class RunReporter {
   /// Ends the terminal's line.
   func finish() { progress.finish() }
 
-  private func summary(step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int) -> TrainingMetrics {
+  private func summary(
+    step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, newWork: BackgroundWork
+  ) -> TrainingMetrics {
     func sum(_ value: (StepReport) -> Double) -> Double { steps.reduce(0) { $0 + value($1) } }
     // A step that was skipped has no loss worth a mean; the count of skipped steps tells of it.
     let losses = steps.map(\.loss).filter(\.isFinite)
@@ -75,6 +82,8 @@ final class RunReporter {
       computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
       exposedSeconds: sum(\.exchange.exposedSeconds), encodeSeconds: sum(\.exchange.encodeSeconds),
       wireSeconds: sum(\.exchange.wireSeconds), decodeSeconds: sum(\.exchange.decodeSeconds),
+      stalledSeconds: sum(\.stalledSeconds), checkpointSeconds: newWork.checkpointSeconds,
+      evaluationSeconds: newWork.evaluationSeconds,
       rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
       wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec(),
       skippedSteps: skippedStepCount)

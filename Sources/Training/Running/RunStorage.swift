@@ -78,9 +78,18 @@ struct RunStorage {
     switch resume {
     case .never: return nil
     case .auto:
-      return try store.newestVerified {
+      var refusedCount = 0
+      let checkpoint = try store.newestVerified {
+        refusedCount += 1
         logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
       }
+      // A disk may be away for a while; what has been trained must not be written over because of that.
+      guard checkpoint != nil || refusedCount == 0 else {
+        throw TrainingError(
+          "\(store.run.checkpointsPath): expected a checkpoint that verifies, found none among \(refusedCount); "
+            + "move them away to begin anew")
+      }
+      return checkpoint
     case .checkpoint(let path):
       let checkpoint = try Checkpoint(directory: path)
       try checkpoint.verify()

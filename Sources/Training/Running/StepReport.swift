@@ -10,6 +10,8 @@ struct StepReport {
   let learningRate: Double
   /// From the beginning of the forward pass to the end of the backward pass, on this rank.
   let computeSeconds: Double
+  /// Before the step, on this rank: copying for a checkpoint or an evaluation, waiting for a disk or for a result.
+  var stalledSeconds = 0.0
   /// The exchange on this rank.
   let exchange: ExchangeReport
   /// Whether a rank wishes the run to stop.

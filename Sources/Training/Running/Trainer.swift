@@ -86,8 +86,11 @@ public final class Trainer {
     defer { reporter?.finish() }
     var isStopWished = false
     while replica.state.step < lastStep && !isStopWished {
+      let boundary = ContinuousClock.now
       guard try coordination.beforeStep(limits: patience.limits) == .goOn else { break }
-      let report = try takeStep()
+      let stalledSeconds = (ContinuousClock.now - boundary).inSeconds
+      var report = try takeStep()
+      report.stalledSeconds = stalledSeconds
       isStopWished = report.isStopWished
       tell(report, isLast: isStopWished || replica.state.step == lastStep)
       try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)

@@ -96,6 +96,7 @@ public struct TrainingRun: Sendable {
     let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     var origin =
       !isResumed ? Coordination.Origin.beginning : isOwn ? .ownCheckpoint(replica.state.step) : .adopted
+    ranks.control.liveness?.liftStartLimit()
     while true {
       let trainer = try makeTrainer(
         replica, data: data, corpus: corpus, storage: storage, evaluates: evaluates, origin: origin)
@@ -120,7 +121,8 @@ public struct TrainingRun: Sendable {
         log: storage.metrics,
         progress: TrainingProgress(
           stepCount: lastStep, firstStep: replica.state.step, output: output),
-        logger: logger, codec: { replica.codec.rawValue }, tokensPerStep: configuration.tokensPerStep,
+        logger: logger, codec: { replica.codec.rawValue },
+        work: { coordinator?.work ?? BackgroundWork() }, tokensPerStep: configuration.tokensPerStep,
         reportEvery: configuration.coordinator.reportEvery)
     }
     let coordination = Coordination(
@@ -165,7 +167,7 @@ public struct TrainingRun: Sendable {
     return returned ?? nil
   }
 
-  /// A rank may make others wait for a disk as long as it gives signs of life.
+  /// Once training has begun, a rank may make others wait for a disk as long as it gives signs of life.
   private func limitSilence() {
     let settings = configuration.exchange
     let limits = StallLimits(
