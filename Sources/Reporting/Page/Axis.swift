@@ -35,13 +35,15 @@ struct Axis {
       }, isLogarithmic: false)
   }
 
-  /// An axis from nothing to `last`, as steps are, which ends there.
+  /// An axis from step 0 to `last`, which ends there.
   static func steps(through last: Int, tickCount: Int = 5) -> Axis {
     let last = Double(max(last, 1))
     let step = max(roundStep(last / Double(tickCount)), 1)
     return Axis(
       range: 0...last,
-      ticks: stride(from: 0, through: last, by: step).map { Tick(value: $0, label: label($0, step: step)) },
+      ticks: stride(from: 0, through: last, by: step).map {
+        Tick(value: $0, label: $0 == 0 ? "step 0" : label($0, step: step))
+      },
       isLogarithmic: false)
   }
 
@@ -55,9 +57,10 @@ struct Axis {
     let high = all.first { $0 >= values.upperBound * 0.999_999 } ?? values.upperBound
     let shown = all.filter { (low...high).contains($0) }
     let decades = shown.filter { (log10($0) - log10($0).rounded()).magnitude < 1e-9 }
-    let ticks = shown.count > 8 && decades.count > 1 ? decades : shown
+    let ticks = shown.count > 10 && decades.count > 1 ? decades : shown
     return Axis(
-      range: low...high, ticks: ticks.map { Tick(value: $0, label: label($0, step: $0)) }, isLogarithmic: true)
+      range: low...high, ticks: ticks.map { Tick(value: $0, label: label($0, step: $0)) }, isLogarithmic: true
+    )
   }
 
   /// The smallest of 1, 2 and 5 times a power of ten that is no smaller.

@@ -64,7 +64,7 @@ struct Chart {
       <ul class="legend">\(entries.joined())</ul>
       <div class="frame"><div class="y">\(valueLabels)</div><div class="plot">
       <svg viewBox="0 0 \(Self.size) \(Self.size)" preserveAspectRatio="none" role="img" \
-      aria-label="\(escaped(title)) over the steps of the run">\(grid)\(layers.map(drawing).joined())</svg>
+      aria-label="\(escaped(title)) over the steps of the run">\(grid)\(layers.map(drawing).joined())\(restarts)</svg>
       \(noteLabels)\(zones)
       </div><div class="x">\(stepLabels)</div></div>
       </section>
@@ -78,20 +78,28 @@ struct Chart {
   private func x(_ step: Int) -> Int { Int((steps.share(of: Double(step)) * Double(Self.size)).rounded()) }
 
   private func y(_ value: Double) -> Int {
-    // Far outside is as good as farther outside, and fits an integer.
-    Int(((1 - min(max(values.share(of: value), -9), 9)) * Double(Self.size)).rounded())
+    Int(((1 - min(max(values.share(of: value), 0), 1)) * Double(Self.size)).rounded())
   }
 
   private var grid: String {
-    let lines = values.ticks.map { "<path class=\"grid\" d=\"M0 \(y($0.value))H\(Self.size)\"/>" }
-    let resumed = marks.map { "<path class=\"mark\" d=\"M\(x($0)) 0V\(Self.size)\"/>" }
-    return (lines + resumed).joined()
+    values.ticks.map { "<path class=\"grid\" d=\"M0 \(y($0.value))H\(Self.size)\"/>" }.joined()
+  }
+
+  private var restarts: String {
+    marks.map { "<path class=\"mark\" d=\"M\(x($0)) 0V\(Self.size)\"/>" }.joined()
   }
 
   private func drawing(_ layer: Layer) -> String {
     switch layer {
     case .line(let points, let color):
-      return "<path class=\"line \(color)\" d=\"\(path(points))\"/>"
+      // Along the edge it would look like a value.
+      let shown = points.map { point in
+        (
+          step: point.step,
+          value: point.value.flatMap { (-1e-6...1 + 1e-6).contains(values.share(of: $0)) ? $0 : nil }
+        )
+      }
+      return "<path class=\"line \(color)\" d=\"\(path(shown))\"/>"
     case .area(let points, let color):
       let known = points.filter { $0.value != nil }
       guard let first = known.first, let last = known.last else { return "" }
@@ -104,7 +112,9 @@ struct Chart {
       return "<path class=\"band \(color)\" d=\"\(path(high))\(back)Z\"/>"
     case .dots(let points, let color):
       // A line of no length has round ends, which do not become ovals where the plot is stretched.
-      let path = points.compactMap { point in point.value.map { "M\(x(point.step)) \(y($0))h0" } }
+      let path = points.compactMap { point in
+        point.value.flatMap { values.share(of: $0) <= 1 + 1e-6 ? "M\(x(point.step)) \(y($0))h0" : nil }
+      }
       return "<path class=\"dots \(color)\" d=\"\(path.joined())\"/>"
     }
   }

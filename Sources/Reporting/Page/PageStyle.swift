@@ -20,7 +20,8 @@ enum PageStyle {
     .card, .tile { background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 14px; min-width: 0; }
     .wide { grid-column: 1 / -1; }
     .tile b { display: block; font-size: 22px; line-height: 1.25; font-variant-numeric: tabular-nums; }
-    .tile span { display: block; }
+    .tile span { display: block; text-wrap: balance; }
+    @media (max-width: 520px) { .tile:last-child:nth-child(odd) { grid-column: 1 / -1; } }
     .legend { list-style: none; margin: 4px 0 12px; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 16px;
       font-size: 13px; color: var(--soft); min-height: 1.45em; }
     .legend li::before { content: ""; display: inline-block; width: 10px; height: 10px; border-radius: 3px;
@@ -37,7 +38,7 @@ enum PageStyle {
     .y span { right: 8px; transform: translateY(50%); }
     .x span { top: 8px; transform: translateX(-50%); }
     .x .first { transform: none; } .x .last { transform: translateX(-100%); }
-    .plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: hidden; }
+    .plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
     .plot path { vector-effect: non-scaling-stroke; fill: none; }
     .plot .grid { stroke: var(--grid); } .plot .mark { stroke: var(--soft); stroke-dasharray: 2 4; }
     .plot .line { stroke: var(--color); stroke-width: 1.8; stroke-linejoin: round; }

@@ -34,26 +34,30 @@ struct RunCharts {
   private var perplexity: Chart? {
     let means = points.map { (step: $0.step, value: $0.loss.mean.map { exp($0) }) }
     let evaluated = history.evaluations.map { (step: $0.step, value: Optional($0.perplexity)) }
-    guard let range = range(of: (means + evaluated).compactMap(\.value).filter { $0 > 0 }) else { return nil }
+    guard let range = range(of: withoutBeginning(means + evaluated).filter { $0 > 0 }) else { return nil }
     var chart = chart("Perplexity", "logarithmic", .logarithmic(range))
     chart.isWide = true
     chart.layers = [
       .band(
         low: points.map { ($0.step, exp($0.loss.low)) }, high: points.map { ($0.step, exp($0.loss.high)) },
         color: .blue),
-      .line(means, color: .blue), .line(evaluated, color: .orange), .dots(evaluated, color: .orange),
+      .line(means, color: .blue), .line(evaluated, color: .orange), .dots(marked(evaluated), color: .orange),
     ]
     chart.legend = [entry(.blue, "training", means.last?.value)]
     if let best = history.best {
-      let last = history.evaluations.last
-      chart.legend.append(entry(.orange, "\(best.split), last", last?.perplexity))
-      chart.legend.append(entry(.orange, "best, at step \(Figure.grouped(best.step))", best.perplexity))
+      if let last = history.evaluations.last, last.step != best.step {
+        chart.legend.append(entry(.orange, "\(best.split), last", last.perplexity))
+      }
+      chart.legend.append(
+        entry(.orange, "\(best.split), best at step \(Figure.grouped(best.step))", best.perplexity))
       chart.notes = [
         .init(step: best.step, value: best.perplexity, text: Figure.short(best.perplexity))
       ]
     }
     chart.readings = readings { point in
-      [("training", point.loss.mean.map { Figure.short(exp($0)) })] + [evaluationReading(at: point.step) { $0 }]
+      [("training", point.loss.mean.map { Figure.short(exp($0)) })] + [
+        evaluationReading(at: point.step) { $0 }
+      ]
     }
     return chart
   }
@@ -61,13 +65,13 @@ struct RunCharts {
   private var loss: Chart? {
     let means = points.map { (step: $0.step, value: $0.loss.mean) }
     let evaluated = history.evaluations.map { (step: $0.step, value: Optional(log($0.perplexity))) }
-    let extremes = points.flatMap { [$0.loss.low, $0.loss.high] }.filter(\.isFinite)
-    guard let range = range(of: extremes + evaluated.compactMap(\.value)) else { return nil }
+    guard let range = range(of: withoutBeginning(means + evaluated)) else { return nil }
     var chart = chart("Loss", "nats a token", .linear(range))
     chart.layers = [
       .band(
-        low: points.map { ($0.step, $0.loss.low) }, high: points.map { ($0.step, $0.loss.high) }, color: .blue),
-      .line(means, color: .blue), .line(evaluated, color: .orange), .dots(evaluated, color: .orange),
+        low: points.map { ($0.step, $0.loss.low) }, high: points.map { ($0.step, $0.loss.high) }, color: .blue
+      ),
+      .line(means, color: .blue), .line(evaluated, color: .orange), .dots(marked(evaluated), color: .orange),
     ]
     chart.legend = [entry(.blue, "training", means.last?.value)]
     if let last = evaluated.last { chart.legend.append(entry(.orange, "validation", last.value)) }
@@ -80,7 +84,7 @@ struct RunCharts {
   private var learningRate: Chart? {
     let rates = points.map { (step: $0.step, value: Optional($0.learningRate)) }
     guard let range = range(of: rates.compactMap(\.value) + [0]), range.upperBound > 0 else { return nil }
-    let exponent = range.upperBound < 0.01 ? Int(log10(range.upperBound).rounded(.down)) : 0
+    let exponent = range.upperBound < 0.01 ? Int((log10(range.upperBound) + 1e-6).rounded(.down)) : 0
     let scale = pow(10, Double(-exponent))
     let scaled = rates.map { (step: $0.step, value: $0.value.map { $0 * scale }) }
     var chart = chart(
@@ -95,10 +99,11 @@ struct RunCharts {
   private var gradientNorm: Chart? {
     let means = points.map { (step: $0.step, value: $0.gradientNorm.mean) }
     guard let range = range(of: means.compactMap(\.value).filter { $0 > 0 }) else { return nil }
-    let isSpread = range.upperBound > 30 * range.lowerBound
+    let highest = usualHighest(means.compactMap(\.value)) ?? range.upperBound
+    let isSpread = highest > 30 * range.lowerBound
     var chart = chart(
       "Norm of the gradient", isSpread ? "before clipping, logarithmic" : "before clipping",
-      isSpread ? .logarithmic(range) : .linear(0...range.upperBound))
+      isSpread ? .logarithmic(range) : .linear(0...highest))
     chart.layers = [.line(means, color: .teal)]
     chart.legend = [entry(.teal, "now", means.last?.value)]
     chart.readings = readings { [("norm", $0.gradientNorm.mean.map(Figure.short))] }
@@ -109,7 +114,10 @@ struct RunCharts {
     let speeds = points.map { (step: $0.step, value: $0.tokensPerSecond) }
     guard let highest = speeds.compactMap(\.value).max() else { return nil }
     var chart = chart("Throughput", "tokens a second, all ranks", .linear(0...highest))
-    chart.layers = [.area(speeds, color: .teal)]
+    chart.layers = [
+      .band(low: speeds.map { ($0.step, $0.value.map { _ in 0 }) }, high: speeds, color: .teal),
+      .line(speeds, color: .teal),
+    ]
     chart.legend = [
       entry(.teal, "now", speeds.last?.value),
       entry(.teal, "mean", history.whole?.tokensPerSecond),
@@ -127,7 +135,9 @@ struct RunCharts {
     guard let whole = history.whole, whole.seconds > 0, let highest = usualHighest(all.compactMap(\.value))
     else { return nil }
     let scale = highest < 0.5 ? 1000.0 : 1
-    func scaled(_ points: [Chart.Point]) -> [Chart.Point] { points.map { ($0.step, $0.value.map { $0 * scale }) } }
+    func scaled(_ points: [Chart.Point]) -> [Chart.Point] {
+      points.map { ($0.step, $0.value.map { $0 * scale }) }
+    }
     var chart = chart(
       "Time of a step on rank 0", scale == 1 ? "seconds" : "milliseconds", .linear(0...highest * scale))
     chart.layers = [
@@ -159,7 +169,9 @@ struct RunCharts {
     let raw = perStep(\.rawByteCount)
     let highest = raw.compactMap(\.value).max() ?? 1
     let (scale, unit) = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")].first { highest >= $0.0 } ?? (1, "bytes")
-    func scaled(_ points: [Chart.Point]) -> [Chart.Point] { points.map { ($0.step, $0.value.map { $0 / scale }) } }
+    func scaled(_ points: [Chart.Point]) -> [Chart.Point] {
+      points.map { ($0.step, $0.value.map { $0 / scale }) }
+    }
     var chart = chart("Bytes that rank 0 sends a step", unit, .linear(0...highest / scale))
     chart.layers = [
       .area(scaled(raw), color: .grey), .area(scaled(perStep(\.wireByteCount)), color: .teal),
@@ -167,13 +179,15 @@ struct RunCharts {
     let ratio = Double(whole.rawByteCount) / Double(max(whole.wireByteCount, 1))
     chart.legend = [
       .init(color: .teal, name: "sent", figure: perStepText(whole.wireByteCount, whole)),
-      .init(color: .grey, name: "as fp32", figure: perStepText(whole.rawByteCount, whole)),
-      .init(color: .grey, name: "times fewer", figure: String(format: "%.2f", ratio)),
+      .init(
+        color: .grey, name: "as fp32",
+        figure: "\(perStepText(whole.rawByteCount, whole)), \(String(format: "%.2f", ratio)) times as much"),
     ]
     chart.readings = readings { point in
       let ratio = Double(point.rawByteCount) / Double(max(point.wireByteCount, 1))
       return [
-        ("sent", perStepText(point.wireByteCount, point)), ("as fp32", perStepText(point.rawByteCount, point)),
+        ("sent", perStepText(point.wireByteCount, point)),
+        ("as fp32", perStepText(point.rawByteCount, point)),
         ("ratio", String(format: "%.2f", ratio)),
       ]
     }
@@ -213,6 +227,17 @@ extension RunCharts {
   private func range(of values: [Double]) -> ClosedRange<Double>? {
     guard let low = values.min(), let high = values.max(), low.isFinite, high.isFinite else { return nil }
     return low...high
+  }
+
+  /// The values of all but the first steps of a long run, which are so high that nothing else could be told apart.
+  private func withoutBeginning(_ points: [Chart.Point]) -> [Double] {
+    let first = self.points.count < 100 ? 0 : self.points[self.points.count / 50].step
+    return points.compactMap { $0.step > first ? $0.value : nil }
+  }
+
+  /// The evaluations that get a dot: all of them or, where dots would run together, the best.
+  private func marked(_ evaluated: [Chart.Point]) -> [Chart.Point] {
+    evaluated.count <= 40 ? evaluated : evaluated.filter { $0.step == history.best?.step }
   }
 
   /// The highest value but for a few that are far above all others, as those of first steps.
