@@ -17,6 +17,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
@@ -34,7 +35,13 @@ let package = Package(
       dependencies: ["CKernels", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
     .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
-    .target(name: "Reporting", dependencies: [.product(name: "Logging", package: "swift-log")]),
+    .target(
+      name: "Reporting",
+      dependencies: [
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      exclude: ["TensorBoard/event.proto"]),
     .target(
       name: "Training",
       dependencies: [

@@ -152,6 +152,11 @@ single_node_on_2_ranks() {
   cluster/launch.sh -n 2 -- train --single-node-test
 }
 
+# The quickstart's run as TensorBoard shows it.
+tensorboard() {
+  cluster/check-tensorboard.sh "$work/quickstart/run" "$work/tensorboard"
+}
+
 pytorch_agreement() {
   python3 Tests/Reference/compare_perplexity.py "$milm" "$work/quickstart/run/checkpoints/best" \
     "$work/quickstart/corpus"
@@ -200,6 +205,11 @@ stage "commands of the README" readme_commands
 stage "PBS batch file, with a stand-in for qsub" pbs_job
 stage "quickstart" quickstart
 stage "quickstart again" quickstart_again
+if python3 -c 'import tensorboard' 2>/dev/null || [ "${CI:-}" = true ]; then
+  stage "TensorBoard shows metrics.jsonl" tensorboard
+else
+  skipped "TensorBoard shows metrics.jsonl" "tensorboard is not installed (CI=true installs it)"
+fi
 if "${alone[@]}" true 2>/dev/null; then
   stage "quickstart, network unreachable" quickstart_offline
 else

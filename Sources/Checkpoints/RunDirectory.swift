@@ -18,6 +18,14 @@ public struct RunDirectory: Sendable, Equatable {
   public var lockPath: String { "\(path)/lock" }
   /// One line of JSON a report.
   public var metricsPath: String { "\(path)/metrics.jsonl" }
+  /// One line of JSON a process that trained.
+  public var sessionsPath: String { "\(path)/sessions.jsonl" }
+  /// Curves and summary, a page.
+  public var reportPath: String { "\(path)/report.html" }
+  /// The files that TensorBoard opens.
+  public var tensorboardPath: String { "\(path)/tensorboard" }
+  /// Events of traced steps, a file a rank.
+  public var tracePath: String { "\(path)/trace" }
   /// The directory of the checkpoints and of the links to them.
   public var checkpointsPath: String { "\(path)/checkpoints" }
 
@@ -36,7 +44,9 @@ public struct RunDirectory: Sendable, Equatable {
   func removeRemains() throws {
     for name in try directoryEntries(path) {
       let isRemains =
-        name.hasPrefix("config.yaml.tmp-") || name.hasPrefix("metrics.jsonl.tmp-")
+        ["config.yaml", "metrics.jsonl", "sessions.jsonl", "report.html"].contains {
+          name.hasPrefix("\($0).tmp-")
+        }
         || name.hasPrefix(".vocabulary.txt.") && name.hasSuffix(".tmp")
       if isRemains { try removeEntry("\(path)/\(name)") }
     }

@@ -158,7 +158,7 @@ func nineDigits(_ value: Double) -> String {
 }
 
 /// A text as a JSON string.
-private func quoted(_ text: String) -> String {
+func quoted(_ text: String) -> String {
   var result = "\""
   for scalar in text.unicodeScalars {
     switch scalar {

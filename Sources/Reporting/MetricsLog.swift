@@ -39,39 +39,6 @@ public final class MetricsLog: Sendable {
   }
 }
 
-/// A file open for appending; closed when its owner lets go of it.
-private struct AppendedFile: ~Copyable {
-  private let descriptor: CInt
-  private let path: String
-
-  init(path: String) throws {
-    let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
-    let code = errno
-    guard descriptor != -1 else { throw ReportingError(path, cannot: "open", code: code) }
-    self.descriptor = descriptor
-    self.path = path
-  }
-
-  deinit {
-    close(descriptor)
-  }
-
-  /// Appends all of `bytes` by one call or, on an error, nothing of it.
-  func append(_ bytes: [UInt8]) throws {
-    let end = lseek(descriptor, 0, SEEK_END)
-    let count = write(descriptor, bytes, bytes.count)
-    let code = errno
-    guard count != bytes.count else { return }
-    ftruncate(descriptor, end)
-    throw ReportingError(path, cannot: "append", code: count == -1 ? code : ENOSPC)
-  }
-
-  /// Returns once the content is on the disk.
-  func synchronize() throws {
-    guard fsync(descriptor) == 0 else { throw ReportingError(path, cannot: "synchronize", code: errno) }
-  }
-}
-
 /// What a line must have to be placed in a run.
 private struct LinePosition: Decodable {
   let step: Int
@@ -94,41 +61,4 @@ private func keptLines(_ path: String, throughStep step: Int, evaluationsBeforeS
     kept += line
   }
   return kept
-}
-
-/// What stands in a file, nothing where there is none; a link, a device or a pipe, which might never end, is refused.
-private func regularFileContent(_ path: String) throws -> Data {
-  let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)
-  let code = errno
-  guard descriptor != -1 else {
-    if code == ENOENT { return Data() }
-    throw ReportingError(path, cannot: "open", code: code)
-  }
-  let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-  var status = stat()
-  guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-    throw ReportingError(path, "expected a file, found a directory or a device")
-  }
-  do {
-    return try file.readToEnd() ?? Data()
-  } catch {
-    throw ReportingError(path, "cannot read: \(error.localizedDescription)")
-  }
-}
-
-/// Replaces a file's content: the old one or the new one is there at every instant.
-private func replaceFile(_ path: String, with content: [UInt8]) throws {
-  let temporary = "\(path).tmp-\(getpid())"
-  unlink(temporary)
-  do {
-    let file = try AppendedFile(path: temporary)
-    try file.append(content)
-    try file.synchronize()
-    guard rename(temporary, path) == 0 else {
-      throw ReportingError(path, cannot: "replace", code: errno)
-    }
-  } catch {
-    unlink(temporary)
-    throw error
-  }
 }

@@ -22,7 +22,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "The corpus directory that milm prepare has written.")
   var corpus: String?
 
-  @Option(help: "The run directory: checkpoints, metrics.")
+  @Option(help: "The run directory: checkpoints, metrics, report.html, tensorboard.")
   var output: String?
 
   @Option(help: "never: refuse a run that is there; auto: continue it; or the checkpoint to continue from.")
@@ -36,6 +36,13 @@ struct TrainCommand: ParsableCommand {
 
   @Option(help: "How many seconds ranks wait for each other at any point before the first step.")
   var startLimit = MPIWorld.defaultStartSeconds
+
+  @Flag(
+    help: """
+      Write what every rank does when to RUN/trace, for ui.perfetto.dev or chrome://tracing: the first 20 steps of \
+      this process, then ten of every doubling (about 160 of 400,000).
+      """)
+  var trace = false
 
   @Flag(help: "Check everything and say what would run, without training or writing.")
   var dryRun = false
@@ -58,7 +65,7 @@ struct TrainCommand: ParsableCommand {
   func validate() throws {
     if singleNodeTest {
       guard config == nil, corpus == nil, output == nil, resume == "never", settings.isEmpty, steps == nil,
-        !dryRun, !json
+        !dryRun, !json, !trace
       else {
         throw ValidationError("--single-node-test takes no other argument")
       }
@@ -94,6 +101,7 @@ struct TrainCommand: ParsableCommand {
       var request = TrainingRequest(corpus: corpus, output: output)
       request.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
       request.lastStep = steps
+      request.traces = trace
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: logger, stop: stop,
         faults: plan)

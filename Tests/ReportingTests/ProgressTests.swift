@@ -21,7 +21,7 @@ struct TrainingProgressTests {
     #expect(recorder.written.count == 2)
     let expected =
       "step=100 steps=400 epoch=0.25 loss=4.5 perplexity=90.0171313 learningRate=0.001 gradientNorm=0.125 "
-      + "tokensPerSecond=12345 exposedSeconds=0.062 codec=int8 ratio=4.00 skippedSteps=1 secondsLeft=150\n"
+      + "tokensPerSecond=12345 exposedSeconds=0.062 codec=int8 ratio=4.00 savedBytes=3000 skippedSteps=1 secondsLeft=150\n"
     #expect(recorder.written.first == expected)
   }
 
@@ -35,17 +35,42 @@ struct TrainingProgressTests {
     progress.finish()
     let expected =
       "\r[#####---------------] 25 %  step 100/400  loss 4.5000  perplexity 90.02  12.3k tokens/s  "
-      + "2 min 30 s left  bytes ÷ 4.0\u{1B}[K"
+      + "2 min 30 s left  3.00 kB saved (÷ 4.0)\u{1B}[K"
     #expect(recorder.written.first == expected)
     #expect(recorder.written.dropFirst().first?.contains("[####################] 100 %") == true)
     #expect(recorder.written.last == "\n")
     #expect(recorder.written.count == 3)
   }
 
-  @Test(arguments: [1, 2, 20, 80]) func neverFillsTheTerminalsLine(width: Int) {
+  @Test(arguments: [1, 2, 5, 20, 40, 80, 120]) func neverFillsTheTerminalsLine(width: Int) {
     progress(isTerminal: true, width: width).update(metrics(step: 100))
     let line = recorder.written.joined().dropFirst().dropLast("\u{1B}[K".count)
-    #expect(line.count == max(width - 1, 1))
+    #expect(!line.isEmpty && line.count <= max(width - 1, 1))
+  }
+
+  @Test(
+    arguments: [
+      (100, "25 %  step 100/400  loss 4.5000  perplexity 90.02  12.3k tokens/s  2 min 30 s left"),
+      (60, "25 %  perplexity 90.02  12.3k tokens/s  2 min 30 s left"),
+      (30, "25 %  2 min 30 s left"),
+    ])
+  func leavesOutWhatMattersLeastWhereThereIsLittleRoom(width: Int, expected: String) {
+    let progress = progress(isTerminal: true, width: width)
+    time.advance(seconds: 50)
+    progress.update(metrics(step: 100))
+    #expect(recorder.written == ["\r\(expected)\u{1B}[K"])
+  }
+
+  @Test(arguments: [true, false]) func addsUpTheBytesThatCompressionSaves(isTerminal: Bool) {
+    let progress = progress(isTerminal: isTerminal)
+    for step in 1...4 {
+      progress.update(metrics(step: step))
+      time.advance(seconds: 0.05)
+    }
+    time.advance(seconds: 1)
+    progress.update(metrics(step: 5))
+    // Reports that were not drawn count too.
+    #expect(recorder.written.last?.contains(isTerminal ? "15.0 kB saved" : "savedBytes=15000") == true)
   }
 
   @Test func drawsNotFasterThanAnEyeFollowsExceptAtTheEnd() {

@@ -81,8 +81,11 @@ public struct ExchangeReport: Sendable, Equatable {
   public internal(set) var totalSeconds = 0.0
   /// Seconds `finish` made its caller wait.
   public internal(set) var exposedSeconds = 0.0
+  /// Each stretch of work; nil unless the step was traced.
+  public internal(set) var trace: ExchangeTrace?
 
-  init(codec: Codec) {
+  init(codec: Codec, isTraced: Bool = false) {
     self.codec = codec
+    trace = isTraced ? ExchangeTrace() : nil
   }
 }

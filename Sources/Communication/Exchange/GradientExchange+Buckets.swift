@@ -4,6 +4,7 @@ import CKernels
 extension GradientExchange {
   func reduce(_ bucket: Bucket, report: inout ExchangeReport) throws {
     let operation = operation(bucket, .node)
+    report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
     guard let node else {
       let values = gradient(bucket.range)
       return try reduceSlice(of: bucket, Slice(range: bucket.range, sums: values, means: values), &report)
@@ -18,6 +19,7 @@ extension GradientExchange {
       }
       try reduceSlice(of: bucket, slice, &report)
     }
+    report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
     try meet(node, operation, &report)
     report.timing(\.decodeSeconds) { _ in
       for number in 0..<layout.sliceCount {
@@ -36,11 +38,13 @@ extension GradientExchange {
   /// Makes the sums over this node's ranks the means over all ranks.
   private func reduceSlice(of bucket: Bucket, _ slice: Slice, _ report: inout ExchangeReport) throws {
     guard layout.nodeCount > 1 else { return takeOwnSums(bucket, slice) }
+    report.trace?.note(operation(bucket, .reduce), floatByteCount: 4 * slice.range.count)
     let toOwners = try report.timing(\.encodeSeconds) { report in
       try encodeParts(bucket, slice, report: &report)
     }
     let parts = try exchange(bucket, .reduce, outgoing: toOwners, report: &report)
     try report.timing(\.decodeSeconds) { _ in try sumOwnPart(bucket, slice, parts) }
+    report.trace?.note(operation(bucket, .distribute), floatByteCount: 4 * slice.range.count)
     let mean = try report.timing(\.encodeSeconds) { _ in try encodeMean(bucket) }
     report.count(
       elementCount: ownPart(bucket).count, byteCount: mean.count, times: layout.nodeCount - 1)
@@ -206,7 +210,12 @@ extension GradientExchange {
     _ bucket: Bucket, _ phase: CollectiveOperation.Phase, outgoing: [UnsafeRawBufferPointer],
     report: inout ExchangeReport
   ) throws -> [UnsafeRawBufferPointer] {
-    try report.timing(\.wireSeconds) { _ in
+    report.trace?.note(
+      operation(bucket, phase),
+      sentByteCount: peers.indices.reduce(0) {
+        $0 + (peers[$1] == communicator.rank ? 0 : outgoing[$1].count)
+      })
+    return try report.timing(\.wireSeconds) { _ in
       let incoming = peers.indices.map(workspace.incomingSlot)
       let byteCounts = try communicator.exchange(
         operation(bucket, phase), with: peers, outgoing: outgoing, incoming: incoming, limits: step.limits)
@@ -222,7 +231,9 @@ extension ExchangeReport {
   ) rethrows -> Value {
     let start = ContinuousClock.now
     let value = try work(&self)
-    self[keyPath: seconds] += (ContinuousClock.now - start).seconds
+    let end = ContinuousClock.now
+    self[keyPath: seconds] += (end - start).seconds
+    trace?.add(ExchangeTrace.Work(seconds), from: start, to: end)
     return value
   }
 

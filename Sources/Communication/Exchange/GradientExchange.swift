@@ -38,6 +38,8 @@ public final class GradientExchange: @unchecked Sendable {
 
   /// The tensors of the gradient, in the order in which they were given.
   let ranges: [ExchangeRange]
+  /// Whether the reports of steps to come say when each bucket was worked on; changed between steps.
+  public var isTraced = false
   /// When the parts of the last step were ready.
   public private(set) var timing = StepTiming()
   private var stepStart = ContinuousClock.now
@@ -138,7 +140,7 @@ public final class GradientExchange: @unchecked Sendable {
     stage = .exchanging
     stepStart = .now
     timing = StepTiming()
-    outcome.withLock { $0.report = ExchangeReport(codec: codec) }
+    outcome.withLock { $0.report = ExchangeReport(codec: codec, isTraced: isTraced) }
   }
 
   /// Hands over a range whose gradient is finished, unless later rows are added to it;

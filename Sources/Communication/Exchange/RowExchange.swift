@@ -60,6 +60,7 @@ final class RowExchange: @unchecked Sendable {
 
   /// Runs on the communication thread.
   func exchange(_ exchange: GradientExchange, report: inout ExchangeReport) throws {
+    report.trace?.note(operation(.rows, exchange), floatByteCount: 4 * own.ids.count * width)
     guard let node = exchange.node else {
       try exchangeBetweenNodes(own, exchange, &report) { rows, sender, _ in
         try self.add(rows, from: sender, exchange)
@@ -112,6 +113,7 @@ final class RowExchange: @unchecked Sendable {
     guard peers.count > 1 else { return try take(rows, communicator.rank, &report) }
     let own = try report.timing(\.encodeSeconds) { _ in try encode(rows, exchange) }
     let slots = peers.indices.map { incoming.slice(from: $0 * capacity, byteCount: capacity) }
+    report.trace?.note(operation(.rows, exchange), sentByteCount: own.count * (peers.count - 1))
     let byteCounts = try report.timing(\.wireSeconds) { _ in
       try communicator.exchange(
         operation(.rows, exchange), with: peers, outgoing: Array(repeating: own, count: peers.count),

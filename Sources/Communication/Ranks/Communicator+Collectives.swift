@@ -51,6 +51,22 @@ extension Communicator {
     return byteCounts
   }
 
+  /// Gives `root` the bytes of all ranks, by rank, which may differ in count; the others get none.
+  public func gather(_ name: String, _ bytes: [UInt8], to root: Int) throws -> [[UInt8]] {
+    let isRoot = rank == root
+    let byteCounts = try meet(name, byteCount: bytes.count).enumerated().map { sender, byteCount in
+      isRoot || sender == rank ? byteCount : 0
+    }
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCounts.reduce(0, +), alignment: 64)
+    defer { memory.deallocate() }
+    let slots = memory.cut(into: byteCounts)
+    slots[rank].copyBytes(from: bytes)
+    var outgoing = Array(repeating: UnsafeRawBufferPointer(start: nil, count: 0), count: rankCount)
+    outgoing[root] = UnsafeRawBufferPointer(slots[rank])
+    _ = try exchange(.control(name), outgoing: outgoing, incoming: slots, limits: nil)
+    return isRoot ? slots.map { Array($0) } : []
+  }
+
   /// Gives every rank the bytes of `root`; what the others pass is ignored.
   public func broadcast(_ name: String, _ bytes: [UInt8], from root: Int) throws -> [UInt8] {
     let byteCounts = try meet(name, byteCount: rank == root ? bytes.count : 0)

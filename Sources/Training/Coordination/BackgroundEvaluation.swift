@@ -14,7 +14,7 @@ import Tensors
 final class BackgroundEvaluation: Sendable {
   private let validation: ValidationText
   private let parameters: ParameterBuffer
-  private let metrics: MetricsLog
+  private let record: RunRecord
   private let attempts: WriteAttempts
   private let logger: Logger
   private let thread = BackgroundThread(name: "evaluation")
@@ -33,11 +33,11 @@ final class BackgroundEvaluation: Sendable {
 
   /// An evaluation of the parameters of one model.
   init(
-    _ validation: ValidationText, metrics: MetricsLog, attempts: WriteAttempts, logger: Logger
+    _ validation: ValidationText, record: RunRecord, attempts: WriteAttempts, logger: Logger
   ) {
     self.validation = validation
     parameters = ParameterBuffer(validation.model.parameters)
-    self.metrics = metrics
+    self.record = record
     self.attempts = attempts
     self.logger = logger
   }
@@ -104,7 +104,7 @@ final class BackgroundEvaluation: Sendable {
       ])
     // A checkpoint that knows the result counts on its line being there.
     attempts.attempt("append to the metrics") {
-      try metrics.append(
+      try record.append(
         EvaluationMetrics(
           step: step, split: Split.valid.rawValue, perplexity: score.perplexity, nll: score.nll,
           tokens: score.tokenCount, seconds: seconds))

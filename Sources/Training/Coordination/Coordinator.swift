@@ -2,6 +2,7 @@ import Checkpoints
 import Foundation
 import Layers
 import Logging
+import Reporting
 
 /// What rank 0 does beside training: checkpoints and evaluations, each on a thread of its own,
 /// so that a checkpoint never waits for an evaluation.
@@ -15,6 +16,7 @@ final class Coordinator: Sendable {
 
   private let writer: CheckpointWriter
   private let evaluation: BackgroundEvaluation?
+  private let record: RunRecord
   private let attempts: WriteAttempts
   private let logger: Logger
 
@@ -25,10 +27,11 @@ final class Coordinator: Sendable {
     let attempts = WriteAttempts(logger: logger)
     self.attempts = attempts
     self.logger = logger
+    record = storage.record
     writer = CheckpointWriter(
       configuration: configuration, store: storage.store, attempts: attempts, logger: logger)
     evaluation = validation.map {
-      BackgroundEvaluation($0, metrics: storage.metrics, attempts: attempts, logger: logger)
+      BackgroundEvaluation($0, record: storage.record, attempts: attempts, logger: logger)
     }
     if let step = storage.checkpoint?.state.step, storage.isOwn { writer.recall(checkpointAt: step) }
   }
@@ -50,6 +53,7 @@ final class Coordinator: Sendable {
   /// Begins to write a snapshot, which must not be filled again before the next one can begin.
   func write(_ snapshot: Snapshot) {
     writer.write(snapshot) { [evaluation] step in evaluation?.known(at: step) }
+    record.requestPage()
   }
 
   /// Waits until all snapshots given so far are on the disk or have failed.

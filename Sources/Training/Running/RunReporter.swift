@@ -2,9 +2,9 @@ import Foundation
 import Logging
 import Reporting
 
-/// Adds up steps into the lines of `metrics.jsonl` and of the terminal; it lives on rank 0 alone.
+/// Adds up steps into the lines of the run's record and of the terminal; it lives on rank 0 alone.
 final class RunReporter {
-  private let log: MetricsLog
+  private let record: RunRecord
   private let progress: TrainingProgress
   private let logger: Logger
   private let codec: () -> String
@@ -19,10 +19,10 @@ final class RunReporter {
 
   /// A reporter of a run that sees `tokensPerStep` words a step.
   init(
-    log: MetricsLog, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
+    record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
     work: @escaping () -> BackgroundWork, tokensPerStep: Int, reportEvery: Int
   ) {
-    self.log = log
+    self.record = record
     self.progress = progress
     self.logger = logger
     self.codec = codec
@@ -48,7 +48,7 @@ final class RunReporter {
     lastReport = clock.now
     reportedWork = done
     do {
-      try log.append(metrics)
+      try record.append(metrics)
     } catch {
       // Said once, because a full disk would fill the terminal too.
       if !hasFailed {

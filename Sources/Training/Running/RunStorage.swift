@@ -4,14 +4,15 @@ import Foundation
 import Logging
 import Reporting
 
-/// What rank 0 alone holds of a run: the locked directory, its metrics, and the checkpoint to begin from.
+/// What rank 0 alone holds of a run: the locked directory, its record, and the checkpoint to begin from.
 struct RunStorage {
   let store: CheckpointStore
-  let metrics: MetricsLog
+  let record: RunRecord
   /// What the run begins from; nil at its beginning.
   let checkpoint: Checkpoint?
   /// Whether that is a checkpoint of this run, and not of another one that is continued here.
   let isOwn: Bool
+  private let configuration: String
 
   /// Locks the run directory, finds what to begin from, and brings the directory to that step.
   init(
@@ -38,7 +39,8 @@ struct RunStorage {
     }
     try run.writeConfiguration(configuration.yaml)
     try corpus.vocabulary.write(to: URL(filePath: run.vocabularyPath))
-    metrics = try Self.metrics(of: run, after: checkpoint)
+    record = try Self.record(of: run, after: checkpoint, configuration.yaml)
+    self.configuration = configuration.yaml
     if let state = checkpoint?.state, isOwn { try store.rewind(to: state.step, bestStep: state.bestStep) }
   }
 
@@ -53,22 +55,28 @@ struct RunStorage {
   func returned(to checkpoint: Checkpoint) throws -> RunStorage {
     try store.rewind(to: checkpoint.state.step, bestStep: checkpoint.state.bestStep)
     return try RunStorage(
-      store: store, metrics: Self.metrics(of: store.run, after: checkpoint), checkpoint: checkpoint,
-      isOwn: true)
+      store: store, record: Self.record(of: store.run, after: checkpoint, configuration),
+      checkpoint: checkpoint, isOwn: true, configuration: configuration)
   }
 
-  private init(store: CheckpointStore, metrics: MetricsLog, checkpoint: Checkpoint, isOwn: Bool) {
+  private init(
+    store: CheckpointStore, record: RunRecord, checkpoint: Checkpoint, isOwn: Bool, configuration: String
+  ) {
+    self.configuration = configuration
     self.store = store
-    self.metrics = metrics
+    self.record = record
     self.checkpoint = checkpoint
     self.isOwn = isOwn
   }
 
   /// The lines of an evaluation that will be made again are cut off; one whose result is known is not.
-  private static func metrics(of run: RunDirectory, after checkpoint: Checkpoint?) throws -> MetricsLog {
+  private static func record(
+    of run: RunDirectory, after checkpoint: Checkpoint?, _ configuration: String
+  ) throws -> RunRecord {
     let pending = checkpoint?.state.pendingEvaluation
-    return try MetricsLog(
-      path: run.metricsPath, keepingThroughStep: checkpoint?.state.step,
+    return try RunRecord(
+      run.files, title: URL(filePath: run.path).lastPathComponent, configuration: configuration,
+      keepingThroughStep: checkpoint?.state.step,
       evaluationsBeforeStep: pending?.perplexity == nil ? pending?.step : nil)
   }
 
@@ -116,5 +124,12 @@ struct RunStorage {
     if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
       throw TrainingError("cannot resume with another configuration: \(difference)")
     }
+  }
+}
+
+extension RunDirectory {
+  /// What of the run people and their tools look at.
+  public var files: RunFiles {
+    RunFiles(metrics: metricsPath, sessions: sessionsPath, events: tensorboardPath, page: reportPath)
   }
 }

@@ -47,12 +47,14 @@ public final class Trainer {
   private let arena = Arena()
   private var patience: StepPatience
   private let tuner: CodecTuner
+  private let trace: RunTrace?
 
   /// A trainer of a replica that is new or restored.
   init(
     _ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?,
-    stop: StopRequest, faults: FaultPlan, logger: Logger
+    stop: StopRequest, faults: FaultPlan, logger: Logger, trace: RunTrace? = nil
   ) {
+    self.trace = trace
     self.replica = replica
     self.data = data
     self.coordination = coordination
@@ -93,6 +95,7 @@ public final class Trainer {
       report.stalledSeconds = stalledSeconds
       isStopWished = report.isStopWished
       tell(report, isLast: isStopWished || replica.state.step == lastStep)
+      try trace?.flushIfDue(isLast: isStopWished || replica.state.step == lastStep)
       try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)
       if let divergence = divergence() {
         coordination.leave()
@@ -111,6 +114,8 @@ public final class Trainer {
     let start = clock.now
     let configuration = replica.configuration
     let step = replica.state.step
+    let spans = trace?.begin(step: step)
+    replica.exchange.isTraced = spans != nil
     try faults.strike(.step, step: step)
     keepCarriedState()
     gradients.clear(engine: replica.engine)
@@ -120,15 +125,19 @@ public final class Trainer {
       limits: limits)
     let activity = replica.ranks.control.liveness?.activity
     activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
+    spans?.end("prepare")
     let loss = try replica.accumulateSegments(of: data, into: gradients) { part in
+      spans?.end(part)
       try replica.exchange.submit(part)
       if case .dense = part { try faults.strike(.exchange, step: step) }
     }
     activity?.note("step \(step): exchange and update")
     let computeSeconds = (clock.now - start).inSeconds
     let exchanged = try replica.exchange.finish()
+    spans?.end("wait for the exchange", .wait)
 
     let sums = try agree(on: step, loss: loss, limits: limits)
+    spans?.end("agree on the step", .wait)
     let norm = replica.optimizer.norm(of: gradients)
     let lossPerToken = sums.loss / Double(configuration.tokensPerStep)
     var record = replica.state.guardRecord ?? .init()
@@ -141,6 +150,8 @@ public final class Trainer {
       reporter?.warn(step: step, skippedBecauseOf: reason)
     }
     replica.state.guardRecord = record
+    spans?.end("update")
+    if let spans { trace?.end(spans, exchanged.trace) }
     replica.state.step += 1
     if norm.isFinite {
       try tuner.consider(exchanged, gradient: gradients.flat, retunes: sums.retuneCount > 0)

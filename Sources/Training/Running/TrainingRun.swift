@@ -28,6 +28,8 @@ public struct TrainingRequest: Sendable {
   public var resume = Resume.never
   /// The step of the whole run to stop after; nil for the configured end.
   public var lastStep: Int?
+  /// Whether chosen steps are written down for a viewer of traces.
+  public var traces = false
 
   /// A request to train on a corpus and write to a run directory.
   public init(corpus: String, output: String) {
@@ -97,28 +99,65 @@ public struct TrainingRun: Sendable {
     var origin =
       !isResumed ? Coordination.Origin.beginning : isOwn ? .ownCheckpoint(replica.state.step) : .adopted
     ranks.control.liveness?.liftStartLimit()
+    let trace =
+      request.traces
+      ? try RunTrace(ranks, folder: RunDirectory(path: request.output).tracePath, logger: logger) : nil
+    var beginning = isResumed ? RunSession.Beginning.resumed : .begun
     while true {
+      try note(beginning, replica, storage)
       let trainer = try makeTrainer(
-        replica, data: data, corpus: corpus, storage: storage, evaluates: evaluates, origin: origin)
-      switch try trainer.run(until: lastStep) {
-      case .finished(let outcome): return outcome
+        replica, data: data, corpus: corpus, storage: storage, evaluates: evaluates, origin: origin,
+        trace: trace)
+      let ending = Result { try trainer.run(until: lastStep) }
+      let isPageWritten = drawPage(storage)
+      switch try ending.get() {
+      case .finished(var outcome):
+        if !isPageWritten { outcome.failedWriteCount += 1 }
+        return outcome
       case .diverged(let divergence):
         storage = try goBack(replica, storage, divergence)
         origin = .adopted
+        beginning = .returned
       }
+    }
+  }
+
+  /// Writes down that this process begins to train, and where in the run.
+  private func note(
+    _ beginning: RunSession.Beginning, _ replica: Replica, _ storage: RunStorage?
+  ) throws {
+    _ = try ranks.onCoordinator("write down what trains") {
+      try storage?.record.begin(
+        RunSession(
+          beginning, step: replica.state.step, tokens: replica.state.tokenCount, lastStep: lastStep,
+          version: programVersion, ranks: ranks.rankCount, hosts: Set(ranks.control.hostNames).count,
+          engine: replica.engine.summary,
+          model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
+          parameters: replica.model.parameters.parameterCount, vocabulary: replica.model.vocabularySize))
+    }
+  }
+
+  /// Draws the page as it stays; false, and said, where it cannot be written.
+  private func drawPage(_ storage: RunStorage?) -> Bool {
+    do {
+      try storage?.record.finish()
+      return true
+    } catch {
+      logger.error("the page of the run is not written", metadata: ["reason": "\(error)"])
+      return false
     }
   }
 
   private func makeTrainer(
     _ replica: Replica, data: TrainingData, corpus: Corpus, storage: RunStorage?, evaluates: Bool,
-    origin: Coordination.Origin
+    origin: Coordination.Origin, trace: RunTrace?
   ) throws -> Trainer {
     let coordinator = try storage.map {
       try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
     }
     let reporter = storage.map { storage in
       RunReporter(
-        log: storage.metrics,
+        record: storage.record,
         progress: TrainingProgress(
           stepCount: lastStep, firstStep: replica.state.step, output: output),
         logger: logger, codec: { replica.codec.rawValue },
@@ -130,7 +169,7 @@ public struct TrainingRun: Sendable {
       restoredPath: storage?.checkpoint?.path, faults: faults)
     return Trainer(
       replica, data: data, coordination: coordination, reporter: reporter, stop: stop, faults: faults,
-      logger: logger)
+      logger: logger, trace: trace)
   }
 
   /// Brings all ranks back to the last good checkpoint, to go on from there with a smaller rate.

@@ -1,0 +1,198 @@
+import Foundation
+import Reporting
+import TestSupport
+import Testing
+
+struct RunRecordTests {
+  let folder: TemporaryFolder
+  let files: RunFiles
+
+  init() throws {
+    folder = try TemporaryFolder()
+    files = RunFiles(
+      metrics: folder.file("metrics.jsonl"), sessions: folder.file("sessions.jsonl"),
+      events: folder.file("tensorboard"), page: folder.file("report.html"))
+  }
+
+  private func record(after step: Int? = nil, evaluationsBefore: Int? = nil) throws -> RunRecord {
+    try RunRecord(
+      files, title: "a <run> & \"more\"", configuration: "model: { variant: lstm } # <b>",
+      keepingThroughStep: step, evaluationsBeforeStep: evaluationsBefore)
+  }
+
+  private func session(_ beginning: RunSession.Beginning, step: Int) -> RunSession {
+    RunSession(
+      beginning, step: step, tokens: step * 4096, lastStep: 400, version: "1", ranks: 2, hosts: 1,
+      engine: "an engine", model: "lstm", parameters: 1_234_567, vocabulary: 999)
+  }
+
+  private func page() throws -> String { try String(contentsOfFile: files.page, encoding: .utf8) }
+
+  private func evaluation(step: Int, perplexity: Double) -> EvaluationMetrics {
+    EvaluationMetrics(
+      step: step, split: "valid", perplexity: perplexity, nll: 1, tokens: 99, seconds: 1)
+  }
+
+  @Test func drawsOnePageThatNeedsNothingElse() throws {
+    let record = try record()
+    try record.begin(session(.begun, step: 0))
+    for step in 1...40 { try record.append(metrics(step: step, loss: 5 - Double(step) / 100)) }
+    try record.append(evaluation(step: 20, perplexity: 123.456))
+    try record.append(evaluation(step: 40, perplexity: 130))
+    try record.finish()
+    let page = try page()
+    for expected in [
+      "<title>a &lt;run&gt; &amp; &quot;more&quot; · milm</title>", "# &lt;b&gt;", "123.5", "step 20",
+      "1,234,567 parameters", "2 on 1 host", "int8", "÷ 4.0", "prefers-color-scheme: dark",
+      "name=\"viewport\"", "<dt>restarts</dt><dd>none</dd>", "Perplexity", "Loss", "Learning rate",
+      "Norm of the gradient", "Throughput", "Time of a step on rank 0", "Bytes that rank 0 sends a step",
+    ] {
+      #expect(page.contains(expected), "\(expected)")
+    }
+    for forbidden in ["http", "<script", "src=", "href=", "url(", "@import", "NaN", "nan", "inf"] {
+      #expect(!page.contains(forbidden), "\(forbidden)")
+    }
+  }
+
+  @Test func marksWhereTheRunWentOn() throws {
+    let first = try record()
+    try first.begin(session(.begun, step: 0))
+    for step in 1...30 { try first.append(metrics(step: step)) }
+    // A process that began at step 25 is forgotten once another goes on from step 20.
+    let second = try record(after: 25)
+    try second.begin(session(.resumed, step: 25))
+    let third = try record(after: 20)
+    try third.begin(session(.resumed, step: 20))
+    for step in 21...40 { try third.append(metrics(step: step)) }
+    try third.finish()
+    #expect(try page().contains("<dt>restarts</dt><dd>at step 20</dd>"))
+    let again = try record(after: 40)
+    try again.begin(session(.returned, step: 40))
+    try again.finish()
+    #expect(try page().contains("at step 20, gone back to step 40"))
+  }
+
+  @Test func staysSmallHoweverLongTheRun() throws {
+    let record = try record()
+    for step in 1...20_000 { try record.append(metrics(step: step, loss: 4 + sin(Double(step)))) }
+    for step in 1...2000 { try record.append(evaluation(step: step * 10, perplexity: 50 + Double(step))) }
+    try record.finish()
+    let page = try page()
+    #expect(page.utf8.count < 300_000)
+    #expect(page.contains("20,000"))
+    // The best evaluation, the first, is shown though not all of them are.
+    #expect(page.contains("valid, best at step 10 <b>51</b>"))
+  }
+
+  @Test func drawsTheSamePageFromTheFilesAlone() throws {
+    let record = try record()
+    try record.begin(session(.begun, step: 0))
+    for step in 1...700 { try record.append(metrics(step: step, loss: 4 + sin(Double(step)))) }
+    try record.append(evaluation(step: 600, perplexity: 77))
+    try record.finish()
+    func charts(_ path: String) throws -> Substring {
+      let text = try String(contentsOfFile: path, encoding: .utf8)
+      return text.prefix { $0 != "†" }.split(separator: "<footer", maxSplits: 1)[0]
+    }
+    let other = folder.file("other.html")
+    try files.drawPage(
+      title: "a <run> & \"more\"", configuration: "model: { variant: lstm } # <b>", at: other)
+    #expect(try charts(other) == charts(files.page))
+  }
+
+  @Test func drawsWhatThereIs() throws {
+    try record().finish()
+    #expect(try page().contains("</html>"))
+    let record = try record()
+    var odd = metrics(step: 3, loss: .nan)
+    odd.gradientNorm = .infinity
+    odd.tokensPerSecond = .nan
+    odd.rawBytes = 0
+    odd.wireBytes = 0
+    try record.append(odd)
+    try record.append(evaluation(step: 3, perplexity: .infinity))
+    try record.finish()
+    let page = try page()
+    #expect(page.contains("nothing was sent between nodes") && !page.contains("nan") && !page.contains("inf"))
+  }
+
+  @Test func failsWhereThePageCannotBeWritten() throws {
+    let record = try record()
+    try FileManager.default.createDirectory(
+      atPath: "\(files.page)/in/the/way", withIntermediateDirectories: true)
+    try record.append(evaluation(step: 1, perplexity: 2))
+    let error = try #require(throws: ReportingError.self) { try record.finish() }
+    #expect(error.description.contains("report.html: cannot replace"))
+    #expect(try folder.entries().allSatisfy { !$0.contains(".tmp") })
+  }
+}
+
+/// TensorBoard's own reading of these files is in `cluster/check-tensorboard.sh`.
+struct EventFileTests {
+  let folder: TemporaryFolder
+  let files: RunFiles
+
+  init() throws {
+    folder = try TemporaryFolder()
+    files = RunFiles(
+      metrics: folder.file("metrics.jsonl"), sessions: folder.file("sessions.jsonl"),
+      events: folder.file("tensorboard"), page: folder.file("report.html"))
+  }
+
+  private func record(after step: Int?) throws -> RunRecord {
+    try RunRecord(files, title: "", configuration: "", keepingThroughStep: step)
+  }
+
+  /// The contents of a file's records, whose lengths and checksums are verified.
+  private func records(_ name: String) throws -> [[UInt8]] {
+    var rest = Array(try Data(contentsOf: folder.url("tensorboard/\(name)")))[...]
+    var records: [[UInt8]] = []
+    while !rest.isEmpty {
+      let length = rest.prefix(8)
+      let count = length.reversed().reduce(0) { $0 << 8 | Int($1) }
+      let content = rest.dropFirst(12).prefix(count)
+      #expect(Array(rest.dropFirst(8).prefix(4)) == checksum(length))
+      #expect(Array(rest.dropFirst(12 + count).prefix(4)) == checksum(content))
+      records.append(Array(content))
+      rest = rest.dropFirst(16 + count)
+    }
+    return records
+  }
+
+  /// CRC-32C bit by bit, masked as record files have it.
+  private func checksum(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
+    var value: UInt32 = ~0
+    for byte in bytes {
+      value ^= UInt32(byte)
+      for _ in 0..<8 { value = value & 1 == 1 ? value >> 1 ^ 0x82F6_3B78 : value >> 1 }
+    }
+    let masked = ((~value) >> 15 | (~value) << 17) &+ 0xA282_EAD8
+    return (0..<4).map { UInt8(truncatingIfNeeded: masked >> (8 * $0)) }
+  }
+
+  @Test func framesEveryReportWithItsChecksums() throws {
+    let record = try record(after: nil)
+    for step in 1...3 { try record.append(metrics(step: step)) }
+    let names = try folder.entries("tensorboard")
+    #expect(names.count == 1 && names[0].hasPrefix("events.out.tfevents."))
+    let records = try records(names[0])
+    #expect(records.count == 5)
+    #expect(records[0].contains(Array("brain.Event:2".utf8)))
+    // Field 7, the session's log, of two bytes: field 1 is 1, the start.
+    #expect(records[1].contains([0x3A, 2, 8, 1]))
+    #expect(records[4].contains(Array("training/loss".utf8)))
+    // Field 2, the step, is 3.
+    #expect(records[4].contains([0x10, 3]))
+  }
+
+  @Test func aRunThatGoesOnAddsAFileAndOneThatBeginsAnewRemovesThem() throws {
+    try record(after: nil).append(metrics(step: 9))
+    for _ in 1...3 { _ = try record(after: 5) }
+    let names = try folder.entries("tensorboard")
+    #expect(names.count == 4)
+    // By name the newest is the last, whose start takes back step 6 and later.
+    #expect(try records(names[3])[1].contains([0x10, 6]))
+    _ = try record(after: nil)
+    #expect(try folder.entries("tensorboard").count == 1)
+  }
+}
