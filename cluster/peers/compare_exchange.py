@@ -2,7 +2,8 @@
 """Trains across the lab's link in several ways in turn and prints a table; cluster/compare-exchange.sh starts the lab.
 
 The speed of a training is that of its steps by metrics.jsonl, without the first ones, which warm up, and the last, at whose
-checkpoint gradients travel uncompressed. "Left alone" are the same two ranks as two runs of one rank, started at once.
+checkpoint gradients travel uncompressed. "Left alone" are the same two ranks as two runs of one rank, started at once; no
+link being theirs, they are measured once a round. With --hosts 1 both ranks share a host, and memory is their link.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ LAB = str(ROOT / "cluster" / "lab.sh")
 WARM_UP_STEPS = 2
 # Of one measurement; what takes longer hangs.
 LIMIT_SECONDS = 1800
-HOSTS = 2
+RANKS = 2
+# mpirun can end with status 0 and have started nothing, where its daemons did not find each other.
+ATTEMPTS = 3
 ALONE = "the same ranks left alone"
 ALL_REDUCE = "MPI_Allreduce of fp32"
 MILM = "milm, "
@@ -44,16 +47,23 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "wikitext103-multencdec.yaml")
     parser.add_argument("--lanes", type=int, default=8, metavar="N", help="lanes a rank (8)")
     parser.add_argument("--segment", type=int, default=64, metavar="N", help="words a segment (64)")
-    parser.add_argument("--steps", type=int, default=6, metavar="N", help="steps measured in a run (6)")
+    parser.add_argument("--steps", type=int, default=4, metavar="N", help="steps measured in a run (4)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that all is repeated (3)")
+    parser.add_argument("--hosts", type=int, default=RANKS, choices=[1, RANKS], help="hosts of the two ranks (2)")
     parser.add_argument("--rates", type=names, default=["1gbit", "10gbit"], metavar="R,…")
-    parser.add_argument("--codecs", type=names, default=["int8", "auto", "none"], metavar="C,…")
+    parser.add_argument(
+        "--codecs", type=names, default=["none", "lossless", "bfloat16", "int8", "int4", "auto"], metavar="C,…"
+    )
     parser.add_argument(
         "--ddp-modes", type=names, default=["bf16-eager", "bf16-compiled"], metavar="M,…", help="or none"
     )
+    parser.add_argument("--ddp-rates", type=names, default=["1gbit"], metavar="R,…", help="rates DDP trains at (1gbit)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of milm's configuration")
     parser.add_argument("--json", action="store_true", help="all measurements in place of the table")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.hosts == 1:
+        arguments.rates = ["memory"]
+    return arguments
 
 
 def lab(*words: str) -> list[str]:
@@ -61,15 +71,27 @@ def lab(*words: str) -> list[str]:
     return [LAB, *words]
 
 
-def output_of(command: list[str], log: Path) -> str:
-    """Standard output of a program that must succeed; where it fails, the end of what it said is shown."""
+def result_of(command: list[str], log: Path, result: Callable[[str], dict | None]) -> dict:
+    """What `result` makes of a program's standard output; where it makes nothing of it, the program runs again.
+
+    A program must succeed; where it fails, the end of what it said is shown.
+    """
     command = ["timeout", str(LIMIT_SECONDS), *command]
-    with log.open("w") as errors:
-        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
-    if run.returncode != 0:
+    for _ in range(ATTEMPTS):
+        with log.open("w") as errors:
+            run = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
+        if run.returncode == 0 and (found := result(run.stdout)) is not None:
+            return found
         print(*log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)
-        raise SystemExit(f"compare-exchange: {' '.join(command)}: expected exit status 0, found {run.returncode}")
-    return run.stdout
+        if run.returncode != 0:
+            break
+    raise SystemExit(f"compare-exchange: {' '.join(command)}: expected a result, found status {run.returncode}")
+
+
+def last_object(output: str) -> dict | None:
+    """The JSON of the last line, if there is any."""
+    lines = output.splitlines()
+    return json.loads(lines[-1]) if lines else None
 
 
 def training(arguments: argparse.Namespace, output: Path, ranks: int, codec: str) -> list[str]:
@@ -93,8 +115,10 @@ def training(arguments: argparse.Namespace, output: Path, ranks: int, codec: str
     return command
 
 
-def measured(run: Path) -> dict:
-    """Words a second and, a step, the exchange's seconds and rank 0's bytes, from the lines of a run."""
+def measured(run: Path) -> dict | None:
+    """Words a second and, a step, the exchange's seconds and rank 0's bytes, from the lines of a run that is whole."""
+    if not (run / "checkpoints" / "last").exists():
+        return None
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "split" not in line][WARM_UP_STEPS:-1]
     return {
@@ -139,63 +163,73 @@ class Comparison:
         # Of the last checkpoint that was written; a round trains with milm before it asks the peers.
         self.header: dict = {}
 
+    def on_ranks(self, command: list[str], result: Callable[[str], dict | None]) -> dict:
+        """The result of a command that both ranks run."""
+        slots = str(RANKS // self.arguments.hosts)
+        return result_of(lab("run", "-n", str(RANKS), "--slots", slots, "--", *command), self.log, result)
+
     def together(self, codec: str) -> dict:
         """One training of both ranks."""
-        output_of(lab("run", "-n", str(HOSTS), "--", *training(self.arguments, self.run, HOSTS, codec)), self.log)
-        result = measured(self.run)
+        command = training(self.arguments, self.run, RANKS, codec)
+        result = self.on_ranks(command, lambda _: measured(self.run))
         self.header = tensors(self.run)
         shutil.rmtree(self.run)
         return result
 
     def left_alone(self) -> dict:
         """The ranks as a training each, at the same time; their words are added."""
-        runs = [self.arguments.work / f"alone-{host}" for host in range(1, HOSTS + 1)]
+        runs = [self.arguments.work / f"alone-{rank}" for rank in range(RANKS)]
         processes = []
-        for host, run in enumerate(runs, 1):
+        for rank, run in enumerate(runs):
             _, *words = training(self.arguments, run, 1, "none")
-            command = lab("on", str(host), "--", str(self.arguments.milm.resolve()), *words)
+            host = str(rank % self.arguments.hosts + 1)
+            command = lab("on", host, "--", str(self.arguments.milm.resolve()), *words)
             with run.with_suffix(".log").open("w") as log:
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT))
+        speed = 0.0
         for run, process in zip(runs, processes):
-            if process.wait() != 0:
+            if process.wait() != 0 or (result := measured(run)) is None:
                 raise SystemExit(f"compare-exchange: {run.with_suffix('.log').read_text()}")
-        result = {"tokensPerSecond": sum(measured(run)["tokensPerSecond"] for run in runs)}
-        for run in runs:
+            speed += result["tokensPerSecond"]
             shutil.rmtree(run)
-        return result
+        return {"tokensPerSecond": speed}
 
     def all_reduce(self) -> dict:
         """MPI_Allreduce of as many floats as the model has parameters."""
         command = ["python3", "cluster/peers/allreduce.py", "--floats", str(parameter_count(self.header))]
-        return json.loads(output_of(lab("run", "-n", str(HOSTS), "--", *command), self.log))
+        return self.on_ranks(command, last_object)
 
     def ddp(self, mode: str) -> dict:
         """PyTorch's own data-parallel training of the same model and words."""
         arguments = self.arguments
-        command = ["python3", "cluster/peers/ddp.py", "--address", f"{os.environ['MILM_LAB']}-1", "--interface", "eth0"]
+        # mpirun takes no other variables from host to host than its own.
+        command = ["env", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}", "python3", "cluster/peers/ddp.py"]
+        command += ["--address", f"{os.environ['MILM_LAB']}-1", "--interface", "eth0"]
         command += ["--style", "tuned", "--mode", mode, "--corpus", str(arguments.corpus.resolve()), "--threads", "1"]
         for option in ("lanes", "segment", "steps"):
             command += [f"--{option}", str(getattr(arguments, option))]
         command += model_options(self.header)
-        return json.loads(output_of(lab("run", "-n", str(HOSTS), "--", *command), self.log).splitlines()[-1])
+        return self.on_ranks(command, last_object)
 
     def rounds(self) -> dict[str, dict[str, list[dict]]]:
         """All measurements: by rate, then by what was measured."""
-        results: dict[str, dict[str, list[dict]]] = {}
+        results: dict[str, dict[str, list[dict]]] = {rate: {ALONE: []} for rate in self.arguments.rates}
         for _ in range(self.arguments.rounds):
-            for rate in self.arguments.rates:
-                subprocess.run(lab("rate", rate), check=True)
-                of_rate = results.setdefault(rate, {})
-                for name, measurement in self.measurements():
+            alone = self.left_alone()
+            for rate, of_rate in results.items():
+                if self.arguments.hosts > 1:
+                    subprocess.run(lab("rate", rate), check=True)
+                of_rate[ALONE].append(alone)
+                for name, measurement in self.measurements(rate):
                     of_rate.setdefault(name, []).append(measurement())
         return results
 
-    def measurements(self) -> list[tuple[str, Callable[[], dict]]]:
-        """What a round measures, in order."""
-        listed: list[tuple[str, Callable[[], dict]]] = [(ALONE, self.left_alone)]
+    def measurements(self, rate: str) -> list[tuple[str, Callable[[], dict]]]:
+        """What a round measures at a rate, in order."""
+        listed: list[tuple[str, Callable[[], dict]]] = []
         listed += [(f"{MILM}{codec}", partial(self.together, codec)) for codec in self.arguments.codecs]
         listed += [(ALL_REDUCE, self.all_reduce)]
-        if self.arguments.ddp_modes != ["none"]:
+        if self.arguments.ddp_modes != ["none"] and rate in self.arguments.ddp_rates:
             listed += [(f"{DDP}{mode}", partial(self.ddp, mode)) for mode in self.arguments.ddp_modes]
         return listed
 
@@ -236,8 +270,9 @@ def surroundings(arguments: argparse.Namespace, comparison: Comparison) -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
     header = comparison.header
+    hosts = "2 hosts of the lab, one rank and" if arguments.hosts > 1 else "1 host of the lab, 2 ranks of"
     return (
-        f"{HOSTS} hosts of the lab, one rank and one thread each, on {processor}; {header['__metadata__']['variant']}, "
+        f"{hosts} one thread each, on {processor}; {header['__metadata__']['variant']}, "
         f"{parameter_count(header):,} parameters, vocabulary {header['embedding.weight']['shape'][0]:,}, "
         f"{arguments.lanes} lanes × {arguments.segment} words a rank; medians of {arguments.rounds} rounds "
         f"of {arguments.steps} steps; exchange and exposed are seconds a step."
