@@ -96,6 +96,7 @@ struct MetricsLine: Decodable {
       exchangeSeconds: exchangeSeconds ?? 0, exposedSeconds: exposedSeconds ?? 0,
       encodeSeconds: encodeSeconds ?? 0, wireSeconds: wireSeconds ?? 0, decodeSeconds: decodeSeconds ?? 0,
       stalledSeconds: stalledSeconds ?? 0, checkpointSeconds: checkpointSeconds ?? 0,
-      evaluationSeconds: evaluationSeconds ?? 0, rawBytes: rawBytes ?? 0, wireBytes: wireBytes ?? 0, codec: codec ?? "", skippedSteps: skippedSteps ?? 0)
+      evaluationSeconds: evaluationSeconds ?? 0, rawBytes: rawBytes ?? 0, wireBytes: wireBytes ?? 0,
+      codec: codec ?? "", skippedSteps: skippedSteps ?? 0)
   }
 }
