@@ -36,7 +36,7 @@ struct ReportPage {
     \(RunCharts(history).all.map(\.html).joined())\(summary)
     </div>
     <footer class="soft">Bands reach from the lowest to the highest report of the steps a point stands for; \
-    dashed lines are restarts. Written by milm, \(time.formatted(.iso8601)).</footer>
+    dashed lines are restarts; of a long run the first steps may lie above the picture. Written by milm, \(time.formatted(.iso8601)).</footer>
     </main>
     </body>
     </html>

@@ -75,7 +75,8 @@ struct RunStorage {
   ) throws -> RunRecord {
     let pending = checkpoint?.state.pendingEvaluation
     return try RunRecord(
-      run.files, title: URL(filePath: run.path).lastPathComponent, configuration: configuration,
+      run.files, title: URL(filePath: run.path).standardizedFileURL.lastPathComponent,
+      configuration: configuration,
       keepingThroughStep: checkpoint?.state.step,
       evaluationsBeforeStep: pending?.perplexity == nil ? pending?.step : nil)
   }

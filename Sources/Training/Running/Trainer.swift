@@ -95,13 +95,14 @@ public final class Trainer {
       report.stalledSeconds = stalledSeconds
       isStopWished = report.isStopWished
       tell(report, isLast: isStopWished || replica.state.step == lastStep)
-      try trace?.flushIfDue(isLast: isStopWished || replica.state.step == lastStep)
+      try trace?.flushIfDue()
       try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)
       if let divergence = divergence() {
         coordination.leave()
         return .diverged(divergence)
       }
     }
+    try trace?.flush()
     return .finished(
       try coordination.finish(
         isInterrupted: isStopWished && replica.state.step < lastStep,

@@ -82,10 +82,13 @@ final class RunTrace {
   }
 
   /// Sends what waits to rank 0 if it is time; all ranks call it after the same step.
-  func flushIfDue(isLast: Bool) throws {
-    guard waitingStepCount > 0,
-      isLast || waitingStepCount >= Self.stepsPerFlush || stepCount > Self.firstStepCount
-    else { return }
+  func flushIfDue() throws {
+    if waitingStepCount >= Self.stepsPerFlush || stepCount > Self.firstStepCount { try flush() }
+  }
+
+  /// Sends what waits to rank 0; all ranks call it after the same step.
+  func flush() throws {
+    guard waitingStepCount > 0 else { return }
     let gathered = try ranks.control.gather(
       "trace events", events.lines(rank: ranks.rank), to: Ranks.coordinator)
     events.removeAll(keepingCapacity: true)
