@@ -1,8 +1,10 @@
+import Foundation
+
 /// What coding one range of the gradient costs, as it was measured.
 public struct CodingCost: Sendable, Equatable {
-  /// Seconds an element takes from floats to a frame.
+  /// Seconds of a core an element takes from floats to a frame.
   public let encodeSeconds: Double
-  /// Seconds an element takes from a frame to floats.
+  /// Seconds of a core an element takes from a frame to floats.
   public let decodeSeconds: Double
   /// Bytes of a frame an element takes.
   public let byteCount: Double
@@ -123,12 +125,19 @@ extension GradientExchange {
       codec: codec, operation: operation, sender: communicator.rank, elementCounts: count...count,
       blockLength: bucket.blockLength)
     let slot = workspace.outgoingSlot(0)
-    let start = ContinuousClock.now
+    let start = Self.coreSeconds
     let byteCount = try workspace.coder.encode(values, as: frame, feedback: feedback, into: slot)
-    let middle = ContinuousClock.now
+    let middle = Self.coreSeconds
     _ = try workspace.coder.decode(
       UnsafeRawBufferPointer(rebasing: slot[..<byteCount]), expecting: expectation,
       into: workspace.decoded.start)
-    return (byteCount, (middle - start).seconds, (ContinuousClock.now - middle).seconds)
+    return (byteCount, middle - start, Self.coreSeconds - middle)
+  }
+
+  /// What this thread has had of a core: what others take of it meanwhile says nothing about the codec.
+  private static var coreSeconds: Double {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
   }
 }

@@ -6,7 +6,8 @@ public struct ExchangeRange: Sendable {
   public let blockLength: Int
   /// For messages.
   public let name: String
-  /// The level of zstd: 1 finds the nearly proportional rows of a softmax gradient, −1 is as good elsewhere and faster.
+  /// The level of zstd: −1 finds the nearly proportional rows of a softmax gradient as well as 1 does, and what has
+  /// no such rows it gives up sooner.
   public let compressionLevel: Int
 
   /// A tensor's range; all values must be the same on all ranks.

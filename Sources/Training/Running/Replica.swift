@@ -82,11 +82,7 @@ public final class Replica {
     return try GradientExchange(
       communicator: ranks.gradients, thread: thread, elementCount: model.parameters.elementCount,
       ranges: model.gradientRanges.map { range in
-        // Rows of rare words are nearly proportional, which zstd's level 1 finds;
-        // elsewhere level −1 does as well.
-        ExchangeRange(
-          range: range.range, blockLength: range.rowLength ?? 256, name: range.name,
-          compressionLevel: range.rowLength == nil ? -1 : 1)
+        ExchangeRange(range: range.range, blockLength: range.rowLength ?? 256, name: range.name)
       },
       rows: SparseRows(
         offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
