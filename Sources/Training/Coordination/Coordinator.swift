@@ -28,7 +28,9 @@ final class Coordinator: Sendable {
     writer = CheckpointWriter(
       configuration: configuration, store: storage.store, attempts: attempts, logger: logger)
     evaluation = validation.map {
-      BackgroundEvaluation($0, metrics: storage.metrics, attempts: attempts, logger: logger)
+      BackgroundEvaluation(
+        $0, givesWay: configuration.coordinator.placement == .dedicated, metrics: storage.metrics,
+        attempts: attempts, logger: logger)
     }
     if let step = storage.checkpoint?.state.step, storage.isOwn { writer.recall(checkpointAt: step) }
   }
