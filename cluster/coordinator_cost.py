@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import statistics
 import sys
 import time
@@ -68,14 +69,15 @@ def report(placement):
     row("while a checkpoint is written", writes, median)
     row("while an evaluation runs", evaluates, median)
     row("with the exact gradient before", exact, median)
-    # The first copy touches new memory.
+    log = (WORK / f"{placement}.log").read_text()
+    copies = [float(text) for text in re.findall(r'checkpoint written .*toCopy="([0-9.]+) ms"', log)]
     stalls = [step["stalledSeconds"] for step in writes if step["stalledSeconds"] > 0.1 * max(s["stalledSeconds"] for s in writes)]
     size = state_bytes(placement)
     copied = copy_seconds(size)
     print(
-        f"  rank 0 stood still for {1000 * statistics.median(stalls):.1f} ms a checkpoint (longest {1000 * max(stalls):.1f});"
-        f" one copy of its {size / 1e6:.0f} MB takes {1000 * copied:.1f} ms; writing took"
-        f" {sum(step['checkpointSeconds'] for step in steps) / len(stalls):.2f} s of work a checkpoint\n"
+        f"  rank 0 stood still for {1000 * statistics.median(stalls):.1f} ms a checkpoint (longest {1000 * max(stalls):.1f}), of which"
+        f" copying its {size / 1e6:.0f} MB took {statistics.median(copies):.1f} ms (alone in large pages: {1000 * copied:.1f});"
+        f" a write took {sum(step['checkpointSeconds'] for step in writes) / len(stalls):.2f} s\n"
     )
 
 

@@ -103,7 +103,7 @@ def remove(name):
     return lambda run: (newest(run) / name).unlink()
 
 
-HALF = ["--steps", "60"]
+HALF = ["--steps", "30"]
 CASES = [
     Case("SIGUSR1 to mpirun", {75}, "milm: interrupted at step", act=send(signal.SIGUSR1, None)),
     Case("SIGUSR1 to a rank", {75}, "milm: interrupted at step", act=send(signal.SIGUSR1, 1)),
@@ -112,15 +112,15 @@ CASES = [
     Case("a second SIGTERM, a rank hanging", {75}, "", "--fault", "hang:step:0:9", act=send(signal.SIGTERM, None, 2), command=LAUNCHER),
     Case("a rank hangs before MPI", {1}, "MPI has not started in 4.0 s", "--fault", "hang:launch:1:0", "--start-limit", "4"),
     Case("a rank hangs at the start", {1}, "the limit of the start is 4.0 s", "--fault", "hang:start:1:0", "--start-limit", "4"),
-    Case("a rank hangs in a step", {1}, " for rank 1 (", "--fault", "hang:step:1:50", *IMPATIENT),
-    Case("a rank hangs in the exchange", {1}, " for rank 1 (", "--fault", "hang:exchange:1:50", *IMPATIENT),
-    Case("a rank hangs at a snapshot", {1}, " for rank 1 (", "--fault", "hang:snapshot:1:48", *IMPATIENT),
-    Case("a bad frame", {1}, "frame from rank 1 (", "--fault", "garble:exchange:1:50"),
-    Case("a flipped bit of a parameter", {1}, "parameters differ between ranks at step 50", "--fault", "garble:step:1:50"),
-    Case("an error on one rank", {1}, "rank 1: the fault asked for", "--fault", "fail:step:1:50"),
-    Case("an error while writing", {1}, "could not write the checkpoint of step 48", "--fault", "fail:write:0:48"),
-    Case("an error before the rename", {1}, "could not write the checkpoint of step 48", "--fault", "fail:rename:0:48"),
-    Case("an error before the link", {1}, "could not write the checkpoint of step 48", "--fault", "fail:link:0:48"),
+    Case("a rank hangs in a step", {1}, " for rank 1 (", "--fault", "hang:step:1:30", *IMPATIENT),
+    Case("a rank hangs in the exchange", {1}, " for rank 1 (", "--fault", "hang:exchange:1:30", *IMPATIENT),
+    Case("a rank hangs at a snapshot", {1}, " for rank 1 (", "--fault", "hang:snapshot:1:28", *IMPATIENT),
+    Case("a bad frame", {1}, "frame from rank 1 (", "--fault", "garble:exchange:1:30"),
+    Case("a flipped bit of a parameter", {1}, "parameters differ between ranks at step 30", "--fault", "garble:step:1:30"),
+    Case("an error on one rank", {1}, "rank 1: the fault asked for", "--fault", "fail:step:1:30"),
+    Case("an error while writing", {1}, "could not write the checkpoint of step 28", "--fault", "fail:write:0:28"),
+    Case("an error before the rename", {1}, "could not write the checkpoint of step 28", "--fault", "fail:rename:0:28"),
+    Case("an error before the link", {1}, "could not write the checkpoint of step 28", "--fault", "fail:link:0:28"),
     Case("a full disk", {1}, "No space left on device", before=small_disk("300k"), after=remount("size=16m")),
     Case("a disk turned read-only", {1}, "Read-only file system", before=small_disk("16m"), act=make_read_only, after=remount("rw")),
     Case("a limit on the size of files", {1}, "File too large", act=limit_files),

@@ -148,6 +148,10 @@ kills() {
   cluster/kills.sh 24
 }
 
+other_faults() {
+  cluster/kills.sh --faults 1
+}
+
 single_node_on_2_ranks() {
   cluster/launch.sh -n 2 -- train --single-node-test
 }
@@ -201,6 +205,7 @@ fi
 stage "single-node test, alone" single_node
 stage "single-node test, 2 ranks" single_node_on_2_ranks
 stage "24 kills" kills
+stage "every other fault, once" other_faults
 stage "commands of the README" readme_commands
 stage "PBS batch file, with a stand-in for qsub" pbs_job
 stage "quickstart" quickstart

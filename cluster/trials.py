@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import os
 import pathlib
 import re
 import subprocess
@@ -9,9 +10,9 @@ import sys
 import time
 
 MILM, WORK, COUNT = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
-STEPS, CHECKPOINT_EVERY, RANKS = 120, 4, 2
-AT_ONCE = 3
-MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "60", "--mca", "mpi_yield_when_idle", "1", "-n", str(RANKS)]
+STEPS, CHECKPOINT_EVERY, RANKS = 60, 4, 2
+AT_ONCE = int(os.environ.get("MILM_KILLS_AT_ONCE", "3"))
+MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "300", "--mca", "mpi_yield_when_idle", "1", "-n", str(RANKS)]
 
 
 def fail(message):

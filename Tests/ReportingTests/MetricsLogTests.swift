@@ -125,7 +125,7 @@ struct MetricsLogTests {
     await #expect(processExitsWith: .success) { [path = path as String] in
       let log = try MetricsLog(path: path, keepingThroughStep: nil)
       // Room for two lines and a half.
-      var limit = rlimit(rlim_cur: 700, rlim_max: 700)
+      var limit = rlimit(rlim_cur: 900, rlim_max: 900)
       try #require(setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0)
       signal(SIGXFSZ, SIG_IGN)
       try log.append(metrics(step: 1))

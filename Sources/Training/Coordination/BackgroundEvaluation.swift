@@ -17,7 +17,7 @@ final class BackgroundEvaluation: Sendable {
   private let record: RunRecord
   private let attempts: WriteAttempts
   private let logger: Logger
-  private let thread = BackgroundThread(name: "evaluation")
+  private let thread: BackgroundThread
   private let results = Mutex(Results())
 
   private struct Results {
@@ -31,15 +31,17 @@ final class BackgroundEvaluation: Sendable {
   /// What an evaluation throws that nobody waits for any more.
   private struct Abandoned: Error {}
 
-  /// An evaluation of the parameters of one model.
+  /// An evaluation of the parameters of one model; one that gives way leaves the processor to whoever follows training.
   init(
-    _ validation: ValidationText, record: RunRecord, attempts: WriteAttempts, logger: Logger
+    _ validation: ValidationText, givesWay: Bool, record: RunRecord, attempts: WriteAttempts,
+    logger: Logger
   ) {
     self.validation = validation
     parameters = ParameterBuffer(validation.model.parameters)
     self.record = record
     self.attempts = attempts
     self.logger = logger
+    thread = BackgroundThread(name: "evaluation", givesWay: givesWay)
   }
 
   /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.
@@ -119,11 +121,12 @@ struct ValidationText: Sendable {
   let specialWords: SpecialWords
   let model: LanguageModel
   let streamCount: Int
-  let engine: ComputeEngine
+  let threadCount: Int
 
-  /// The score of the whole split; `progress` is called now and then, and may throw to end it.
+  /// The score of the whole split, by threads of the calling one's priority; `progress` is called now and then, and may throw to end it.
   func score(_ parameters: ParameterBuffer, progress: (Int) throws -> Void) throws -> TextScore {
-    try TextScoring(model: model, weights: parameters, engine: engine).score(
+    let engine = ComputeEngine(threadCount: threadCount)
+    return try TextScoring(model: model, weights: parameters, engine: engine).score(
       tokens, streamCount: streamCount, specialWords: specialWords, progress: progress)
   }
 }

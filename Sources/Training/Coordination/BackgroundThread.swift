@@ -3,15 +3,17 @@ import Reporting
 
 /// A thread that works beside training, one job at a time, and knows how long it has worked.
 final class BackgroundThread: Sendable {
+  /// The kernel's lowest priority: every other thread that wants the processor gets it at once.
+  private static let lowestPriority: CInt = 19
+
   private let jobs = BackgroundJobs()
 
-  /// Starts the thread.
-  init(name: String) {
+  /// Starts the thread; one that gives way, and all that it starts, leave the processor to any other that wants it.
+  init(name: String, givesWay: Bool) {
     let thread = Thread { [jobs] in
-      while let job = jobs.next() {
-        job()
-        jobs.noteEnd()
-      }
+      // On Linux this is about the calling thread alone.
+      if givesWay { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Self.lowestPriority) }
+      while jobs.runNext() {}
     }
     thread.name = name
     thread.stackSize = 8 << 20
@@ -63,8 +65,18 @@ private final class BackgroundJobs: @unchecked Sendable {
     }
   }
 
-  /// The next job, waited for; nil once there is none and never will be.
-  func next() -> (@Sendable () -> Void)? {
+  /// Runs the next job, waited for; false once there is none and never will be.
+  func runNext() -> Bool {
+    var job = next()
+    guard job != nil else { return false }
+    job?()
+    // What it holds, such as the run's lock, is let go of before anybody hears that it is done.
+    job = nil
+    noteEnd()
+    return true
+  }
+
+  private func next() -> (@Sendable () -> Void)? {
     condition.withLock {
       while waiting.isEmpty && !isClosed { condition.wait() }
       guard !waiting.isEmpty else { return nil }
@@ -73,7 +85,7 @@ private final class BackgroundJobs: @unchecked Sendable {
     }
   }
 
-  func noteEnd() {
+  private func noteEnd() {
     condition.withLock {
       doneSeconds += secondsUnderWay
       begun = nil

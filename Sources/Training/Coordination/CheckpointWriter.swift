@@ -13,7 +13,7 @@ final class CheckpointWriter: Sendable {
   private let store: CheckpointStore
   private let attempts: WriteAttempts
   private let logger: Logger
-  private let thread = BackgroundThread(name: "checkpoints")
+  private let thread: BackgroundThread
   private let progress = Mutex(Progress())
 
   private struct Progress {
@@ -30,6 +30,8 @@ final class CheckpointWriter: Sendable {
     self.store = store
     self.attempts = attempts
     self.logger = logger
+    thread = BackgroundThread(
+      name: "checkpoints", givesWay: configuration.coordinator.placement == .dedicated)
   }
 
   /// How long it has written so far.
@@ -55,7 +57,7 @@ final class CheckpointWriter: Sendable {
         state.pendingEvaluation?.perplexity = perplexity(pending.step)
       }
       attempts.attempt("write the checkpoint of step \(state.step)") {
-        try write(snapshot.files(configuration), state)
+        try write(snapshot.files(configuration), state, copySeconds: snapshot.copySeconds)
       }
     }
   }
@@ -79,7 +81,7 @@ final class CheckpointWriter: Sendable {
     progress.withLock { $0.lastWrittenStep = step }
   }
 
-  private func write(_ files: [CheckpointFile], _ state: CheckpointState) throws {
+  private func write(_ files: [CheckpointFile], _ state: CheckpointState, copySeconds: Double) throws {
     let clock = ContinuousClock()
     let start = clock.now
     try store.write(files: files, state: state)
@@ -91,6 +93,7 @@ final class CheckpointWriter: Sendable {
       "checkpoint written",
       metadata: [
         "step": "\(state.step)", "time": "\(Readable.duration(seconds: (clock.now - start).inSeconds))",
+        "toCopy": "\(String(format: "%.1f ms", 1000 * copySeconds))",
       ])
     // The one before stays until the next: should this one's parameters prove ruined, it is the last good one.
     let before = progress.withLock { $0.stepWrittenBefore }

@@ -31,7 +31,9 @@ final class Coordinator: Sendable {
     writer = CheckpointWriter(
       configuration: configuration, store: storage.store, attempts: attempts, logger: logger)
     evaluation = validation.map {
-      BackgroundEvaluation($0, record: storage.record, attempts: attempts, logger: logger)
+      BackgroundEvaluation(
+        $0, givesWay: configuration.coordinator.placement == .dedicated, record: storage.record,
+        attempts: attempts, logger: logger)
     }
     if let step = storage.checkpoint?.state.step, storage.isOwn { writer.recall(checkpointAt: step) }
   }

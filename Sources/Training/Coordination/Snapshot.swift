@@ -3,6 +3,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Reporting
 import Tensors
 
 /// A copy of everything that makes up a run at one step, for rank 0 to write
@@ -20,6 +21,8 @@ final class Snapshot: @unchecked Sendable {
   var residuals: [(part: ResidualPart, values: Matrix)] = []
   /// Counters and settings as of this step.
   var state: CheckpointState
+  /// How long it took to copy parameters and moments, while training stood still.
+  var copySeconds = 0.0
   private let arena = Arena()
   private var residualArena = Arena()
 
@@ -95,10 +98,12 @@ extension Replica {
       snapshot?.add(part, values)
     }
     guard let snapshot else { return }
+    let start = ContinuousClock.now
     snapshot.parameters.copy(from: parameters, engine: engine)
     for (own, other) in zip(snapshot.moments, optimizer.moments) {
       own.buffer.copy(from: other.buffer, engine: engine)
     }
+    snapshot.copySeconds = (ContinuousClock.now - start).inSeconds
     snapshot.state = state
   }
 }

@@ -295,7 +295,7 @@ extension TrainingRun {
       ? ValidationText(
         tokens: corpus.tokens(.valid), specialWords: SpecialWords(corpus.vocabulary), model: replica.model,
         streamCount: configuration.coordinator.evaluateStreams,
-        engine: ComputeEngine(threadCount: replica.engine.threadCount)) : nil
+        threadCount: replica.engine.threadCount) : nil
     return Coordinator(
       configuration: configuration, storage: storage, validation: validation, logger: logger)
   }
