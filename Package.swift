@@ -23,6 +23,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .target(name: "CKernels"),
 
@@ -32,7 +33,7 @@ let package = Package(
     .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
     .target(
       name: "Corpus",
-      dependencies: ["CKernels", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
+      dependencies: ["CKernels", "CZlib", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
     .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
     .target(

@@ -11,7 +11,7 @@ public struct CorpusDescription: Codable, Equatable, Sendable {
     public let split: Split
     /// Its path as it was given, or what a generated text is called.
     public let path: String
-    /// SHA-256 of the file as it is stored, in hexadecimal digits.
+    /// SHA-256 of the file as it is stored, or of a text in an archive, in hexadecimal digits.
     public let sha256: String?
   }
 
@@ -70,9 +70,9 @@ extension CorpusDescription {
   func write(into folder: URL) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    let file = try WholeFile(folder.appendingPathComponent(Self.fileName))
-    try (encoder.encode(self) + "\n".utf8).withUnsafeBytes { try file.append($0) }
-    try file.finish()
+    try (encoder.encode(self) + "\n".utf8).withUnsafeBytes {
+      try WholeFile.writeAll($0, to: folder.appendingPathComponent(Self.fileName))
+    }
   }
 }
 

@@ -21,14 +21,21 @@ final class WholeFile {
     if !isFinished { unlink(temporaryPath) }
   }
 
+  /// Writes all of a file at once.
+  static func writeAll(_ bytes: UnsafeRawBufferPointer, to url: URL) throws {
+    let file = try WholeFile(url)
+    try file.append(bytes)
+    try file.finish()
+  }
+
   func append(_ bytes: UnsafeRawBufferPointer) throws {
-    try writeAll(bytes) { write(descriptor, $0.baseAddress, $0.count) }
+    try repeatWriting(bytes) { write(descriptor, $0.baseAddress, $0.count) }
   }
 
   /// Writes over the beginning of the file.
   func overwriteStart(with bytes: UnsafeRawBufferPointer) throws {
     var offset = 0
-    try writeAll(bytes) {
+    try repeatWriting(bytes) {
       let count = pwrite(descriptor, $0.baseAddress, $0.count, off_t(offset))
       offset += max(count, 0)
       return count
@@ -45,7 +52,7 @@ final class WholeFile {
     try synchronize(folder: (path as NSString).deletingLastPathComponent)
   }
 
-  private func writeAll(
+  private func repeatWriting(
     _ bytes: UnsafeRawBufferPointer, by write: (UnsafeRawBufferPointer) -> Int
   ) throws {
     var rest = bytes

@@ -18,7 +18,7 @@ struct BenchmarkCommand: ParsableCommand {
       """,
     subcommands: [
       StepCommand.self, ProductsCommand.self, EvaluateCommand.self, BenchmarkExchangeCommand.self,
-      BenchmarkFilterCommand.self,
+      BenchmarkFilterCommand.self, BenchmarkPrepareCommand.self,
     ])
 
   /// What every benchmark of a model takes.

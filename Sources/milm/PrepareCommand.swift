@@ -2,6 +2,7 @@ import ArgumentParser
 import Corpus
 import Foundation
 import Reporting
+import Synchronization
 
 /// `milm prepare`: text in, corpus out.
 struct PrepareCommand: ParsableCommand {
@@ -11,18 +12,30 @@ struct PrepareCommand: ParsableCommand {
     discussion: """
       Words are what white space separates, every line ends with an <eos>, and the vocabulary comes from the \
       training text alone; words outside it become <unk>. With --tokenize raw text is taken apart by \
-      WikiText's conventions first.
+      WikiText's conventions first. Files may be plain text, .zst, .gz, a .zip with one file in it, or a pipe.
+
+      "milm prepare wikitext-103" downloads WikiText-103's archive, going on where an earlier attempt broke \
+      off, or takes it from --archive, and compares its SHA-256 and the corpus's counts with the published ones.
 
       Examples:
         milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens \
       --output corpus
         milm prepare --tokenize --min-count 3 --train book.txt --output corpus
         milm prepare --generate 400000 --output corpus
+        milm prepare wikitext-103 --output wikitext-103 --archive wikitext-103-v1.zip
       """)
+
+  /// A corpus that is known by its name.
+  enum Known: String, ExpressibleByArgument, CaseIterable {
+    case wikiText103 = "wikitext-103"
+  }
+
+  @Argument(help: "A corpus to download and build, in place of texts.")
+  var known: Known?
 
   @Option(
     parsing: .upToNextOption,
-    help: "Training text, plain or .zst; several files are read one after the other.")
+    help: "Training text; several files are read one after the other.")
   var train: [String] = []
 
   @Option(parsing: .upToNextOption, help: "Validation text.")
@@ -49,13 +62,27 @@ struct PrepareCommand: ParsableCommand {
   @Option(help: "The seed of --generate.")
   var seed: UInt64 = 1
 
+  @Option(help: "The archive of a known corpus, downloaded already.")
+  var archive: String?
+
+  @Option(
+    name: .customLong("url"),
+    help: "Where to download the archive from. May be repeated; tried in this order.")
+  var urls: [String] = []
+
+  @Option(
+    help: "The archive's SHA-256 where it is another than the published one; counts are then not compared.")
+  var sha256: String?
+
   @Flag(help: "Print corpus.json as one line.")
   var json = false
 
   func validate() throws {
-    if train.isEmpty == (generate == nil) {
-      throw ValidationError("expected either --train with a text or --generate with a number of tokens")
+    guard [known != nil, !train.isEmpty, generate != nil].count(where: { $0 }) == 1 else {
+      throw ValidationError(
+        "expected either --train with a text, or --generate with a number of tokens, or wikitext-103")
     }
+    try validateKnown()
     if generate != nil, !(valid + test).isEmpty || tokenize || vocabularySize != nil || minCount != 1 {
       throw ValidationError(
         "--generate makes all splits itself: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
@@ -70,8 +97,37 @@ struct PrepareCommand: ParsableCommand {
     if minCount < 1 { throw ValidationError("--min-count: expected at least 1, found \(minCount)") }
   }
 
+  private func validateKnown() throws {
+    guard known != nil else {
+      if archive != nil || !urls.isEmpty || sha256 != nil {
+        throw ValidationError(
+          "--archive, --url and --sha256 belong to wikitext-103: expected it as first word")
+      }
+      return
+    }
+    if !(valid + test).isEmpty || tokenize || vocabularySize != nil || minCount != 1 {
+      throw ValidationError(
+        "wikitext-103 has its own texts and words: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
+      )
+    }
+    if archive != nil && !urls.isEmpty {
+      throw ValidationError("expected either --archive or --url, found both")
+    }
+    if let wrong = urls.first(where: { !["http", "https"].contains(URL(string: $0)?.scheme) }) {
+      throw ValidationError("--url: expected an http or https address, found \(wrong)")
+    }
+    if let sha256, sha256.count != 64 || !sha256.allSatisfy(\.isHexDigit) {
+      throw ValidationError("--sha256: expected 64 hexadecimal digits, found \(sha256)")
+    }
+  }
+
   func run() throws {
-    let description = try generate.map(generateCorpus) ?? buildCorpus()
+    let description: CorpusDescription
+    switch (known, generate) {
+    case (.wikiText103, _): description = try buildWikiText103()
+    case (nil, let generate?): description = try generateCorpus(generate)
+    case (nil, nil): description = try build(textBuilder)
+    }
     if json { return try printJSON(description) }
     printTable(summary(description))
   }
@@ -83,16 +139,54 @@ struct PrepareCommand: ParsableCommand {
       seed: seed)
   }
 
-  private func buildCorpus() throws -> CorpusDescription {
-    let builder = CorpusBuilder(
+  private var textBuilder: CorpusBuilder {
+    CorpusBuilder(
       train: train.map { URL(filePath: $0) }, valid: valid.map { URL(filePath: $0) },
       test: test.map { URL(filePath: $0) },
       options: .init(
         vocabulary: VocabularySelection(size: vocabularySize, minCount: minCount), tokenizing: tokenize))
+  }
+
+  private func build(_ builder: CorpusBuilder) throws -> CorpusDescription {
     let stages = PrepareStages()
-    let description = try builder.build(at: URL(filePath: output)) { stages.update($0) }
+    let description = try builder.build(at: URL(filePath: output)) {
+      FileHandle.standardError.write(Data("prepare: \($0)\n".utf8))
+    } progress: {
+      stages.update($0)
+    }
     stages.finish()
     return description
+  }
+
+  private func buildWikiText103() throws -> CorpusDescription {
+    let download = Download(
+      addresses: urls.isEmpty ? WikiText103.addresses : urls.compactMap { URL(string: $0) },
+      sha256: sha256 ?? WikiText103.sha256, byteCount: sha256 == nil ? WikiText103.byteCount : nil,
+      advice: "fetch wikitext-103-v1.zip elsewhere and give it with --archive FILE")
+    let isPublished = sha256 == nil
+    if let archive {
+      let file = URL(filePath: archive)
+      try download.verify(file)
+      return try build(WikiText103.builder(archive: file, isPublished: isPublished))
+    }
+    // Beside the corpus, so that what was fetched outlives an interruption; a corpus's folder holds nothing else.
+    let file = URL(filePath: output + ".zip")
+    try fetch(download, to: file)
+    let description = try build(WikiText103.builder(archive: file, isPublished: isPublished))
+    try FileManager.default.removeItem(at: file)
+    return description
+  }
+
+  private func fetch(_ download: Download, to file: URL) throws {
+    let progress = Mutex<StageProgress?>(nil)
+    defer { progress.withLock { $0?.finish() } }
+    try download.fetch(to: file) { done, total in
+      progress.withLock {
+        let stage = $0 ?? StageProgress("download", total: total, unit: "bytes")
+        stage.update(done: done)
+        $0 = stage
+      }
+    }
   }
 
   private func summary(_ description: CorpusDescription) -> [(String, String)] {

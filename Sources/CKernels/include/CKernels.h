@@ -9,3 +9,4 @@
 #include "CKernelsSoftmax.h"
 #include "CKernelsThreads.h"
 #include "CKernelsUpdate.h"
+#include "CKernelsWords.h"

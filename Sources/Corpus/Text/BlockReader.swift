@@ -3,8 +3,8 @@ final class TextBlock {
   var bytes = ByteBuffer(capacity: BlockReader.byteCount)
   /// Where the words are read from instead, once raw text has been tokenized.
   var tokenized = ByteBuffer()
-  /// The number of this block, counted over all texts.
-  fileprivate(set) var index = 0
+  /// The first byte of the block that is not UTF-8, once that was looked for.
+  var invalidOffset: Int?
   fileprivate(set) var sourceIndex = 0
   /// Offset of the first byte in its text.
   fileprivate(set) var offset = 0
@@ -15,12 +15,13 @@ struct BlockReader {
   /// Where a text may be cut.
   enum Boundary {
     case whiteSpace
+    /// A line that is longer than a block is cut between words, where no rule of the tokenizer looks across.
     case lineEnd
   }
 
-  static let byteCount = 1 << 20
-  /// Longest stretch without a boundary: what is longer is no text, and would take the memory away.
-  static let byteCountLimit = 1 << 30
+  static let byteCount = 1 << 19
+  /// The longest stretch without a boundary: what is longer is no text, and would take the memory away.
+  static let byteCountLimit = 1 << 22
 
   private let sources: [TextSource]
   private let boundary: Boundary
@@ -29,7 +30,6 @@ struct BlockReader {
   private var stream: TextStream?
   private var carry: [UInt8] = []
   private var lastByte: UInt8?
-  private var blockCount = 0
   private var sourceIndex = 0
   private var offset = 0
   private var finishedByteCount = 0
@@ -48,9 +48,6 @@ struct BlockReader {
   /// Bytes taken so far from all texts, as stored.
   var storedByteCount: Int { finishedByteCount + (stream?.storedByteCount ?? 0) }
 
-  /// The number the next block will have.
-  var nextIndex: Int { blockCount }
-
   /// Reads the next block; false when all texts are at their end.
   mutating func read(into block: TextBlock) throws -> Bool {
     guard sourceIndex < sources.count else { return false }
@@ -59,7 +56,8 @@ struct BlockReader {
     begin(block)
     while true {
       block.bytes.reserve(Self.byteCount)
-      let readByteCount = try stream.read(into: block.bytes.free)
+      let readByteCount = try stream.read(
+        into: UnsafeMutableRawBufferPointer(rebasing: block.bytes.free[..<Self.byteCount]))
       if readByteCount == 0 {
         finishSource(block)
         break
@@ -74,13 +72,11 @@ struct BlockReader {
   }
 
   private mutating func begin(_ block: TextBlock) {
-    block.index = blockCount
     block.sourceIndex = sourceIndex
     block.offset = offset
     block.bytes.truncate(to: 0)
     carry.withUnsafeBytes { block.bytes.append($0) }
     carry.removeAll(keepingCapacity: true)
-    blockCount += 1
   }
 
   /// Keeps what lies behind the last boundary for the next block; false if there is no boundary.
@@ -90,12 +86,31 @@ struct BlockReader {
     let last =
       switch boundary {
       case .whiteSpace: searched.lastIndex { isWhiteSpace($0) }
-      case .lineEnd: searched.lastIndex { $0 == UInt8(ascii: "\n") }
+      case .lineEnd: searched.lastIndex { $0 == UInt8(ascii: "\n") } ?? Self.lastPlainSpace(in: bytes)
       }
     guard let last else { return false }
     carry.append(contentsOf: bytes[(last + 1)...])
     block.bytes.truncate(to: last + 1)
     return true
+  }
+
+  /// The last space that follows a letter or a digit.
+  ///
+  /// All that the tokenizer asks about the rest of a line is what comes next, and whether any letter or digit
+  /// does: before such a space, that one answers both.
+  private static func lastPlainSpace(in bytes: UnsafeRawBufferPointer) -> Int? {
+    bytes.indices.dropFirst().last { index in
+      bytes[index] == UInt8(ascii: " ") && endsWithWordPart(bytes[..<index])
+    }
+  }
+
+  private static func endsWithWordPart(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
+    // Up to three bytes of the form 10xxxxxx follow a character's first one.
+    guard let start = bytes.suffix(4).lastIndex(where: { $0 & 0xC0 != 0x80 }) else { return false }
+    let byteCount = bytes.endIndex - start
+    let first = bytes[start]
+    guard byteCount == (first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4) else { return false }
+    return TextCharacter(at: start, in: bytes.base).isWordPart
   }
 
   private mutating func finishSource(_ block: TextBlock) {
@@ -111,9 +126,10 @@ struct BlockReader {
   }
 
   private func unbounded() -> CorpusError {
-    let unit = boundary == .lineEnd ? "line" : "word"
     let place = "\(sources[sourceIndex].name) from byte \(offset)"
-    return CorpusError("expected text in \(place), found a \(unit) of more than \(Self.byteCountLimit) bytes")
+    return CorpusError(
+      "expected words of text in \(place), found more than \(Self.byteCountLimit) bytes without an end of a word"
+    )
   }
 }
 

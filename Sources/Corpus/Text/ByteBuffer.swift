@@ -1,7 +1,9 @@
-/// Bytes that grow at the end, always with room for eight more that may be read but mean nothing.
+import CKernels
+
+/// Bytes that grow at the end, always with room for some more that may be read but mean nothing.
 struct ByteBuffer: ~Copyable {
-  /// How far past the end a reader of whole 64-bit words may look.
-  static let paddingByteCount = 8
+  /// How far past the end the loops that look for words may read.
+  static let paddingByteCount = Int(CKernels_wordsPadding)
 
   private(set) var base: UnsafeMutableRawPointer
   private(set) var count = 0

@@ -1,30 +1,35 @@
 import Foundation
 
-/// One text to read: a file, plain or compressed with zstd (`.zst`), or bytes in memory.
+/// One text to read: a file, plain or compressed (`.zst`, `.gz`, `.zip` with one file in it), a file in an
+/// archive, or bytes in memory.
 enum TextSource: Sendable {
   case file(URL)
+  /// The one file of this name in a zip file, whatever its folder there.
+  case entry(archive: URL, name: String)
   case memory(name: String, bytes: [UInt8])
 
   /// What messages and `corpus.json` call it: the path as it was given.
   var name: String {
     switch self {
     case .file(let url): url.relativePath
+    case .entry(let archive, let name): "\(archive.relativePath):\(name)"
     case .memory(let name, _): name
     }
   }
 
-  /// Bytes as stored, compressed ones for a compressed file.
+  /// Bytes as stored, compressed ones for a compressed file; 0 for a pipe.
   ///
-  /// - Throws: `CorpusError` if there is no such file, or it is not a regular one (a
-  ///   pipe cannot be read twice).
+  /// - Throws: `CorpusError` if there is no such file, or it is a folder.
   func storedByteCount() throws -> Int {
     switch self {
     case .memory(_, let bytes): return bytes.count
+    case .entry(let archive, let name):
+      return try ZipArchive(opening: archive).entry(named: name).storedByteCount
     case .file(let url):
       var status = stat()
       guard stat(url.path, &status) == 0 else { throw CorpusError.system("read", name) }
-      guard status.st_mode & S_IFMT == S_IFREG else {
-        throw CorpusError("expected a regular file at \(name), found something else (a folder or a pipe)")
+      guard status.st_mode & S_IFMT != S_IFDIR else {
+        throw CorpusError("expected a regular file or a pipe at \(name), found a folder")
       }
       return Int(status.st_size)
     }
@@ -33,13 +38,31 @@ enum TextSource: Sendable {
   /// Begins reading at the first byte of the text.
   func open(hashing: Bool) throws -> TextStream {
     switch self {
-    case .memory(let name, let bytes):
-      return TextStream(StoredBytes(name: name, memory: bytes, hashing: hashing), decoder: nil)
+    case .memory(_, let bytes):
+      return TextStream(StoredBytes(name: name, memory: bytes), hashing: hashing ? .stored : nil)
+    case .entry(let archive, let name):
+      let archive = try ZipArchive(opening: archive)
+      return try open(archive.entry(named: name), in: archive, hashing: hashing ? .text : nil)
     case .file(let url):
-      let stored = try StoredBytes(name: name, file: url, hashing: hashing)
-      let decoder = url.pathExtension == "zst" ? try ZstdDecoder(name: name) : nil
-      return TextStream(stored, decoder: decoder)
+      let hashing: TextStream.Hashing? = hashing ? .stored : nil
+      let decoder: (any StreamDecoder)?
+      switch Compression(url) {
+      case .zip:
+        let archive = try ZipArchive(opening: url)
+        return try open(archive.entry(), in: archive, hashing: hashing.map { _ in .text })
+      case .zstd: decoder = try ZstdDecoder(name: name)
+      case .gzip: decoder = try InflateDecoder(.gzip, name: name)
+      case nil: decoder = nil
+      }
+      return TextStream(try StoredBytes(name: name, file: url), decoder: decoder, hashing: hashing)
     }
+  }
+
+  private func open(
+    _ entry: ZipArchive.Entry, in archive: ZipArchive, hashing: TextStream.Hashing?
+  ) throws -> TextStream {
+    let stored = try StoredBytes(name: name, file: archive.url, range: archive.storedBytes(of: entry))
+    return TextStream(stored, decoder: try ZipEntryDecoder(entry, name: name), hashing: hashing)
   }
 
   /// The whole text; for small files.
@@ -52,22 +75,5 @@ enum TextSource: Sendable {
       if byteCount == 0 { return Array(bytes.bytes) }
       bytes.extend(by: byteCount)
     }
-  }
-
-  /// The line, from 1, that holds the byte at `offset` of the text.
-  func lineNumber(at offset: Int) throws -> Int {
-    let stream = try open(hashing: false)
-    var block = ByteBuffer(capacity: 1 << 20)
-    var lineNumber = 1
-    var remaining = offset
-    while remaining > 0 {
-      block.truncate(to: 0)
-      let byteCount = min(remaining, try stream.read(into: block.free))
-      guard byteCount > 0 else { break }
-      block.extend(by: byteCount)
-      lineNumber += block.bytes.count { $0 == UInt8(ascii: "\n") }
-      remaining -= byteCount
-    }
-    return lineNumber
   }
 }

@@ -33,16 +33,18 @@ public struct Vocabulary: Sendable {
 
   /// - Parameter origin: what messages call the place the words come from.
   init(words: [String], origin: String) throws {
-    let index = WordIndex(try Self.table(of: words, origin: origin))
-    guard let unknownID = index.id(of: Self.unknownWord), let endID = index.id(of: Self.endOfSentenceWord)
+    let table = try Self.table(of: words, origin: origin)
+    guard let unknownID = table.id(of: Self.unknownWord), let endID = table.id(of: Self.endOfSentenceWord)
     else {
       throw CorpusError("expected the words <unk> and <eos> in \(origin), found \(words.count) words without")
     }
     self.words = words
-    self.index = index
+    index = WordIndex(
+      table,
+      finalIDs: FinalIDs(0..<Int32(words.count), unknownID: unknownID, endOfSentenceID: endID))
     self.unknownID = unknownID
     endOfSentenceID = endID
-    hash = Self.hash(of: Self.fileBytes(of: words))
+    hash = Self.fileBytes(of: words).withUnsafeBytes(Self.hash)
   }
 
   /// The word with an id.
@@ -63,8 +65,9 @@ public struct Vocabulary: Sendable {
     return bytes
   }
 
-  private static func hash(of bytes: [UInt8]) -> String {
-    hexadecimal(bytes.withUnsafeBytes { CKernels_xxh64($0.baseAddress, $0.count, 0) })
+  /// XXH64 of what `vocabulary.txt` holds, in sixteen hexadecimal digits.
+  static func hash(of fileBytes: UnsafeRawBufferPointer) -> String {
+    hexadecimal(CKernels_xxh64(fileBytes.baseAddress, fileBytes.count, 0))
   }
 
   private static func table(of words: [String], origin: String) throws -> WordTable {
@@ -75,14 +78,14 @@ public struct Vocabulary: Sendable {
     for (id, spelling) in words.enumerated() {
       var spelling = spelling
       let insertedID = try spelling.withUTF8 { bytes in
-        let raw = UnsafeRawBufferPointer(bytes)
-        guard let word = Word(raw) else {
+        let word = UnsafeRawBufferPointer(bytes)
+        guard !word.isEmpty else {
           throw CorpusError("expected a word in line \(id + 1) of \(origin), found an empty line")
         }
-        guard !raw.contains(where: isWhiteSpace) else {
+        guard !word.contains(where: isWhiteSpace) else {
           throw CorpusError("expected one word in line \(id + 1) of \(origin), found white space")
         }
-        return table.insert(word)
+        return table.add(word, count: 0)
       }
       guard insertedID == id else {
         throw CorpusError(
@@ -91,24 +94,6 @@ public struct Vocabulary: Sendable {
       }
     }
     return table
-  }
-}
-
-/// A finished table of words, shared by all copies of a vocabulary.
-///
-/// `@unchecked Sendable`: it never changes after it was made.
-final class WordIndex: @unchecked Sendable {
-  private let table: WordTable
-
-  init(_ table: consuming WordTable) {
-    self.table = table
-  }
-
-  func id(of word: Word) -> Int32? { table.id(of: word) }
-
-  func id(of word: String) -> Int32? {
-    var word = word
-    return word.withUTF8 { Word(UnsafeRawBufferPointer($0)).flatMap { id(of: $0) } }
   }
 }
 

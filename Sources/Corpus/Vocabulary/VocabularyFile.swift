@@ -19,9 +19,7 @@ extension Vocabulary {
 
   /// Writes a `vocabulary.txt`, whole or not at all.
   public func write(to url: URL) throws {
-    let file = try WholeFile(url)
-    try fileBytes.withUnsafeBytes { try file.append($0) }
-    try file.finish()
+    try fileBytes.withUnsafeBytes { try WholeFile.writeAll($0, to: url) }
   }
 
   private static func checkUTF8(_ bytes: [UInt8], name: String) throws {

@@ -31,24 +31,11 @@ extension Vocabulary {
   public init(
     counts: some Sequence<(String, Int)>, selection: VocabularySelection = .init()
   ) throws {
-    var total = WordCounts()
-    for (word, count) in counts { try total.add(word, count: count) }
-    try self.init(total, selection: selection)
-  }
-
-  init(_ counts: consuming WordCounts, selection: VocabularySelection) throws {
-    try selection.validate()
-    let unknownID = try counts.add(Self.unknownWord, count: 0)
-    let endOfSentenceID = try counts.add(Self.endOfSentenceWord, count: counts.lineCount)
-    var room = (selection.size ?? Int.max) - 2
-    var words: [String] = []
-    for id in counts.idsByFallingCount() {
-      if id != unknownID && id != endOfSentenceID {
-        guard room > 0 && counts.counts[id] >= selection.minCount else { continue }
-        room -= 1
-      }
-      words.append(String(decoding: counts.table.bytes(of: id), as: UTF8.self))
-    }
-    try self.init(words: words)
+    var words = WordTable()
+    for (word, count) in counts { try words.add(word, count: count) }
+    let ranking = try WordRanking(&words, lineCount: 0, selection: selection)
+    var selected: [String] = []
+    for id in ranking.order { selected.append(String(decoding: words.bytes(of: Int(id)), as: UTF8.self)) }
+    try self.init(words: selected)
   }
 }

@@ -1,7 +1,7 @@
 import CZstd
 
 /// Decompresses a zstd file, of one frame or of several, as it is read.
-final class ZstdDecoder {
+final class ZstdDecoder: StreamDecoder {
   private let name: String
   private let context: OpaquePointer
   private let input: UnsafeMutableRawBufferPointer
@@ -23,7 +23,6 @@ final class ZstdDecoder {
     input.deallocate()
   }
 
-  /// Fills `buffer` from its start and returns how many bytes it got; 0 only at the end of the last frame.
   func read(
     into buffer: UnsafeMutableRawBufferPointer,
     from next: (UnsafeMutableRawBufferPointer) throws -> Int

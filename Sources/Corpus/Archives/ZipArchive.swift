@@ -1,0 +1,164 @@
+import CZlib
+import Foundation
+
+/// The directory of a zip file: which files are in it, and where.
+///
+/// Stored and deflated files are read, which is what there is in practice; encrypted ones and those beyond
+/// 4 GiB (zip64) are refused.
+struct ZipArchive {
+  /// A file in the archive.
+  struct Entry: Equatable {
+    let name: String
+    /// 0 stored, 8 deflated.
+    let method: UInt16
+    let flags: UInt16
+    let checksum: UInt32
+    let storedByteCount: Int
+    let byteCount: Int
+    fileprivate let headerOffset: Int
+  }
+
+  let url: URL
+  /// The files, in the order of the directory; folders are left out.
+  let entries: [Entry]
+
+  private static let endSignature: UInt32 = 0x0605_4b50
+  private static let entrySignature: UInt32 = 0x0201_4b50
+  private static let headerSignature: UInt32 = 0x0403_4b50
+  /// The end record, and the longest comment that may follow it.
+  private static let endByteCount = 22
+  private static let longestTail = endByteCount + 65_535
+
+  /// Reads the directory of a zip file.
+  init(opening url: URL) throws {
+    self.url = url
+    let name = url.relativePath
+    let file = try Self.open(url)
+    let byteCount = Int(try file.seekToEnd())
+    let tailOffset = max(0, byteCount - Self.longestTail)
+    let tail = try Self.read(file, tailOffset..<byteCount)
+    guard
+      let end = tail.indices.dropLast(Self.endByteCount - 1).last(where: {
+        tail.number($0, as: UInt32.self) == Self.endSignature
+      })
+    else { throw CorpusError("expected a zip file at \(name), found no directory at its end") }
+    let directorySize = Int(tail.number(end + 12, as: UInt32.self))
+    let directoryOffset = Int(tail.number(end + 16, as: UInt32.self))
+    guard directoryOffset + directorySize <= tailOffset + end else {
+      throw CorpusError("expected the directory of \(name) before its end, found it beyond (or a zip64 file)")
+    }
+    let directory = try Self.read(file, directoryOffset..<directoryOffset + directorySize)
+    entries = try Self.entries(directory, name: name).filter { !$0.name.hasSuffix("/") }
+  }
+
+  private static func entries(_ directory: [UInt8], name: String) throws -> [Entry] {
+    var entries: [Entry] = []
+    var position = 0
+    while position < directory.count {
+      guard directory.count - position >= 46, directory.number(position, as: UInt32.self) == entrySignature
+      else { throw CorpusError("expected a file's entry in the directory of \(name), found something else") }
+      let lengths = [28, 30, 32].map { Int(directory.number(position + $0, as: UInt16.self)) }
+      let next = position + 46 + lengths.reduce(0, +)
+      guard next <= directory.count else {
+        throw CorpusError("expected whole entries in the directory of \(name), found the last one cut off")
+      }
+      entries.append(
+        Entry(
+          name: String(decoding: directory[(position + 46)...].prefix(lengths[0]), as: UTF8.self),
+          method: directory.number(position + 10, as: UInt16.self),
+          flags: directory.number(position + 8, as: UInt16.self),
+          checksum: directory.number(position + 16, as: UInt32.self),
+          storedByteCount: Int(directory.number(position + 20, as: UInt32.self)),
+          byteCount: Int(directory.number(position + 24, as: UInt32.self)),
+          headerOffset: Int(directory.number(position + 42, as: UInt32.self))))
+      position = next
+    }
+    return entries
+  }
+
+  /// The one file in the archive whose name without folders is `name`, or the only file there is.
+  func entry(named name: String? = nil) throws -> Entry {
+    let matching = entries.filter { name == nil || ($0.name as NSString).lastPathComponent == name }
+    guard let entry = matching.first, matching.count == 1 else {
+      let found = entries.isEmpty ? "none" : entries.prefix(5).map(\.name).joined(separator: ", ")
+      throw CorpusError("expected one file \(name ?? "alone") in \(url.relativePath), found \(found)")
+    }
+    let place = "\(entry.name) in \(url.relativePath)"
+    guard entry.flags & 1 == 0 else { throw CorpusError("expected \(place) in clear, found it encrypted") }
+    guard entry.method == 0 || entry.method == 8 else {
+      throw CorpusError("expected \(place) stored or deflated, found compression method \(entry.method)")
+    }
+    guard entry.byteCount < UInt32.max && entry.storedByteCount < UInt32.max else {
+      throw CorpusError("expected \(place) with less than 4 GiB, found a zip64 entry")
+    }
+    return entry
+  }
+
+  /// Where an entry's stored bytes are in the file.
+  func storedBytes(of entry: Entry) throws -> Range<Int> {
+    let file = try Self.open(url)
+    let byteCount = Int(try file.seekToEnd())
+    guard entry.headerOffset + 30 <= byteCount else { throw misplaced(entry) }
+    let header = try Self.read(file, entry.headerOffset..<entry.headerOffset + 30)
+    guard header.number(0, as: UInt32.self) == Self.headerSignature else { throw misplaced(entry) }
+    let start =
+      entry.headerOffset + 30 + Int(header.number(26, as: UInt16.self))
+      + Int(header.number(28, as: UInt16.self))
+    guard start + entry.storedByteCount <= byteCount else { throw misplaced(entry) }
+    return start..<start + entry.storedByteCount
+  }
+
+  private func misplaced(_ entry: Entry) -> CorpusError {
+    CorpusError("expected \(entry.name) in \(url.relativePath) where its directory says, found other bytes")
+  }
+
+  private static func open(_ url: URL) throws -> FileHandle {
+    let descriptor = Foundation.open(url.path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw CorpusError.system("read", url.relativePath) }
+    return FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+  }
+
+  private static func read(_ file: FileHandle, _ range: Range<Int>) throws -> [UInt8] {
+    try file.seek(toOffset: UInt64(range.lowerBound))
+    let bytes = try file.read(upToCount: range.count) ?? Data()
+    guard bytes.count == range.count else { throw CorpusError("expected a zip file that does not change") }
+    return Array(bytes)
+  }
+}
+
+/// Reads a zip entry and compares its length and CRC-32 with what the directory says.
+final class ZipEntryDecoder: StreamDecoder {
+  private let entry: ZipArchive.Entry
+  private let name: String
+  private let inflater: InflateDecoder?
+  private var byteCount = 0
+  private var checksum: UInt = 0
+
+  init(_ entry: ZipArchive.Entry, name: String) throws {
+    self.entry = entry
+    self.name = name
+    inflater = entry.method == 8 ? try InflateDecoder(.zipEntry, name: name) : nil
+  }
+
+  func read(
+    into buffer: UnsafeMutableRawBufferPointer,
+    from next: (UnsafeMutableRawBufferPointer) throws -> Int
+  ) throws -> Int {
+    let count = try inflater?.read(into: buffer, from: next) ?? next(buffer)
+    byteCount += count
+    checksum = crc32(
+      checksum, buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt32(count))
+    if count == 0 && (byteCount != entry.byteCount || checksum != UInt(entry.checksum)) {
+      throw CorpusError(
+        "expected \(entry.byteCount) bytes with the directory's CRC-32 in \(name), found \(byteCount) others")
+    }
+    return count
+  }
+}
+
+extension [UInt8] {
+  /// The little-endian number at a position.
+  fileprivate func number<Number: FixedWidthInteger>(_ position: Int, as type: Number.Type) -> Number {
+    withUnsafeBytes { Number(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: type)) }
+  }
+}

@@ -1,0 +1,86 @@
+import Foundation
+
+/// How fast a corpus is built from a text, all included: reading, vocabulary, token file, forcing to the disk.
+public struct BuildBenchmark: Sendable {
+  /// What one or several builds came to.
+  public struct Result: Codable, Sendable {
+    /// Bytes of the text as stored.
+    public let bytes: Int
+    /// Tokens of the text, one `<eos>` for every line.
+    public let tokens: Int
+    /// Words of the vocabulary.
+    public let vocabulary: Int
+    /// Threads that read.
+    public let threads: Int
+    /// Seconds that each build took.
+    public let seconds: [Double]
+    /// Bytes of the text a second in millions, of the fastest build.
+    public let megabytesPerSecond: Double
+    /// The largest amount of memory that this process has held, in megabytes, as the kernel counts it.
+    public let peakMegabytes: Double
+  }
+
+  private let text: URL
+  private let options: CorpusBuilder.Options
+  private let folder: URL
+
+  /// - Parameter folder: where the corpora are built and removed again.
+  public init(text: URL, options: CorpusBuilder.Options, folder: URL) {
+    self.text = text
+    self.options = options
+    self.folder = folder
+  }
+
+  /// Builds the corpus several times; `progress` is called after each.
+  public func run(roundCount: Int, progress: (Int) -> Void = { _ in }) throws -> Result {
+    let byteCount = try TextSource.file(text).storedByteCount()
+    let output = folder.appendingPathComponent("corpus")
+    var seconds: [Double] = []
+    var description: CorpusDescription?
+    for round in 1...roundCount {
+      let start = ContinuousClock.now
+      description = try CorpusBuilder(train: [text], options: options).build(at: output)
+      seconds.append((ContinuousClock.now - start) / .seconds(1))
+      try FileManager.default.removeItem(at: output)
+      progress(round)
+    }
+    return Result(
+      bytes: byteCount, tokens: description?.counts(of: .train)?.tokens ?? 0,
+      vocabulary: description?.vocabularySize ?? 0, threads: options.threadCount, seconds: seconds,
+      megabytesPerSecond: Double(byteCount) / 1e6 / (seconds.min() ?? .infinity),
+      peakMegabytes: Self.peakMegabytes)
+  }
+
+  private static var peakMegabytes: Double {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return Double(usage.ru_maxrss) * 1024 / 1e6
+  }
+
+  /// Writes a text in which `wordCount` different words occur, each of them twice, in no order.
+  public static func writeText(wordCount: Int, to file: URL) throws {
+    let writer = try WholeFile(file)
+    var bytes = ByteBuffer(capacity: 1 << 20)
+    // A prime beyond any count leads through all numbers.
+    for stride in [2_147_483_647, 4_294_967_291] {
+      for position in 0..<wordCount {
+        let word = String(position * stride % wordCount, radix: 36)
+        bytes.append("w\(word)")
+        bytes.append(UInt8(ascii: position % 25 == 24 ? "\n" : " "))
+        if bytes.count > 1 << 19 {
+          try writer.append(bytes.bytes)
+          bytes.truncate(to: 0)
+        }
+      }
+    }
+    try writer.append(bytes.bytes)
+    try writer.finish()
+  }
+}
+
+extension ByteBuffer {
+  fileprivate mutating func append(_ text: String) {
+    var text = text
+    text.withUTF8 { append(UnsafeRawBufferPointer($0)) }
+  }
+}

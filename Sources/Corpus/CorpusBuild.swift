@@ -1,0 +1,146 @@
+import Foundation
+
+/// One making of a corpus, in a folder that is published when all of it is there.
+struct CorpusBuild {
+  let sources: [Split: [TextSource]]
+  let options: CorpusBuilder.Options
+  let folder: StagedFolder
+  let remark: (String) -> Void
+  let report: (_ phase: CorpusBuilder.Progress.Phase, Split, _ storedByteCount: Int) throws -> Void
+
+  /// Makes everything, then gives the folder its name.
+  ///
+  /// - Parameter check: throws where what was built is not what it should be.
+  func run(
+    train: [TextSource], entropyRate: Double?, check: (CorpusDescription) throws -> Void
+  ) throws -> CorpusDescription {
+    let training = try encodeTraining(train)
+    var encoded = [training.split]
+    for split in [Split.valid, .test] {
+      guard let texts = sources[split], !texts.isEmpty else { continue }
+      encoded.append(try encode(split, texts, with: training))
+    }
+    let description = CorpusDescription(
+      formatVersion: CorpusDescription.currentFormatVersion, sources: encoded.flatMap(\.sources),
+      splits: Dictionary(uniqueKeysWithValues: encoded.map { ($0.split.rawValue, $0.counts) }),
+      vocabularySize: training.vocabularyCount, vocabularyHash: training.vocabularyHash,
+      tokenized: options.tokenizing, entropyRate: entropyRate)
+    try check(description)
+    try description.write(into: folder.url)
+    try folder.publish()
+    return description
+  }
+
+  private struct EncodedSplit {
+    let split: Split
+    let counts: CorpusDescription.SplitCounts
+    let sources: [CorpusDescription.Source]
+  }
+
+  private struct Training {
+    let split: EncodedSplit
+    let index: WordIndex
+    let vocabularyCount: Int
+    let vocabularyHash: String
+  }
+
+  private var threadCount: Int { max(1, options.threadCount) }
+
+  // MARK: The training text
+
+  private func encodeTraining(_ texts: [TextSource]) throws -> Training {
+    let scratch = try ScratchFile(in: folder.url)
+    let blocks = self.blocks(texts) { try report(.counting, .train, $0) }
+    let counters = (0..<threadCount).map { WordCounter($0, blocks, keepingIDsIn: scratch) }
+    try OrderedWork.run(counters)
+    var counts = counters.reduce(EncodingCounts()) { $0 + $1.counts }
+    guard counts.tokenCount > counts.lineCount else {
+      throw CorpusError("expected words in \(names(texts)), found none")
+    }
+    var words = counters[0].takeWords()
+    let translations = counters.dropFirst().map { merge($0.takeWords(), into: &words) }
+    let ranking = try WordRanking(&words, lineCount: counts.lineCount, selection: options.vocabulary)
+    let hash = try writeVocabulary(ranking, words)
+    let ids = ranking.finalIDs(tableCount: words.count)
+    func finalIDs(_ ids: [Int32]) -> FinalIDs {
+      FinalIDs(ids, unknownID: ranking.unknownID, endOfSentenceID: ranking.endOfSentenceID)
+    }
+    let allIDs = finalIDs(ids)
+    let storedByteCount = blocks.storedByteCount
+    counts.unknownTokenCount = try renumber(
+      scratch, finalIDs: [allIDs] + translations.map { finalIDs($0.map { ids[Int($0)] }) },
+      vocabularyCount: ranking.order.count
+    ) { try report(.encoding(.train), .train, storedByteCount * $0 / counts.tokenCount) }
+    return Training(
+      split: described(.train, texts, blocks, counts), index: WordIndex(words, finalIDs: allIDs),
+      vocabularyCount: ranking.order.count, vocabularyHash: hash)
+  }
+
+  /// Adds the words of one counter to those of others, and returns the ids they have there.
+  private func merge(_ words: consuming WordTable, into all: inout WordTable) -> [Int32] {
+    (0..<words.count).map { all.add(words.bytes(of: $0), count: words.occurrenceCount(of: $0)) }
+  }
+
+  private func writeVocabulary(_ ranking: WordRanking, _ words: borrowing WordTable) throws -> String {
+    let bytes = ranking.fileBytes(words)
+    try WholeFile.writeAll(bytes.bytes, to: folder.url.appendingPathComponent(Corpus.vocabularyFileName))
+    return Vocabulary.hash(of: bytes.bytes)
+  }
+
+  /// Writes the training tokens and returns how many of them are `<unk>`.
+  private func renumber(
+    _ scratch: ScratchFile, finalIDs: [FinalIDs], vocabularyCount: Int,
+    onWrite: @escaping (_ tokenCount: Int) throws -> Void
+  ) throws -> Int {
+    try scratch.rewind()
+    let writer = try tokenFileWriter(.train, vocabularyCount: vocabularyCount)
+    let renumberers = (0..<threadCount).map { _ in
+      TokenRenumberer(scratch, finalIDs: finalIDs, writer: writer, onWrite: onWrite)
+    }
+    try OrderedWork.run(renumberers)
+    try writer.finish()
+    return renumberers.reduce(0) { $0 + $1.unknownTokenCount }
+  }
+
+  // MARK: The other texts
+
+  private func encode(_ split: Split, _ texts: [TextSource], with training: Training) throws -> EncodedSplit {
+    let writer = try tokenFileWriter(split, vocabularyCount: training.vocabularyCount)
+    let blocks = self.blocks(texts) { try report(.encoding(split), split, $0) }
+    let counts = try BlockEncoder.encode(blocks, index: training.index, threadCount: threadCount) {
+      try writer.append($0)
+    }
+    guard counts.tokenCount > 0 else { throw CorpusError("expected lines in \(names(texts)), found none") }
+    try writer.finish()
+    return described(split, texts, blocks, counts)
+  }
+
+  // MARK: What both need
+
+  private func blocks(_ texts: [TextSource], onRead: @escaping (Int) throws -> Void) -> TextBlocks {
+    TextBlocks(texts, tokenizer: options.tokenizing ? Tokenizer() : nil, hashing: true, onRead: onRead)
+  }
+
+  private func tokenFileWriter(_ split: Split, vocabularyCount: Int) throws -> TokenFileWriter {
+    try TokenFileWriter(
+      folder.url.appendingPathComponent(split.tokenFileName), vocabularyCount: vocabularyCount)
+  }
+
+  private func described(
+    _ split: Split, _ texts: [TextSource], _ blocks: TextBlocks, _ counts: EncodingCounts
+  ) -> EncodedSplit {
+    if counts.loneReturnCount > 0 {
+      remark(
+        "\(names(texts)): \(counts.loneReturnCount) carriage returns end no line; they are taken as white space"
+      )
+    }
+    let sources = zip(texts, blocks.digests).map {
+      CorpusDescription.Source(split: split, path: $0.name, sha256: $1)
+    }
+    let splitCounts = CorpusDescription.SplitCounts(
+      lines: counts.lineCount, tokens: counts.tokenCount, unknownTokens: counts.unknownTokenCount)
+    return EncodedSplit(split: split, counts: splitCounts, sources: sources)
+  }
+
+  private func names(_ texts: [TextSource]) -> String { texts.map(\.name).joined(separator: ", ") }
+}

@@ -1,0 +1,115 @@
+import Corpus
+import Foundation
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct DownloadTests {
+  private let folder: TemporaryFolder
+  private let server: FileServer
+  private static let content = (0..<400_000).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 7) }
+  /// The reference value is that of Python's `hashlib`.
+  private let sha256 = "bf4ad9db7145697b374ba19c5cb7de0e65e165042709f3273590e7d37de37c2c"
+  private var file: URL { folder.url("file.zip") }
+
+  init() throws {
+    folder = try TemporaryFolder()
+    server = try FileServer(Self.content)
+  }
+
+  private func download(_ faults: [String], byteCount: Int? = nil, sha256: String? = nil) throws -> Download {
+    Download(
+      addresses: try faults.map(server.address), sha256: sha256 ?? self.sha256, byteCount: byteCount,
+      advice: "give it by hand", patience: 2)
+  }
+
+  @Test(arguments: [
+    ("whole", ["whole -"]),
+    ("no-ranges", ["no-ranges -", "no-ranges bytes=200000-"]),
+    ("busy", ["busy -", "busy -"]),
+    ("stalls", ["stalls -", "stalls bytes=200000-"]),
+  ])
+  func getsTheFileWithAsFewRequestsAsTheFaultAllows(fault: String, requests: [String]) throws {
+    try download([fault]).fetch(to: file)
+    #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
+    #expect(server.requests == requests)
+    #expect(try folder.entries() == ["file.zip"])
+  }
+
+  @Test func goesOnWhereTheConnectionBroke() throws {
+    let progress = Progress()
+    try download(["breaks"]).fetch(to: file) { progress.note($0, of: $1) }
+    #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
+    #expect(server.requests.prefix(3) == ["breaks -", "breaks bytes=200000-", "breaks bytes=300000-"])
+    #expect(progress.last.done == Self.content.count && progress.last.total == Self.content.count)
+    #expect(!progress.fellBack)
+  }
+
+  @Test func goesOnWhereAnEarlierProcessWasInterrupted() throws {
+    try folder.write(Array(Self.content.prefix(123_456)), to: "file.zip.part")
+    try download(["whole"]).fetch(to: file)
+    #expect(server.requests == ["whole bytes=123456-"])
+    #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
+  }
+
+  @Test(arguments: [1, 400_000, 500_000])
+  func aBeginningOfAnotherFileIsThrownAway(byteCount: Int) throws {
+    try folder.write([UInt8](repeating: 7, count: byteCount), to: "file.zip.part")
+    try download(["whole"]).fetch(to: file)
+    #expect(server.requests == ["whole bytes=\(byteCount)-", "whole -"])
+    #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
+  }
+
+  @Test func aFileThatIsThereIsOnlyVerified() throws {
+    try folder.write(Self.content, to: "file.zip")
+    try download(["whole"]).fetch(to: file)
+    #expect(server.requests == [])
+    try folder.write("other", to: "file.zip")
+    let said = try #require(message { try download(["whole"]).fetch(to: file) })
+    #expect(said.contains("file.zip") && said.contains(sha256))
+  }
+
+  @Test func theNextAddressHelps() throws {
+    try download(["missing", "wrong", "whole"]).fetch(to: file)
+    #expect(server.requests == ["missing -", "wrong -", "whole -"])
+    #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
+  }
+
+  @Test(
+    arguments: [
+      ("missing", nil, "HTTP status 404"), ("wrong", nil, "SHA-256"), ("long", nil, "400000 of 400010"),
+      ("longer", 400_000, "found one of 400010"), ("whole", 399_000, "found one of 400000"),
+    ] as [(String, Int?, String)])
+  func saysInOneLineWhyNothingCame(fault: String, byteCount: Int?, reason: String) throws {
+    let said = try #require(
+      message { try download([fault, "missing"], byteCount: byteCount).fetch(to: file) })
+    #expect(said.contains(reason) && said.contains("HTTP status 404"), "\(said)")
+    #expect(try said.contains(server.address(fault).absoluteString))
+    #expect(said.hasSuffix("; give it by hand") && !said.contains("\n"))
+    #expect(!FileManager.default.fileExists(atPath: file.path))
+  }
+
+  @Test func nobodyListens() throws {
+    let address = try #require(URL(string: "http://127.0.0.1:1/file.zip"))
+    let said = message {
+      try Download(addresses: [address], sha256: sha256, patience: 2, retryCount: 1).fetch(to: file)
+    }
+    #expect(said?.contains("127.0.0.1:1") == true && said?.contains("\n") == false, "\(said ?? "")")
+  }
+
+  @Test func theDefaultAddressesAreOfTheArchive() {
+    #expect(WikiText103.addresses.count == 2)
+    #expect(WikiText103.addresses.allSatisfy { $0.lastPathComponent == "wikitext-103-v1.zip" })
+    #expect(WikiText103.sha256.count == 64)
+  }
+}
+
+/// The last report of a download and whether there ever was less than before.
+private final class Progress: @unchecked Sendable {
+  private(set) var last = (done: 0, total: 0)
+  private(set) var fellBack = false
+
+  func note(_ done: Int, of total: Int) {
+    fellBack = fellBack || done < last.done
+    last = (done, total)
+  }
+}

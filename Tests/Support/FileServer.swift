@@ -1,0 +1,91 @@
+import Foundation
+
+/// An HTTP server on loopback that gives one file, with the faults that the first part of a path names.
+///
+/// `/whole/F` gives ranges as asked; `/breaks/F` closes each connection half-way through the rest; `/no-ranges/F`
+/// breaks off once and then always begins anew; `/busy/F` says 503 once; `/stalls/F` stops sending once, without
+/// closing; `/wrong/F` has other bytes; `/long/F` and `/longer/F` announce ten bytes more, of the rest and of the
+/// whole; `/missing/F` is not there.
+public final class FileServer {
+  private let folder: TemporaryFolder
+  private let server: RunningProgram
+  private let port: String
+
+  /// Serves these bytes, until the server is let go of.
+  public init(_ bytes: [UInt8]) throws {
+    folder = try TemporaryFolder()
+    try folder.write(bytes, to: "file")
+    try folder.write(Self.program, to: "server.py")
+    server = try RunningProgram(["python3", folder.file("server.py"), folder.path])
+    let file = folder.file("port")
+    let deadline = Date(timeIntervalSinceNow: 60)
+    while !FileManager.default.fileExists(atPath: file) && Date() < deadline { usleep(10_000) }
+    port = try String(contentsOfFile: file, encoding: .utf8)
+  }
+
+  deinit { kill(server.processID, SIGKILL) }
+
+  /// The address of the file with a fault.
+  public func address(_ fault: String) throws -> URL {
+    guard let url = URL(string: "http://127.0.0.1:\(port)/\(fault)/file.zip") else { throw URLError(.badURL) }
+    return url
+  }
+
+  /// The path and the range of every request so far, a line each; a dash where no range was asked for.
+  public var requests: [String] {
+    let log = (try? String(contentsOfFile: folder.file("log"), encoding: .utf8)) ?? ""
+    return log.split(separator: "\n").map(String.init)
+  }
+
+  private static let program = """
+    import http.server, os, sys, time
+    folder = sys.argv[1]
+    content = open(os.path.join(folder, "file"), "rb").read()
+    seen = set()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+      protocol_version = "HTTP/1.1"
+
+      def log_message(self, *arguments):
+        pass
+
+      def do_GET(self):
+        fault = self.path.split("/")[1]
+        asked = self.headers.get("Range")
+        with open(os.path.join(folder, "log"), "a") as log:
+          print(fault, asked or "-", file=log)
+        first = fault not in seen
+        seen.add(fault)
+        self.close_connection = True
+        if fault == "missing" or (fault == "busy" and first):
+          self.send_error(404 if fault == "missing" else 503)
+          return
+        data = bytes(255 - byte for byte in content) if fault == "wrong" else content
+        start = int(asked[len("bytes="):-1]) if asked and fault != "no-ranges" else 0
+        total = len(data) + (10 if fault == "longer" else 0)
+        if asked and start >= len(data):
+          self.send_response(416)
+          self.send_header("Content-Range", f"bytes */{total}")
+          self.send_header("Content-Length", "0")
+          self.end_headers()
+          return
+        rest = data[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(total - start + (10 if fault == "long" else 0)))
+        if start:
+          self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        self.end_headers()
+        if (fault == "breaks" and len(rest) > 1000) or (fault in ("no-ranges", "stalls") and first):
+          rest = rest[:len(rest) // 2]
+        self.wfile.write(rest)
+        self.wfile.flush()
+        if fault == "stalls" and first:
+          time.sleep(600)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with open(os.path.join(folder, "port.new"), "w") as file:
+      file.write(str(server.server_port))
+    os.rename(os.path.join(folder, "port.new"), os.path.join(folder, "port"))
+    server.serve_forever()
+    """
+}
