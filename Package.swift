@@ -83,7 +83,9 @@ let package = Package(
       dependencies: ["Reporting", "TestSupport", .product(name: "Logging", package: "swift-log")]),
     .testTarget(
       name: "TrainingTests",
-      dependencies: ["Checkpoints", "Communication", "Corpus", "Reporting", "TestSupport", "Training"]),
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Reporting", "TestSupport", "Training",
+      ]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],

@@ -3,13 +3,14 @@ import Foundation
 /// A file that appears under its name only when it is complete and on the disk.
 ///
 /// It is written under a temporary name beside it; without `finish()` nothing stays behind.
-final class WholeFile {
+public final class WholeFile {
   private let path: String
   private let temporaryPath: String
   private let descriptor: Int32
   private var isFinished = false
 
-  init(_ url: URL) throws {
+  /// Begins a file; throws `CorpusError` where it cannot be written in that folder.
+  public init(_ url: URL) throws {
     path = url.path
     temporaryPath = temporaryName(for: path)
     descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
@@ -28,7 +29,8 @@ final class WholeFile {
     try file.finish()
   }
 
-  func append(_ bytes: UnsafeRawBufferPointer) throws {
+  /// Adds bytes at the end.
+  public func append(_ bytes: UnsafeRawBufferPointer) throws {
     try repeatWriting(bytes) { write(descriptor, $0.baseAddress, $0.count) }
   }
 
@@ -43,7 +45,7 @@ final class WholeFile {
   }
 
   /// Forces the content to the disk, then gives the file its name.
-  func finish() throws {
+  public func finish() throws {
     guard fsync(descriptor) == 0 else { throw CorpusError.system("write", temporaryPath) }
     guard rename(temporaryPath, path) == 0 else {
       throw CorpusError.system("rename \(temporaryPath) to", path)

@@ -1,9 +1,24 @@
 import Layers
 import Tensors
 
+/// Reads blocks of words and says how probable each was.
+public protocol BlockScorer: AnyObject {
+  /// z of the block read last, what the softmax multiplies: T·S × E, time-major.
+  var output: Matrix { get }
+
+  /// Makes the state of all streams zero.
+  func startAnew()
+
+  /// Reads a block of words, time-major, and gives the negative log-likelihoods, in nats, of its first
+  /// `rowCount` targets.
+  ///
+  /// All rows of `inputs` must be words. The view stays valid until the next call.
+  func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) -> Vector<Double>
+}
+
 /// Scores text with a fixed set of weights: block after block of S streams,
 /// the state carried from one to the next.
-public final class Scorer: Sendable {
+public final class Scorer: BlockScorer, Sendable {
   private let model: LanguageModel
   private let pass: SegmentPass
   private let losses: Vector<Double>
@@ -13,6 +28,8 @@ public final class Scorer: Sendable {
   public var stepCount: Int { pass.stepCount }
   /// How many streams a block has.
   public var streamCount: Int { pass.laneCount }
+  /// z of the block read last.
+  public var output: Matrix { pass.output }
 
   /// A scorer at the beginning of all streams, its state zero.
   public init(
@@ -26,23 +43,55 @@ public final class Scorer: Sendable {
     losses = arena.vector(of: Double.self, count: stepCount * streamCount)
   }
 
-  /// Goes back to the beginning of all streams, and takes the parameters' values of now.
-  public func reset() {
-    pass.resetState()
-    pass.refreshWeights()
+  /// Makes the state of all streams zero.
+  public func startAnew() { pass.resetState() }
+
+  /// Reads a block of words, time-major, and leaves z of all its rows in `output`.
+  ///
+  /// That is all where another process does the softmax.
+  public func read(_ inputs: Vector<Int32>) {
+    pass.forward(inputs)
+    pass.carryState()
   }
 
-  /// Reads a block of words, time-major, and gives the negative log-likelihoods, in nats,
-  /// of the targets in `rows`.
-  ///
-  /// The recurrence runs over the whole block, the softmax over these rows alone:
-  /// ranks that read the same blocks can share the rows out. The view stays valid until the next call.
-  public func score(inputs: Vector<Int32>, targets: Vector<Int32>, rows: Range<Int>) -> Vector<Double> {
-    pass.forward(inputs)
+  /// Reads a block and scores its first rows.
+  public func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) -> Vector<Double> {
+    read(inputs)
+    let rows = 0..<rowCount
     model.softmax.score(
       pass.output.rows(rows), targets: targets[rows], weights: pass.weights, into: losses[rows],
       workspace: pass.softmax, engine: pass.engine)
-    pass.carryState()
+    return losses[rows]
+  }
+}
+
+/// The softmax alone: scores rows of z that another process has computed.
+public final class SoftmaxScorer: Sendable {
+  private let model: LanguageModel
+  private let weights: Weights
+  private let workspace: SoftmaxWorkspace
+  private let losses: Vector<Double>
+  private let engine: ComputeEngine
+  private let arena = Arena()
+
+  /// A scorer of up to `rowCount` rows at once.
+  public init(_ model: LanguageModel, parameters: ParameterBuffer, rowCount: Int, engine: ComputeEngine) {
+    self.model = model
+    self.engine = engine
+    weights = Weights(parameters, engine: engine)
+    workspace = SoftmaxWorkspace(
+      vocabularySize: model.vocabularySize, width: model.configuration.embedding, rowCount: rowCount,
+      byteBudget: SegmentPass.defaultLogitsByteBudget, scoringOnly: true, engine: engine, in: arena)
+    losses = arena.vector(of: Double.self, count: rowCount)
+  }
+
+  /// The negative log-likelihood of each row's target, in nats; z is rows × E.
+  ///
+  /// The view stays valid until the next call.
+  public func score(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
+    let rows = 0..<output.rowCount
+    model.softmax.score(
+      output, targets: targets, weights: weights, into: losses[rows], workspace: workspace, engine: engine)
     return losses[rows]
   }
 }

@@ -135,7 +135,7 @@ import Testing
       engine: engine)
     for index in 0..<fixture.segmentCount {
       let words = index * rowCount..<(index + 1) * rowCount
-      let whole = scorer.score(inputs: inputs[words], targets: targets[words], rows: 0..<rowCount)
+      let whole = scorer.score(inputs: inputs[words], targets: targets[words], rowCount: rowCount)
       let gradients = ParameterBuffer(model.parameters)
       let sum = pass.accumulate(
         Segment(

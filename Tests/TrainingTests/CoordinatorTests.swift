@@ -61,10 +61,11 @@ import Training
     try bench.train(
       try bench.configuration("coordinator.placement=\(placement)"), output: "run", rankCount: 2)
     let state = try bench.checkpoint("run", "best").state
-    let summary = try EvaluationRun(
-      path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid), streamCount: 3,
-      ranks: aloneRanks()
-    ).evaluate()
+    let evaluation = EvaluationRun(
+      path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid),
+      method: ScoringMethod(reading: .streams(3)),
+      ranks: aloneRanks())
+    let summary = try #require(try evaluation.evaluate())
     let last = try bench.checkpoint("run").state
     #expect(summary.step == state.step)
     #expect(summary.perplexity == last.bestPerplexity)

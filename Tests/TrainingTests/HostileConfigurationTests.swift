@@ -63,7 +63,7 @@ struct HostileConfigurationTests {
     try Data(state.encoded()).write(to: URL(filePath: path))
     let error = #expect(throws: TrainingError.self) {
       try EvaluationRun(
-        path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid), streamCount: 1,
+        path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid),
         ranks: aloneRanks()
       ).evaluate()
     }

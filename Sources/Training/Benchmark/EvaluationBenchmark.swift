@@ -40,7 +40,7 @@ public struct EvaluationBenchmark {
       let start = clock.now
       let segment = data.segment(block, firstTime: 0, key: RandomKey(seed: 0))
       let scores = scorer.score(
-        inputs: segment.inputs, targets: segment.targets, rows: 0..<segment.inputs.count)
+        inputs: segment.inputs, targets: segment.targets, rowCount: segment.inputs.count)
       losses.append(scores.elements.reduce(0, +) / Double(scores.count))
       seconds.append((clock.now - start).inSeconds)
       progress(block + 1, totalCount)

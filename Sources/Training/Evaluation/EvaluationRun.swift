@@ -7,7 +7,7 @@ import Layers
 import Reporting
 import Tensors
 
-/// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads the checkpoint,
+/// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads checkpoint and text,
 /// every rank scores a share.
 public struct EvaluationRun {
   /// What is scored.
@@ -18,101 +18,71 @@ public struct EvaluationRun {
     case file(String)
   }
 
-  /// What an evaluation found: the object that `--json` prints.
-  public struct Summary: Encodable, Sendable {
-    /// The split; nil for another text.
-    public let split: String?
-    /// The other text; nil for a split.
-    public let text: String?
-    /// How many tokens were scored, `<eos>` and `<unk>` among them.
-    public let tokens: Int
-    /// The total negative log-likelihood in nats.
-    public let nll: Double
-    /// exp(nll / tokens).
-    public let perplexity: Double
-    /// How many of the tokens are `<unk>`.
-    public let unknownTokens: Int
-    /// How many streams the text was cut in.
-    public let streams: Int
-    /// How fast it went, all ranks together.
-    public let tokensPerSecond: Double
-    /// How many numbers the model has.
-    public let parameters: Int
-    /// The checkpoint's directory.
-    public let checkpoint: String
-    /// The checkpoint's step.
-    public let step: Int
-
-    private enum CodingKeys: CodingKey {
-      case split, text, tokens, nll, perplexity, unknownTokens
-      case streams, tokensPerSecond, parameters, checkpoint, step
-    }
-
-    /// Encodes every key, `null` where there is nothing: a reader finds the same keys always.
-    public func encode(to encoder: any Encoder) throws {
-      var object = encoder.container(keyedBy: CodingKeys.self)
-      try object.encode(split, forKey: .split)
-      try object.encode(text, forKey: .text)
-      try object.encode(tokens, forKey: .tokens)
-      try object.encode(nll, forKey: .nll)
-      try object.encode(perplexity, forKey: .perplexity)
-      try object.encode(unknownTokens, forKey: .unknownTokens)
-      try object.encode(streams, forKey: .streams)
-      try object.encode(tokensPerSecond, forKey: .tokensPerSecond)
-      try object.encode(parameters, forKey: .parameters)
-      try object.encode(checkpoint, forKey: .checkpoint)
-      try object.encode(step, forKey: .step)
-    }
-  }
-
   private let path: String
   private let corpus: String?
   private let text: Text
-  private let streamCount: Int
+  private let method: ScoringMethod
   private let precision: Precision
+  private let tokenLossPath: String?
   private let ranks: Ranks
 
   /// An evaluation of the checkpoint or run at `path`; `corpus` may be nil for another text than a split.
   ///
-  /// Products have operands of `precision` where the engine can.
+  /// Products have operands of `precision` where the engine can. What each token cost is written to
+  /// `tokenLossPath` where one is given; `method` must then keep the text's order.
   public init(
-    path: String, corpus: String?, text: Text, streamCount: Int, precision: Precision = .float32, ranks: Ranks
+    path: String, corpus: String?, text: Text, method: ScoringMethod = ScoringMethod(),
+    precision: Precision = .float32, tokenLossPath: String? = nil, ranks: Ranks
   ) {
     self.path = path
     self.corpus = corpus
     self.text = text
-    self.streamCount = streamCount
+    self.method = method
     self.precision = precision
+    self.tokenLossPath = tokenLossPath
     self.ranks = ranks
   }
 
-  /// Scores the text; all ranks call it and get the same figures.
+  /// Scores the text; all ranks call it, and rank 0 gets the summary, the others nil.
   ///
-  /// `progress` hears of tokens done and in all.
-  public func evaluate(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Summary {
+  /// `progress` hears on rank 0 of tokens done and in all.
+  public func evaluate(
+    progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
+  ) throws -> EvaluationSummary? {
     let engine = ComputeEngine(threadCount: try ranks.threadCountOfAShare(), precision: precision)
     let source = try ranks.onCoordinator("read the checkpoint and the text") { try read() }
     let loaded = try shareModel(source?.loaded)
-    let (tokens, special) = try shareTokens(source)
+    let shared = SharedScoring(
+      scoring: TextScoring(model: loaded.model, weights: loaded.weights, engine: engine),
+      ranks: ranks.control)
+    guard let source else {
+      try shared.serve()
+      return nil
+    }
+    return try summary(source, shared, progress: progress)
+  }
 
+  private func summary(
+    _ source: Source, _ shared: SharedScoring, progress: (_ done: Int, _ total: Int) -> Void
+  ) throws -> EvaluationSummary {
     let clock = ContinuousClock()
     let start = clock.now
-    let score = try TextScoring(model: loaded.model, weights: loaded.weights, engine: engine).score(
-      tokens, streamCount: streamCount, specialWords: special,
-      share: ScoringShare(index: ranks.rank, count: ranks.rankCount)
-    ) { progress($0, tokens.count) }
-    let nll = try ranks.control.sum("negative log-likelihood", [score.nll])[0]
+    let score = try shared.score(
+      source.tokens, method: method, specialWords: source.special,
+      onToken: { try source.lossFile?.append($0, nll: $1) },
+      progress: { progress($0, source.tokens.count) })
     let seconds = (clock.now - start).inSeconds
-    guard nll.isFinite else {
+    guard score.nll.isFinite else {
       throw TrainingError(
-        "\(path): the model's likelihoods are not finite: expected a model that has not diverged")
+        "\(path): the likelihoods are not finite: expected a model that has not diverged"
+          + (method.dynamic == nil ? "" : ", or a smaller rate of dynamic evaluation"))
     }
-    return Summary(
-      split: splitName, text: textPath, tokens: score.tokenCount, nll: nll,
-      perplexity: exp(nll / Double(score.tokenCount)), unknownTokens: score.unknownTokenCount,
-      streams: streamCount, tokensPerSecond: Double(score.tokenCount) / seconds,
-      parameters: loaded.model.parameters.parameterCount, checkpoint: source?.checkpoint.path ?? path,
-      step: source?.checkpoint.state.step ?? 0)
+    try source.lossFile?.finish()
+    return EvaluationSummary(
+      split: splitName, text: textPath, method: method, score: score,
+      tokensPerSecond: Double(score.tokenCount) / seconds, ranks: ranks.rankCount,
+      parameters: source.loaded.model.parameters.parameterCount, checkpoint: source.checkpoint.path,
+      step: source.checkpoint.state.step)
   }
 
   private var splitName: String? {
@@ -131,9 +101,11 @@ public struct EvaluationRun {
     let loaded: LoadedModel
     let tokens: any TokenSequence
     let special: SpecialWords
+    let lossFile: TokenLossFile?
   }
 
   private func read() throws -> Source {
+    try method.check(rankCount: ranks.rankCount, precision: precision, listsTokens: tokenLossPath != nil)
     let checkpoint = try Checkpoint.open(path)
     try checkpoint.verify()
     let tokens: any TokenSequence
@@ -153,12 +125,13 @@ public struct EvaluationRun {
       ).tokens
     }
     guard tokens.count > 0 else { throw TrainingError("expected a text with words, found an empty one") }
-    guard tokens.count >= streamCount else {
-      throw TrainingError("expected a token for each of \(streamCount) streams, found \(tokens.count)")
+    if case .streams(let count) = method.reading, tokens.count < count {
+      throw TrainingError("expected a token for each of \(count) streams, found \(tokens.count)")
     }
     return Source(
       checkpoint: checkpoint, loaded: try LoadedModel(checkpoint), tokens: tokens,
-      special: SpecialWords(vocabulary))
+      special: SpecialWords(vocabulary),
+      lossFile: try tokenLossPath.map { try TokenLossFile(path: $0, vocabulary: vocabulary) })
   }
 
   private func require(_ vocabulary: Vocabulary, of checkpoint: Checkpoint, from corpus: String) throws {
@@ -182,23 +155,6 @@ public struct EvaluationRun {
         vocabularySize: Int(size))
     try control.broadcast("weights", over: own.weights.flat.bytes, from: Ranks.coordinator)
     return own
-  }
-
-  /// Gives every rank the tokens of rank 0, which need be on its disk alone.
-  private func shareTokens(_ source: Source?) throws -> (any TokenSequence, SpecialWords) {
-    let header = [
-      UInt64(source?.tokens.count ?? 0), UInt64(source?.special.endOfSentence ?? 0),
-      UInt64(source?.special.unknown ?? 0),
-    ]
-    let shared = try header.map { try ranks.control.maximum("text", $0) }
-    let special = SpecialWords(endOfSentence: Int32(shared[1]), unknown: Int32(shared[2]))
-    var ids = [Int32](repeating: 0, count: Int(shared[0]))
-    try ids.withUnsafeMutableBufferPointer { buffer in
-      source?.tokens.copy(0..<buffer.count, into: buffer)
-      try ranks.control.broadcast(
-        "tokens", over: UnsafeMutableRawBufferPointer(buffer), from: Ranks.coordinator)
-    }
-    return (TokenArray(ids), special)
   }
 }
 

@@ -1,69 +1,15 @@
 import Corpus
-import Foundation
 import LanguageModel
 import Layers
 import Tensors
 
-/// How well a model predicts a text.
-public struct TextScore: Sendable, Equatable {
-  /// The total negative log-likelihood in nats.
-  public var nll: Double
-  /// How many tokens were predicted, `<eos>` and `<unk>` among them.
-  public var tokenCount: Int
-  /// How many of these are `<unk>`.
-  public var unknownTokenCount: Int
-
-  /// exp(nll / tokens).
-  public var perplexity: Double { exp(nll / Double(tokenCount)) }
-}
-
-/// The two words that scoring treats apart.
-public struct SpecialWords: Sendable {
-  /// The id of `<eos>`, from which the first word of a stream is predicted.
-  public let endOfSentence: Int32
-  /// The id of `<unk>`, which is counted.
-  public let unknown: Int32
-
-  /// Those of a vocabulary.
-  public init(_ vocabulary: Vocabulary) {
-    self.init(endOfSentence: vocabulary.endOfSentenceID, unknown: vocabulary.unknownID)
-  }
-
-  init(endOfSentence: Int32, unknown: Int32) {
-    self.endOfSentence = endOfSentence
-    self.unknown = unknown
-  }
-}
-
-/// A share of the work of scoring: ranks run the recurrence over the whole text
-/// and score a part of each block.
-public struct ScoringShare: Sendable {
-  /// The number of the share.
-  public let index: Int
-  /// How many shares there are.
-  public let count: Int
-
-  /// Share `index` of `count`.
-  public init(index: Int, count: Int) {
-    self.index = index
-    self.count = count
-  }
-
-  /// All of it.
-  public static let whole = ScoringShare(index: 0, count: 1)
-
-  func rows(of count: Int) -> Range<Int> {
-    count * index / self.count..<count * (index + 1) / self.count
-  }
-}
-
-/// Scores texts with one set of weights, full softmax, state carried along each stream from zero.
+/// Scores texts with one set of weights, full softmax.
 public struct TextScoring {
   let model: LanguageModel
   let weights: ParameterBuffer
   let engine: ComputeEngine
 
-  /// How many rows a block has at most; fixed, so that a text's score does not depend on who asks.
+  /// How many rows a block of one rank has at most; fixed, so that a text's score does not depend on who asks.
   private static let rowsPerBlock = 1024
 
   /// Scores with `weights`.
@@ -73,40 +19,123 @@ public struct TextScoring {
     self.engine = engine
   }
 
-  /// The score of one share of a text cut in `streamCount` streams;
-  /// the shares' likelihoods add up to the whole's.
+  /// The score of a text cut in `streamCount` streams, by the model alone on this rank.
   ///
   /// `progress` is called with the tokens done so far, and may throw to end it. Throws `CorpusError` where
   /// there is no token for every stream.
   public func score(
-    _ tokens: some TokenSequence, streamCount: Int, specialWords: SpecialWords, share: ScoringShare = .whole,
+    _ tokens: some TokenSequence, streamCount: Int, specialWords: SpecialWords,
     progress: (Int) throws -> Void = { _ in }
   ) throws -> TextScore {
-    let streams = try Streams(
-      tokenCount: tokens.count, streamCount: streamCount, endOfSentenceID: specialWords.endOfSentence)
-    let stepCount = min(streams.stepCount, max(1, Self.rowsPerBlock / streamCount))
-    let scorer = Scorer(
-      model, parameters: weights, stepCount: stepCount, streamCount: streamCount, engine: engine)
-    let arena = Arena()
-    defer { withExtendedLifetime((arena, scorer)) {} }
-    engine.prepareThread()
-    let inputs = arena.vector(of: Int32.self, count: stepCount * streamCount)
-    let targets = arena.vector(of: Int32.self, count: stepCount * streamCount)
-    var score = TextScore(nll: 0, tokenCount: tokens.count, unknownTokenCount: 0)
-    var doneCount = 0
-    for firstStep in stride(from: 0, to: streams.stepCount, by: stepCount) {
-      let block = streams.block(firstStep: firstStep, length: stepCount)
-      // What a ragged last block does not fill must still be words.
-      inputs.fill(specialWords.endOfSentence)
-      streams.read(block, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
-      let losses = scorer.score(inputs: inputs, targets: targets, rows: share.rows(of: block.tokenCount))
-      for index in 0..<losses.count { score.nll += losses[index] }
-      for row in 0..<block.tokenCount where targets[row] == specialWords.unknown {
-        score.unknownTokenCount += 1
-      }
-      doneCount += block.tokenCount
-      try progress(doneCount)
+    let method = ScoringMethod(reading: .streams(streamCount))
+    let plan = try plan(method, tokenCount: tokens.count, rankCount: 1, specialWords: specialWords)
+    return try score(
+      tokens, plan: plan, losses: OwnLosses(self, method: method, plan: plan), specialWords: specialWords,
+      progress: progress)
+  }
+
+  /// How a method reads a text, when so many ranks score it.
+  func plan(
+    _ method: ScoringMethod, tokenCount: Int, rankCount: Int, specialWords: SpecialWords
+  ) throws -> any ReadingPlan {
+    switch method.reading {
+    case .windows(let length):
+      return WindowPlan(
+        tokenCount: tokenCount, windowLength: length, rowCount: Self.rowsPerBlock, rankCount: rankCount,
+        specialWords: specialWords)
+    case .streams(let count):
+      let rowCount =
+        method.dynamic?.segment
+        ?? Self.rowsPerBlock * (count >= rankCount ? rankCount : 1)
+      return try StreamPlan(
+        tokenCount: tokenCount, streamCount: count, rowCount: rowCount, specialWords: specialWords)
     }
+  }
+
+  /// Adds up the losses of a text; `onToken` gets each in the order of the plan.
+  func score(
+    _ tokens: some TokenSequence, plan: some ReadingPlan, losses: some BlockLosses,
+    specialWords: SpecialWords, onToken: (_ word: Int32, _ nll: Double) throws -> Void = { _, _ in },
+    progress: (Int) throws -> Void
+  ) throws -> TextScore {
+    engine.prepareThread()
+    var score = TextScore(vocabularySize: model.vocabularySize, unknown: specialWords.unknown)
+    func take(_ scored: ScoredBlock?) throws {
+      guard let scored else { return }
+      for row in scored.block.textRows {
+        let (word, nll) = (scored.block.targets[row], scored.losses[row])
+        score.add(word, nll: nll)
+        try onToken(word, nll)
+      }
+      try progress(score.tokenCount)
+    }
+    // Two, because a block may be scored by others while the next one is read.
+    let blocks = [ReadBlock(plan), ReadBlock(plan)]
+    for index in 0..<plan.blockCount {
+      let block = blocks[index % 2]
+      plan.read(index, from: tokens, into: block)
+      try take(losses.score(block))
+    }
+    try take(losses.finish())
     return score
+  }
+}
+
+/// A block and the negative log-likelihoods of its rows, in nats.
+struct ScoredBlock {
+  let block: ReadBlock
+  let losses: Vector<Double>
+}
+
+/// Scores blocks, maybe with other ranks.
+protocol BlockLosses: AnyObject {
+  /// Takes a block, and gives what is finished: this one or the one before.
+  ///
+  /// Losses stay valid until the next call.
+  func score(_ block: ReadBlock) throws -> ScoredBlock?
+
+  /// What was not given yet.
+  func finish() throws -> ScoredBlock?
+}
+
+/// Scores blocks on this rank alone.
+final class OwnLosses: BlockLosses {
+  private let scorer: any BlockScorer
+  private let cache: NeuralCache?
+
+  init(_ scoring: TextScoring, method: ScoringMethod, plan: some ReadingPlan) {
+    if let dynamic = method.dynamic {
+      scorer = DynamicScorer(
+        scoring.model, parameters: scoring.weights, stepCount: plan.stepCount, learningRate: dynamic.rate,
+        engine: scoring.engine)
+    } else {
+      scorer = Scorer(
+        scoring.model, parameters: scoring.weights, stepCount: plan.stepCount, streamCount: plan.laneCount,
+        engine: scoring.engine)
+    }
+    cache = scoring.cache(method, plan: plan)
+  }
+
+  func score(_ block: ReadBlock) -> ScoredBlock? {
+    if block.startsAnew { scorer.startAnew() }
+    let losses = scorer.score(inputs: block.inputs, targets: block.targets, rowCount: block.rowCount)
+    if let cache {
+      let rows = 0..<block.rowCount
+      let probabilities = cache.read(scorer.output.rows(rows), targets: block.targets[rows])
+      for row in rows { losses[row] = cache.mixed(losses[row], probability: probabilities[row]) }
+    }
+    return ScoredBlock(block: block, losses: losses)
+  }
+
+  func finish() -> ScoredBlock? { nil }
+}
+
+extension TextScoring {
+  /// The cache that a method asks for.
+  func cache(_ method: ScoringMethod, plan: some ReadingPlan) -> NeuralCache? {
+    method.cache.map {
+      NeuralCache(
+        $0, width: model.configuration.embedding, rowCount: plan.stepCount * plan.laneCount, engine: engine)
+    }
   }
 }

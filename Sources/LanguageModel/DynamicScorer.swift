@@ -1,0 +1,92 @@
+import Layers
+import Tensors
+
+/// Scores one stream and learns from it by gradient descent: the dynamic evaluation of Krause and others (2018).
+///
+/// The stream is read in segments of T words. When a segment has been scored, and not before, every tensor takes one step
+/// `θ ← θ − rate · scale · ∂(mean loss of the segment)/∂θ`, back-propagated to the segment's first word; `scale` is
+/// the tensor's own learning rate scale, as in training. There is no momentum, no clipping and no dropout.
+/// The parameters are the scorer's own copy, and every segment is scored by a model that has not seen it.
+public final class DynamicScorer: BlockScorer, Sendable {
+  private let model: LanguageModel
+  private let parameters: ParameterBuffer
+  private let gradients: ParameterBuffer
+  private let optimizer: Optimizer
+  private let learningRate: Double
+  private let pass: SegmentPass
+  private let losses: Vector<Double>
+  private let engine: ComputeEngine
+  private let arena = Arena()
+
+  /// z of the segment read last.
+  public var output: Matrix { pass.output }
+
+  /// A scorer that begins with a copy of `parameters` and the zero state, and learns at `learningRate` after
+  /// every `stepCount` words.
+  public init(
+    _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, learningRate: Double,
+    engine: ComputeEngine
+  ) {
+    var configuration = model.configuration
+    configuration.inputDropout = 0
+    configuration.outputDropout = 0
+    self.model = LanguageModel(configuration, vocabularySize: model.vocabularySize)
+    self.engine = engine
+    self.learningRate = learningRate
+    self.parameters = ParameterBuffer(self.model.parameters)
+    self.parameters.copy(from: parameters, engine: engine)
+    gradients = ParameterBuffer(self.model.parameters)
+    var rule = OptimizerConfiguration()
+    rule.kind = .sgd
+    rule.momentum = 0
+    rule.clip = 0
+    optimizer = Optimizer(rule, list: self.model.parameters, engine: engine)
+    pass = SegmentPass(
+      self.model, parameters: self.parameters, stepCount: stepCount, laneCount: 1, accumulation: 1,
+      engine: engine)
+    losses = arena.vector(of: Double.self, count: stepCount)
+  }
+
+  /// Makes the state zero; what was learnt stays.
+  public func startAnew() { pass.resetState() }
+
+  /// Reads a segment, scores its first words and learns from it where it is a whole one.
+  public func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) -> Vector<Double> {
+    let isWhole = rowCount == pass.stepCount
+    if isWhole {
+      addGradients(inputs: inputs, targets: targets)
+    } else {
+      pass.forward(inputs)
+      pass.carryState()
+    }
+    // The weights of the pass are still those that the segment was read with.
+    let rows = 0..<rowCount
+    model.softmax.score(
+      pass.output.rows(rows), targets: targets[rows], weights: pass.weights, into: losses[rows],
+      workspace: pass.softmax, engine: engine)
+    if isWhole { learn() }
+    return losses[rows]
+  }
+
+  private func addGradients(inputs: Vector<Int32>, targets: Vector<Int32>) {
+    gradients.clear(engine: engine)
+    let segment = Segment(
+      inputs: inputs, targets: targets, firstLane: 0, firstTime: 0, key: RandomKey(seed: 0))
+    let table = gradients[model.tiedMatrix]
+    _ = pass.accumulate(
+      segment, index: 0, lossScale: 1 / Float(pass.stepCount), gradients: gradients
+    ) { part in
+      guard case .rows(let words, let rows) = part else { return }
+      for index in 0..<words.count {
+        let word = Int(words[index])
+        engine.add(rows.rows(index..<index + 1), to: table.rows(word..<word + 1))
+      }
+    }
+  }
+
+  private func learn() {
+    optimizer.update(
+      parameters, gradient: gradients, gradientScale: 1, learningRate: learningRate, updateCount: 1)
+    pass.refreshWeights()
+  }
+}

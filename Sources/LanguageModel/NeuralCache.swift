@@ -1,0 +1,126 @@
+import Foundation
+import Layers
+import Tensors
+
+/// A neural continuous cache (Grave, Joulin & Usunier 2017): the words of the recent past, each found again by how
+/// much the model's output then is like its output now.
+///
+/// Of each of the last N words w_i that were predicted from z_i it keeps the pair. For the word after z_t
+///
+///     p_cache(w) = Σᵢ [w = w_i] exp(θ · z_t·z_i) / Σᵢ exp(θ · z_t·z_i),    p = (1 − λ) p_model + λ p_cache.
+///
+/// z is the vector that the softmax multiplies, which in the paper is the LSTM's own h. Before the first word there is
+/// nothing cached, and the model's probability stands.
+public final class NeuralCache {
+  /// What a cache is set to.
+  public struct Settings: Sendable, Equatable {
+    /// N: how many of the latest words are kept.
+    public var wordCount: Int
+    /// θ: how much more a like output counts than an unlike one; 0 counts all alike.
+    public var theta: Double
+    /// λ: the cache's share of the probability, from 0 up to but not including 1.
+    public var lambda: Double
+
+    /// A cache of `wordCount` words.
+    public init(wordCount: Int, theta: Double, lambda: Double) {
+      self.wordCount = wordCount
+      self.theta = theta
+      self.lambda = lambda
+    }
+  }
+
+  /// How many rows have their products made at once.
+  private static let rowsPerChunk = 64
+
+  private let settings: Settings
+  private let engine: ComputeEngine
+  private let arena = Arena()
+  /// The kept pairs, oldest first, at the end of the first N rows; then those of the block.
+  private let outputs: Matrix
+  private let words: Vector<Int32>
+  private let products: Matrix
+  private let probabilities: Vector<Double>
+  private var keptCount = 0
+
+  /// An empty cache for blocks of up to `rowCount` rows of a model whose z is `width` wide.
+  public init(_ settings: Settings, width: Int, rowCount: Int, engine: ComputeEngine) {
+    self.settings = settings
+    self.engine = engine
+    let capacity = settings.wordCount + rowCount
+    outputs = arena.matrix(rowCount: capacity, columnCount: width)
+    words = arena.vector(of: Int32.self, count: capacity)
+    let rowsPerChunk = min(rowCount, Self.rowsPerChunk)
+    products = arena.matrix(rowCount: rowsPerChunk, columnCount: settings.wordCount + rowsPerChunk)
+    probabilities = arena.vector(of: Double.self, count: rowCount)
+  }
+
+  /// p_cache of each target, not a number where nothing is cached yet; then keeps the block's pairs.
+  ///
+  /// z is rows × E, the rows one stream in the order of time. The view stays valid until the next call.
+  public func read(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
+    let count = output.rowCount
+    let capacity = settings.wordCount
+    outputs.rows(capacity..<capacity + count).copy(from: output)
+    words[capacity..<capacity + count].data.update(from: targets.data, count: count)
+    for first in stride(from: 0, to: count, by: Self.rowsPerChunk) {
+      lookUp(first..<min(first + Self.rowsPerChunk, count))
+    }
+    keep(count)
+    return probabilities[0..<count]
+  }
+
+  /// The negative log-likelihood of a word in nats, given the model's and its probability in the cache.
+  public func mixed(_ loss: Double, probability: Double) -> Double {
+    guard !probability.isNaN else { return loss }
+    return -log((1 - settings.lambda) * exp(-loss) + settings.lambda * probability)
+  }
+
+  private func lookUp(_ rows: Range<Int>) {
+    let capacity = settings.wordCount
+    // Row t looks at the N pairs before its own, which are rows t ..< t + N.
+    let seen = rows.lowerBound..<rows.upperBound - 1 + capacity
+    let dots = Matrix(
+      products.data, rowCount: rows.count, columnCount: seen.count, stride: products.columnCount)
+    let query = Operand(outputs.rows(capacity + rows.lowerBound..<capacity + rows.upperBound))
+    let keys = Operand(outputs.rows(seen))
+    engine.forEachPart(of: seen.count, minimumPartCount: 256) { worker, range in
+      worker.multiply(query, keys.rows(range).transposed, into: dots.columns(range))
+    }
+    let firstKept = capacity - keptCount
+    let (words, theta, probabilities) = (words, settings.theta, probabilities)
+    engine.forEachPart(of: rows.count, minimumPartCount: 4) { range in
+      for index in range {
+        let row = rows.lowerBound + index
+        probabilities[row] = probability(
+          of: words[capacity + row], in: words, among: max(row, firstKept)..<row + capacity,
+          dots: dots.row(index) - rows.lowerBound, theta: theta)
+      }
+    }
+  }
+
+  /// Moves the last N pairs to the front.
+  private func keep(_ count: Int) {
+    let capacity = settings.wordCount
+    for row in 0..<capacity {
+      outputs.row(row).update(from: outputs.row(row + count), count: outputs.columnCount)
+      words[row] = words[row + count]
+    }
+    keptCount = min(capacity, keptCount + count)
+  }
+}
+
+/// The share of `exp(θ · dots[row])` that belongs to rows with this word; not a number where there are no rows.
+private func probability(
+  of word: Int32, in words: Vector<Int32>, among rows: Range<Int>, dots: UnsafePointer<Float>, theta: Double
+) -> Double {
+  var largest = -Double.infinity
+  for row in rows { largest = max(largest, theta * Double(dots[row])) }
+  var sum = 0.0
+  var found = 0.0
+  for row in rows {
+    let weight = exp(theta * Double(dots[row]) - largest)
+    sum += weight
+    if words[row] == word { found += weight }
+  }
+  return found / sum
+}
