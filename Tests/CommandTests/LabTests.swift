@@ -30,15 +30,17 @@ import Testing
     }
   }
 
-  @Test(arguments: [1, 2])
-  func compressedRunsAcrossHostsRepeatToTheBit(slots: Int) throws {
+  /// Replicas are compared after every step, so ranks that differ in a bit end the run.
+  @Test(arguments: [(hosts: 2, slots: 1), (hosts: 2, slots: 2), (hosts: 4, slots: 1)])
+  func compressedRunsAcrossHostsRepeatToTheBit(hosts: Int, slots: Int) throws {
     let bench = try CommandBench()
-    let lab = try Lab(hosts: 2)
+    let lab = try Lab(hosts: hosts)
     let runs = try (0..<2).map { number in
       let output = bench.folder.file("run-\(number)")
       let run = try lab.milm(
-        ranks: 2 * slots, slots: slots, training(bench, to: output) + ["--set", "training.lanes=8"])
+        ranks: hosts * slots, slots: slots, training(bench, to: output) + ["--set", "training.lanes=8"])
       try #require(run.status == 0, "\(run.transcript)")
+      try expectTimesThatAddUp(in: "\(output)/metrics.jsonl")
       return output
     }
     #expect(try figures(of: runs[0]) == figures(of: runs[1]))
@@ -119,6 +121,22 @@ import Testing
     #expect(run.errors.split(separator: "\n").count == 1, "\(run.transcript)")
   }
 
+  /// No part of a step takes longer than the whole, however few cores the hosts share.
+  private func expectTimesThatAddUp(in path: String) throws {
+    let lines = try objects(in: String(contentsOfFile: path, encoding: .utf8)).filter { $0["split"] == nil }
+    var tokenCount = 0.0
+    for line in lines {
+      let value = { (key: String) in try #require(line[key] as? Double) }
+      let seconds = try (value("tokens") - tokenCount) / value("tokensPerSecond")
+      tokenCount = try value("tokens")
+      let parts = try ["encodeSeconds", "wireSeconds", "decodeSeconds"].map(value)
+      #expect(try parts.allSatisfy { $0 > 0 } && parts.reduce(0, +) <= value("exchangeSeconds"), "\(line)")
+      #expect(try value("exposedSeconds") >= 0 && value("computeSeconds") > 0, "\(line)")
+      #expect(try value("computeSeconds") + value("exposedSeconds") <= 1.01 * seconds, "\(line)")
+    }
+    #expect(tokenCount > 0)
+  }
+
   private func training(_ bench: CommandBench, to output: String) -> [String] {
     ["train", bench.configuration, "--corpus", bench.corpus, "--output", output]
   }
@@ -152,13 +170,17 @@ import Testing
 
   /// The losses of training, then the perplexities of evaluations, whose lines come when they are ready.
   private func figures(in lines: String) throws -> [Double] {
-    let objects = try lines.split(separator: "\n").map { line in
-      try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
-    }
+    let objects = try objects(in: lines)
     let losses = objects.compactMap { $0["loss"] as? Double }
     let perplexities = objects.filter { $0["split"] != nil }.compactMap { $0["perplexity"] as? Double }
     try #require(losses.count + perplexities.count == objects.count)
     return losses + perplexities
+  }
+
+  private func objects(in lines: String) throws -> [[String: Any]] {
+    try lines.split(separator: "\n").map { line in
+      try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+    }
   }
 
   private func parameters(of run: String) throws -> Data {

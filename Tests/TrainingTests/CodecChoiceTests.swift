@@ -33,4 +33,36 @@ import Training
     #expect(Codec(rawValue: chosen.codec)?.isExact == true)
     #expect(!log.contains("int8 "))
   }
+  /// The link loses its speed after the choice: 10 milliseconds an exchange, nine of them a step.
+  private func trainOnALinkThatSlows(_ bench: TrainingBench, retunes: Bool) throws -> LogLines {
+    let log = LogLines()
+    let configuration = try bench.configuration(
+      "exchange.codec=auto", "exchange.retune=\(retunes)", "training.steps=46",
+      "coordinator.evaluateEvery=0", "coordinator.checkpointEvery=1000")
+    try bench.train(configuration, output: "run", rankCount: 2, log: log) {
+      SlowingCommunicator($0, fromStep: 6, delaySeconds: 0.01)
+    }
+    return log
+  }
+
+  @Test func anExchangeMuchSlowerThanPredictedIsToldOnce() throws {
+    let bench = try TrainingBench()
+    let log = try trainOnALinkThatSlows(bench, retunes: false)
+    let warnings = log.all.filter { $0.contains("were predicted") }
+    #expect(warnings.count == 1, "\(log.all)")
+    #expect(warnings.first?.contains("exchange.retune would choose again") == true)
+    #expect(try bench.checkpoint("run").state.codecDecisions.count == 1)
+  }
+
+  @Test func withRetuneTheCodecIsChosenAgainAndTheStepRecorded() throws {
+    let bench = try TrainingBench()
+    let log = try trainOnALinkThatSlows(bench, retunes: true)
+    #expect(log.all.count { $0.contains("choosing again") } == 1, "\(log.all)")
+    let decisions = try bench.checkpoint("run").state.codecDecisions
+    try #require(decisions.count == 2)
+    // The second after 20 steps with the first choice, of which the last step tells all ranks.
+    #expect(decisions.map(\.step) == [2, 23], "\(decisions)")
+    #expect(decisions[1].reason.hasPrefix("auto, chosen again"))
+    #expect(log.contains("codec \(decisions[1].codec) from step 23 on"))
+  }
 }

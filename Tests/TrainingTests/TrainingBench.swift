@@ -42,7 +42,8 @@ struct TrainingBench {
   func train(
     _ configuration: RunConfiguration, output: String, rankCount: Int = 1, ranksPerNode: Int = 1,
     resume: TrainingRequest.Resume = .never, lastStep: Int? = nil, log: LogLines = LogLines(),
-    stop: StopRequest = StopRequest(), faults: [String] = []
+    stop: StopRequest = StopRequest(), faults: [String] = [],
+    link: (any Communicator) -> any Communicator = { $0 }
   ) throws -> Trainer.Outcome {
     var request = TrainingRequest(corpus: corpus, output: folder.file(output))
     request.resume = resume
@@ -54,7 +55,7 @@ struct TrainingBench {
     let plan = FaultPlan(try faults.map { try Fault($0) })
     for rank in 0..<rankCount {
       group.enter()
-      let ranks = Ranks(control: control[rank], gradients: gradients[rank])
+      let ranks = Ranks(control: control[rank], gradients: link(gradients[rank]))
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: log.logger(rank: rank),
         output: TerminalOutput(isTerminal: false) { _ in }, stop: stop, faults: plan)
