@@ -7,11 +7,9 @@ import statistics
 import sys
 import time
 
-WORK, PLACEMENTS = pathlib.Path(sys.argv[1]), sys.argv[2:]
+WORK, CHECKPOINT_EVERY, PLACEMENTS = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 # Memory is touched, primitives are made.
 WARM_UP = 5
-# What coordinator-cost.sh sets: in the update before a checkpoint the gradient travels exactly.
-CHECKPOINT_EVERY = 20
 
 
 def lines(placement):
@@ -57,6 +55,7 @@ def report(placement):
     for step in steps:
         step["seconds"] = tokens / step["tokensPerSecond"]
     steps = steps[WARM_UP:]
+    # In the update before a checkpoint the gradient travels exactly.
     exact = [step for step in steps if step["step"] % CHECKPOINT_EVERY == 0]
     steps = [step for step in steps if step["step"] % CHECKPOINT_EVERY != 0]
     writes = [step for step in steps if step["checkpointSeconds"] > 0]

@@ -21,21 +21,22 @@ final class Watchdog: Sendable {
   func start() {
     let thread = Thread { [self] in
       var lastRound = ContinuousClock.now
+      var lastStop = ContinuousClock.now
       var warnedSince: ContinuousClock.Instant?
       while true {
         usleep(Self.intervalMicroseconds)
         let gap = (ContinuousClock.now - lastRound).seconds
         lastRound = .now
-        // This process was stopped itself: its threads get the time to look around first.
-        if gap > 2 { usleep(Self.intervalMicroseconds * 4) }
-        look(&warnedSince)
+        // This process was stopped itself, which proves nothing of MPI: its threads get all their time anew.
+        if gap > 2 { lastStop = lastRound }
+        look(&warnedSince, since: lastStop)
       }
     }
     thread.name = "watchdog"
     thread.start()
   }
 
-  private func look(_ warnedSince: inout ContinuousClock.Instant?) {
+  private func look(_ warnedSince: inout ContinuousClock.Instant?, since lastStop: ContinuousClock.Instant) {
     let record = liveness.activity.current
     let now = ContinuousClock.now
     if let limit = record.warnSeconds, (now - record.textSince).seconds >= limit,
@@ -45,7 +46,7 @@ final class Watchdog: Sendable {
       liveness.silenceLimits.warn("\(label): \(record)")
     }
     guard record.operation != nil, let limit = record.abortSeconds,
-      (now - record.lastSign).seconds >= limit + Self.graceSeconds
+      (now - max(record.lastSign, lastStop)).seconds >= limit + Self.graceSeconds
     else { return }
     printLine("\(label): \(record): MPI does not answer; the limit is \(limit) s")
     fflush(nil)
