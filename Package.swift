@@ -33,6 +33,7 @@ let package = Package(
       name: "Corpus",
       dependencies: ["CKernels", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
+    .target(name: "Planning", dependencies: ["Communication", "Tensors"]),
     .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Reporting", dependencies: [.product(name: "Logging", package: "swift-log")]),
     .target(
@@ -45,7 +46,8 @@ let package = Package(
     .executableTarget(
       name: "milm",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Reporting", "Tensors",
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Planning", "Reporting",
+        "Tensors",
         "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
@@ -76,6 +78,7 @@ let package = Package(
     .testTarget(
       name: "TrainingTests",
       dependencies: ["Checkpoints", "Communication", "Corpus", "Reporting", "TestSupport", "Training"]),
+    .testTarget(name: "PlanningTests", dependencies: ["Communication", "Planning", "TestSupport"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],
