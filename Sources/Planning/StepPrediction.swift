@@ -36,7 +36,9 @@ extension StepCosts {
   public func prediction(on cluster: Cluster) -> StepPrediction {
     let all = codecs.map { prediction($0, on: cluster) }
     let limit = 1.02 * (all.map(\.secondsPerStep).min() ?? 0)
-    guard let best = all.first(where: { $0.secondsPerStep <= limit }) else { preconditionFailure("costs of at least one codec") }
+    guard let best = all.first(where: { $0.secondsPerStep <= limit }) else {
+      preconditionFailure("costs of at least one codec")
+    }
     return best
   }
 
