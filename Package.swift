@@ -35,6 +35,7 @@ let package = Package(
       name: "Corpus",
       dependencies: ["CKernels", "CZlib", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
+    .target(name: "Planning", dependencies: ["Communication", "Tensors"]),
     .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
     .target(
       name: "Reporting",
@@ -53,7 +54,8 @@ let package = Package(
     .executableTarget(
       name: "milm",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Reporting", "Tensors",
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Planning", "Reporting",
+        "Tensors",
         "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
@@ -86,6 +88,7 @@ let package = Package(
       dependencies: [
         "Checkpoints", "Communication", "Corpus", "LanguageModel", "Reporting", "TestSupport", "Training",
       ]),
+    .testTarget(name: "PlanningTests", dependencies: ["Communication", "Planning", "TestSupport"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],

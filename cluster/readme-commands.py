@@ -6,7 +6,7 @@
 Each ```sh block runs as it stands, under `bash -eu`, in a folder of its own in which the names that the README uses are
 there: corpus, wikitext-2 and wikipedia (a small generated corpus), wiki.{train,valid,test}.tokens (a small text) and run
 (a trained run); a name that the block makes itself with --output is not. `milm` there is a wrapper that adds --steps 4 to
-train, and a narrow model to train and to benchmarks of a configuration, and says so; nothing is replaced. A block after
+train, and a narrow model to train, plan and benchmarks of a configuration, and says so; nothing is replaced. A block after
 
     <!-- commands: parsed, REASON -->
 
@@ -138,11 +138,13 @@ class Bench:
         small, benchmark = (
             " ".join(f"--set {setting}" for setting in settings) for settings in (SMALL_MODEL, BENCHMARK_MODEL))
         wrapper.write_text(f"""#!/bin/sh
-if [ "$1" = train ] && [ "$2" != --single-node-test ]; then
-  set -- "$@" --steps 4 {small}
-elif [ "$1" = benchmark ] && case $2 in step | products | evaluate) true ;; *) false ;; esac; then
-  set -- "$@" --vocabulary-size 2000 {benchmark}
-fi
+case "$1 ${{2-}}" in
+  "train --single-node-test") ;;
+  train*) set -- "$@" --steps 4 {small} ;;
+  "benchmark step" | "benchmark products" | "benchmark evaluate" | plan*)
+    set -- "$@" --vocabulary-size 2000 {benchmark}
+    ;;
+esac
 echo "readme-commands: milm $*" >&2
 exec {shlex.quote(str(milm))} "$@"
 """)

@@ -154,7 +154,7 @@ public struct ExchangeBenchmark {
 }
 
 /// Takes steps of a replica as training does, without coordinator and reports.
-private final class GradientStepper {
+final class GradientStepper {
   struct Step {
     let report: ExchangeReport
     let seconds: Double
@@ -163,6 +163,8 @@ private final class GradientStepper {
   private let replica: Replica
   private let data: TrainingData
   private let gradients: ParameterBuffer
+  /// Numbers of the rows that the last segment touched.
+  private(set) var lastRowElementCount = 0
 
   init(_ replica: Replica, data: TrainingData) {
     self.replica = replica
@@ -177,7 +179,9 @@ private final class GradientStepper {
     try replica.ranks.control.barrier("before a backward pass")
     let start = ContinuousClock.now
     gradients.clear(engine: replica.engine)
-    _ = replica.accumulateSegments(of: data, into: gradients) { _ in }
+    _ = replica.accumulateSegments(of: data, into: gradients) { part in
+      if case .rows(_, let rows) = part { lastRowElementCount = rows.count }
+    }
     advance()
     return (ContinuousClock.now - start).inSeconds
   }

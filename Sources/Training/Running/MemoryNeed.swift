@@ -9,14 +9,23 @@ struct MemoryNeed {
 
   /// The need of this rank; rank 0 has the coordinator's copy too.
   init(_ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks) throws {
+    try self.init(
+      configuration, vocabularySize: vocabularySize, rank: ranks.rank, rankCount: ranks.rankCount,
+      rankCountOnHost: ranks.countOnHost)
+  }
+
+  /// The need of any rank of a job that may only be imagined.
+  init(
+    _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int
+  ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
     let sizes = configuration.model
     let state = configuration.optimizer.kind == .adam ? 2 : 1
     var buffers = 2 + state
     // The snapshot, and the parameters that are evaluated.
-    if ranks.isCoordinator { buffers += 2 + state }
-    if ranks.rankCount > 1, !configuration.exchange.chosenCodec.isExact { buffers += 2 }
-    let lanes = try LaneShare(configuration, rankCount: ranks.rankCount).lanes(of: ranks.rank)
+    if rank == Ranks.coordinator { buffers += 2 + state }
+    if rankCount > 1, !configuration.exchange.chosenCodec.isExact { buffers += 2 }
+    let lanes = try LaneShare(configuration, rankCount: rankCount).lanes(of: rank)
     let rows = lanes.count * configuration.training.segment
     // By row: LSTM, what the interactions keep of each k, embeddings and their gradients.
     var columns = 8 * sizes.hidden + 6 * sizes.embedding
@@ -30,7 +39,7 @@ struct MemoryNeed {
     let tied = model.tiedMatrix.count
     let packed = operandByteCount * (tied + 2 * (model.parameters.elementCount - tied))
     byteCount = 4 * floats + packed + SegmentPass.defaultLogitsByteBudget
-    rankCountOnHost = ranks.countOnHost
+    self.rankCountOnHost = rankCountOnHost
   }
 
   /// Throws where the ranks of this host need more than the system says it can give.

@@ -1,0 +1,59 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The line that `cluster/launch.sh --dry-run` prints, and what it refuses.
+struct LaunchTests {
+  private func launch(_ arguments: [String], environment: [String: String] = [:]) throws -> ProgramRun {
+    let script = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
+    // What a job around the tests has set is not theirs.
+    let clean = ["SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_CPUS_PER_TASK", "SLURM_JOB_NUM_NODES"]
+    let unset = clean.filter { environment[$0] == nil }.flatMap { ["-u", $0] }
+    return try start(["env"] + unset + [script] + arguments, environment: environment)
+  }
+
+  @Test func oneMachineIsNotBoundAndSharesItsCores() throws {
+    let run = try launch(["-n", "2", "--threads", "3", "--dry-run", "--", "train", "a file.yaml"])
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(run.output.contains("mpirun -n 2") && run.output.contains("--bind-to none"))
+    #expect(run.output.contains("OMP_NUM_THREADS=3") && run.output.contains(#"train a\ file.yaml"#))
+    #expect(run.output.split(separator: "\n").count == 1)
+  }
+
+  @Test func manyHostsAreBoundToTheThreadsAndTalkOverTheInterface() throws {
+    let hosts = repositoryFolder.appendingPathComponent("cluster/hosts.example").path
+    let run = try launch([
+      "-n", "4", "--hostfile", hosts, "--threads", "16", "--interface", "eth7", "--dry-run", "--", "doctor",
+    ])
+    for part in [
+      "--hostfile \(hosts)", "--map-by slot:PE=16", "OMPI_MCA_btl_tcp_if_include=eth7",
+      "OMPI_MCA_oob_tcp_if_include=eth7", "OMPI_MCA_oob_tcp_keepalive_time=10",
+    ] {
+      #expect(run.output.contains(part), "\(run.transcript)")
+    }
+    #expect(!run.output.contains("--oversubscribe"))
+  }
+
+  @Test(arguments: [false, true])
+  func aSlurmJobGivesRanksAndThreads(viaSrun: Bool) throws {
+    let run = try launch(
+      (viaSrun ? ["--srun"] : []) + ["--dry-run", "--", "train", "a.yaml"],
+      environment: [
+        "SLURM_JOB_ID": "7", "SLURM_NTASKS": "6", "SLURM_CPUS_PER_TASK": "8", "SLURM_JOB_NUM_NODES": "3",
+      ])
+    #expect(run.output.contains(viaSrun ? "srun -n 6 --mpi=pmix" : "mpirun -n 6"), "\(run.transcript)")
+    #expect(run.output.contains(viaSrun ? "--cpus-per-task=8" : "--map-by slot:PE=8"))
+  }
+
+  @Test(arguments: [
+    ["-n", "2"], ["-n", "0", "--", "train"], ["-n", "2", "--interface"],
+    ["-n", "2", "--sideways", "--", "train"],
+    ["-n", "2", "--hostfile", "/no-such-file", "--", "train"], ["-n", "2", "--srun", "--", "train"],
+    ["-n", "2", "--srun", "--host", "a", "--", "train"],
+  ])
+  func mistakesAreRefusedInOneLine(arguments: [String]) throws {
+    let run = try launch(arguments)
+    #expect(run.status == 64, "\(run.transcript)")
+    #expect(run.errors.hasPrefix("launch: expected") && run.errors.split(separator: "\n").count == 1)
+  }
+}

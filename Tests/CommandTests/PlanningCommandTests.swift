@@ -1,0 +1,49 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `milm doctor` and `milm plan`, alone and under `mpirun`.
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct PlanningCommandTests {
+  @Test(arguments: [1, 2])
+  func doctorLooksAtEveryRank(ranks: Int) throws {
+    let run = try mpirun(ranks, [program("milm"), "doctor", "--json"])
+    let found = try object(run)
+    #expect((found["ranks"] as? [Any])?.count == ranks)
+    #expect((found["links"] as? [Any])?.isEmpty == true)
+    #expect((found["clockOffsets"] as? [Double])?.allSatisfy { abs($0) < 1 } == true)
+    let first = try #require((found["ranks"] as? [[String: Any]])?.first)
+    #expect((first["mpi"] as? String)?.contains("Open MPI") == true)
+    #expect((first["engine"] as? String)?.isEmpty == false)
+  }
+
+  @Test func doctorNamesARankThatIsBound() throws {
+    let processors = ProcessInfo.processInfo.activeProcessorCount
+    guard processors > 1 else { return }
+    let run = try start(["taskset", "--cpu-list", "0", program("milm"), "doctor"])
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(run.output.contains("rank 0") && run.output.contains("may run on 1 of"), "\(run.transcript)")
+  }
+
+  @Test func planPredictsTheStepAndTheCurve() throws {
+    let bench = try CommandBench()
+    let plan = try object(
+      bench.milm(
+        "plan", bench.configuration, "--corpus", bench.corpus, "--ranks", "2", "--link", "1", "--epochs", "3",
+        "--set", "exchange.ranksPerNode=1", "--json"))
+    let step = try #require(plan["step"] as? [String: Any])
+    let seconds = try #require(step["secondsPerStep"] as? Double)
+    #expect(seconds > 0 && (step["bytesPerStep"] as? Int ?? 0) > 0)
+    let curve = try #require(plan["curve"] as? [[String: Any]])
+    #expect(curve.compactMap { $0["ranks"] as? Int } == (0...10).map { 1 << $0 })
+    let (epoch, all) = try (#require(plan["hoursPerEpoch"] as? Double), #require(plan["hours"] as? Double))
+    #expect(abs(all - 3 * epoch) < 1e-9 * all)
+  }
+
+  @Test func planRefusesRanksThatTheLanesCannotBeSharedAmong() throws {
+    let bench = try CommandBench()
+    let run = try start([
+      program("milm"), "plan", bench.configuration, "--vocabulary-size", "100", "--ranks", "7",
+    ])
+    #expect(run.status == 1 && run.errors.contains("training.lanes"), "\(run.transcript)")
+  }
+}
