@@ -34,7 +34,7 @@ struct ClockOffsetTests {
         "letters", Array(repeating: UInt8(communicator.rank), count: 5 * communicator.rank), to: 0)
     }
     #expect(gathered[0] == (0..<rankCount).map { Array(repeating: UInt8($0), count: 5 * $0) })
-    #expect(gathered.dropFirst().allSatisfy(\.isEmpty))
+    #expect(gathered.dropFirst().allSatisfy { $0.isEmpty })
   }
 }
 
