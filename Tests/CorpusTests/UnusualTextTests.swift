@@ -16,7 +16,8 @@ struct UnusualTextTests {
   }
 
   @Test(arguments: [
-    ("a\rb\rc\n", 2), ("a\r\nb\r\n", 0), ("a\r\r\nb\n", 1), ("\ra\n", 1), ("a\n", 0), ("a \r b\r\n\r c", 2), ("a\rb\rc", 2), ("a\rb\r", 1),
+    ("a\rb\rc\n", 2), ("a\r\nb\r\n", 0), ("a\r\r\nb\n", 1), ("\ra\n", 1), ("a\n", 0), ("a \r b\r\n\r c", 2),
+    ("a\rb\rc", 2), ("a\rb\r", 1),
   ])
   func loneCarriageReturnsAreWhiteSpaceAndSaid(text: String, count: Int) throws {
     let said = try remarks(try folder.write(text, to: "text"))
