@@ -124,8 +124,7 @@ CKERNELS_INLINE bool takeApart(CKernels_WordTable *table, CKernels_TextCursor *c
     if (returnBits != 0) {
       // The byte after the stripe's last one is padding at worst.
       uint64_t beforeNewline = newlineBits >> 1 | (uint64_t)(text[position + stripe] == '\n') << (stripe - 1);
-      uint64_t last = byteCount - position <= stripe ? UINT64_C(1) << (byteCount - position - 1) : 0;
-      loneReturnCount += (size_t)__builtin_popcountll(returnBits & ~beforeNewline & ~last);
+      loneReturnCount += (size_t)__builtin_popcountll(returnBits & ~beforeNewline);
     }
     lineCount += (size_t)__builtin_popcountll(newlineBits);
     for (; ends != 0; ends &= ends - 1) {

@@ -70,15 +70,15 @@ public struct CorpusBuilder: Sendable {
   /// of an earlier corpus if there is one.
   ///
   /// - Parameters:
-  ///   - remark: called with a line about a text that is unusual and probably not meant so.
   ///   - progress: called after every block, from one thread at a time; what it throws stops the build.
+  ///   - remark: called with a line about a text that is unusual and probably not meant so.
   /// - Returns: what was written to `corpus.json`.
   /// - Throws: `CorpusError`; then nothing is left behind, and an earlier corpus is as it was.
   ///   A folder with anything but a corpus in it is refused.
   @discardableResult
   public func build(
-    at output: URL, remark: @escaping (String) -> Void = { _ in },
-    progress: @escaping (Progress) throws -> Void = { _ in }
+    at output: URL, progress: @escaping (Progress) throws -> Void = { _ in },
+    remark: @escaping (String) -> Void = { _ in }
   ) throws -> CorpusDescription {
     try options.vocabulary.validate()
     guard let train = sources[.train], !train.isEmpty else {

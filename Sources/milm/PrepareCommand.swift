@@ -150,9 +150,9 @@ struct PrepareCommand: ParsableCommand {
   private func build(_ builder: CorpusBuilder) throws -> CorpusDescription {
     let stages = PrepareStages()
     let description = try builder.build(at: URL(filePath: output)) {
-      FileHandle.standardError.write(Data("prepare: \($0)\n".utf8))
-    } progress: {
       stages.update($0)
+    } remark: {
+      FileHandle.standardError.write(Data("prepare: \($0)\n".utf8))
     }
     stages.finish()
     return description

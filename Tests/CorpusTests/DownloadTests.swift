@@ -6,9 +6,9 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(5))) struct DownloadTests {
   private let folder: TemporaryFolder
   private let server: FileServer
-  private static let content = (0..<400_000).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 7) }
+  private static let content = (0..<400_000).map { UInt8(truncatingIfNeeded: $0 * ($0 >> 7)) }
   /// The reference value is that of Python's `hashlib`.
-  private let sha256 = "bf4ad9db7145697b374ba19c5cb7de0e65e165042709f3273590e7d37de37c2c"
+  private let sha256 = "644b9083c5d8e22758c61086832a517995fcc4e37de55af2fbc16fe41dccb154"
   private var file: URL { folder.url("file.zip") }
 
   init() throws {
@@ -27,6 +27,7 @@ import Testing
     ("no-ranges", ["no-ranges -", "no-ranges bytes=200000-"]),
     ("busy", ["busy -", "busy -"]),
     ("stalls", ["stalls -", "stalls bytes=200000-"]),
+    ("long", ["long -", "long bytes=400000-"]),
   ])
   func getsTheFileWithAsFewRequestsAsTheFaultAllows(fault: String, requests: [String]) throws {
     try download([fault]).fetch(to: file)
@@ -76,7 +77,7 @@ import Testing
 
   @Test(
     arguments: [
-      ("missing", nil, "HTTP status 404"), ("wrong", nil, "SHA-256"), ("long", nil, "400000 of 400010"),
+      ("missing", nil, "HTTP status 404"), ("wrong", nil, "SHA-256"),
       ("longer", 400_000, "found one of 400010"), ("whole", 399_000, "found one of 400000"),
     ] as [(String, Int?, String)])
   func saysInOneLineWhyNothingCame(fault: String, byteCount: Int?, reason: String) throws {

@@ -11,18 +11,19 @@ struct UnusualTextTests {
 
   private func remarks(_ texts: URL...) throws -> [String] {
     let said = Said()
-    try CorpusBuilder(train: texts).build(at: folder.url("c")) { said.add($0) }
+    try CorpusBuilder(train: texts).build(at: folder.url("c"), remark: said.add)
     return said.lines
   }
 
   @Test(arguments: [
     ("a\rb\rc\n", 2), ("a\r\nb\r\n", 0), ("a\r\r\nb\n", 1), ("\ra\n", 1), ("a\n", 0), ("a \r b\r\n\r c", 2),
+    ("a\rb\rc", 2), ("a\rb\r", 1),
   ])
   func loneCarriageReturnsAreWhiteSpaceAndSaid(text: String, count: Int) throws {
     let said = try remarks(try folder.write(text, to: "text"))
     #expect(said.count == (count > 0 ? 1 : 0))
     #expect(said.allSatisfy { $0.contains("\(count) carriage returns") && $0.contains("text") }, "\(said)")
-    let lineCount = text.utf8.count { $0 == 10 } + (text.hasSuffix("\n") ? 0 : 1)
+    let lineCount = text.utf8.count { $0 == 10 } + (text.utf8.last == 10 ? 0 : 1)
     #expect(try Corpus(opening: folder.url("c")).description.counts(of: .train)?.lines == lineCount)
   }
 

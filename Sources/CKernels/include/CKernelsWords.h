@@ -47,7 +47,7 @@ typedef struct {
   int32_t *ids;
   size_t idCount;
   size_t lineCount;
-  /// Carriage returns that no line feed follows; one at the very end is left out.
+  /// Carriage returns that no line feed follows.
   size_t loneReturnCount;
   size_t position;
   size_t wordStart;

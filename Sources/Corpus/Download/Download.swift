@@ -136,6 +136,9 @@ final class PartialFile {
     byteCount += data.count
   }
 
+  /// Lets go of the file; nothing may be appended any more.
+  func close() { try? handle.close() }
+
   func startAnew() throws {
     try handle.truncate(atOffset: 0)
     try handle.seek(toOffset: 0)

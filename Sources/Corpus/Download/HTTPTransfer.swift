@@ -42,8 +42,10 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     self.progress = progress
   }
 
-  /// Sends the request and waits for its end.
+  /// Sends the request and waits for its end; the file is closed then.
   func run() -> Outcome {
+    // The session may hold on to its delegate, and so to the file's lock, for longer.
+    defer { file.close() }
     let configuration = URLSessionConfiguration.ephemeral
     configuration.timeoutIntervalForRequest = patience
     let queue = OperationQueue()

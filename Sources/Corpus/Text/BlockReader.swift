@@ -85,7 +85,8 @@ struct BlockReader {
     let searched = bytes[(bytes.count - byteCount)...]
     let last =
       switch boundary {
-      case .whiteSpace: searched.lastIndex { isWhiteSpace($0) }
+      // A carriage return at the very end stays with the line feed that may follow.
+      case .whiteSpace: searched.dropLast(lastByte == 0x0D ? 1 : 0).lastIndex { isWhiteSpace($0) }
       case .lineEnd: searched.lastIndex { $0 == UInt8(ascii: "\n") } ?? Self.lastPlainSpace(in: bytes)
       }
     guard let last else { return false }
