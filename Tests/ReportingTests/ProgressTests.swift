@@ -34,10 +34,10 @@ struct TrainingProgressTests {
     progress.finish()
     progress.finish()
     let expected =
-      "\r[#####---------------] 25 %  step 100/400  loss 4.5000  perplexity 90.02  12.3k tokens/s  "
+      "\r[#####---------------]  25 %  step 100/400  loss 4.5000  perplexity 90.02  12.3k tokens/s  "
       + "2 min 30 s left  3.00 kB saved (÷ 4.0)\u{1B}[K"
     #expect(recorder.written.first == expected)
-    #expect(recorder.written.dropFirst().first?.contains("[####################] 100 %") == true)
+    #expect(recorder.written.dropFirst().first?.contains("[####################]  100 %") == true)
     #expect(recorder.written.last == "\n")
     #expect(recorder.written.count == 3)
   }

@@ -54,6 +54,18 @@ struct RunRecordTests {
     }
   }
 
+  /// A run that diverges is the one that people look at.
+  @Test(arguments: [0, 1e-300, 1e13, 1e20, 1e300, .infinity, .nan, -1e300]) func drawsWhateverTheLossIs(
+    loss: Double
+  ) throws {
+    let record = try record()
+    try record.begin(session(.begun, step: 0))
+    for step in 1...5 { try record.append(metrics(step: step, loss: step == 3 ? loss : 4)) }
+    try record.append(evaluation(step: 5, perplexity: loss))
+    try record.finish()
+    #expect(try page().contains("Loss"))
+  }
+
   @Test func marksWhereTheRunWentOn() throws {
     let first = try record()
     try first.begin(session(.begun, step: 0))

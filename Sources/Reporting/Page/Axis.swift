@@ -72,6 +72,7 @@ struct Axis {
   /// A value of an axis whose values lie `step` apart: 0.25, 40, 3,600, 20k.
   private static func label(_ value: Double, step: Double) -> String {
     if abs(value) < step * 1e-6 { return "0" }
+    if abs(value) >= 1e13 { return Figure.short(value) }
     for (unit, letter) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] where abs(value) >= 10 * unit {
       return decimal(value / unit, step: step / unit) + letter
     }
@@ -98,11 +99,11 @@ enum Figure {
     return (value < 0 ? "-" : "") + digits
   }
 
-  /// With four significant digits: 143.2, 0.0125, 5.000e-05.
+  /// With four significant digits: 143.2, 0.0125, 5.000e-05, 2.1e+20.
   static func short(_ value: Double) -> String {
     guard value.isFinite else { return "?" }
-    if abs(value) >= 10_000 { return grouped(Int(value.rounded())) }
-    return String(format: abs(value) >= 1000 ? "%.0f" : "%.4g", value)
+    if (10_000..<1e15).contains(abs(value)) { return grouped(Int(value.rounded())) }
+    return String(format: (1000..<10_000).contains(abs(value)) ? "%.0f" : "%.4g", value)
   }
 
   /// As per cent with at most one decimal.

@@ -75,10 +75,13 @@ struct Chart {
   /// The plot's units in both directions; they are stretched to what room there is.
   private static let size = 10_000
 
-  private func x(_ step: Int) -> Int { Int((steps.share(of: Double(step)) * Double(Self.size)).rounded()) }
+  private func x(_ step: Int) -> Int { place(steps.share(of: Double(step))) }
 
-  private func y(_ value: Double) -> Int {
-    Int(((1 - min(max(values.share(of: value), 0), 1)) * Double(Self.size)).rounded())
+  private func y(_ value: Double) -> Int { place(1 - values.share(of: value)) }
+
+  /// The edge for what lies outside.
+  private func place(_ share: Double) -> Int {
+    share.isFinite ? Int((min(max(share, 0), 1) * Double(Self.size)).rounded()) : 0
   }
 
   private var grid: String {

@@ -76,6 +76,11 @@ final class CheckpointWriter: Sendable {
     thread.waitUntilIdle()
   }
 
+  /// Waits for a write under way, but not for a disk that hangs.
+  func waitBriefly() {
+    _ = thread.waitUntilIdle(orAfter: Self.patienceSeconds)
+  }
+
   /// Remembers the checkpoint that this process began from.
   func recall(checkpointAt step: Int) {
     progress.withLock { $0.lastWrittenStep = step }

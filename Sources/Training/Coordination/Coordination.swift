@@ -150,6 +150,11 @@ final class Coordination {
     coordinator?.waitUntilWritten()
   }
 
+  /// What is still done when training has failed.
+  func fail() {
+    coordinator?.finishWriting()
+  }
+
   /// Collects a snapshot from all ranks and has rank 0 work on it.
   private func begin(_ purpose: Coordinator.Purpose, _ limits: StallLimits) throws {
     guard !purpose.isEmpty else { return }

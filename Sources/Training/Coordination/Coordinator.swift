@@ -63,6 +63,11 @@ final class Coordinator: Sendable {
     writer.waitUntilIdle()
   }
 
+  /// Gives a checkpoint under way the time to become whole: its state was good, whatever has happened since.
+  func finishWriting() {
+    writer.waitBriefly()
+  }
+
   /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.
   func evaluate(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
     try evaluation?.begin(step: step, fill: fill)

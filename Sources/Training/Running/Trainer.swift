@@ -84,8 +84,16 @@ public final class Trainer {
   /// Trains until `lastStep`, until the run is over or until somebody wishes it to stop;
   /// a checkpoint is written at the stop.
   func run(until lastStep: Int) throws -> Ending {
-    let lastStep = min(lastStep, replica.configuration.training.steps)
     defer { reporter?.finish() }
+    do {
+      return try runSteps(until: min(lastStep, replica.configuration.training.steps))
+    } catch {
+      coordination.fail()
+      throw error
+    }
+  }
+
+  private func runSteps(until lastStep: Int) throws -> Ending {
     var isStopWished = false
     while replica.state.step < lastStep && !isStopWished {
       let boundary = ContinuousClock.now
