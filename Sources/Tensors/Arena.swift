@@ -31,11 +31,7 @@ public final class Arena: @unchecked Sendable {
     _ type: Element.Type, count: Int
   ) -> UnsafeMutablePointer<Element> {
     let size = max(count * MemoryLayout<Element>.stride, 1)
-    var block: UnsafeMutableRawPointer?
-    let status = posix_memalign(&block, 64, size)
-    guard status == 0, let block else {
-      preconditionFailure("out of memory: \(size) bytes asked for, \(byteCount) held")
-    }
+    let block = alignedMemory(byteCount: size)
     memset(block, 0, size)
     blocks.append(block)
     byteCount += size

@@ -15,7 +15,7 @@ struct DoctorCommand: ParsableCommand {
       Under mpirun it looks at every rank and measures the links between neighbouring hosts.
 
       Examples:
-        milm doctor
+        milm doctor --json
         cluster/launch.sh -n 4 --hostfile cluster/hosts.example -- doctor
       """)
 

@@ -276,8 +276,9 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
         _ = try exchange.mean(of: values, step: 12)
       }
     }
+    // On a busy machine another rank may be late as well.
     let text = error?.description ?? ""
-    #expect(
-      text.contains("at step 12, vector 1/2, reduce for rank 1 (local-1); the limit is 0.5 s"), "\(text)")
+    #expect(text.contains("at step 12, vector 1/2, reduce for "), "\(text)")
+    #expect(text.contains("rank 1 (local-1); the limit is 0.5 s"), "\(text)")
   }
 }

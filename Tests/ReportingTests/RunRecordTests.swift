@@ -63,7 +63,7 @@ struct RunRecordTests {
     for step in 1...5 { try record.append(metrics(step: step, loss: step == 3 ? loss : 4)) }
     try record.append(evaluation(step: 5, perplexity: loss))
     try record.finish()
-    #expect(try page().contains("Loss"))
+    #expect(try page().contains("Throughput"))
   }
 
   @Test func marksWhereTheRunWentOn() throws {

@@ -13,10 +13,8 @@ public final class TemporaryMemory: @unchecked Sendable {
   public func memory(byteCount: Int) -> UnsafeMutableRawPointer {
     if let data, byteCount <= capacity { return data }
     free(data)
-    capacity = max(64, (byteCount + 63) / 64 * 64)
-    guard let data = aligned_alloc(64, capacity) else {
-      preconditionFailure("out of memory: \(capacity) bytes asked for")
-    }
+    capacity = max(64, byteCount)
+    let data = alignedMemory(byteCount: capacity)
     self.data = data
     return data
   }
