@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct CommandTests {
-  @Test(arguments: ["prepare", "train", "evaluate", "generate", "inspect"])
+  @Test(arguments: ["prepare", "train", "evaluate", "generate", "inspect", "study"])
   func everyCommandHasHelpWithAnExample(command: String) throws {
     let run = try start([program("milm"), command, "--help"])
     #expect(run.status == 0)
