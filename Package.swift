@@ -51,12 +51,12 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
       ]),
+    .target(name: "Studies", dependencies: ["Communication", "Layers", "Tensors"]),
     .executableTarget(
       name: "milm",
       dependencies: [
         "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Planning", "Reporting",
-        "Tensors",
-        "Training",
+        "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -89,6 +89,8 @@ let package = Package(
         "Checkpoints", "Communication", "Corpus", "LanguageModel", "Reporting", "TestSupport", "Training",
       ]),
     .testTarget(name: "PlanningTests", dependencies: ["Communication", "Planning", "TestSupport"]),
+    .testTarget(
+      name: "StudiesTests", dependencies: ["Communication", "Studies", "TestSupport", "milm"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],

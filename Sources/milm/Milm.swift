@@ -18,7 +18,7 @@ struct Milm: ParsableCommand {
     version: programVersion,
     subcommands: [
       PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, InspectCommand.self,
-      ReportCommand.self, BenchmarkCommand.self, PlanCommand.self, DoctorCommand.self,
+      ReportCommand.self, BenchmarkCommand.self, PlanCommand.self, DoctorCommand.self, StudyCommand.self,
     ])
 
   /// Runs a command; what is wrong with the command line is the same on all ranks of a job, and rank 0 alone says it.

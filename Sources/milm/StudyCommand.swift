@@ -1,0 +1,132 @@
+import ArgumentParser
+import Communication
+import Foundation
+import Reporting
+import Studies
+import Training
+
+/// `milm study`: the paper's other experiments.
+struct StudyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "study",
+    abstract: "Runs one of the paper's other experiments, alone or under mpirun.",
+    discussion: """
+      Seeds and settings are spread over the ranks; the results are the same for any number of them, bit for bit. What is \
+      finished is kept in the output folder: the same command goes on after an interruption.
+
+      Examples:
+        milm study expressivity --output expressivity
+        mpirun --bind-to none -n 2 milm study multitask --output multitask --seeds 12
+        milm study neural-process --set steps=1000 --json
+      """,
+    subcommands: [ExpressivityCommand.self, MultitaskCommand.self, NeuralProcessCommand.self])
+
+  /// What every study takes.
+  struct Options: ParsableArguments {
+    @Option(help: "The folder for results; study-NAME where none is given.")
+    var output: String?
+
+    @Option(help: "How many seeds every setting is trained with.")
+    var seeds: Int?
+
+    @Option(
+      name: .customLong("set"),
+      help: "Another value for a key of the study's config.json: key=value. May be repeated.")
+    var settings: [String] = []
+
+    @Flag(help: "Print the result as one line of JSON.")
+    var json = false
+
+    func validate() throws {
+      if let seeds, seeds < 1 { throw ValidationError("--seeds: expected at least 1, found \(seeds)") }
+    }
+
+    /// Runs a study, or goes on with it.
+    func run<Work: Study>(_ type: Work.Type) throws {
+      let stop = StopRequest()
+      let signals = StopSignals(stop)
+      onRanks { world in
+        defer { withExtendedLifetime(signals) {} }
+        let seedSetting = seeds.map { ["seeds=\($0)"] } ?? []
+        let study = Work(try Work.Configuration(settings: settings + seedSetting))
+        let path = output ?? "study-\(Work.name)"
+        let isFirst = world.control.rank == 0
+        let progress = isFirst ? StageProgress(Work.name, total: study.settingCount, unit: "settings") : nil
+        let end = try StudyRun(study, path: path, communicator: world.control).run {
+          stop.isMade
+        } progress: { done in
+          progress?.update(done: done)
+        }
+        progress?.finish()
+        switch end {
+        case .interrupted(let settingCount):
+          if isFirst {
+            let line = "milm: interrupted after \(settingCount) settings; the same command goes on\n"
+            FileHandle.standardError.write(Data(line.utf8))
+          }
+          return interruptedStatus
+        case .finished(let report, let processorSeconds, let seconds):
+          guard isFirst else { return 0 }
+          if json {
+            print(report.json)
+          } else {
+            print(report.summary.markdown)
+            printTable([
+              ("folder", path),
+              ("time", Readable.duration(seconds: seconds)),
+              ("processor time", Readable.duration(seconds: processorSeconds)),
+            ])
+          }
+          return 0
+        }
+      }
+    }
+  }
+}
+
+extension StudyCommand {
+  /// `milm study expressivity`: figure 2.
+  struct ExpressivityCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "expressivity",
+      abstract: "The parameters that networks need to represent sums, products and bilinear forms.",
+      discussion: """
+        Example:
+          mpirun --bind-to none -n 2 milm study expressivity --set budgetMinutes=40
+        """)
+
+    @OptionGroup var options: Options
+
+    func run() throws { try options.run(ExpressivityStudy.self) }
+  }
+
+  /// `milm study multitask`: figure 3.
+  struct MultitaskCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "multitask",
+      abstract: "Learning curves of many regression tasks in one network.",
+      discussion: """
+        Example:
+          mpirun --bind-to none -n 2 milm study multitask --set taskCounts=[5,20,80]
+        """)
+
+    @OptionGroup var options: Options
+
+    func run() throws { try options.run(MultitaskStudy.self) }
+  }
+
+  /// `milm study neural-process`: functions of Gaussian processes.
+  struct NeuralProcessCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "neural-process",
+      abstract: "Held-out log-likelihood of neural processes with three decoders.",
+      discussion: """
+        Example:
+          mpirun --bind-to none -n 2 milm study neural-process --seeds 5
+        """)
+
+    @OptionGroup var options: Options
+
+    func run() throws { try options.run(NeuralProcessStudy.self) }
+  }
+}
