@@ -117,7 +117,9 @@ class Checker:
             subcommand.append(word)
         if arguments and not subcommand and not arguments[0].startswith(("-", "…")):
             yield f"milm has no command {arguments[0]}"
-        yield from unknown_options(arguments, self.help(*subcommand), " ".join(["milm", *subcommand]))
+        # ArgumentParser's own; it is not in the help.
+        known = self.help(*subcommand) + "--generate-completion-script"
+        yield from unknown_options(arguments, known, " ".join(["milm", *subcommand]))
 
 
 def unknown_options(words, text, program):
@@ -175,6 +177,9 @@ exec {shlex.quote(str(milm))} "$@"
                 subprocess.run(["cp", "-a", self.folder / source, place / name], check=True)
         environment = os.environ | {
             "PATH": f"{self.path}:{os.environ['PATH']}",
+            # The blocks are a user's, on a machine with as many cores as they have ranks.
+            "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_rmaps_base_oversubscribe": "1",
             "MILM": self.milm,
             "MILM_LAB": f"readme{os.getpid()}",
         }
