@@ -111,10 +111,11 @@ public struct SoftmaxLoss: Sendable {
   private func exponentiate(
     _ chunk: Chunk, keeping: Bool, _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
   ) {
+    let tiles = workspace.tiles(of: chunk.rowCount)
     engine.forEachWorker { worker in
       for block in workspace.blocks(of: worker) {
         let kept = keeping ? workspace.exponentials(of: block, rowCount: chunk.rowCount) : nil
-        for rows in workspace.tiles(of: chunk.rowCount) {
+        for rows in tiles {
           exponentiate(rows, of: chunk, block, into: kept, workspace, worker)
         }
       }

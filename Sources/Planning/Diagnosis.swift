@@ -47,7 +47,7 @@ public struct Diagnosis: Encodable, Sendable {
       let sharing = ranks.count { $0.host == facts.host && $0.processorMask == facts.processorMask }
       ranks[index].threadCount = Processors(mask: facts.processorMask).threadCount(sharedBy: sharing)
     }
-    let clocks = try communicator.clockOffsets { Date().timeIntervalSince1970 }
+    let clocks = try Self.compareClocks(communicator)
     let links = try Self.measureLinks(communicator)
     self.ranks = ranks
     self.links = links
@@ -55,6 +55,22 @@ public struct Diagnosis: Encodable, Sendable {
     clockUncertainty = clocks.uncertainty
     advice =
       Advice(ranks: ranks, links: links, clockOffsets: clocks.offsets, uncertainty: clocks.uncertainty).lines
+  }
+
+  /// How far every rank's clock is ahead of rank 0's, and by how much that may be wrong, in seconds.
+  private static func compareClocks(
+    _ communicator: any Communicator
+  ) throws -> (offsets: [Double], uncertainty: Double) {
+    let own = try ClockOffset.measure(over: communicator) {
+      var time = timespec()
+      clock_gettime(CLOCK_REALTIME, &time)
+      return time.tv_sec * 1_000_000_000 + time.tv_nsec
+    }
+    let seconds = -1e-9 * Double(own.nanoseconds)
+    let offsets = try communicator.sum(
+      "clocks", (0..<communicator.rankCount).map { $0 == communicator.rank ? seconds : 0 })
+    let largest = try communicator.maximum("error of clocks", UInt64(own.errorNanoseconds))
+    return (offsets, 1e-9 * Double(largest))
   }
 
   /// Neighbours by pairs in two rounds, so that the time does not depend on the number of hosts.

@@ -1,4 +1,4 @@
-/// What two ranks measure of the way between them, and of their clocks.
+/// What two ranks measure of the way between them.
 extension Communicator {
   /// Latency and rate of the link to one other rank, which calls this at the same time with this rank as its peer.
   ///
@@ -32,24 +32,5 @@ extension Communicator {
       if spent >= seconds { return LinkMeasurement(latencySeconds: latency, bytesPerSecond: best) }
       byteCount = Swift.min(2 * byteCount, largestByteCount)
     }
-  }
-
-  /// How far every rank's clock is ahead of rank 0's, in seconds, as `now` reads it; all ranks call it.
-  ///
-  /// Read right after a meeting of all: what it says is wrong by at most the time that meeting took, which is the
-  /// second value.
-  public func clockOffsets(now: () -> Double) throws -> (offsets: [Double], uncertainty: Double) {
-    var best: (offsets: [Double], uncertainty: Double) = ([], .infinity)
-    for _ in 0..<5 {
-      try barrier("before clocks are read")
-      let start = ContinuousClock.now
-      try barrier("clocks are read")
-      let reading = now()
-      let uncertainty = Double(
-        bitPattern: try maximum("meeting", (ContinuousClock.now - start).seconds.bitPattern))
-      let readings = try sum("clocks", (0..<rankCount).map { $0 == rank ? reading : 0 })
-      if uncertainty < best.uncertainty { best = (readings.map { $0 - readings[0] }, uncertainty) }
-    }
-    return best
   }
 }
