@@ -45,8 +45,9 @@ func removeEntry(_ path: String) throws(CheckpointError) {
 ///
 /// Nobody but their owner may write in them, whatever the process's mask is.
 func makeDirectories(_ path: String) throws(CheckpointError) {
-  let parent = (path as NSString).deletingLastPathComponent
-  if !parent.isEmpty, parent != path, !isDirectory(path) { try makeDirectories(parent) }
+  // Foundation's deletingLastPathComponent traps on a path of one character (Swift 6.3 on Linux).
+  let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
+  if !parent.isEmpty, !isDirectory(path) { try makeDirectories(parent) }
   guard mkdir(path, 0o755) == -1 else { return }
   let code = errno
   guard code == EEXIST, isDirectory(path) else {

@@ -51,7 +51,7 @@ public final class WholeFile {
       throw CorpusError.system("rename \(temporaryPath) to", path)
     }
     isFinished = true
-    try synchronize(folder: (path as NSString).deletingLastPathComponent)
+    try synchronize(folder: URL(filePath: path).deletingLastPathComponent().path)
   }
 
   private func repeatWriting(
@@ -71,10 +71,9 @@ public final class WholeFile {
 
 /// A hidden name in the same folder that nothing else uses.
 func temporaryName(for path: String) -> String {
-  let path = path as NSString
   let unique = String(UInt64.random(in: 0...UInt64.max), radix: 36)
-  let name = ".\(path.lastPathComponent).\(unique).tmp"
-  return (path.deletingLastPathComponent as NSString).appendingPathComponent(name)
+  let nameStart = path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex
+  return "\(path[..<nameStart]).\(path[nameStart...]).\(unique).tmp"
 }
 
 /// Forces a folder's entries to the disk, so that a rename in it outlives a power cut.

@@ -20,6 +20,17 @@ struct RunDirectoryTests {
     #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o022 == 0)
   }
 
+  /// In a process of its own, for the working directory is that of all threads.
+  @Test(arguments: ["r", "r/", "a/b", "./r", "r//b"])
+  func mayBeNamedFromTheWorkingDirectory(path: String) async {
+    await #expect(processExitsWith: .success) { [path = path as String] in
+      let folder = try TemporaryFolder()
+      #expect(chdir(folder.path) == 0)
+      try RunDirectory(path: path).create()
+      #expect(FileManager.default.fileExists(atPath: "\(path)/checkpoints"))
+    }
+  }
+
   /// In a process of its own, for the mask is that of all threads.
   @Test(arguments: [0o000, 0o022, 0o077] as [mode_t])
   func nobodyElseMayWriteInARun(mask: mode_t) async {

@@ -78,7 +78,9 @@ struct ZipArchive {
 
   /// The one file in the archive whose name without folders is `name`, or the only file there is.
   func entry(named name: String? = nil) throws -> Entry {
-    let matching = entries.filter { name == nil || ($0.name as NSString).lastPathComponent == name }
+    let matching = entries.filter { entry in
+      name == nil || entry.name.split(separator: "/").last.map(String.init) == name
+    }
     guard let entry = matching.first, matching.count == 1 else {
       let found = entries.isEmpty ? "none" : entries.prefix(5).map(\.name).joined(separator: ", ")
       throw CorpusError("expected one file \(name ?? "alone") in \(url.relativePath), found \(found)")
