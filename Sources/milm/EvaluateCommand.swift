@@ -74,6 +74,9 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: "What operands of products are rounded to: float32, or bfloat16 for speed.")
   var precision = Precision.float32
 
+  @Option(help: "Compute threads a rank; those of the cores that are the rank's where none is given.")
+  var threads: Int?
+
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
 
@@ -82,6 +85,7 @@ struct EvaluateCommand: ParsableCommand {
     if text == nil, corpus == nil {
       throw ValidationError("expected --corpus with a corpus directory, or --text")
     }
+    if let threads, threads < 1 { throw ValidationError("--threads: expected at least 1, found \(threads)") }
     try validateReading()
     try validateAdditions()
   }
@@ -142,7 +146,7 @@ struct EvaluateCommand: ParsableCommand {
       let source = text.map(EvaluationRun.Text.file) ?? .split(split ?? .test)
       let evaluation = EvaluationRun(
         path: path, corpus: corpus, text: source, method: method, precision: precision,
-        tokenLossPath: perToken, ranks: Ranks(world))
+        threadCount: threads, tokenLossPath: perToken, ranks: Ranks(world))
       var progress: StageProgress?
       let summary = try evaluation.evaluate { done, total in
         if progress == nil { progress = StageProgress("evaluate", total: total, unit: "tokens") }

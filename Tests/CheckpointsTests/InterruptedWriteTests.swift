@@ -64,7 +64,7 @@ struct InterruptedWriteTests {
     }
   }
 
-  @Test(.timeLimit(.minutes(1)), arguments: [3, 10, 25, 60, 120])
+  @Test(.timeLimit(.minutes(5)), arguments: [3, 10, 25, 60, 120])
   func isWholeOrAbsentWhenItsWriterIsKilled(milliseconds: Int) async throws {
     let folder = try TemporaryFolder()
     let run = RunDirectory(path: folder.file("run"))

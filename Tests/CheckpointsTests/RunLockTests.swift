@@ -28,7 +28,7 @@ struct RunLockTests {
     _ = try RunLock(run)
   }
 
-  @Test(.timeLimit(.minutes(1))) func isTakenOverFromADeadHolder() async throws {
+  @Test(.timeLimit(.minutes(5))) func isTakenOverFromADeadHolder() async throws {
     await #expect(processExitsWith: .signal(SIGKILL)) { [path = run.path as String] in
       let lock = try RunLock(RunDirectory(path: path))
       let isHeld = (try? RunLock(RunDirectory(path: path))) == nil

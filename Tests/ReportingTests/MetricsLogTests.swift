@@ -121,7 +121,7 @@ struct MetricsLogTests {
     #expect(try MetricsLog(path: folder.file("new"), keepingThroughStep: 3).append(metrics(step: 4)) == ())
   }
 
-  @Test(.timeLimit(.minutes(1))) func leavesNoPartOfALineThatDoesNotFit() async throws {
+  @Test(.timeLimit(.minutes(5))) func leavesNoPartOfALineThatDoesNotFit() async throws {
     await #expect(processExitsWith: .success) { [path = path as String] in
       let log = try MetricsLog(path: path, keepingThroughStep: nil)
       // Room for two lines and a half.

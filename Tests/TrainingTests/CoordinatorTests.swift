@@ -63,8 +63,7 @@ import Training
     let state = try bench.checkpoint("run", "best").state
     let evaluation = EvaluationRun(
       path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid),
-      method: ScoringMethod(reading: .streams(3)),
-      ranks: aloneRanks())
+      method: ScoringMethod(reading: .streams(3)), threadCount: 1, ranks: aloneRanks())
     let summary = try #require(try evaluation.evaluate())
     let last = try bench.checkpoint("run").state
     #expect(summary.step == state.step)

@@ -104,12 +104,14 @@ import Training
     #expect(one.nll == stream.nll)
   }
 
-  @Test func aModelThatDoesNotLearnIsTheModelToTheLastDigit() throws {
+  @Test func aModelThatDoesNotLearnIsTheModel() throws {
     let alone = try bench.evaluate("run")
     for segment in [1, 16, 700] {
-      #expect(try bench.evaluate("run", learning(rate: 0, segment: segment)).nll == alone.nll)
+      // Products of one row and of many may differ in their last digits.
+      let still = try bench.evaluate("run", learning(rate: 0, segment: segment))
+      #expect(abs(still.nll - alone.nll) < 1e-6 * alone.nll)
     }
-    #expect(try bench.evaluate("run", learning(rate: 0.5)).nll != alone.nll)
+    #expect(abs(try bench.evaluate("run", learning(rate: 0.5)).nll - alone.nll) > 1e-4 * alone.nll)
   }
 
   @Test func whatRepeatsIsPredictedBetterByACacheAndByLearning() throws {

@@ -2,7 +2,8 @@ import CKernels
 
 /// Matrix products over all threads of the engine.
 ///
-/// How they are cut depends on shapes and the number of threads; what an element of a result is does not.
+/// How they are cut depends on shapes and the number of threads; what an element of a result is does not,
+/// but for its last digits where the library has other loops for few rows than for many (oneDNN on AVX2).
 extension ComputeEngine {
   /// The place for a matrix that many products have on their right, or several side by side; `pack` fills it.
   ///

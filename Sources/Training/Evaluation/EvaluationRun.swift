@@ -23,22 +23,25 @@ public struct EvaluationRun {
   private let text: Text
   private let method: ScoringMethod
   private let precision: Precision
+  private let threadCount: Int?
   private let tokenLossPath: String?
   private let ranks: Ranks
 
   /// An evaluation of the checkpoint or run at `path`; `corpus` may be nil for another text than a split.
   ///
-  /// Products have operands of `precision` where the engine can. What each token cost is written to
-  /// `tokenLossPath` where one is given; `method` must then keep the text's order.
+  /// Products have operands of `precision` where the engine can, on `threadCount` threads a rank; nil for the cores
+  /// that are the rank's. What each token cost is written to `tokenLossPath` where one is given; `method` must then
+  /// keep the text's order.
   public init(
     path: String, corpus: String?, text: Text, method: ScoringMethod = ScoringMethod(),
-    precision: Precision = .float32, tokenLossPath: String? = nil, ranks: Ranks
+    precision: Precision = .float32, threadCount: Int? = nil, tokenLossPath: String? = nil, ranks: Ranks
   ) {
     self.path = path
     self.corpus = corpus
     self.text = text
     self.method = method
     self.precision = precision
+    self.threadCount = threadCount
     self.tokenLossPath = tokenLossPath
     self.ranks = ranks
   }
@@ -49,7 +52,8 @@ public struct EvaluationRun {
   public func evaluate(
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> EvaluationSummary? {
-    let engine = ComputeEngine(threadCount: try ranks.threadCountOfAShare(), precision: precision)
+    let share = try ranks.threadCountOfAShare()
+    let engine = ComputeEngine(threadCount: threadCount ?? share, precision: precision)
     let source = try ranks.onCoordinator("read the checkpoint and the text") { try read() }
     let loaded = try shareModel(source?.loaded)
     let shared = SharedScoring(
