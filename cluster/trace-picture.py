@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-WIDTH, LEFT, RIGHT, TOP, ROW, GAP = 960, 172, 16, 64, 26, 14
+WIDTH, LEFT, RIGHT, TOP, ROW, GAP = 1040, 172, 16, 64, 26, 14
 COLORS = {
     "forward, loss and softmax": "#2b6bd8",
+    "backward, softmax": "#4479e0",
     "backward, decoder": "#5f93ee",
-    "backward, recurrence": "#93b6f6",
+    "backward, lstm": "#93b6f6",
+    "backward, encoder": "#abc6f8",
     "backward, input words": "#c3d6fa",
     "update": "#8d877e",
     "waiting": "#cf5208",
@@ -29,6 +31,8 @@ def kind(event: dict) -> str:
     """What the legend calls an event."""
     if event["cat"] == "wait":
         return "waiting"
+    if event["name"].startswith("backward, embedding.weight"):
+        return "backward, softmax"
     return event["name"].split(" ")[0] if event["cat"] == "exchange" else event["name"]
 
 
@@ -40,7 +44,7 @@ def main(folder: str, first: int, last: int) -> None:
     if not steps:
         sys.exit(f"{folder}: no step from {first} to {last} was traced")
     start, end = min(e["ts"] for e in steps), max(e["ts"] + e["dur"] for e in steps)
-    height = TOP + len(ranks) * (2 * ROW + GAP) + 30
+    height = TOP + len(ranks) * (3 * ROW + GAP) + 30
 
     def x(time: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (time - start) / (end - start), 2)
@@ -51,17 +55,18 @@ def main(folder: str, first: int, last: int) -> None:
     )
     place = LEFT
     for index, (name, color) in enumerate(COLORS.items()):
-        if index == 5:
+        if index == 7:
             place = LEFT
-        y = 18 if index < 5 else 38
+        y = 18 if index < 7 else 38
         print(f'<rect x="{place}" y="{y - 9}" width="10" height="10" rx="2" fill="{color}"/>')
         print(f'<text x="{place + 15}" y="{y}" fill="#333">{name}</text>')
         place += 38 + 6.2 * len(name)
     for number, rank in enumerate(ranks):
-        top = TOP + number * (2 * ROW + GAP)
+        top = TOP + number * (3 * ROW + GAP)
         label = next(e["args"]["name"] for e in rank if e["name"] == "process_name")
         print(f'<text x="8" y="{top + 17}" fill="#111" font-weight="bold">{escape(label.split(" (")[0])}, training</text>')
         print(f'<text x="8" y="{top + ROW + 17}" fill="#444">communication</text>')
+        print(f'<text x="8" y="{top + 2 * ROW + 17}" fill="#444">coding</text>')
         for event in rank:
             if event.get("ph") != "X" or event["cat"] == "step" or not start <= event["ts"] < end:
                 continue

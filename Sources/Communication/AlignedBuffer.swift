@@ -1,3 +1,5 @@
+import Foundation
+
 /// Memory with an address that stays: a message in flight may point into it until this object is gone.
 ///
 /// Swift may let go of an object after its last mention, before its memory is last used: a local one needs
@@ -9,12 +11,11 @@ final class AlignedBuffer: @unchecked Sendable {
   let bytes: UnsafeMutableRawBufferPointer
 
   init(byteCount: Int) {
-    bytes = .allocate(byteCount: max(byteCount, 1), alignment: 64)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    bytes = UnsafeMutableRawBufferPointer(start: zeros(byteCount: byteCount), count: max(byteCount, 1))
   }
 
   deinit {
-    bytes.deallocate()
+    free(bytes.baseAddress)
   }
 
   /// The memory from `offset` on.
@@ -31,13 +32,13 @@ final class FloatBuffer: @unchecked Sendable {
   let count: Int
 
   init(count: Int) {
-    start = .allocate(capacity: max(count, 1))
-    start.initialize(repeating: 0, count: max(count, 1))
+    start = zeros(byteCount: MemoryLayout<Float>.stride * count)
+      .bindMemory(to: Float.self, capacity: max(count, 1))
     self.count = count
   }
 
   deinit {
-    start.deallocate()
+    free(start)
   }
 
   /// All elements, to read.
@@ -48,4 +49,12 @@ final class FloatBuffer: @unchecked Sendable {
   var mutableBytes: UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: start, count: count))
   }
+}
+
+/// Memory that is zero without having been touched: the kernel gives pages of it as they are used.
+private func zeros(byteCount: Int) -> UnsafeMutableRawPointer {
+  guard let start = calloc(max(byteCount, 1), 1) else {
+    fatalError("no memory for \(byteCount) bytes of the exchange")
+  }
+  return start
 }

@@ -13,9 +13,11 @@ public struct LanguageModel: Sendable {
   public let vocabularySize: Int
   /// Every tensor, in the order of the flat buffers.
   public let parameters: ParameterList
-  /// Ranges of the flat gradient in the order in which `backward` finishes them.
-  public let gradientRanges: [GradientRange]
 
+  /// The rows of the tied matrix, piece after piece.
+  let tiedRanges: [GradientRange]
+  let biasRange: GradientRange
+  let decoderRange: GradientRange
   let embedding: Embedding
   let softmax: SoftmaxLoss
   let recurrence: Recurrence
@@ -23,14 +25,21 @@ public struct LanguageModel: Sendable {
   let inputDropout: Dropout
   let outputDropout: Dropout
 
-  /// The model of a configuration over a vocabulary.
-  public init(_ configuration: ModelConfiguration, vocabularySize: Int) {
+  /// The tied matrix's gradient is finished in so many pieces at most, each of which has at least so many elements: what
+  /// is finished is exchanged while the rest of the softmax goes on.
+  private static let tiedPieces = (count: 4, elementCount: 1 << 20)
+
+  /// The model of a configuration over a vocabulary; `tiedPieceCount` says in how many pieces the tied matrix's gradient is
+  /// finished, nil leaves it to its size.
+  public init(_ configuration: ModelConfiguration, vocabularySize: Int, tiedPieceCount: Int? = nil) {
     self.configuration = configuration
     self.vocabularySize = vocabularySize
     var list = ParameterList()
     let width = configuration.embedding
     embedding = Embedding(vocabularySize: vocabularySize, width: width, in: &list)
-    softmax = SoftmaxLoss(embedding: embedding.weight, in: &list)
+    let tied = embedding.weight
+    let pieceCount = tiedPieceCount ?? min(Self.tiedPieces.count, tied.count / Self.tiedPieces.elementCount)
+    softmax = SoftmaxLoss(embedding: tied, pieceCount: pieceCount, in: &list)
     let afterSoftmax = list.elementCount
     decoder = Decoder(configuration, in: &list)
     let afterDecoder = list.elementCount
@@ -38,14 +47,21 @@ public struct LanguageModel: Sendable {
     inputDropout = Dropout(rate: configuration.inputDropout)
     outputDropout = Dropout(rate: configuration.outputDropout)
     parameters = list
-    let tied = embedding.weight
-    gradientRanges = [
-      GradientRange(name: tied.name, range: tied.offset..<softmax.bias.offset, rowLength: width),
-      GradientRange(
-        name: softmax.bias.name, range: softmax.bias.offset..<afterSoftmax, rowLength: nil),
-      GradientRange(name: "decoder", range: afterSoftmax..<afterDecoder, rowLength: nil),
-      GradientRange(name: "recurrence", range: afterDecoder..<list.elementCount, rowLength: nil),
-    ]
+    let (pieces, bias) = (softmax.pieces, softmax.bias)
+    tiedRanges = pieces.enumerated().map { number, words in
+      let isLast = number == pieces.count - 1
+      // The last one takes along what lies between the matrix and the next tensor.
+      let end = isLast ? bias.offset : tied.offset + words.upperBound * width
+      let name = pieces.count == 1 ? tied.name : "\(tied.name) piece \(number + 1) of \(pieces.count)"
+      return GradientRange(name: name, range: tied.offset + words.lowerBound * width..<end, rowLength: width)
+    }
+    biasRange = GradientRange(name: bias.name, range: bias.offset..<afterSoftmax, rowLength: nil)
+    decoderRange = GradientRange(name: "decoder", range: afterSoftmax..<afterDecoder, rowLength: nil)
+  }
+
+  /// Ranges of the flat gradient in the order in which `backward` finishes them; they tile it.
+  public var gradientRanges: [GradientRange] {
+    tiedRanges + [biasRange, decoderRange] + recurrence.gradientRanges
   }
 
   /// How many multiplications the matrix products of one token take, forward.

@@ -10,11 +10,17 @@ struct Recurrence: Sendable {
   let lstm: LSTM
   /// The context's layer and the interaction; nil where x goes straight into the LSTM.
   let encoder: (context: RectifiedLinear, interaction: MultiplicativeInteraction)?
+  /// The LSTM's, and the encoder's where there is one, in the order in which `backward` finishes them.
+  let gradientRanges: [GradientRange]
 
   init(_ configuration: ModelConfiguration, in list: inout ParameterList) {
+    let start = list.elementCount
     lstm = LSTM(inputWidth: configuration.embedding, hiddenWidth: configuration.hidden, in: &list)
+    let end = list.elementCount
+    let lstmRange = GradientRange(name: "lstm", range: start..<end, rowLength: nil)
     guard configuration.variant == .multencdec else {
       encoder = nil
+      gradientRanges = [lstmRange]
       return
     }
     let shape = InteractionShape(
@@ -26,6 +32,9 @@ struct Recurrence: Sendable {
         learningRateScale: shape.contextLearningRateScale, in: &list),
       MultiplicativeInteraction(name: "encoder", kind: configuration.form, shape: shape, in: &list)
     )
+    gradientRanges = [
+      lstmRange, GradientRange(name: "encoder", range: end..<list.elementCount, rowLength: nil),
+    ]
   }
 
   /// What the backward pass of a segment needs.
@@ -94,11 +103,13 @@ struct Recurrence: Sendable {
   ///
   /// `hiddenGradient` holds what each step's h gets from the decoder, T·B × H, and is overwritten.
   ///
-  /// Sets dL/dx and adds the weights' gradients; afterwards `previousGradient` is dL/dh of the carried state.
+  /// Sets dL/dx and adds the weights' gradients, each range of which is `finished` in its turn; afterwards
+  /// `previousGradient` is dL/dh of the carried state.
   func backward(
     _ input: Matrix, hiddenGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
-    activations: Activations, into inputGradient: Matrix, engine: ComputeEngine
-  ) {
+    activations: Activations, into inputGradient: Matrix, engine: ComputeEngine,
+    finished: (GradientRange) throws -> Void
+  ) rethrows {
     let saved = activations.lstm
     lstm.startBackward(saved)
     activations.previousGradient.fill(0)
@@ -115,16 +126,19 @@ struct Recurrence: Sendable {
       lstm.inputBackward(
         rows: 0..<input.rowCount, weights: weights, into: inputGradient, activations: saved, engine: engine)
       lstm.addWeightGradients(input: input, gradients: gradients, activations: saved, engine: engine)
+      try finished(gradientRanges[0])
       return
     }
     lstm.addWeightGradients(
       input: encoded.output, gradients: gradients, activations: saved, engine: engine)
+    try finished(gradientRanges[0])
     encoder.context.addWeightGradients(
       input: saved.hidden.rows(0..<input.rowCount), rectifiedGradient: encoded.contextGradient,
       gradients: gradients, engine: engine)
     encoder.interaction.projectBackward(
       input: input, context: encoded.context, outputGradient: encoded.outputGradient, weights: weights,
       gradients: gradients, activations: encoded.interaction, into: inputGradient, engine: engine)
+    try finished(gradientRanges[1])
   }
 
   /// Takes the encoder of one step back: its context's share of dL/dh is added to `previousGradient`.

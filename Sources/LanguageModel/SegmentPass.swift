@@ -135,7 +135,7 @@ public final class SegmentPass: Sendable {
   ///
   /// Gradients of `lossScale · Σ loss` are added to `gradients`. The first segment of a step refreshes the weights.
   /// During the last segment of a step `finished` is called for each part of the gradient as it is complete:
-  /// the softmax's first, before back-propagation through time, the input rows last.
+  /// the softmax's first, piece by piece and before back-propagation through time, the input rows last.
   public func accumulate(
     _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer,
     finished: (GradientPart) throws -> Void
@@ -148,24 +148,28 @@ public final class SegmentPass: Sendable {
     forwardFromEmbedded()
     dropOutput(output, segment)
 
-    let loss = model.softmax.forwardBackward(
+    let loss = try model.softmax.forwardBackward(
       output, targets: segment.targets, scale: lossScale, threshold: softmaxThreshold, weights: weights,
-      gradients: gradients,
-      into: outputGradient, workspace: softmax, engine: engine)
-    if isLast { for range in model.gradientRanges.prefix(2) { try finished(.dense(range)) } }
+      gradients: gradients, into: outputGradient, workspace: softmax, engine: engine
+    ) { piece in
+      if isLast { try finished(.dense(model.tiedRanges[piece])) }
+    }
+    if isLast { try finished(.dense(model.biasRange)) }
 
     dropOutput(outputGradient, segment)
     model.decoder.backward(
       recurrence.lstm.outputs, outputGradient: outputGradient, weights: weights, gradients: gradients,
       activations: decoder, into: hiddenGradient, engine: engine)
-    if isLast { try finished(.dense(model.gradientRanges[2])) }
+    if isLast { try finished(.dense(model.decoderRange)) }
 
     let places = index * segment.inputs.count..<(index + 1) * segment.inputs.count
     let inputGradient = inputGradients.rows(places)
-    model.recurrence.backward(
+    try model.recurrence.backward(
       embedded, hiddenGradient: hiddenGradient, weights: weights, gradients: gradients,
-      activations: recurrence, into: inputGradient, engine: engine)
-    if isLast { try finished(.dense(model.gradientRanges[3])) }
+      activations: recurrence, into: inputGradient, engine: engine
+    ) { range in
+      if isLast { try finished(.dense(range)) }
+    }
 
     dropInput(inputGradient, segment)
     inputWords[places].data.update(from: segment.inputs.data, count: places.count)

@@ -12,10 +12,14 @@ public struct SoftmaxLoss: Sendable {
   public let embedding: Parameter
   /// V.
   public let bias: Parameter
+  /// The words whose rows of the matrix's gradient are finished together, piece after piece.
+  public let pieces: [Range<Int>]
 
-  /// Declares `softmax.bias`.
-  public init(embedding: Parameter, in list: inout ParameterList) {
+  /// Declares `softmax.bias`; the matrix's gradient is finished in `pieceCount` pieces, or in fewer where there are not as
+  /// many blocks of words.
+  public init(embedding: Parameter, pieceCount: Int = 1, in list: inout ParameterList) {
     self.embedding = embedding
+    pieces = SoftmaxWorkspace.pieces(pieceCount, ofVocabulary: embedding.rowCount)
     bias = list.add("softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false)
   }
 
@@ -24,17 +28,23 @@ public struct SoftmaxLoss: Sendable {
   /// Sets `inputGradient` to `scale · (p − onehot) · W`, and adds `scale · (p − onehot)ᵀ · z` and its column
   /// sums to the gradients of matrix and bias. Where a block of words has no probability above `threshold` in any
   /// row of a chunk, the gradients take the product of the row's share and the word's share of the block for it: two sums in
-  /// place of two products. With 0 they are exact.
+  /// place of two products. With 0 they are exact. `finished` is called with the number of each piece of the matrix's gradient
+  /// when all rows have been added to it; the bias's is finished with the last piece.
   public func forwardBackward(
     _ input: Matrix, targets: Vector<Int32>, scale: Float, threshold: Float = 0, weights: Weights,
-    gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace, engine: ComputeEngine
-  ) -> Double {
+    gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
+    engine: ComputeEngine, finished: (_ piece: Int) throws -> Void
+  ) rethrows -> Double {
     var loss = 0.0
     for rows in workspace.chunks(of: input.rowCount) {
       let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
       exponentiate(chunk, keeping: true, workspace, engine)
       loss += setFactors(chunk, scale: scale, workspace, engine)
-      addGradients(chunk, scale: scale, threshold: threshold, gradients, workspace, engine)
+      engine.forEachWorker { workspace.inputGradient(rowCount: chunk.rowCount, $0).fill(0) }
+      for (number, piece) in pieces.enumerated() {
+        addGradients(chunk, piece, scale: scale, threshold: threshold, gradients, workspace, engine)
+        if rows.upperBound == input.rowCount { try finished(number) }
+      }
       setInputGradient(chunk, scale: scale, into: inputGradient.rows(rows), workspace, engine)
     }
     return loss
@@ -176,18 +186,16 @@ public struct SoftmaxLoss: Sendable {
     return (0..<chunk.rowCount).reduce(0) { $0 + workspace.losses[$1] }
   }
 
-  /// Adds the gradients of matrix and bias, and each worker's part of the input's.
+  /// Adds the gradients of matrix and bias for a piece of the words, and each worker's part of the input's.
   private func addGradients(
-    _ chunk: Chunk, scale: Float, threshold: Float, _ gradients: ParameterBuffer,
-    _ workspace: SoftmaxWorkspace,
-    _ engine: ComputeEngine
+    _ chunk: Chunk, _ piece: Range<Int>, scale: Float, threshold: Float, _ gradients: ParameterBuffer,
+    _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
   ) {
     let (matrixGradient, biasGradient) = (gradients[embedding], gradients[bias])
     guard case .rounded(let matrix) = chunk.words else { preconditionFailure("a matrix read row by row") }
     engine.forEachWorker { worker in
       let sum = workspace.inputGradient(rowCount: chunk.rowCount, worker)
-      sum.fill(0)
-      for block in workspace.blocks(of: worker) {
+      for block in workspace.blocks(of: worker, in: piece) {
         let words = workspace.words(of: block)
         let target = matrixGradient.rows(words)
         subtractTargets(chunk, words, scale: scale, from: target, biasGradient)

@@ -90,8 +90,25 @@ public struct SoftmaxWorkspace: Sendable {
   }
 
   /// The blocks of one worker, spread over the whole vocabulary: frequent words cost more where rare ones are left out.
-  func blocks(of worker: Worker) -> StrideTo<Int> {
-    stride(from: worker.index, to: blockCount, by: workerCount)
+  func blocks(of worker: Worker) -> StrideTo<Int> { blocks(of: worker, in: 0..<vocabularySize) }
+
+  /// The same blocks, of those that begin among `words`: a worker has the same ones however the vocabulary is cut.
+  func blocks(of worker: Worker, in words: Range<Int>) -> StrideTo<Int> {
+    let blockLength = Self.blockLength
+    let first = (words.lowerBound + blockLength - 1) / blockLength
+    let end = (words.upperBound + blockLength - 1) / blockLength
+    let own = first + (worker.index + workerCount - first % workerCount) % workerCount
+    return stride(from: own, to: end, by: workerCount)
+  }
+
+  /// Up to `count` ranges of words, of whole blocks and about equal length.
+  static func pieces(_ count: Int, ofVocabulary vocabularySize: Int) -> [Range<Int>] {
+    let blockCount = (vocabularySize + blockLength - 1) / blockLength
+    let count = max(1, min(count, blockCount))
+    return (0..<count).map { piece in
+      let end = blockCount * (piece + 1) / count * blockLength
+      return blockCount * piece / count * blockLength..<min(end, vocabularySize)
+    }
   }
 
   /// The words of a block.

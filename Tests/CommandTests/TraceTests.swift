@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `train --trace` under `mpirun`, as a viewer reads it.
-@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(2))) struct TraceTests {
+@Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5))) struct TraceTests {
   private struct Event: Decodable {
     struct Arguments: Decodable {
       let step: Int?
@@ -53,7 +53,8 @@ import Testing
       let names = Set(events.map(\.name))
       #expect(
         names.isSuperset(of: [
-          "forward, loss and softmax", "backward, decoder", "backward, recurrence", "wait for the exchange",
+          "forward, loss and softmax", "backward, decoder", "backward, lstm", "backward, encoder",
+          "wait for the exchange",
           "update",
         ]), "\(names)")
       let steps = events.filter { $0.cat == "step" }

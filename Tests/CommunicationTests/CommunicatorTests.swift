@@ -1,7 +1,7 @@
 import Communication
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct CommunicatorTests {
+@Suite(.timeLimit(.minutes(5))) struct CommunicatorTests {
   @Test(arguments: 1...4) func collectivesGiveAllRanksTheSame(rankCount: Int) throws {
     _ = try onLocalRanks(rankCount) { communicator, _ in
       let rank = communicator.rank

@@ -2,10 +2,11 @@ import Communication
 import TestSupport
 import Testing
 
-/// A tensor of rows of 32 and a vector, cut into many small buckets.
+/// A tensor of rows of 32 that is finished in two pieces, and a vector, cut into many small buckets.
 private let elementCount = 1777
 private let ranges = [
-  ExchangeRange(range: 0..<1280, blockLength: 32, name: "table", compressionLevel: 1),
+  ExchangeRange(range: 0..<704, blockLength: 32, name: "table piece 1", compressionLevel: 1),
+  ExchangeRange(range: 704..<1280, blockLength: 32, name: "table piece 2", compressionLevel: 1),
   ExchangeRange(range: 1280..<elementCount, blockLength: 256, name: "vector"),
 ]
 
@@ -57,7 +58,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
   }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct ExchangeTests {
+@Suite(.timeLimit(.minutes(5))) struct ExchangeTests {
   @Test(arguments: [Codec.none, .lossless], 1...5)
   func exactCodecsGiveTheMeanBitForBit(_ codec: Codec, rankCount: Int) throws {
     let results = try onLocalRanks(rankCount) { communicator, thread in
@@ -261,7 +262,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     for report in reports {
       #expect(report.codec == .none)
       #expect(report.wireByteCount > report.rawByteCount / 2)
-      #expect(report.totalSeconds >= report.encodeSeconds + report.wireSeconds + report.decodeSeconds)
+      #expect(report.totalSeconds >= report.wireSeconds, "coding goes on beside the wire")
       #expect(report.encodeSeconds > 0 && report.wireSeconds > 0 && report.decodeSeconds > 0)
     }
   }

@@ -29,7 +29,7 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
   return CodecMeasurement(codec: codec, costs: [cost, cost], elementCounts: [800_000, 200_000])
 }
 
-@Suite(.timeLimit(.minutes(1))) struct PredictionTests {
+@Suite(.timeLimit(.minutes(5))) struct PredictionTests {
   /// Both hops carry half of a million elements: four megabytes as floats.
   @Test func aSlowLinkIsPredictedByItsBytes() throws {
     let link = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 1e6)
@@ -45,6 +45,16 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
     let link = LinkMeasurement(latencySeconds: 0.01, bytesPerSecond: 1e15)
     let all = try predictions([measurement(.none, byteCount: 4)], link: link)
     #expect(abs(all[0].wireSeconds - 0.01 * 2 * 10) < 1e-6)
+  }
+
+  /// A bucket is coded in as much time as it is on the wire; one after the other they would take twice as long.
+  @Test func codingHidesBehindTheWire() throws {
+    let link = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 1e6)
+    // Two encodings and three decodings of half a bucket; two ways of half a bucket.
+    let all = try predictions([measurement(.int8, byteCount: 1, seconds: 2 * 1e-6 / 5)], link: link)
+    let (wire, coding) = (all[0].wireSeconds, all[0].encodeSeconds + all[0].decodeSeconds)
+    #expect(abs(wire - 1) < 0.01 && abs(coding - 1) < 0.01)
+    #expect(all[0].exposedSeconds > 1 && all[0].exposedSeconds < 1.4)
   }
 
   @Test func aFastLinkGetsTheMostExactOfEquals() throws {

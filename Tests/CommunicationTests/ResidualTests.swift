@@ -39,7 +39,7 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
   }[0]
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ResidualTests {
+@Suite(.timeLimit(.minutes(5))) struct ResidualTests {
   @Test(arguments: 2...4) func aRestoredRunContinuesBitForBit(rankCount: Int) throws {
     let saved = try savedResiduals(rankCount: rankCount)
     #expect(saved.count == rankCount + 1)

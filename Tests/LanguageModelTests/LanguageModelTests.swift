@@ -14,9 +14,10 @@ import Testing
     #expect(LanguageModel(configuration, vocabularySize: 267_735).parameters.parameterCount == expected)
   }
 
-  @Test(arguments: ModelConfiguration.Variant.allCases)
-  func gradientRangesTileTheFlatGradient(variant: ModelConfiguration.Variant) {
-    let model = LanguageModel(small(variant), vocabularySize: 37)
+  @Test(arguments: ModelConfiguration.Variant.allCases, [37, 1537, 267_735])
+  func gradientRangesTileTheFlatGradient(variant: ModelConfiguration.Variant, vocabularySize: Int) {
+    let model = LanguageModel(small(variant), vocabularySize: vocabularySize, tiedPieceCount: 4)
+    #expect(model.gradientRanges.count { $0.rowLength != nil } == min(4, (vocabularySize + 511) / 512))
     var end = 0
     for range in model.gradientRanges {
       #expect(range.range.lowerBound == end)
@@ -27,7 +28,7 @@ import Testing
 
   @Test(arguments: ModelConfiguration.Variant.allCases)
   func partsOfTheGradientAreReportedOnceAndNotChangedAfterwards(variant: ModelConfiguration.Variant) {
-    let bench = Bench(small(variant), lanes: 2, accumulation: 2)
+    let bench = Bench(small(variant), lanes: 2, accumulation: 2, vocabularySize: 1100, tiedPieceCount: 3)
     var reported: [(Range<Int>, [Float])] = []
     for index in 0..<2 {
       _ = bench.accumulate(index: index) { part in
@@ -142,10 +143,12 @@ import Testing
     init(
       _ configuration: ModelConfiguration, lanes: Int, accumulation: Int, firstLane: Int = 0,
       laneCountOfAll: Int? = nil, gradients: ParameterBuffer? = nil,
-      engine: ComputeEngine = ComputeEngine(threadCount: 1)
+      engine: ComputeEngine = ComputeEngine(threadCount: 1), vocabularySize: Int = 37,
+      tiedPieceCount: Int? = nil
     ) {
       self.engine = engine
-      model = LanguageModel(configuration, vocabularySize: 37)
+      model = LanguageModel(
+        configuration, vocabularySize: vocabularySize, tiedPieceCount: tiedPieceCount)
       weights = ParameterBuffer(model.parameters)
       weights.initialize(seed: 4, engine: engine)
       self.gradients = gradients ?? ParameterBuffer(model.parameters)

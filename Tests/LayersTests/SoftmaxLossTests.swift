@@ -41,7 +41,8 @@ import Testing
     }
     let total = layer.forwardBackward(
       z, targets: targets, scale: 0.5, weights: weights, gradients: gradients, into: zGradient,
-      workspace: workspace, engine: engine)
+      workspace: workspace, engine: engine
+    ) { _ in }
     #expect(abs(total * 0.5 - loss()) < 1e-6)
     expectGradientsMatch(
       weights.checked(against: gradients) + [CheckedTensor(name: "z", values: z, gradient: zGradient)],
@@ -69,7 +70,8 @@ import Testing
     let loss = layer.forwardBackward(
       z, targets: targets, scale: 1, weights: weights, gradients: ParameterBuffer(list),
       into: arena.matrix(rowCount: rows, columnCount: width), workspace: workspace(scoringOnly: false),
-      engine: engine)
+      engine: engine
+    ) { _ in }
     let scores = arena.vector(of: Double.self, count: rows)
     layer.score(
       z, targets: targets, weights: weights, into: scores, workspace: workspace(scoringOnly: true),
@@ -118,11 +120,11 @@ import Testing
     let targets: Vector<Int32>
     static let rowCount = 70
 
-    init() {
+    init(pieceCount: Int = 1) {
       let engine = TestedEngine.reference.make()
       var list = ParameterList()
       let embedding = Embedding(vocabularySize: 2500, width: 24, in: &list)
-      layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
+      layer = SoftmaxLoss(embedding: embedding.weight, pieceCount: pieceCount, in: &list)
       weights = ParameterBuffer(list)
       weights.randomize(limit: 0.4, engine: engine)
       for word in 600..<2500 { weights[layer.bias][0, word] -= 12 }
@@ -133,7 +135,8 @@ import Testing
     }
 
     func run(
-      _ engine: ComputeEngine, threshold: Float = 0
+      _ engine: ComputeEngine, threshold: Float = 0,
+      finished: (_ words: Range<Int>, _ rows: [Float]) -> Void = { _, _ in }
     ) -> (loss: Double, gradients: [String: [Float]]) {
       let gradients = ParameterBuffer(weights.list)
       let zGradient = arena.matrix(rowCount: Self.rowCount, columnCount: 24)
@@ -144,8 +147,11 @@ import Testing
       let loss = layer.forwardBackward(
         z, targets: targets, scale: 1 / Float(Self.rowCount), threshold: threshold,
         weights: Weights(weights, engine: engine), gradients: gradients, into: zGradient,
-        workspace: workspace,
-        engine: engine)
+        workspace: workspace, engine: engine
+      ) { piece in
+        let words = layer.pieces[piece]
+        finished(words, gradients[layer.embedding].rows(words).elements)
+      }
       return (
         loss,
         [
@@ -154,6 +160,22 @@ import Testing
         ]
       )
     }
+  }
+
+  /// Five blocks of words in up to five pieces, rows in three chunks.
+  @Test(arguments: [2, 3, 5, 9], [1, 2, 3])
+  func piecesAreFinishedInTheirOrderAndChangeNothing(pieceCount: Int, threadCount: Int) {
+    let engine = ComputeEngine(threadCount: threadCount)
+    let whole = Bench().run(engine)
+    var (end, rows) = (0, [Float]())
+    let inPieces = Bench(pieceCount: pieceCount).run(engine) { words, finished in
+      #expect(words.lowerBound == end && words.count <= (5 / min(pieceCount, 5) + 1) * 512)
+      end = words.upperBound
+      rows += finished
+    }
+    #expect(end == 2500)
+    #expect(inPieces.loss == whole.loss && inPieces.gradients == whole.gradients)
+    #expect(rows == whole.gradients["matrix"], "nothing is added to what was finished")
   }
 
   private func relativeError(_ found: [Float]?, _ expected: [Float]?) -> Double {

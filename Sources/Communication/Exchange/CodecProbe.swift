@@ -124,7 +124,7 @@ extension GradientExchange {
     let expectation = FrameExpectation(
       codec: codec, operation: operation, sender: communicator.rank, elementCounts: count...count,
       blockLength: bucket.blockLength)
-    let slot = workspace.outgoingSlot(0)
+    let slot = workspace.outgoing[0][0]
     let start = Self.coreSeconds
     let byteCount = try workspace.coder.encode(values, as: frame, feedback: feedback, into: slot)
     let middle = Self.coreSeconds

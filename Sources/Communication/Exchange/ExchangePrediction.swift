@@ -38,35 +38,40 @@ public struct ExchangePrediction: Sendable, Equatable {
 }
 
 extension GradientExchange {
-  /// What a codec would cost in steps like the last one; buckets go one after the other, as they do.
+  /// What a codec would cost in steps like the last one, whose buckets go as they do.
   ///
-  /// `hasSpareCore`: whether the communication thread has a core that no compute thread wants.
+  /// `hasSpareCore`: whether the exchange's threads have a core that no compute thread wants.
   public func predict(
     _ measurement: CodecMeasurement, link: LinkMeasurement, hasSpareCore: Bool
   ) -> ExchangePrediction {
     var prediction = ExchangePrediction(codec: measurement.codec)
     let others = Double(layout.nodeCount - 1)
-    var (now, floatBytes, sentBytes, hiddenCoding) = (0.0, 0.0, 0.0, 0.0)
+    var (floatBytes, sentBytes, hiddenCoding) = (0.0, 0.0, 0.0)
+    var schedule = PipelineSchedule()
     for (number, submitted) in timing.submitted {
       let cost = measurement.costs[number]
-      now = max(now, submitted)
-      for index in plan.bucketIndices(of: ranges[number].range) ?? 0..<0 {
+      schedule.wait(until: submitted)
+      let isHidden = schedule.end < timing.finishSeconds
+      let times = (plan.bucketIndices(of: ranges[number].range) ?? 0..<0).map { index in
         let part = Double(plan.buckets[index].maximumPartCount)
-        let encode = cost.encodeSeconds * part * (others + 1)
-        let decode = cost.decodeSeconds * part * (2 * others + 1)
-        let sent = 2 * others * part * cost.byteCount
-        let wire = 2 * link.latencySeconds + sent / link.bytesPerSecond
-        prediction.encodeSeconds += encode
-        prediction.decodeSeconds += decode
-        prediction.wireSeconds += wire
+        let times = PipelineSchedule.BucketTimes(
+          encodeParts: cost.encodeSeconds * part * others,
+          encodeMean: cost.decodeSeconds * part * others + cost.encodeSeconds * part,
+          takeMeans: cost.decodeSeconds * part * (others + 1),
+          hop: link.latencySeconds + others * part * cost.byteCount / link.bytesPerSecond)
+        prediction.encodeSeconds += cost.encodeSeconds * part * (others + 1)
+        prediction.decodeSeconds += cost.decodeSeconds * part * (2 * others + 1)
+        prediction.wireSeconds += 2 * times.hop
         floatBytes += 8 * others * part
-        sentBytes += sent
-        if now < timing.finishSeconds { hiddenCoding += encode + decode }
-        now += encode + decode + wire
+        sentBytes += 2 * others * part * cost.byteCount
+        if isHidden { hiddenCoding += times.encodeParts + times.encodeMean + times.takeMeans }
+        return times
       }
+      // Through shared memory buckets go one after the other.
+      if node == nil { schedule.add(times) } else { times.forEach { schedule.add([$0]) } }
     }
     prediction.ratio = sentBytes > 0 ? floatBytes / sentBytes : 1
-    prediction.exposedSeconds = max(0, now - timing.finishSeconds)
+    prediction.exposedSeconds = max(0, schedule.end - timing.finishSeconds)
     prediction.costSeconds = prediction.exposedSeconds + (hasSpareCore ? 0 : hiddenCoding)
     return prediction
   }

@@ -22,7 +22,7 @@ public struct ExchangeRange: Sendable {
 
 /// A matrix within the flat gradient of which a step touches few rows, in addition to its dense gradient.
 public struct SparseRows: Sendable {
-  /// Where the matrix begins in the flat gradient; one of the exchange's ranges begins there too.
+  /// Where the matrix begins in the flat gradient; one of the exchange's ranges begins there too, others may follow.
   public let offset: Int
   /// The length of a row.
   public let width: Int
@@ -39,6 +39,9 @@ public struct SparseRows: Sendable {
     self.rowCount = rowCount
     self.maximumRowCount = maximumRowCount
   }
+
+  /// Where the matrix lies in the flat gradient.
+  var range: Range<Int> { offset..<offset + rowCount * width }
 }
 
 /// What is chosen for a whole exchange; the same on all ranks.
@@ -72,7 +75,7 @@ public struct ExchangeReport: Sendable, Equatable {
   public internal(set) var rawByteCount = 0
   /// The bytes sent.
   public internal(set) var wireByteCount = 0
-  /// Seconds of adding residuals, coding and compressing.
+  /// Seconds of adding residuals, coding and compressing, beside the wire where there are several buckets.
   public internal(set) var encodeSeconds = 0.0
   /// Seconds of sending, receiving and waiting for other ranks.
   public internal(set) var wireSeconds = 0.0
@@ -85,8 +88,17 @@ public struct ExchangeReport: Sendable, Equatable {
   /// Each stretch of work; nil unless the step was traced.
   public internal(set) var trace: ExchangeTrace?
 
-  init(codec: Codec, isTraced: Bool = false) {
+  init(codec: Codec, isTraced: Bool = false, worker: ExchangeTrace.Worker = .communication) {
     self.codec = codec
-    trace = isTraced ? ExchangeTrace() : nil
+    trace = isTraced ? ExchangeTrace(of: worker) : nil
+  }
+
+  /// Takes in what the coding thread did meanwhile.
+  mutating func add(_ coding: ExchangeReport) {
+    rawByteCount += coding.rawByteCount
+    wireByteCount += coding.wireByteCount
+    encodeSeconds += coding.encodeSeconds
+    decodeSeconds += coding.decodeSeconds
+    if let spans = coding.trace { trace?.add(spans) }
   }
 }

@@ -1,5 +1,13 @@
-/// What the communication thread of one rank did in one step, stretch by stretch.
+/// What the threads of one rank's exchange did in one step, stretch by stretch.
 public struct ExchangeTrace: Sendable, Equatable {
+  /// A thread of the exchange.
+  public enum Worker: Sendable {
+    /// The one that talks to other ranks.
+    case communication
+    /// The one that codes meanwhile.
+    case coding
+  }
+
   /// A kind of work, as `ExchangeReport` adds up its seconds.
   public enum Work: String, Sendable {
     /// Adding residuals, coding and compressing.
@@ -16,6 +24,8 @@ public struct ExchangeTrace: Sendable, Equatable {
 
   /// A stretch of work on one bucket.
   public struct Span: Sendable, Equatable {
+    /// Who did it.
+    public let worker: Worker
     /// What was done.
     public let work: Work
     /// Which bucket, and on which way.
@@ -28,11 +38,17 @@ public struct ExchangeTrace: Sendable, Equatable {
     public let end: ContinuousClock.Instant
   }
 
-  /// The stretches, in the order of time.
+  /// The stretches; those of one worker are in the order of time.
   public private(set) var spans: [Span] = []
   private var operation = CollectiveOperation.control("none")
   private var floatByteCount = 0
   private var sentByteCount = 0
+  private let worker: Worker
+
+  /// A trace of what one worker does.
+  init(of worker: Worker) {
+    self.worker = worker
+  }
 
   /// Says what the stretches to come are about.
   mutating func note(_ operation: CollectiveOperation, floatByteCount: Int) {
@@ -49,6 +65,12 @@ public struct ExchangeTrace: Sendable, Equatable {
   mutating func add(_ work: Work, from start: ContinuousClock.Instant, to end: ContinuousClock.Instant) {
     let byteCount = work == .wire ? sentByteCount : floatByteCount
     if work == .wire { sentByteCount = 0 }
-    spans.append(Span(work: work, operation: operation, byteCount: byteCount, start: start, end: end))
+    spans.append(
+      Span(worker: worker, work: work, operation: operation, byteCount: byteCount, start: start, end: end))
+  }
+
+  /// Takes in what another worker did.
+  mutating func add(_ other: ExchangeTrace) {
+    spans += other.spans
   }
 }

@@ -1,23 +1,33 @@
 import CKernels
 
-/// How one bucket becomes the mean; runs on the communication thread.
+/// How the buckets of a range become means; runs on the communication thread.
 extension GradientExchange {
-  func reduce(_ bucket: Bucket, report: inout ExchangeReport) throws {
+  func reduce(_ indices: Range<Int>, report: inout ExchangeReport) throws {
+    let buckets = plan.buckets[indices]
+    if let node {
+      for bucket in buckets { try reduce(bucket, node, &report) }
+      return
+    }
+    let slices = buckets.map { bucket in
+      let values = gradient(bucket.range)
+      return Slice(bucket: bucket, range: bucket.range, sums: values, means: values)
+    }
+    try reduce(slices, &report)
+  }
+
+  /// Adds a bucket up in shared memory, and has this rank's slice of it reduced over the nodes.
+  private func reduce(_ bucket: Bucket, _ node: NodeMemory, _ report: inout ExchangeReport) throws {
     let operation = operation(bucket, .node)
     report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
-    guard let node else {
-      let values = gradient(bucket.range)
-      return try reduceSlice(of: bucket, Slice(range: bucket.range, sums: values, means: values), &report)
-    }
     report.timing(\.decodeSeconds) { _ in node.contribute(gradient(bucket.range), bucket.range.count) }
     try meet(node, operation, &report)
     if let number = node.slice {
       let range = bucket.parts(number * layout.nodeCount..<(number + 1) * layout.nodeCount)
-      let slice = Slice(range: range, sums: node.sums, means: node.means(ofSlice: number))
       report.timing(\.decodeSeconds) { _ in
         node.add(from: range.lowerBound - bucket.range.lowerBound, count: range.count)
       }
-      try reduceSlice(of: bucket, slice, &report)
+      let means = node.means(ofSlice: number)
+      try reduce([Slice(bucket: bucket, range: range, sums: node.sums, means: means)], &report)
     }
     report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
     try meet(node, operation, &report)
@@ -35,88 +45,162 @@ extension GradientExchange {
     }
   }
 
-  /// Makes the sums over this node's ranks the means over all ranks.
-  private func reduceSlice(of bucket: Bucket, _ slice: Slice, _ report: inout ExchangeReport) throws {
-    guard layout.nodeCount > 1 else { return takeOwnSums(bucket, slice) }
-    report.trace?.note(operation(bucket, .reduce), floatByteCount: 4 * slice.range.count)
-    let toOwners = try report.timing(\.encodeSeconds) { report in
-      try encodeParts(bucket, slice, report: &report)
+  /// Makes sums over this node's ranks the means over all ranks.
+  ///
+  /// A slice goes to its owners, and its means come back after the next one has gone out: so the wire carries one slice
+  /// while the other is coded. The order is the same on all ranks. `PipelineSchedule` says how long that takes.
+  private func reduce(_ slices: [Slice], _ report: inout ExchangeReport) throws {
+    guard layout.nodeCount > 1 else { return slices.forEach(takeOwnSums) }
+    // What is still being coded when a rank fails must not outlive the gradient.
+    defer { waitForCoding() }
+    var encoded = slices.first.map { encodeParts($0, turn: 0) }
+    var summed: (slice: Slice, mean: Coding<Frames>)?
+    var taken: [Coding<Void>] = []
+    for (number, slice) in slices.enumerated() {
+      let turn = number % ExchangeWorkspace.turnCount
+      guard let toOwners = try encoded?.finish(&report) else { break }
+      encoded = number + 1 < slices.count ? encodeParts(slices[number + 1], turn: 1 - turn) : nil
+      let parts = try exchange(
+        slice.bucket, .reduce, toOwners, into: workspace.incomingParts[turn], report: &report)
+      let mean = encodeMean(of: slice, parts, turn: turn)
+      if let summed { taken.append(try distribute(summed.slice, summed.mean, turn: 1 - turn, &report)) }
+      summed = (slice, mean)
     }
-    let parts = try exchange(bucket, .reduce, outgoing: toOwners, report: &report)
-    try report.timing(\.decodeSeconds) { _ in try sumOwnPart(bucket, slice, parts) }
-    report.trace?.note(operation(bucket, .distribute), floatByteCount: 4 * slice.range.count)
-    let mean = try report.timing(\.encodeSeconds) { _ in try encodeMean(bucket) }
-    report.count(
-      elementCount: ownPart(bucket).count, byteCount: mean.count, times: layout.nodeCount - 1)
-    let outgoing = Array(repeating: mean, count: layout.nodeCount)
-    let means = try exchange(bucket, .distribute, outgoing: outgoing, report: &report)
-    try report.timing(\.decodeSeconds) { _ in try takeMeans(bucket, slice, means, own: mean) }
+    if let summed {
+      let turn = (slices.count - 1) % ExchangeWorkspace.turnCount
+      taken.append(try distribute(summed.slice, summed.mean, turn: turn, &report))
+    }
+    for means in taken { try means.finish(&report) }
+  }
+
+  /// Sends the mean of this rank's part, once it is encoded, and has those of the others decoded.
+  private func distribute(
+    _ slice: Slice, _ encoded: Coding<Frames>, turn: Int, _ report: inout ExchangeReport
+  ) throws -> Coding<Void> {
+    let mean = try encoded.finish(&report).list[0]
+    let outgoing = Frames(list: Array(repeating: mean, count: layout.nodeCount))
+    let means = try exchange(
+      slice.bucket, .distribute, outgoing, into: workspace.incomingMeans[turn], report: &report)
+    return takeMeans(slice, means, own: mean)
   }
 
   /// With one node the sums are all there is; what came from a run with more is still owed.
-  private func takeOwnSums(_ bucket: Bucket, _ slice: Slice) {
+  private func takeOwnSums(_ slice: Slice) {
     let count = slice.range.count
     if slice.means != slice.sums { slice.means.update(from: slice.sums, count: count) }
     if communicator.rankCount > 1 { CKernels_codecDivide(slice.means, Float(communicator.rankCount), count) }
     guard let residuals, !residuals.areZero else { return }
     let own = residuals.owner
-    CKernels_codecAdd(slice.means, own.committed.start + bucket.ownOffset, count)
-    (own.next.start + bucket.ownOffset).update(repeating: 0, count: count)
+    CKernels_codecAdd(slice.means, own.committed.start + slice.bucket.ownOffset, count)
+    (own.next.start + slice.bucket.ownOffset).update(repeating: 0, count: count)
+  }
+}
+
+/// What the coding thread does for the communication thread.
+extension GradientExchange {
+  /// Work of the coding thread under way, with what it costs.
+  private struct Coding<Value: Sendable> {
+    let answer: Answer<(value: Value, cost: ExchangeReport)>
+
+    /// Waits for it, and takes its cost into the report.
+    func finish(_ report: inout ExchangeReport) throws -> Value {
+      let (value, cost) = try answer.value()
+      report.add(cost)
+      return value
+    }
+  }
+
+  private func code<Value: Sendable>(
+    _ bucket: Bucket, _ phase: CollectiveOperation.Phase, elementCount: Int,
+    _ work: @escaping @Sendable (inout ExchangeReport) throws -> Value
+  ) -> Coding<Value> {
+    var blank = ExchangeReport(codec: step.codec, isTraced: isTraced, worker: .coding)
+    blank.trace?.note(operation(bucket, phase), floatByteCount: 4 * elementCount)
+    return Coding(
+      answer: coding.start { [blank] in
+        var cost = blank
+        return (try work(&cost), cost)
+      })
+  }
+
+  private func waitForCoding() {
+    _ = try? coding.start {}.value()
   }
 
   /// Encodes, for each other node's leader of the slice, the part it owns.
-  private func encodeParts(
-    _ bucket: Bucket, _ slice: Slice, report: inout ExchangeReport
-  ) throws -> [UnsafeRawBufferPointer] {
-    try peers.indices.map { node in
-      guard peers[node] != communicator.rank else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-      let part = part(bucket, of: peers[node])
-      let frame = try encode(
-        slice.sums(part), frame(bucket, .reduce, part.count), residuals?.sender, at: part.lowerBound,
-        into: workspace.outgoingSlot(node))
-      report.count(elementCount: part.count, byteCount: frame.count, times: 1)
-      return frame
-    }
-  }
-
-  /// Adds all nodes' values of the part this rank owns, in the order of nodes,
-  /// and divides by the number of ranks.
-  private func sumOwnPart(_ bucket: Bucket, _ slice: Slice, _ frames: [UnsafeRawBufferPointer]) throws {
-    let part = ownPart(bucket)
-    let sum = workspace.sum.start
-    for (node, sender) in peers.enumerated() {
-      let decoded = node == 0 ? sum : workspace.decoded.start
-      if sender == communicator.rank {
-        decoded.update(from: slice.sums(part), count: part.count)
-      } else {
-        try decode(frames[node], from: sender, bucket, .reduce, part.count, into: decoded)
+  private func encodeParts(_ slice: Slice, turn: Int) -> Coding<Frames> {
+    let bucket = slice.bucket
+    return code(bucket, .reduce, elementCount: slice.range.count) { [self] cost in
+      try cost.timing(\.encodeSeconds) { cost in
+        let frames = try peers.indices.map { node in
+          guard peers[node] != communicator.rank else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+          let part = part(bucket, of: peers[node])
+          let frame = try encode(
+            slice.sums(part), frame(bucket, .reduce, part.count), residuals?.sender, at: part.lowerBound,
+            into: workspace.outgoing[turn][node])
+          cost.count(elementCount: part.count, byteCount: frame.count, times: 1)
+          return frame
+        }
+        return Frames(list: frames)
       }
-      if node > 0 { CKernels_codecAdd(sum, decoded, part.count) }
     }
-    CKernels_codecDivide(sum, Float(communicator.rankCount), part.count)
   }
 
-  /// Encodes the mean of this rank's part.
-  private func encodeMean(_ bucket: Bucket) throws -> UnsafeRawBufferPointer {
-    try encode(
-      workspace.sum.start, frame(bucket, .distribute, ownPart(bucket).count), residuals?.owner,
-      at: bucket.ownOffset, into: workspace.outgoingSlot(layout.node(of: communicator.rank)))
+  /// Adds all nodes' values of the part this rank owns, in the order of nodes, divides by the number of ranks,
+  /// and encodes the mean.
+  private func encodeMean(of slice: Slice, _ frames: Frames, turn: Int) -> Coding<Frames> {
+    let (bucket, part) = (slice.bucket, ownPart(slice.bucket))
+    return code(bucket, .distribute, elementCount: part.count) { [self] cost in
+      let sum = workspace.sum.start
+      try cost.timing(\.decodeSeconds) { _ in
+        for (node, sender) in peers.enumerated() {
+          let decoded = node == 0 ? sum : workspace.decoded.start
+          if sender == communicator.rank {
+            decoded.update(from: slice.sums(part), count: part.count)
+          } else {
+            try decode(frames.list[node], from: sender, bucket, .reduce, part.count, into: decoded)
+          }
+          if node > 0 { CKernels_codecAdd(sum, decoded, part.count) }
+        }
+        CKernels_codecDivide(sum, Float(communicator.rankCount), part.count)
+      }
+      let mean = try cost.timing(\.encodeSeconds) { _ in
+        try encode(
+          sum, frame(bucket, .distribute, part.count), residuals?.owner, at: bucket.ownOffset,
+          into: workspace.mean[turn][0])
+      }
+      cost.count(elementCount: part.count, byteCount: mean.count, times: layout.nodeCount - 1)
+      return Frames(list: [mean])
+    }
   }
 
   /// Writes what all owners' frames decode to where the slice's means belong.
-  private func takeMeans(
-    _ bucket: Bucket, _ slice: Slice, _ frames: [UnsafeRawBufferPointer], own: UnsafeRawBufferPointer
-  ) throws {
-    for (node, owner) in peers.enumerated() {
-      let part = part(bucket, of: owner)
-      let frame = owner == communicator.rank ? own : frames[node]
-      try decode(frame, from: owner, bucket, .distribute, part.count, into: slice.means(part))
+  private func takeMeans(_ slice: Slice, _ frames: Frames, own: UnsafeRawBufferPointer) -> Coding<Void> {
+    let (bucket, own) = (slice.bucket, Frames(list: [own]))
+    return code(bucket, .distribute, elementCount: slice.range.count) { [self] cost in
+      try cost.timing(\.decodeSeconds) { _ in
+        for (node, owner) in peers.enumerated() {
+          let part = part(bucket, of: owner)
+          let frame = owner == communicator.rank ? own.list[0] : frames.list[node]
+          try decode(frame, from: owner, bucket, .distribute, part.count, into: slice.means(part))
+        }
+      }
     }
   }
 }
 
+/// Frames in the slots of the workspace.
+///
+/// `@unchecked Sendable`: whoever has been given them reads them; nobody writes there before their turn is over.
+private struct Frames: @unchecked Sendable {
+  let list: [UnsafeRawBufferPointer]
+}
+
 /// The elements of a bucket that one rank of a node sends and receives for all of them.
-private struct Slice {
+///
+/// `@unchecked Sendable`: the communication thread and the coding thread use its elements by turns.
+private struct Slice: @unchecked Sendable {
+  let bucket: Bucket
   let range: Range<Int>
   let sums: UnsafeMutablePointer<Float>
   let means: UnsafeMutablePointer<Float>
@@ -205,21 +289,23 @@ extension GradientExchange {
     }
   }
 
-  /// Sends a blob to each other leader of the slice, by node, and gives what they have sent, by node.
+  /// Sends a frame to each other leader of the slice, by node, and gives what they have sent, by node.
   private func exchange(
-    _ bucket: Bucket, _ phase: CollectiveOperation.Phase, outgoing: [UnsafeRawBufferPointer],
+    _ bucket: Bucket, _ phase: CollectiveOperation.Phase, _ outgoing: Frames, into slots: FrameSlots,
     report: inout ExchangeReport
-  ) throws -> [UnsafeRawBufferPointer] {
+  ) throws -> Frames {
     report.trace?.note(
       operation(bucket, phase),
       sentByteCount: peers.indices.reduce(0) {
-        $0 + (peers[$1] == communicator.rank ? 0 : outgoing[$1].count)
+        $0 + (peers[$1] == communicator.rank ? 0 : outgoing.list[$1].count)
       })
     return try report.timing(\.wireSeconds) { _ in
-      let incoming = peers.indices.map(workspace.incomingSlot)
+      let incoming = peers.indices.map { slots[$0] }
       let byteCounts = try communicator.exchange(
-        operation(bucket, phase), with: peers, outgoing: outgoing, incoming: incoming, limits: step.limits)
-      return peers.indices.map { UnsafeRawBufferPointer(rebasing: incoming[$0][..<byteCounts[$0]]) }
+        operation(bucket, phase), with: peers, outgoing: outgoing.list, incoming: incoming,
+        limits: step.limits)
+      return Frames(
+        list: peers.indices.map { UnsafeRawBufferPointer(rebasing: incoming[$0][..<byteCounts[$0]]) })
     }
   }
 }

@@ -11,13 +11,16 @@ import Synchronization
 /// and sends the encoded mean back; every leader, the owner included, takes what these bytes decode to,
 /// and the node's ranks copy it. What encoding loses is added to the next step, on both hops.
 ///
-/// One thread calls the methods; the work is done on the communication thread.
+/// One thread calls the methods; the communication thread sends, and while a bucket is on the wire the coding thread
+/// decodes the one before it and encodes the one after.
 ///
 /// `@unchecked Sendable`: what jobs read is changed only while no job is submitted;
 /// what they write is behind `outcome` or read after they are done.
 public final class GradientExchange: @unchecked Sendable {
   let communicator: any Communicator
   let thread: CommunicationThread
+  /// Codes one bucket while another is on the wire.
+  let coding = SerialThread(name: "coding")
   let configuration: ExchangeConfiguration
   let plan: BucketPlan
   let elementCount: Int
@@ -155,11 +158,7 @@ public final class GradientExchange: @unchecked Sendable {
     if let number = ranges.firstIndex(where: { $0.range == range }) {
       timing.submitted.append((number, (ContinuousClock.now - stepStart).seconds))
     }
-    for index in buckets {
-      perform { exchange, report in
-        try exchange.reduce(exchange.plan.buckets[index], report: &report)
-      }
-    }
+    perform { exchange, report in try exchange.reduce(buckets, report: &report) }
   }
 
   /// Adds the mean of all ranks' `rows` to the rows `ids` of the matrix, after its dense part,
@@ -170,7 +169,10 @@ public final class GradientExchange: @unchecked Sendable {
   public func submitRows(ids: UnsafeBufferPointer<Int32>, rows: UnsafePointer<Float>) throws {
     guard let sparse = self.rows else { preconditionFailure("the exchange was made without sparse rows") }
     precondition(
-      stage == .exchanging && submittedRanges.contains(sparse.offset), "rows follow their dense part")
+      stage == .exchanging
+        && ranges.allSatisfy {
+          !$0.range.overlaps(sparse.range) || submittedRanges.contains($0.range.lowerBound)
+        }, "rows follow their dense part")
     try throwFailure()
     sparse.set(ids: ids, rows: rows)
     perform { exchange, report in

@@ -26,7 +26,7 @@ extension GradientExchange {
     return try thread.run { [self] in
       let latencies = try (0..<Self.latencyRoundCount).map { _ in try sendToPeers(byteCount: 64) }
       let latency = latencies.sorted()[Self.latencyRoundCount / 2]
-      let byteCount = min(Self.messageByteCount, workspace.outgoingSlot(0).count)
+      let byteCount = min(Self.messageByteCount, workspace.outgoing[0][0].count)
       var (roundCount, seconds) = (0, 0.0)
       while roundCount < Self.volumeRoundLimit {
         seconds += max(try sendToPeers(byteCount: byteCount) - latency, 1e-9)
@@ -46,21 +46,20 @@ extension GradientExchange {
   private func sendToPeers(byteCount: Int) throws -> Double {
     let start = ContinuousClock.now
     let outgoing = peers.indices.map {
-      UnsafeRawBufferPointer(rebasing: workspace.outgoingSlot($0)[..<byteCount])
+      UnsafeRawBufferPointer(rebasing: workspace.outgoing[0][$0][..<byteCount])
     }
-    _ = try communicator.exchange(
-      probe, with: peers, outgoing: outgoing, incoming: peers.indices.map(workspace.incomingSlot), limits: nil
-    )
+    let incoming = peers.indices.map { workspace.incomingParts[0][$0] }
+    _ = try communicator.exchange(probe, with: peers, outgoing: outgoing, incoming: incoming, limits: nil)
     return (ContinuousClock.now - start).seconds
   }
 
   private func largestOfPeers(_ value: Double) throws -> Double {
     let outgoing = peers.indices.map { index in
-      let slot = workspace.outgoingSlot(index)
+      let slot = workspace.outgoing[0][index]
       slot.storeBytes(of: value.bitPattern, as: UInt64.self)
       return UnsafeRawBufferPointer(rebasing: slot[..<8])
     }
-    let incoming = peers.indices.map(workspace.incomingSlot)
+    let incoming = peers.indices.map { workspace.incomingParts[0][$0] }
     let byteCounts = try communicator.exchange(
       probe, with: peers, outgoing: outgoing, incoming: incoming, limits: nil)
     return peers.indices.reduce(value) { largest, index in

@@ -10,6 +10,8 @@ import CKernels
 final class RowExchange: @unchecked Sendable {
   let offset: Int
   let width: Int
+  /// The whole matrix.
+  let range: Range<Int>
   /// The most rows one rank can touch.
   let maximumRowCount: Int
   /// The most rows all ranks of a node can touch.
@@ -28,7 +30,10 @@ final class RowExchange: @unchecked Sendable {
     guard let matrix = ranges.first(where: { $0.range.lowerBound == sparse.offset }) else {
       preconditionFailure("no range begins where the sparse rows do: \(sparse.offset)")
     }
-    precondition(matrix.range.count >= sparse.rowCount * sparse.width, "\(matrix.name) holds its rows")
+    precondition(
+      ranges.contains { $0.range.upperBound >= sparse.range.upperBound },
+      "ranges hold the rows of \(matrix.name)")
+    range = sparse.range
     offset = sparse.offset
     width = sparse.width
     maximumRowCount = sparse.maximumRowCount

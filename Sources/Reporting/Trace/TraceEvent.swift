@@ -8,6 +8,8 @@ public struct TraceEvent: Sendable {
     case training = 0
     /// The thread that talks to other ranks.
     case communication = 1
+    /// The thread that codes gradients meanwhile.
+    case coding = 2
   }
 
   /// A detail of an event.

@@ -70,7 +70,8 @@ final class RunTrace {
     }
     let spans = (exchange?.spans ?? []).map { span in
       event(
-        .communication, "\(span.work.rawValue) \(span.operation.name)", category: "exchange", span.start,
+        span.worker == .coding ? .coding : .communication, "\(span.work.rawValue) \(span.operation.name)",
+        category: "exchange", span.start,
         span.end,
         details: [
           ("step", .integer(span.operation.step)), ("bucket", .integer(span.operation.index)),

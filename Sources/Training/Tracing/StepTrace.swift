@@ -41,11 +41,10 @@ final class StepTrace {
   func end(_ part: GradientPart) {
     switch part {
     case .rows: end("backward, input words")
-    // The first two parts are the softmax's and finished together.
     case .dense where stretches.count < 2: end("forward, loss and softmax")
-    case .dense(let range) where range.name == "decoder" || range.name == "recurrence":
-      end("backward, \(range.name)")
-    case .dense: break
+    // A few numbers, which are finished with the last piece of the matrix.
+    case .dense(let range) where range.name == "softmax.bias": break
+    case .dense(let range): end("backward, \(range.name)")
     }
   }
 }
