@@ -109,6 +109,9 @@ public final class ParameterBuffer: Sendable {
     }
   }
 
+  /// Has the kernel give the memory of a buffer that is still zero, so that the first copy into it takes no longer than others.
+  public func touch() { flat.fill(0) }
+
   /// Takes over the elements of a buffer of the same layout.
   public func copy(from source: ParameterBuffer, engine: ComputeEngine) {
     precondition(source.flat.columnCount == flat.columnCount, "buffers of two layouts")

@@ -5,8 +5,7 @@ import Foundation
 /// Large pieces ask for huge pages: products walk over hundreds of megabytes, and to map those 4 kB at a time is most of
 /// the time of a start.
 func alignedMemory(byteCount: Int) -> UnsafeMutableRawPointer {
-  let hugePage = 2 << 20
-  let isLarge = byteCount >= 8 * hugePage
+  let isLarge = byteCount >= largeByteCount
   var memory: UnsafeMutableRawPointer?
   let status = posix_memalign(&memory, isLarge ? hugePage : 64, max(byteCount, 1))
   guard status == 0, let memory else { preconditionFailure("out of memory: \(byteCount) bytes asked for") }
@@ -14,3 +13,39 @@ func alignedMemory(byteCount: Int) -> UnsafeMutableRawPointer {
   if isLarge { madvise(memory, byteCount, MADV_HUGEPAGE) }
   return memory
 }
+
+/// Memory aligned to at least 64 bytes that is zero at first, and is given back with this object.
+///
+/// The kernel gives the pages of a large one as they are touched: a start does not wait for gigabytes to be cleared, and the
+/// engine's threads take them side by side.
+///
+/// `@unchecked Sendable`: it only says where the memory is.
+final class ZeroedMemory: @unchecked Sendable {
+  let start: UnsafeMutableRawPointer
+  /// What the kernel has mapped; nil for a small piece.
+  private let mapping: UnsafeMutableRawBufferPointer?
+
+  init(byteCount: Int) {
+    guard byteCount >= largeByteCount else {
+      start = alignedMemory(byteCount: byteCount)
+      memset(start, 0, byteCount)
+      mapping = nil
+      return
+    }
+    let mappedByteCount = byteCount + hugePage
+    let base = mmap(nil, mappedByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let base, base != MAP_FAILED else {
+      preconditionFailure("out of memory: \(byteCount) bytes asked for")
+    }
+    start = base.alignedUp(toMultipleOf: hugePage)
+    madvise(start, byteCount, MADV_HUGEPAGE)
+    mapping = UnsafeMutableRawBufferPointer(start: base, count: mappedByteCount)
+  }
+
+  deinit {
+    if let mapping { munmap(mapping.baseAddress, mapping.count) } else { free(start) }
+  }
+}
+
+private let hugePage = 2 << 20
+private let largeByteCount = 8 * hugePage

@@ -1,21 +1,15 @@
-import Foundation
-
 /// Owns blocks of zeroed, 64-byte aligned memory, handed out as views before
-/// the first step and freed together.
+/// the first step and freed together. The pages of large ones are there once they are touched.
 ///
 /// The views do not keep it alive: whoever uses them holds it, by `withExtendedLifetime` where it is a local
 /// variable. Allocation is for the time of set-up and for one thread; the views may then go to any thread.
 public final class Arena: @unchecked Sendable {
-  private var blocks: [UnsafeMutableRawPointer] = []
+  private var blocks: [ZeroedMemory] = []
   /// How many bytes have been handed out.
   public private(set) var byteCount = 0
 
   /// Starts with no memory.
   public init() {}
-
-  deinit {
-    for block in blocks { free(block) }
-  }
 
   /// A matrix of zeros.
   public func matrix(rowCount: Int, columnCount: Int) -> Matrix {
@@ -31,10 +25,9 @@ public final class Arena: @unchecked Sendable {
     _ type: Element.Type, count: Int
   ) -> UnsafeMutablePointer<Element> {
     let size = max(count * MemoryLayout<Element>.stride, 1)
-    let block = alignedMemory(byteCount: size)
-    memset(block, 0, size)
+    let block = ZeroedMemory(byteCount: size)
     blocks.append(block)
     byteCount += size
-    return block.bindMemory(to: type, capacity: max(count, 1))
+    return block.start.bindMemory(to: type, capacity: max(count, 1))
   }
 }

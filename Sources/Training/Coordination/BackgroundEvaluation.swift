@@ -42,6 +42,7 @@ final class BackgroundEvaluation: Sendable {
     self.attempts = attempts
     self.logger = logger
     thread = BackgroundThread(name: "evaluation", givesWay: givesWay)
+    thread.perform { [parameters] in parameters.touch() }
   }
 
   /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.

@@ -47,6 +47,11 @@ final class CheckpointWriter: Sendable {
     return false
   }
 
+  /// Begins to take the memory of a snapshot that was not filled yet; `isReady` waits for it.
+  func prepare(_ snapshot: Snapshot) {
+    thread.perform { snapshot.touch() }
+  }
+
   /// Begins to write a snapshot, which must not be filled again before `isReady` or `waitUntilIdle` has said so.
   ///
   /// `perplexity` gives the result of the pending evaluation where it is known by the time of writing.

@@ -51,6 +51,7 @@ final class Coordination {
     if origin != .beginning { restoredStep = replica.state.step }
     if case .ownCheckpoint(let step) = origin { resumedStep = step }
     snapshot = coordinator.map { _ in Snapshot(replica) }
+    if let snapshot { coordinator?.prepare(snapshot) }
     if let pending = replica.state.pendingEvaluation, let perplexity = pending.perplexity {
       coordinator?.recall(perplexity: perplexity, at: pending.step)
     }

@@ -47,6 +47,11 @@ final class Coordinator: Sendable {
       checkpointSeconds: writer.busySeconds, evaluationSeconds: evaluation?.busySeconds ?? 0)
   }
 
+  /// Begins to take the memory of a snapshot that was not filled yet, so that no checkpoint has to.
+  func prepare(_ snapshot: Snapshot) {
+    writer.prepare(snapshot)
+  }
+
   /// Waits for the checkpoint before, but not long; false, and said, where this one is better left out.
   func canBeginCheckpoint(ofStep step: Int) -> Bool {
     writer.isReady(forStep: step)

@@ -36,6 +36,11 @@ final class Snapshot: @unchecked Sendable {
     state = replica.state
   }
 
+  /// Has the kernel give the memory, before it is filled for the first time.
+  func touch() {
+    for buffer in [parameters] + moments.map(\.buffer) { buffer.touch() }
+  }
+
   /// The files of a checkpoint, beside `state.json`.
   func files(_ configuration: RunConfiguration) -> [CheckpointFile] {
     let metadata = [
@@ -62,6 +67,17 @@ final class Snapshot: @unchecked Sendable {
     return files
   }
 
+  /// Copies what a replica has alone: parameters, moments, counters.
+  fileprivate func copy(from replica: Replica) {
+    let start = ContinuousClock.now
+    parameters.copy(from: replica.parameters, engine: replica.engine)
+    for (own, other) in zip(moments, replica.optimizer.moments) {
+      own.buffer.copy(from: other.buffer, engine: replica.engine)
+    }
+    copySeconds = (ContinuousClock.now - start).inSeconds
+    state = replica.state
+  }
+
   /// Forgets the residuals of the snapshot before.
   func removeResiduals() {
     residuals.removeAll()
@@ -80,6 +96,8 @@ extension Replica {
   /// Copies this rank's share of the run into rank 0's snapshot, which the other ranks do
   /// not have; all ranks call it.
   func collect(into snapshot: Snapshot?) throws {
+    // What the other ranks send arrives meanwhile.
+    snapshot?.copy(from: self)
     let slices = snapshot.map { snapshot in
       (0..<ranks.rankCount).map { rank in
         let lanes = share.lanes(of: rank)
@@ -97,14 +115,6 @@ extension Replica {
     try exchange.gatherResiduals(over: control, to: Ranks.coordinator) { part, values in
       snapshot?.add(part, values)
     }
-    guard let snapshot else { return }
-    let start = ContinuousClock.now
-    snapshot.parameters.copy(from: parameters, engine: engine)
-    for (own, other) in zip(snapshot.moments, optimizer.moments) {
-      own.buffer.copy(from: other.buffer, engine: engine)
-    }
-    snapshot.copySeconds = (ContinuousClock.now - start).inSeconds
-    snapshot.state = state
   }
 }
 
