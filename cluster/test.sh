@@ -36,7 +36,8 @@ fail() {
 }
 
 build_tests() {
-  quietly "$work/build.log" swift build -c release --build-tests
+  # All products would include the tools of the packages, protoc among them.
+  quietly "$work/build.log" swift build -c release --product milmPackageTests
 }
 
 unit_tests() {

@@ -48,7 +48,7 @@ private func ranges(count: Int) -> [ExchangeRange] {
   let rowsEnd = count / 2 / 8 * 8
   let rest = ExchangeRange(range: rowsEnd..<count, blockLength: 256, name: "rest")
   guard rowsEnd > 0 else { return [rest] }
-  return [ExchangeRange(range: 0..<rowsEnd, blockLength: 8, name: "rows", compressionLevel: 1), rest]
+  return [ExchangeRange(range: 0..<rowsEnd, blockLength: 8, name: "rows"), rest]
 }
 
 func allReduceMeansAllSizes(_ ranks: Ranks) throws {

@@ -12,7 +12,7 @@ private struct Coded {
   var decoded: [Float]
   var remainder: [Float]
 
-  init(_ codec: Codec, _ values: [Float], residual: [Float]? = nil, blockLength: Int = 256, level: Int = 1)
+  init(_ codec: Codec, _ values: [Float], residual: [Float]? = nil, blockLength: Int = 256)
     throws
   {
     let count = values.count
@@ -22,8 +22,7 @@ private struct Coded {
     decoded = Array(repeating: 0, count: max(count, 1))
     frame = Array(repeating: 0, count: FrameCoder.frameCapacity(elementCount: count))
     let description = FrameDescription(
-      codec: codec, operation: operation, sender: 1, elementCount: count, blockLength: blockLength,
-      compressionLevel: level)
+      codec: codec, operation: operation, sender: 1, elementCount: count, blockLength: blockLength)
     let byteCount = try (values + [0]).withUnsafeBufferPointer { values in
       try (residual + [0]).withUnsafeBufferPointer { residual in
         try remainder.withUnsafeMutableBufferPointer { remainder in

@@ -17,7 +17,7 @@ private struct Sample {
     var remainder = [Float](repeating: 0, count: 600)
     let zeros = remainder
     let description = FrameDescription(
-      codec: codec, operation: operation, sender: 1, elementCount: 600, blockLength: 32, compressionLevel: 1)
+      codec: codec, operation: operation, sender: 1, elementCount: 600, blockLength: 32)
     let count = try bytes.withUnsafeMutableBytes { [coder] bytes in
       try zeros.withUnsafeBufferPointer { zeros in
         try remainder.withUnsafeMutableBufferPointer { remainder in

@@ -26,8 +26,7 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
   }
 
   /// The sections of `elementCount` floats, which are compressed one by one.
-  func sections(elementCount: Int, blockLength: Int, compressionLevel: Int) -> SectionList {
-    let usual = Compression(level: compressionLevel, codesLiterals: false)
+  func sections(elementCount: Int, blockLength: Int) -> SectionList {
     var list = SectionList()
     switch self {
     case .none:
@@ -35,25 +34,25 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
       list.append(4 * elementCount, Compression(level: -1, codesLiterals: false, worthwhileShare: 0.5))
     case .lossless:
       list.append(elementCount, .exponents)
-      for _ in 0..<3 { list.append(elementCount, usual) }
+      for _ in 0..<3 { list.append(elementCount, .codes) }
     case .bfloat16:
       list.append(elementCount, .exponents)
-      list.append(elementCount, usual)
+      list.append(elementCount, .codes)
     case .int8:
       list.append(4 * elementCount.dividedRoundingUp(by: blockLength), .scales)
-      list.append(elementCount, usual)
+      list.append(elementCount, .codes)
     case .int4:
       list.append(4 * elementCount.dividedRoundingUp(by: blockLength), .scales)
       let wholeBlockCount = elementCount / blockLength
       let tailCount = elementCount % blockLength
-      list.append((blockLength + 1) / 2 * wholeBlockCount + (tailCount + 1) / 2, usual)
+      list.append((blockLength + 1) / 2 * wholeBlockCount + (tailCount + 1) / 2, .codes)
     }
     return list
   }
 
   /// The bytes of `elementCount` floats before zstd.
   public func rawByteCount(elementCount: Int, blockLength: Int) -> Int {
-    sections(elementCount: elementCount, blockLength: blockLength, compressionLevel: 1).rawByteCount
+    sections(elementCount: elementCount, blockLength: blockLength).rawByteCount
   }
 }
 
@@ -66,6 +65,9 @@ struct Compression {
   /// times as long as the codec, so a tenth fewer bytes are no gain on any link where bytes matter little.
   var worthwhileShare = 0.9
 
+  /// Codes and mantissas: level −1 finds the nearly proportional rows of a softmax gradient as well as 1 does, and gives up
+  /// sooner where there are none.
+  static let codes = Compression(level: -1, codesLiterals: false)
   /// Exponents repeat in no order: a code that shortens the common ones gains all there is,
   /// searching for matches only takes time.
   static let exponents = Compression(level: -5, codesLiterals: true)

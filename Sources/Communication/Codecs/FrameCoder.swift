@@ -37,9 +37,7 @@ public final class FrameCoder: @unchecked Sendable {
   ) throws -> Int {
     precondition(frame.elementCount <= maximumElementCount && frame.blockLength > 0, "a frame within bounds")
     precondition(target.count >= Self.frameCapacity(elementCount: frame.elementCount), "room for a frame")
-    let sections = frame.codec.sections(
-      elementCount: frame.elementCount, blockLength: frame.blockLength,
-      compressionLevel: frame.compressionLevel)
+    let sections = frame.codec.sections(elementCount: frame.elementCount, blockLength: frame.blockLength)
     let rawAddress = UnsafeMutableRawPointer(raw.slice(from: 0, byteCount: sections.rawByteCount).start)
     frame.codec.encode(
       values, count: frame.elementCount, blockLength: frame.blockLength, feedback: feedback,
@@ -81,8 +79,7 @@ public final class FrameCoder: @unchecked Sendable {
     let header = try FrameHeader(reading: frame)
     try expected.check(header)
     let elementCount = Int(header.elementCount)
-    let sections = expected.codec.sections(
-      elementCount: elementCount, blockLength: expected.blockLength, compressionLevel: 1)
+    let sections = expected.codec.sections(elementCount: elementCount, blockLength: expected.blockLength)
     try unpack(
       UnsafeRawBufferPointer(rebasing: frame[FrameHeader.byteCount...]), sections, flags: header.flags)
     expected.codec.decode(

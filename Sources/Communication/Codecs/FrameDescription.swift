@@ -10,20 +10,16 @@ public struct FrameDescription: Sendable {
   public let elementCount: Int
   /// Values that share a scale, for codecs with scales.
   public let blockLength: Int
-  /// The level of zstd for sections without a level of their own.
-  public let compressionLevel: Int
 
   /// A frame of `elementCount` values.
   public init(
-    codec: Codec, operation: CollectiveOperation, sender: Int, elementCount: Int, blockLength: Int,
-    compressionLevel: Int
+    codec: Codec, operation: CollectiveOperation, sender: Int, elementCount: Int, blockLength: Int
   ) {
     self.codec = codec
     self.operation = operation
     self.sender = sender
     self.elementCount = elementCount
     self.blockLength = blockLength
-    self.compressionLevel = compressionLevel
   }
 }
 

@@ -103,8 +103,7 @@ public struct FrameFuzz {
     }
     var bytes = [UInt8](repeating: 0, count: FrameCoder.frameCapacity(elementCount: elementCount))
     let description = FrameDescription(
-      codec: codec, operation: operation, sender: 1, elementCount: elementCount, blockLength: 32,
-      compressionLevel: 1)
+      codec: codec, operation: operation, sender: 1, elementCount: elementCount, blockLength: 32)
     let count = withExtendedLifetime((source, zeros, lost)) {
       bytes.withUnsafeMutableBytes { bytes in
         try? coder.encode(

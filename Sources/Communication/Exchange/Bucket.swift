@@ -4,7 +4,6 @@ struct Bucket {
   let index: Int
   let range: Range<Int>
   let blockLength: Int
-  let compressionLevel: Int
   /// How many parts it is cut in: one for each leader of a slice.
   let partCount: Int
   /// Where this rank's part begins among all parts it owns.
@@ -49,7 +48,7 @@ struct BucketPlan {
         var bucket = Bucket(
           name: "\(range.name) \(number + 1)/\(bucketCount)", index: buckets.count,
           range: start..<min(start + length, range.range.upperBound), blockLength: range.blockLength,
-          compressionLevel: range.compressionLevel, partCount: partCount)
+          partCount: partCount)
         bucket.ownOffset = ownCount
         if let ownPart { ownCount += bucket.part(ownPart).count }
         buckets.append(bucket)

@@ -120,7 +120,7 @@ extension GradientExchange {
     let operation = CollectiveOperation(name: bucket.name, phase: .probe, step: 0, index: bucket.index)
     let frame = FrameDescription(
       codec: codec, operation: operation, sender: communicator.rank, elementCount: count,
-      blockLength: bucket.blockLength, compressionLevel: bucket.compressionLevel)
+      blockLength: bucket.blockLength)
     let expectation = FrameExpectation(
       codec: codec, operation: operation, sender: communicator.rank, elementCounts: count...count,
       blockLength: bucket.blockLength)

@@ -6,17 +6,13 @@ public struct ExchangeRange: Sendable {
   public let blockLength: Int
   /// For messages.
   public let name: String
-  /// The level of zstd: −1 finds the nearly proportional rows of a softmax gradient as well as 1 does, and what has
-  /// no such rows it gives up sooner.
-  public let compressionLevel: Int
 
   /// A tensor's range; all values must be the same on all ranks.
-  public init(range: Range<Int>, blockLength: Int, name: String, compressionLevel: Int = -1) {
+  public init(range: Range<Int>, blockLength: Int, name: String) {
     precondition(blockLength > 0, "blocks have elements")
     self.range = range
     self.blockLength = blockLength
     self.name = name
-    self.compressionLevel = compressionLevel
   }
 }
 

@@ -237,7 +237,7 @@ extension GradientExchange {
   ) -> FrameDescription {
     FrameDescription(
       codec: step.codec, operation: operation(bucket, phase), sender: communicator.rank,
-      elementCount: elementCount, blockLength: bucket.blockLength, compressionLevel: bucket.compressionLevel)
+      elementCount: elementCount, blockLength: bucket.blockLength)
   }
 
   /// Encodes `values` plus the residual that begins at `offset`;

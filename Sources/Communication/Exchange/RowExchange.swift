@@ -206,7 +206,7 @@ extension RowExchange {
   ) -> FrameDescription {
     FrameDescription(
       codec: .lossless, operation: operation(phase, exchange), sender: exchange.communicator.rank,
-      elementCount: elementCount, blockLength: 1, compressionLevel: -1)
+      elementCount: elementCount, blockLength: 1)
   }
 
   private func expectation(
