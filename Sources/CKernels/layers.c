@@ -110,9 +110,13 @@ void CKernels_multiply(const float *x, const float *z, float *y, size_t count) {
   for (size_t i = 0; i < count; i++) y[i] = x[i] * z[i];
 }
 
-// The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over a Weyl sequence: a counter in, 64 mixed bits out.
-CKERNELS_INLINE uint64_t mixedBits(uint64_t key, uint64_t element) {
-  uint64_t x = key + (element + 1) * 0x9E3779B97F4A7C15ULL;
+// SplitMix64 (Steele, Lea, Flood 2014): a Weyl sequence, in which element i of a stream stands at key + (i + 1) · step.
+// Loops go from one to the next by adding: a multiplication of 64 bits is what costs them most.
+static const uint64_t weylStep = 0x9E3779B97F4A7C15ULL;
+
+CKERNELS_INLINE uint64_t weylStart(uint64_t key, uint64_t element) { return key + (element + 1) * weylStep; }
+
+CKERNELS_INLINE uint64_t mixed(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
   return x ^ (x >> 31);
@@ -122,16 +126,18 @@ CKERNELS_CLONES
 void CKernels_dropout(float *values, size_t count, uint64_t key, uint64_t firstElement, float keep) {
   const uint32_t threshold = (uint32_t)(keep * 16777216.0f);
   const float factor = 1.0f / keep;
-  for (size_t i = 0; i < count; i++) {
-    uint32_t bits = (uint32_t)(mixedBits(key, firstElement + i) >> 40);
+  uint64_t place = weylStart(key, firstElement);
+  for (size_t i = 0; i < count; i++, place += weylStep) {
+    uint32_t bits = (uint32_t)(mixed(place) >> 40);
     values[i] = bits < threshold ? values[i] * factor : 0.0f;
   }
 }
 
 CKERNELS_CLONES
 void CKernels_uniform(float *values, size_t count, uint64_t key, uint64_t firstElement, float limit) {
-  for (size_t i = 0; i < count; i++) {
-    uint32_t bits = (uint32_t)(mixedBits(key, firstElement + i) >> 40);
+  uint64_t place = weylStart(key, firstElement);
+  for (size_t i = 0; i < count; i++, place += weylStep) {
+    uint32_t bits = (uint32_t)(mixed(place) >> 40);
     values[i] = (((float)bits + 0.5f) * (1.0f / 8388608.0f) - 1.0f) * limit;
   }
 }

@@ -63,10 +63,9 @@ public struct Advice: Sendable {
     guard names.count > 1 else { return [] }
     var lines: [String] = []
     let virtual = ["docker", "virbr", "br-", "cni", "flannel", "veth", "lxc"]
-    let isChosen = ranks[0].mpiSettings["OMPI_MCA_btl_tcp_if_include"] != nil
-    let misleading = ranks[0].interfaces.filter { name in virtual.contains { name.hasPrefix($0) } }
-    if !isChosen, !misleading.isEmpty {
-      let rest = ranks[0].interfaces.filter { !misleading.contains($0) }
+    let misleading = ranks[0].tcpInterfaces.filter { name in virtual.contains { name.hasPrefix($0) } }
+    if ranks[0].transports.tcpIncluded.isEmpty, !misleading.isEmpty {
+      let rest = ranks[0].tcpInterfaces.filter { !misleading.contains($0) }
       lines.append(
         "\(misleading.joined(separator: ", ")) may lead nowhere, and Open MPI tries them: "
           + "start with --interface \(rest.first ?? "10.0.0.0/24")")

@@ -18,17 +18,6 @@ enum HostFile {
     value(of: name, in: text)?.split(separator: " ").first.flatMap { Int($0) }.map { $0 * 1024 }
   }
 
-  /// Network interfaces that are up, the loopback left out.
-  static func interfaces() -> [String] {
-    let folder = "/sys/class/net"
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    return names.sorted().filter { name in
-      guard name != "lo" else { return false }
-      let flags = text("\(folder)/\(name)/flags").trimmingCharacters(in: .whitespacesAndNewlines)
-      return (Int(flags.dropFirst(2), radix: 16) ?? 0) & 1 == 1
-    }
-  }
-
   /// Free bytes of the file system of a folder; nil where it cannot be asked.
   static func freeByteCount(_ folder: String) -> Int? {
     let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder)

@@ -26,8 +26,12 @@ public struct RankFacts: Codable, Sendable, Equatable {
   public var mpi = ""
   /// `OMPI_MCA_…` of the environment, that of mpirun's own left out.
   public var mpiSettings: [String: String] = [:]
+  /// What MPI has chosen to move messages with.
+  public var transports = MPITransports()
   /// Network interfaces that are up, the loopback left out.
   public var interfaces: [String] = []
+  /// Network interfaces that MPI's TCP may use; none where it does not use TCP.
+  public var tcpInterfaces: [String] = []
   /// Bytes of memory that programs may take.
   public var memoryByteCount = 0
   /// Free bytes where this rank was started.
@@ -38,13 +42,15 @@ public struct RankFacts: Codable, Sendable, Equatable {
   public var version = ""
 
   /// This host's network interfaces that are up, the loopback left out.
-  public static var interfaceNames: [String] { HostFile.interfaces() }
+  public static var interfaceNames: [String] {
+    NetworkInterface.ofThisHost.map(\.name).filter { $0 != "lo" }
+  }
 
   /// Facts to be filled in.
   public init() {}
 
   /// What this process finds; takes some milliseconds.
-  public init(host: String, version: String) {
+  public init(host: String, version: String, transports: MPITransports) {
     let information = HostFile.text("/proc/cpuinfo")
     let flags = Set(
       (HostFile.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))
@@ -65,7 +71,13 @@ public struct RankFacts: Codable, Sendable, Equatable {
     mpiSettings = ProcessInfo.processInfo.environment.filter { name, _ in
       name.hasPrefix("OMPI_MCA_") && !own.contains { name.hasPrefix($0) }
     }
+    self.transports = transports
     interfaces = Self.interfaceNames
+    if transports.usesTCP {
+      tcpInterfaces = NetworkInterface.ofThisHost.filter {
+        $0.serves(including: transports.tcpIncluded, excluding: transports.tcpExcluded)
+      }.map(\.name)
+    }
     memoryByteCount = HostFile.memory("MemAvailable", in: HostFile.text("/proc/meminfo")) ?? 0
     diskByteCount = HostFile.freeByteCount(FileManager.default.currentDirectoryPath) ?? 0
     sharedMemoryByteCount = HostFile.freeByteCount("/dev/shm") ?? 0

@@ -35,7 +35,8 @@ struct DoctorCommand: ParsableCommand {
     let deadline = Deadline(seconds: timeLimit)
     onRanks { world in
       let control = world.control
-      let facts = RankFacts(host: control.hostNames[control.rank], version: programVersion)
+      let facts = RankFacts(
+        host: control.hostNames[control.rank], version: programVersion, transports: world.transports)
       let diagnosis = try Diagnosis(facts, communicator: control)
       deadline.cancel()
       guard control.rank == 0 else { return 0 }
@@ -56,7 +57,9 @@ struct DoctorCommand: ParsableCommand {
         "settings of MPI",
         first.mpiSettings.sorted { $0.key < $1.key }.map { "\($0)=\($1)" }.joined(separator: " ")
       ),
+      ("transports of MPI", first.transports.summary),
       ("interfaces", first.interfaces.joined(separator: " ")),
+      ("for MPI's TCP", tcpInterfaces(first)),
       (
         "free",
         "\(Readable.byteCount(first.memoryByteCount)) memory, \(Readable.byteCount(first.diskByteCount)) disk here, "
@@ -83,6 +86,17 @@ struct DoctorCommand: ParsableCommand {
     printTable(rows.filter { !$0.1.isEmpty })
     print(diagnosis.advice.isEmpty ? "\nNothing to change." : "\nTo change:")
     for line in diagnosis.advice { print("- \(line)") }
+  }
+
+  /// The interfaces and what has chosen them; empty where MPI does not use TCP.
+  private func tcpInterfaces(_ facts: RankFacts) -> String {
+    let transports = facts.transports
+    guard transports.usesTCP else { return "" }
+    let names = facts.tcpInterfaces.isEmpty ? "none" : facts.tcpInterfaces.joined(separator: " ")
+    let (variable, list) =
+      transports.tcpIncluded.isEmpty
+      ? ("btl_tcp_if_exclude", transports.tcpExcluded) : ("btl_tcp_if_include", transports.tcpIncluded)
+    return list.isEmpty ? names : "\(names), by \(variable)=\(list.joined(separator: ","))"
   }
 }
 

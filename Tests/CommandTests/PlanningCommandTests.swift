@@ -16,6 +16,22 @@ import Testing
     #expect((first["engine"] as? String)?.isEmpty == false)
   }
 
+  @Test func doctorNamesWhatMPISendsWith() throws {
+    let arguments = [program("milm"), "doctor"]
+    let chosen = ["--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo"]
+    let found = try object(mpirun(2, chosen + arguments + ["--json"]))
+    for rank in try #require(found["ranks"] as? [[String: Any]]) {
+      let transports = try #require(rank["transports"] as? [String: Any])
+      #expect(transports["pml"] as? [String] == ["ob1"])
+      #expect(transports["btl"] as? [String] == ["self", "tcp"])
+      #expect(transports["tcpIncluded"] as? [String] == ["lo"])
+      #expect(rank["tcpInterfaces"] as? [String] == ["lo"])
+    }
+    let table = try mpirun(2, chosen + arguments)
+    #expect(table.output.contains("pml ob1, btl self,tcp"), "\(table.transcript)")
+    #expect(table.output.contains("lo, by btl_tcp_if_include=lo"), "\(table.transcript)")
+  }
+
   @Test func doctorNamesARankThatIsBound() throws {
     let processors = ProcessInfo.processInfo.activeProcessorCount
     guard processors > 1 else { return }

@@ -11,7 +11,7 @@ public final class MPIWorld: Sendable {
   /// For everything else.
   public let control: MPICommunicator
   let failures: MPICommunicator
-  private let calls: MPICalls
+  let calls: MPICalls
   private let heartbeat: Heartbeat
 
   /// Starts MPI; once a process.

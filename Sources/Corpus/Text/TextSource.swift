@@ -65,15 +65,17 @@ enum TextSource: Sendable {
     return TextStream(stored, decoder: try ZipEntryDecoder(entry, name: name), hashing: hashing)
   }
 
-  /// The whole text; for small files.
-  func bytes() throws -> [UInt8] {
+  /// The whole text, sealed; for small files.
+  func bytes() throws -> ByteBuffer {
     var bytes = ByteBuffer(capacity: try storedByteCount())
     let stream = try open(hashing: false)
     while true {
       bytes.reserve(1 << 16)
       let byteCount = try stream.read(into: bytes.free)
-      if byteCount == 0 { return Array(bytes.bytes) }
+      if byteCount == 0 { break }
       bytes.extend(by: byteCount)
     }
+    bytes.seal()
+    return bytes
   }
 }

@@ -33,7 +33,13 @@ public struct Vocabulary: Sendable {
 
   /// - Parameter origin: what messages call the place the words come from.
   init(words: [String], origin: String) throws {
-    let table = try Self.table(of: words, origin: origin)
+    try self.init(
+      words: words, table: Self.table(of: words, origin: origin),
+      hash: Self.fileBytes(of: words).withUnsafeBytes(Self.hash), origin: origin)
+  }
+
+  /// Takes over a table in which a word's id is its place among `words`.
+  init(words: [String], table: consuming WordTable, hash: String, origin: String) throws {
     guard let unknownID = table.id(of: Self.unknownWord), let endID = table.id(of: Self.endOfSentenceWord)
     else {
       throw CorpusError("expected the words <unk> and <eos> in \(origin), found \(words.count) words without")
@@ -44,7 +50,7 @@ public struct Vocabulary: Sendable {
       finalIDs: FinalIDs(0..<Int32(words.count), unknownID: unknownID, endOfSentenceID: endID))
     self.unknownID = unknownID
     endOfSentenceID = endID
-    hash = Self.fileBytes(of: words).withUnsafeBytes(Self.hash)
+    self.hash = hash
   }
 
   /// The word with an id.

@@ -24,6 +24,8 @@ struct WordTable: ~Copyable {
 
   /// How many words there are.
   var count: Int { Int(table.wordCount) }
+  /// How many bytes all words have together.
+  var byteCount: Int { Int(table.ends[count]) }
 
   /// The bytes of the word with an id, without an end mark; valid until the next insertion.
   func bytes(of id: Int) -> UnsafeRawBufferPointer {
@@ -117,7 +119,7 @@ struct WordTable: ~Copyable {
   }
 
   private mutating func makeRoom(forByteCount byteCount: Int) {
-    let usedByteCount = Int(table.ends[count])
+    let usedByteCount = self.byteCount
     guard usedByteCount + byteCount > arenaByteCount else { return }
     arenaByteCount = max(2 * arenaByteCount, usedByteCount + byteCount)
     table.bytes = grown(table.bytes, from: usedByteCount, to: arenaByteCount)
