@@ -55,9 +55,9 @@ def main(folder: str, first: int, last: int) -> None:
     )
     place = LEFT
     for index, (name, color) in enumerate(COLORS.items()):
-        if index == 7:
+        if index == 5:
             place = LEFT
-        y = 18 if index < 7 else 38
+        y = 18 if index < 5 else 38
         print(f'<rect x="{place}" y="{y - 9}" width="10" height="10" rx="2" fill="{color}"/>')
         print(f'<text x="{place + 15}" y="{y}" fill="#333">{name}</text>')
         place += 38 + 6.2 * len(name)

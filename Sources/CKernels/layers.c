@@ -2,6 +2,7 @@
 #include "vector_math.h"
 
 #include <math.h>
+#include <string.h>
 
 CKERNELS_CLONES
 void CKernels_lstmForward(float *restrict gates, const float *restrict previousCell, float *restrict cell,
@@ -98,6 +99,24 @@ void CKernels_addColumnSums(const float *restrict matrix, size_t rowCount, size_
 CKERNELS_CLONES
 void CKernels_addScaled(const float *restrict x, float scale, float *restrict y, size_t count) {
   for (size_t i = 0; i < count; i++) y[i] += scale * x[i];
+}
+
+typedef float Line __attribute__((vector_size(64)));
+
+CKERNELS_CLONES
+void CKernels_copy(const float *x, float *y, size_t count) {
+  const size_t length = sizeof(Line) / sizeof(float), ahead = 256;
+  size_t i = 0;
+  for (; i < count && (uintptr_t)(y + i) % sizeof(Line) != 0; i++) y[i] = x[i];
+  for (; i + length <= count; i += length) {
+    Line line;
+    __builtin_prefetch(x + i + ahead, 0, 0);
+    memcpy(&line, x + i, sizeof line);
+    __builtin_nontemporal_store(line, (Line *)(y + i));
+  }
+  for (; i < count; i++) y[i] = x[i];
+  // Such stores are not in the order of others: whoever is told that the copy is made must see it.
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 CKERNELS_CLONES

@@ -114,10 +114,17 @@ public final class ParameterBuffer: Sendable {
 
   /// Takes over the elements of a buffer of the same layout.
   public func copy(from source: ParameterBuffer, engine: ComputeEngine) {
+    engine.forEachPart(of: flat.columnCount, minimumPartCount: 1 << 20) { copy($0, from: source) }
+  }
+
+  /// Takes over the elements of a buffer of the same layout, on the calling thread alone.
+  public func copy(from source: ParameterBuffer) {
+    copy(0..<flat.columnCount, from: source)
+  }
+
+  private func copy(_ range: Range<Int>, from source: ParameterBuffer) {
     precondition(source.flat.columnCount == flat.columnCount, "buffers of two layouts")
-    engine.forEachPart(of: flat.columnCount, minimumPartCount: 1 << 20) { range in
-      flat.columns(range).copy(from: source.flat.columns(range))
-    }
+    CKernels_copy(source.flat.data + range.lowerBound, flat.data + range.lowerBound, range.count)
   }
 
   /// Sets every tensor to its initial value, which depends on the seed and the tensor's name alone.

@@ -23,10 +23,12 @@ struct BenchmarkCommand: ParsableCommand {
 
   /// What every benchmark of a model takes.
   struct Options: ParsableArguments {
-    @Argument(help: "The configuration, a YAML file.")
+    @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
     var config: String
 
-    @Option(help: "Read this corpus's training split; without one, words are drawn by Zipf's law.")
+    @Option(
+      help: "Read this corpus's training split; without one, words are drawn by Zipf's law.",
+      completion: .directory)
     var corpus: String?
 
     @Option(help: "How many words the drawn vocabulary has; WikiText-103's number where none is given.")

@@ -21,10 +21,10 @@ struct BenchmarkExchangeCommand: ParsableCommand {
         mpirun --bind-to none -n 2 milm benchmark exchange run/checkpoints/last --corpus wikitext-2 --json
       """)
 
-  @Argument(help: "A configuration, or a checkpoint or run to begin from.")
+  @Argument(help: "A configuration, or a checkpoint or run to begin from.", completion: .file())
   var path: String
 
-  @Option(help: "The corpus directory; needed with a checkpoint.")
+  @Option(help: "The corpus directory; needed with a checkpoint.", completion: .directory)
   var corpus: String?
 
   @Option(name: .customLong("set"), help: "Another value for a key of the configuration: key.path=value.")

@@ -19,10 +19,10 @@ struct BenchmarkFilterCommand: ParsableCommand {
         milm benchmark filter run --corpus corpus --set training.lanes=16 --set training.segment=64
       """)
 
-  @Argument(help: "A checkpoint or a run.")
+  @Argument(help: "A checkpoint or a run.", completion: .directory)
   var path: String
 
-  @Option(help: "The corpus of the checkpoint.")
+  @Option(help: "The corpus of the checkpoint.", completion: .directory)
   var corpus: String
 
   @Option(name: .customLong("threshold"), help: "A threshold. May be repeated; without any, some are tried.")

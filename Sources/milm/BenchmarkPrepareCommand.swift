@@ -16,7 +16,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
         milm benchmark prepare --words 5000000 --json
       """)
 
-  @Option(help: "The text, plain or compressed.")
+  @Option(help: "The text, plain or compressed.", completion: .file())
   var train: String?
 
   @Option(help: "Write a text with this many different words and take that.")
@@ -34,7 +34,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   @Option(help: "How often to build the corpus; the fastest counts.")
   var rounds = 3
 
-  @Option(help: "The folder to write into; all is removed again.")
+  @Option(help: "The folder to write into; all is removed again.", completion: .directory)
   var folder = FileManager.default.temporaryDirectory.path
 
   @Flag(help: "Print the result as one line of JSON.")

@@ -16,10 +16,11 @@ struct GenerateCommand: ParsableCommand {
         milm generate run --prompt "The city of" --tokens 100 --temperature 0.8 --seed 7
       """)
 
-  @Argument(help: "A checkpoint or a run.")
+  @Argument(help: "A checkpoint or a run.", completion: .directory)
   var path: String
 
-  @Option(help: "The corpus directory; needed only for a checkpoint outside its run.")
+  @Option(
+    help: "The corpus directory; needed only for a checkpoint outside its run.", completion: .directory)
   var corpus: String?
 
   @Option(help: "The text to continue, taken apart as prepare --tokenize does where the corpus was.")

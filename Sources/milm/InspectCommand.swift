@@ -18,7 +18,7 @@ struct InspectCommand: ParsableCommand {
         milm inspect corpus --json
       """)
 
-  @Argument(help: "A checkpoint, a run, a corpus or a configuration file.")
+  @Argument(help: "A checkpoint, a run, a corpus or a configuration file.", completion: .file())
   var path: String
 
   @Option(help: "The vocabulary of a configuration's model; WikiText-103's where none is given.")

@@ -26,7 +26,7 @@ struct PlanCommand: ParsableCommand {
   /// What TCP leaves of a link's rate, and a usual latency, where the link is not measured.
   private static let (linkShare, linkLatency) = (0.94, 50e-6)
 
-  @Argument(help: "The configuration, a YAML file.")
+  @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
   var config: String
 
   @Option(help: "Ranks of the job; as many as are here where none is given.")
@@ -41,7 +41,9 @@ struct PlanCommand: ParsableCommand {
   @Option(help: "Epochs of the run.")
   var epochs = 1.0
 
-  @Option(help: "Read this corpus's training split; without one, words are drawn by Zipf's law.")
+  @Option(
+    help: "Read this corpus's training split; without one, words are drawn by Zipf's law.",
+    completion: .directory)
   var corpus: String?
 
   @Option(help: "How many words the drawn vocabulary has.")

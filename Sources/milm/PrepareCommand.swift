@@ -35,16 +35,17 @@ struct PrepareCommand: ParsableCommand {
 
   @Option(
     parsing: .upToNextOption,
-    help: "Training text; several files are read one after the other.")
+    help: "Training text; several files are read one after the other.", completion: .file())
   var train: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Validation text.")
+  @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file())
   var valid: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Test text.")
+  @Option(parsing: .upToNextOption, help: "Test text.", completion: .file())
   var test: [String] = []
 
-  @Option(help: "The corpus directory to write; an earlier corpus there is replaced.")
+  @Option(
+    help: "The corpus directory to write; an earlier corpus there is replaced.", completion: .directory)
   var output: String
 
   @Option(help: "Keep this many of the most frequent words, <unk> and <eos> among them.")
@@ -62,7 +63,7 @@ struct PrepareCommand: ParsableCommand {
   @Option(help: "The seed of --generate.")
   var seed: UInt64 = 1
 
-  @Option(help: "The archive of a known corpus, downloaded already.")
+  @Option(help: "The archive of a known corpus, downloaded already.", completion: .file())
   var archive: String?
 
   @Option(

@@ -18,10 +18,10 @@ struct ReportCommand: ParsableCommand {
         milm report run --output report.html
       """)
 
-  @Argument(help: "A run.")
+  @Argument(help: "A run.", completion: .directory)
   var path: String
 
-  @Option(help: "The file to write; report.html in the run where none is given.")
+  @Option(help: "The file to write; report.html in the run where none is given.", completion: .file())
   var output: String?
 
   func run() throws {

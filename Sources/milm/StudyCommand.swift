@@ -23,7 +23,7 @@ struct StudyCommand: ParsableCommand {
 
   /// What every study takes.
   struct Options: ParsableArguments {
-    @Option(help: "The folder for results; study-NAME where none is given.")
+    @Option(help: "The folder for results; study-NAME where none is given.", completion: .directory)
     var output: String?
 
     @Option(help: "How many seeds every setting is trained with.")

@@ -16,13 +16,14 @@ struct TrainCommand: ParsableCommand {
         mpirun --bind-to none -n 2 milm train --single-node-test
       """)
 
-  @Argument(help: "The configuration, a YAML file.")
+  @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
   var config: String?
 
-  @Option(help: "The corpus directory that milm prepare has written.")
+  @Option(help: "The corpus directory that milm prepare has written.", completion: .directory)
   var corpus: String?
 
-  @Option(help: "The run directory: checkpoints, metrics, report.html, tensorboard.")
+  @Option(
+    help: "The run directory: checkpoints, metrics, report.html, tensorboard.", completion: .directory)
   var output: String?
 
   @Option(help: "never: refuse a run that is there; auto: continue it; or the checkpoint to continue from.")

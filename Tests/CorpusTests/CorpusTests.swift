@@ -30,6 +30,23 @@ struct CorpusTests {
     #expect(said.contains("expected a vocabulary with hash"))
   }
 
+  @Test func findsAnotherNumberOfWords() throws {
+    let json = try String(contentsOf: folder.url("c/corpus.json"), encoding: .utf8)
+    try folder.write(
+      json.replacingOccurrences(of: "\"vocabularySize\" : 5", with: "\"vocabularySize\" : 50"),
+      to: "c/corpus.json")
+    let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
+    #expect(said.contains("expected 50 words") && said.contains("found 5"))
+  }
+
+  /// Both are read at the same time; what is said does not depend on which of them is done first.
+  @Test func theVocabularysErrorComesBeforeThatOfTheTokens() throws {
+    try folder.write("a\n<eos>\n<unk>\nb\nd\n", to: "c/vocabulary.txt")
+    try FileManager.default.removeItem(at: folder.url("c/train.tokens"))
+    let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
+    #expect(said.contains("expected a vocabulary with hash"))
+  }
+
   @Test func findsTokensOfAnotherText() throws {
     let other = try folder.write("a b a c\nb a\na\n", to: "other.txt")
     try CorpusBuilder(train: [other]).build(at: folder.url("d"))

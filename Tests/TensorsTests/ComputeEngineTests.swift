@@ -94,4 +94,36 @@ import Testing
     }
     for result in results { #expect(firstDifference(result, results[0]) == nil) }
   }
+
+  /// Element i is the (i + 1)th output of SplitMix64 that starts at the key.
+  @Test func numbersAreThoseOfSplitMix64() {
+    let (arena, key) = (Arena(), RandomKey(seed: 9))
+    let values = arena.vector(of: Float.self, count: 200_001)
+    ComputeEngine(threadCount: 2).fillUniformly(values.data, count: values.count, limit: 1, key: key)
+    let expected = (0..<values.count).map { index in
+      var x = key.bits &+ UInt64(index + 1) &* 0x9E37_79B9_7F4A_7C15
+      x = (x ^ x >> 30) &* 0xBF58_476D_1CE4_E5B9
+      x = (x ^ x >> 27) &* 0x94D0_49BB_1331_11EB
+      return (Float((x ^ x >> 31) >> 40) + 0.5) * 0x1p-23 - 1
+    }
+    #expect(firstDifference(values.elements, expected) == nil)
+  }
+
+  @Test(arguments: [0, 1, 15, 16, 17, 64, 1000])
+  func aCopyPastTheCachesTouchesNothingElse(count: Int) {
+    let source = (0..<count + 40).map { Float($0) + 1 }
+    for (start, target) in [(0, 0), (0, 3), (5, 0), (7, 16), (3, 19)] {
+      var copy = [Float](repeating: 0, count: count + 40)
+      source.withUnsafeBufferPointer { source in
+        copy.withUnsafeMutableBufferPointer { copy in
+          guard let x = source.baseAddress, let y = copy.baseAddress else { return }
+          CKernels_copy(x + start, y + target, count)
+        }
+      }
+      let expected =
+        [Float](repeating: 0, count: target) + source[start..<start + count]
+        + [Float](repeating: 0, count: 40 - target)
+      #expect(copy == expected)
+    }
+  }
 }

@@ -1,4 +1,5 @@
 import Corpus
+import Dispatch
 import Foundation
 import LanguageModel
 import Layers
@@ -18,6 +19,8 @@ final class BackgroundEvaluation: Sendable {
   private let attempts: WriteAttempts
   private let logger: Logger
   private let thread: BackgroundThread
+  /// Entered while a snapshot is read.
+  private let copying = DispatchGroup()
   private let results = Mutex(Results())
 
   private struct Results {
@@ -49,15 +52,23 @@ final class BackgroundEvaluation: Sendable {
   func begin(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
     thread.waitUntilIdle()
     try fill(parameters)
+    thread.perform { [self] in evaluate(step) }
+  }
+
+  /// Begins to evaluate a snapshot, which is read until `waitUntilCopied` returns: training need not wait for a second copy.
+  func begin(_ snapshot: Snapshot) {
+    let step = snapshot.state.step
+    copying.enter()
     thread.perform { [self] in
-      do {
-        try evaluate(step)
-      } catch is Abandoned {
-        logger.info("evaluation left for later", metadata: ["step": "\(step)"])
-      } catch {
-        results.withLock { $0.failure = error }
-      }
+      parameters.copy(from: snapshot.parameters)
+      copying.leave()
+      evaluate(step)
     }
+  }
+
+  /// Waits until no snapshot is read any more.
+  func waitUntilCopied() {
+    copying.wait()
   }
 
   /// The perplexity of the evaluation begun at `step`, waited for.
@@ -92,7 +103,17 @@ final class BackgroundEvaluation: Sendable {
     thread.waitUntilIdle()
   }
 
-  private func evaluate(_ step: Int) throws {
+  private func evaluate(_ step: Int) {
+    do {
+      try score(step)
+    } catch is Abandoned {
+      logger.info("evaluation left for later", metadata: ["step": "\(step)"])
+    } catch {
+      results.withLock { $0.failure = error }
+    }
+  }
+
+  private func score(_ step: Int) throws {
     let clock = ContinuousClock()
     let start = clock.now
     let score = try validation.score(parameters) { _ in

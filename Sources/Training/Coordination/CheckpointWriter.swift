@@ -54,8 +54,12 @@ final class CheckpointWriter: Sendable {
 
   /// Begins to write a snapshot, which must not be filled again before `isReady` or `waitUntilIdle` has said so.
   ///
-  /// `perplexity` gives the result of the pending evaluation where it is known by the time of writing.
-  func write(_ snapshot: Snapshot, perplexity: @escaping @Sendable (_ step: Int) -> Double?) {
+  /// `perplexity` gives the result of the pending evaluation where it is known by the time of writing; `done` is called
+  /// after the writing, even where it has failed.
+  func write(
+    _ snapshot: Snapshot, perplexity: @escaping @Sendable (_ step: Int) -> Double?,
+    done: @escaping @Sendable () -> Void
+  ) {
     thread.perform { [self] in
       var state = snapshot.state
       if let pending = state.pendingEvaluation {
@@ -64,6 +68,7 @@ final class CheckpointWriter: Sendable {
       attempts.attempt("write the checkpoint of step \(state.step)") {
         try write(snapshot.files(configuration), state, copySeconds: snapshot.copySeconds)
       }
+      done()
     }
   }
 

@@ -160,19 +160,28 @@ final class Coordination {
   private func begin(_ purpose: Coordinator.Purpose, _ limits: StallLimits) throws {
     guard !purpose.isEmpty else { return }
     let step = replica.state.step
+    if purpose.contains(.evaluation) { replica.state.pendingEvaluation = .init(step: step) }
+    let isCollected = try purpose.contains(.checkpoint) && collectSnapshot(limits)
     if purpose.contains(.evaluation) {
-      replica.state.pendingEvaluation = .init(step: step)
-      coordinator?.evaluate(step: step) { $0.copy(from: replica.parameters, engine: replica.engine) }
+      if isCollected, let snapshot {
+        coordinator?.evaluate(snapshot)
+      } else {
+        coordinator?.evaluate(step: step) { $0.copy(from: replica.parameters, engine: replica.engine) }
+      }
     }
-    if purpose.contains(.checkpoint) {
-      // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
-      guard try replica.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) else { return }
-      try faults.strike(.snapshot, step: step)
-      // From here on nobody waits for a disk: who is late is stuck.
-      try replica.ranks.control.barrier("snapshot of step \(step)", limits: limits)
-      try replica.collect(into: snapshot)
-      if let snapshot { coordinator?.write(snapshot) }
-    }
+    if isCollected, let snapshot { coordinator?.write(snapshot) }
+  }
+
+  /// False, on all ranks, where the snapshot before is still being written and there is no waiting for it.
+  private func collectSnapshot(_ limits: StallLimits) throws -> Bool {
+    let step = replica.state.step
+    // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
+    guard try replica.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) else { return false }
+    try faults.strike(.snapshot, step: step)
+    // From here on nobody waits for a disk: who is late is stuck.
+    try replica.ranks.control.barrier("snapshot of step \(step)", limits: limits)
+    try replica.collect(into: snapshot)
+    return true
   }
 
   /// Begins again an evaluation of an earlier step that was under way when the checkpoint was written.

@@ -54,13 +54,16 @@ final class Coordinator: Sendable {
 
   /// Waits for the checkpoint before, but not long; false, and said, where this one is better left out.
   func canBeginCheckpoint(ofStep step: Int) -> Bool {
-    writer.isReady(forStep: step)
+    evaluation?.waitUntilCopied()
+    return writer.isReady(forStep: step)
   }
 
   /// Begins to write a snapshot, which must not be filled again before the next one can begin.
   func write(_ snapshot: Snapshot) {
-    writer.write(snapshot) { [evaluation] step in evaluation?.known(at: step) }
-    record.requestPage()
+    // Training, which waits for this to return, does not wait for threads that are woken for a page.
+    writer.write(snapshot, perplexity: { [evaluation] step in evaluation?.known(at: step) }) { [record] in
+      record.requestPage()
+    }
   }
 
   /// Waits until all snapshots given so far are on the disk or have failed.
@@ -76,6 +79,11 @@ final class Coordinator: Sendable {
   /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.
   func evaluate(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
     try evaluation?.begin(step: step, fill: fill)
+  }
+
+  /// Begins to evaluate a snapshot, which must not be filled again before the next checkpoint can begin.
+  func evaluate(_ snapshot: Snapshot) {
+    evaluation?.begin(snapshot)
   }
 
   /// Begins again the evaluation of a checkpoint; false, and said, where that checkpoint is not to be had.
