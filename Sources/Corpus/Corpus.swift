@@ -48,7 +48,8 @@ extension CorpusDescription {
     let vocabulary = try Vocabulary(contentsOf: url)
     guard vocabulary.hash == vocabularyHash else {
       throw CorpusError(
-        "expected a vocabulary with hash \(vocabularyHash) in \(folder.relativePath), found \(vocabulary.hash)")
+        "expected a vocabulary with hash \(vocabularyHash) in \(folder.relativePath), found \(vocabulary.hash)"
+      )
     }
     guard vocabulary.count == vocabularySize else {
       throw CorpusError("expected \(vocabularySize) words in \(url.relativePath), found \(vocabulary.count)")

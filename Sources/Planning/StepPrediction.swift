@@ -44,32 +44,41 @@ extension StepCosts {
 
   /// The step with one codec.
   ///
-  /// Buckets go one after the other, each when it is ready, and the rows last.
+  /// Buckets go as they do in training, each when it is ready, and the rows last.
   private func prediction(_ measurement: CodecMeasurement, on cluster: Cluster) -> StepPrediction {
     let others = Double(cluster.nodeCount - 1)
     let slices = Double(cluster.sliceCount)
-    var (now, sentBytes, floatBytes, hiddenCoding) = (0.0, 0.0, 0.0, 0.0)
+    var (sentBytes, floatBytes, hiddenCoding) = (0.0, 0.0, 0.0)
+    var schedule = PipelineSchedule()
     func wire(_ bytes: Double) -> Double {
       sentBytes += bytes
       return 2 * (cluster.link.latencySeconds + others * Self.messageSeconds) + bytes
         / cluster.link.bytesPerSecond
     }
     for (number, share) in ready where cluster.rankCount > 1 {
-      now = max(now, share * computeSeconds)
+      schedule.wait(until: share * computeSeconds)
       let cost = measurement.costs[number]
+      var buckets: [PipelineSchedule.BucketTimes] = []
       var left = measurement.elementCounts[number]
       while left > 0 {
         let elements = min(left, max(cluster.bucketByteCount / 4, 1))
         left -= elements
-        if slices > 1 { now += Double(4 * elements) / Self.sharedMemoryBytesPerSecond }
+        if slices > 1 {
+          schedule.wait(until: schedule.end + Double(4 * elements) / Self.sharedMemoryBytesPerSecond)
+        }
         guard others > 0 else { continue }
         let part = Double(elements) / Double(cluster.nodeCount) / slices
-        let coding = part * (cost.encodeSeconds * (others + 1) + cost.decodeSeconds * (2 * others + 1))
-        if now < computeSeconds { hiddenCoding += coding }
+        let times = PipelineSchedule.BucketTimes(
+          partCount: part, others: others, cost: cost,
+          hopSeconds: wire(2 * others * part * cost.byteCount) / 2)
+        if schedule.end < computeSeconds { hiddenCoding += times.codingSeconds }
         floatBytes += 8 * others * part
-        now += coding + wire(2 * others * part * cost.byteCount)
+        // Through shared memory buckets go one after the other.
+        if slices > 1 { schedule.add([times]) } else { buckets.append(times) }
       }
+      schedule.add(buckets)
     }
+    var now = schedule.end
     if others > 0 {
       // Only a node's first rank sends rows, in one message to each other node.
       let rows = rowElementCount * slices

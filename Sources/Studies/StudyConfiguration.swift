@@ -43,7 +43,8 @@ extension StudyConfiguration {
   private static func describe(_ error: DecodingError) -> String {
     switch error {
     case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
-      "expected \(type) for \(context.codingPath.map(\.stringValue).joined(separator: ".")), found another value"
+      "expected \(type == [Any].self ? "a list, as in [1,2,4]," : "\(type)") for "
+        + "\(context.codingPath.map(\.stringValue).joined(separator: ".")), found another value"
     default: "unusable values"
     }
   }

@@ -54,17 +54,15 @@ extension GradientExchange {
       let isHidden = schedule.end < timing.finishSeconds
       let times = (plan.bucketIndices(of: ranges[number].range) ?? 0..<0).map { index in
         let part = Double(plan.buckets[index].maximumPartCount)
+        let hop = link.latencySeconds + others * part * cost.byteCount / link.bytesPerSecond
         let times = PipelineSchedule.BucketTimes(
-          encodeParts: cost.encodeSeconds * part * others,
-          encodeMean: cost.decodeSeconds * part * others + cost.encodeSeconds * part,
-          takeMeans: cost.decodeSeconds * part * (others + 1),
-          hop: link.latencySeconds + others * part * cost.byteCount / link.bytesPerSecond)
+          partCount: part, others: others, cost: cost, hopSeconds: hop)
         prediction.encodeSeconds += cost.encodeSeconds * part * (others + 1)
         prediction.decodeSeconds += cost.decodeSeconds * part * (2 * others + 1)
-        prediction.wireSeconds += 2 * times.hop
+        prediction.wireSeconds += 2 * hop
         floatBytes += 8 * others * part
         sentBytes += 2 * others * part * cost.byteCount
-        if isHidden { hiddenCoding += times.encodeParts + times.encodeMean + times.takeMeans }
+        if isHidden { hiddenCoding += times.codingSeconds }
         return times
       }
       // Through shared memory buckets go one after the other.

@@ -1,27 +1,41 @@
 /// When buckets are through that go over the wire one by one while others are coded, as `GradientExchange.reduce` has them go.
-struct PipelineSchedule {
+public struct PipelineSchedule {
   /// Seconds of the stages of one bucket.
-  struct BucketTimes {
+  public struct BucketTimes {
     let encodeParts: Double
     /// Decoding and adding the parts of the others is part of it.
     let encodeMean: Double
     let takeMeans: Double
     /// Each of the two ways.
     let hop: Double
+
+    /// The times of a bucket of which each node owns `partCount` elements, among so many `others`.
+    public init(partCount: Double, others: Double, cost: CodingCost, hopSeconds: Double) {
+      encodeParts = cost.encodeSeconds * partCount * others
+      encodeMean = cost.decodeSeconds * partCount * others + cost.encodeSeconds * partCount
+      takeMeans = cost.decodeSeconds * partCount * (others + 1)
+      hop = hopSeconds
+    }
+
+    /// Seconds of a core.
+    public var codingSeconds: Double { encodeParts + encodeMean + takeMeans }
   }
 
   /// When all that was added is through.
-  var end: Double { max(wire, coding) }
+  public var end: Double { max(wire, coding) }
   /// When the communication thread is free, and when the coding thread.
   private var (wire, coding) = (0.0, 0.0)
 
+  /// A schedule with nothing to do.
+  public init() {}
+
   /// Nothing goes on before this time.
-  mutating func wait(until time: Double) {
+  public mutating func wait(until time: Double) {
     wire = max(wire, time)
   }
 
   /// Buckets that were submitted together.
-  mutating func add(_ buckets: [BucketTimes]) {
+  public mutating func add(_ buckets: [BucketTimes]) {
     guard let first = buckets.first else { return }
     var encoded = code(first.encodeParts)
     var summed: (bucket: BucketTimes, time: Double)?
