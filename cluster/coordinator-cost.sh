@@ -50,7 +50,7 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/milm-cost.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 for placement in "${placements[@]}"; do
   status=0
-  timeout --preserve-status --signal=USR1 "$seconds" mpirun -n 2 --map-by core --bind-to core --mca mpi_yield_when_idle 1 -x OPENBLAS_NUM_THREADS=1 "$milm" train "$config" \
+  timeout --preserve-status --signal=USR1 "$seconds" mpirun -n 2 --map-by core --bind-to core -x OPENBLAS_NUM_THREADS=1 "$milm" train "$config" \
     --corpus "$corpus" --output "$work/$placement" --steps "$steps" --set training.threads=1 --set "coordinator.placement=$placement" \
     --set coordinator.reportEvery=1 --set "coordinator.checkpointEvery=$every" --set "coordinator.evaluateEvery=$((6 * every))" --set coordinator.keepLast=1 \
     --set exchange.ranksPerNode=1 "${settings[@]}" >"$work/$placement.out" 2>"$work/$placement.log" || status=$?

@@ -130,8 +130,6 @@ else
 fi
 [ $starter = srun ] || [ -z "$slots" ] || [ "$slots" -ge "$ranks" ] || flags+=(--oversubscribe)
 
-# A rank waiting for others gives up its core: on few cores it would keep another from computing.
-set_variable OMPI_MCA_mpi_yield_when_idle "${OMPI_MCA_mpi_yield_when_idle:-1}"
 if [ -n "$interface" ]; then
   set_variable OMPI_MCA_pml ob1
   set_variable OMPI_MCA_btl tcp,vader,self

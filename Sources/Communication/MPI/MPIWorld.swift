@@ -22,8 +22,7 @@ public final class MPIWorld: Sendable {
   public init(startSeconds: Double = MPIWorld.defaultStartSeconds, limitsStart: Bool = false) throws {
     let launch = LaunchWatch(seconds: startSeconds)
     defer { launch.end() }
-    // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    Self.prepareOpenMPI()
     let calls = MPICalls()
     self.calls = calls
     var granted: CInt = 0
@@ -59,6 +58,18 @@ public final class MPIWorld: Sendable {
 
   /// Seconds that a start may take where nothing else is said: other ranks may read much from slow disks.
   public static let defaultStartSeconds = 600.0
+
+  /// Settings that this program needs, unless the user has others.
+  private static func prepareOpenMPI() {
+    // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    // With "put", the answer that a large message waits for queues behind the whole message that goes the other way:
+    // then the two directions of a link take turns.
+    setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
+    // Waiting sleeps (`WaitPace`). A core given up is back only when the computing thread's time slice is over,
+    // and until then nothing is received.
+    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
+  }
 
   /// How long a rank may give no sign of life where nothing else is said.
   private static let silenceLimits = StallLimits(warnSeconds: 10, abortSeconds: 30, warn: printLine)
