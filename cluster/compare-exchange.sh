@@ -2,7 +2,7 @@
 # Compares training across a real link, two hosts of the lab with one rank and one thread each, with the same two ranks
 # left alone, with MPI_Allreduce of fp32 and with PyTorch's DistributedDataParallel; prints a Markdown table.
 #
-#   cluster/compare-exchange.sh --corpus CORPUS [--config FILE] [--lanes N] [--segment N] [--steps N] [--rounds N]
+#   cluster/compare-exchange.sh --corpus CORPUS [--config FILE] [--lanes N] [--segment N] [--steps N] [--skip N] [--rounds N]
 #                               [--hosts 1|2] [--rates R,…] [--codecs C,…] [--ddp-modes M,…|none] [--ddp-rates R,…]
 #                               [--set key=value]… [--json]
 #

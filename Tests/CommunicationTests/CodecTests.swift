@@ -21,6 +21,7 @@ private struct Coded {
     remainder = Array(repeating: 0, count: max(count, 1))
     decoded = Array(repeating: 0, count: max(count, 1))
     frame = Array(repeating: 0, count: FrameCoder.frameCapacity(elementCount: count))
+    var decodedAtOnce = decoded
     let description = FrameDescription(
       codec: codec, operation: operation, sender: 1, elementCount: count, blockLength: blockLength)
     let byteCount = try (values + [0]).withUnsafeBufferPointer { values in
@@ -28,8 +29,12 @@ private struct Coded {
         try remainder.withUnsafeMutableBufferPointer { remainder in
           let feedback = ErrorFeedback(
             residual: try #require(residual.baseAddress), remainder: try #require(remainder.baseAddress))
-          return try frame.withUnsafeMutableBytes {
-            try coder.encode(try #require(values.baseAddress), as: description, feedback: feedback, into: $0)
+          return try decodedAtOnce.withUnsafeMutableBufferPointer { decoded in
+            try frame.withUnsafeMutableBytes {
+              try coder.encode(
+                try #require(values.baseAddress), as: description, feedback: feedback, into: $0,
+                decoded: try #require(decoded.baseAddress))
+            }
           }
         }
       }
@@ -43,6 +48,7 @@ private struct Coded {
       }
     }
     #expect(decodedCount == count)
+    #expect(firstDifference(decodedAtOnce.bits, decoded.bits) == nil, "who encodes has what others decode")
     decoded.removeLast(decoded.count - count)
     remainder.removeLast(remainder.count - count)
   }

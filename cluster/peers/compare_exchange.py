@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Trains across the lab's link in several ways in turn and prints a table; cluster/compare-exchange.sh starts the lab.
 
-The speed of a training is that of its steps by metrics.jsonl, without the first ones, which warm up, and the last, at whose
-checkpoint gradients travel uncompressed. "Left alone" are the same two ranks as two runs of one rank, started at once; no
+The speed of a training is that of its steps by metrics.jsonl, without the first --skip, and the last, at whose checkpoint
+gradients travel uncompressed. Gradients of a model that has learned something shrink less: a short warm-up of the rate
+(--set schedule.warmup=5) and --skip 18 show that. "Left alone" are the same two ranks as two runs of one rank, started at once; no
 link being theirs, they are measured once a round. With --hosts 1 both ranks share a host, and memory is their link.
 """
 
@@ -22,7 +23,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = str(ROOT / "cluster" / "lab.sh")
-WARM_UP_STEPS = 2
 # Of one measurement; what takes longer hangs.
 LIMIT_SECONDS = 1800
 RANKS = 2
@@ -48,6 +48,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--lanes", type=int, default=8, metavar="N", help="lanes a rank (8)")
     parser.add_argument("--segment", type=int, default=64, metavar="N", help="words a segment (64)")
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="steps measured in a run (4)")
+    parser.add_argument("--skip", type=int, default=2, metavar="N", help="steps before those (2)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that all is repeated (3)")
     parser.add_argument("--hosts", type=int, default=RANKS, choices=[1, RANKS], help="hosts of the two ranks (2)")
     parser.add_argument("--rates", type=names, default=["1gbit", "10gbit"], metavar="R,…")
@@ -96,7 +97,7 @@ def last_object(output: str) -> dict | None:
 
 def training(arguments: argparse.Namespace, output: Path, ranks: int, codec: str) -> list[str]:
     """A training of that many ranks; the checkpoint at its end is the only one."""
-    steps = WARM_UP_STEPS + arguments.steps + 1
+    steps = arguments.skip + arguments.steps + 1
     settings = {
         "training.lanes": ranks * arguments.lanes,
         "training.segment": arguments.segment,
@@ -115,12 +116,12 @@ def training(arguments: argparse.Namespace, output: Path, ranks: int, codec: str
     return command
 
 
-def measured(run: Path) -> dict | None:
+def measured(run: Path, skipped: int) -> dict | None:
     """Words a second and, a step, the exchange's seconds and rank 0's bytes, from the lines of a run that is whole."""
     if not (run / "checkpoints" / "last").exists():
         return None
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if "split" not in line][WARM_UP_STEPS:-1]
+    steps = [line for line in lines if "split" not in line][skipped:-1]
     return {
         "tokensPerSecond": statistics.harmonic_mean(line["tokensPerSecond"] for line in steps),
         "exchangeSeconds": statistics.mean(line["exchangeSeconds"] for line in steps),
@@ -171,7 +172,7 @@ class Comparison:
     def together(self, codec: str) -> dict:
         """One training of both ranks."""
         command = training(self.arguments, self.run, RANKS, codec)
-        result = self.on_ranks(command, lambda _: measured(self.run))
+        result = self.on_ranks(command, lambda _: measured(self.run, self.arguments.skip))
         self.header = tensors(self.run)
         shutil.rmtree(self.run)
         return result
@@ -188,7 +189,7 @@ class Comparison:
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT))
         speed = 0.0
         for run, process in zip(runs, processes):
-            if process.wait() != 0 or (result := measured(run)) is None:
+            if process.wait() != 0 or (result := measured(run, self.arguments.skip)) is None:
                 raise SystemExit(f"compare-exchange: {run.with_suffix('.log').read_text()}")
             speed += result["tokensPerSecond"]
             shutil.rmtree(run)
@@ -275,7 +276,7 @@ def surroundings(arguments: argparse.Namespace, comparison: Comparison) -> str:
         f"{hosts} one thread each, on {processor}; {header['__metadata__']['variant']}, "
         f"{parameter_count(header):,} parameters, vocabulary {header['embedding.weight']['shape'][0]:,}, "
         f"{arguments.lanes} lanes × {arguments.segment} words a rank; medians of {arguments.rounds} rounds "
-        f"of {arguments.steps} steps; exchange and exposed are seconds a step."
+        f"of {arguments.steps} steps after the first {arguments.skip}; exchange and exposed are seconds a step."
     )
 
 

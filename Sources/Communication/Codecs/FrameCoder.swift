@@ -31,9 +31,12 @@ public final class FrameCoder: @unchecked Sendable {
   /// Writes a frame with `values` to the front of `target` and gives its byte count.
   ///
   /// `feedback` is needed by lossy codecs and ignored by exact ones. `target` needs `frameCapacity` bytes.
+  /// `decoded` gets what the frame decodes to, without the work of reading it. Long sections are compressed where that pays
+  /// at this `price`.
   public func encode(
     _ values: UnsafePointer<Float>, as frame: FrameDescription, feedback: ErrorFeedback? = nil,
-    into target: UnsafeMutableRawBufferPointer
+    into target: UnsafeMutableRawBufferPointer, decoded: UnsafeMutablePointer<Float>? = nil,
+    price: WirePrice = WirePrice()
   ) throws -> Int {
     precondition(frame.elementCount <= maximumElementCount && frame.blockLength > 0, "a frame within bounds")
     precondition(target.count >= Self.frameCapacity(elementCount: frame.elementCount), "room for a frame")
@@ -42,6 +45,11 @@ public final class FrameCoder: @unchecked Sendable {
     frame.codec.encode(
       values, count: frame.elementCount, blockLength: frame.blockLength, feedback: feedback,
       scales: scales.start, into: rawAddress)
+    if let decoded {
+      frame.codec.decode(
+        rawAddress, count: frame.elementCount, blockLength: frame.blockLength, scales: scales.start,
+        into: decoded)
+    }
     var flags: UInt8 = 0
     var source = 0
     var end = FrameHeader.byteCount + 8 * sections.count
@@ -50,7 +58,7 @@ public final class FrameCoder: @unchecked Sendable {
       let section = UnsafeRawBufferPointer(raw.slice(from: source, byteCount: byteCount))
       let room = UnsafeMutableRawBufferPointer(rebasing: target[end...])
       let compressedByteCount =
-        try compressor.isWorthCompressing(section, compression, scratch: room)
+        try compressor.isWorthCompressing(section, compression, scratch: room, price: price)
         ? compressor.compress(section, compression, into: room) : nil
       if compressedByteCount == nil { room.copyMemory(from: section) } else { flags |= 1 << UInt8(index) }
       let sentByteCount = compressedByteCount ?? byteCount

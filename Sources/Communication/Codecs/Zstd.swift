@@ -17,19 +17,23 @@ struct ZstdCompressor: ~Copyable {
   ///
   /// Mantissas of floats are noise more often than not, and zstd takes as long to find that out as to compress.
   func isWorthCompressing(
-    _ source: UnsafeRawBufferPointer, _ compression: Compression, scratch: UnsafeMutableRawBufferPointer
+    _ source: UnsafeRawBufferPointer, _ compression: Compression, scratch: UnsafeMutableRawBufferPointer,
+    price: WirePrice
   ) throws(CommunicationError) -> Bool {
     let (sampleCount, sampleByteCount) = (4, 8 << 10)
-    guard source.count >= 16 * sampleCount * sampleByteCount, scratch.count >= sampleByteCount else {
+    guard source.count >= 8 * sampleCount * sampleByteCount, scratch.count >= sampleByteCount else {
       return true
     }
+    let start = coreSeconds
     var byteCount = 0
     for index in 0..<sampleCount {
       let start = (source.count - sampleByteCount) / (sampleCount - 1) * index
       let sample = UnsafeRawBufferPointer(rebasing: source[start..<start + sampleByteCount])
       byteCount += try compress(sample, compression, into: scratch) ?? sampleByteCount
     }
-    return Double(byteCount) < Double(sampleCount * sampleByteCount) * compression.worthwhileShare
+    let sampledByteCount = sampleCount * sampleByteCount
+    return Double(byteCount) < Double(sampledByteCount) * compression.worthwhileShare
+      && price.pays(byteCount: sampledByteCount - byteCount, coreSeconds: coreSeconds - start)
   }
 
   /// Compresses into `target` if the result is shorter than the source; nil if it is not, or does not fit.

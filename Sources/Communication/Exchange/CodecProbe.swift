@@ -1,5 +1,3 @@
-import Foundation
-
 /// What coding one range of the gradient costs, as it was measured.
 public struct CodingCost: Sendable, Equatable {
   /// Seconds of a core an element takes from floats to a frame.
@@ -125,19 +123,12 @@ extension GradientExchange {
       codec: codec, operation: operation, sender: communicator.rank, elementCounts: count...count,
       blockLength: bucket.blockLength)
     let slot = workspace.outgoing[0][0]
-    let start = Self.coreSeconds
+    let start = coreSeconds
     let byteCount = try workspace.coder.encode(values, as: frame, feedback: feedback, into: slot)
-    let middle = Self.coreSeconds
+    let middle = coreSeconds
     _ = try workspace.coder.decode(
       UnsafeRawBufferPointer(rebasing: slot[..<byteCount]), expecting: expectation,
       into: workspace.decoded.start)
-    return (byteCount, middle - start, Self.coreSeconds - middle)
-  }
-
-  /// What this thread has had of a core: what others take of it meanwhile says nothing about the codec.
-  private static var coreSeconds: Double {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
+    return (byteCount, middle - start, coreSeconds - middle)
   }
 }

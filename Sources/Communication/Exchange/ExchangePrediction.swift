@@ -58,7 +58,7 @@ extension GradientExchange {
         let times = PipelineSchedule.BucketTimes(
           partCount: part, others: others, cost: cost, hopSeconds: hop)
         prediction.encodeSeconds += cost.encodeSeconds * part * (others + 1)
-        prediction.decodeSeconds += cost.decodeSeconds * part * (2 * others + 1)
+        prediction.decodeSeconds += cost.decodeSeconds * part * 2 * others
         prediction.wireSeconds += 2 * hop
         floatBytes += 8 * others * part
         sentBytes += 2 * others * part * cost.byteCount

@@ -81,7 +81,7 @@ extension GradientExchange {
     let outgoing = Frames(list: Array(repeating: mean, count: layout.nodeCount))
     let means = try exchange(
       slice.bucket, .distribute, outgoing, into: workspace.incomingMeans[turn], report: &report)
-    return takeMeans(slice, means, own: mean)
+    return takeMeans(slice, means)
   }
 
   /// With one node the sums are all there is; what came from a run with more is still owed.
@@ -147,42 +147,45 @@ extension GradientExchange {
   }
 
   /// Adds all nodes' values of the part this rank owns, in the order of nodes, divides by the number of ranks,
-  /// and encodes the mean.
+  /// encodes the mean, and takes over itself what the others will decode.
   private func encodeMean(of slice: Slice, _ frames: Frames, turn: Int) -> Coding<Frames> {
     let (bucket, part) = (slice.bucket, ownPart(slice.bucket))
     return code(bucket, .distribute, elementCount: part.count) { [self] cost in
       let sum = workspace.sum.start
       try cost.timing(\.decodeSeconds) { _ in
         for (node, sender) in peers.enumerated() {
-          let decoded = node == 0 ? sum : workspace.decoded.start
-          if sender == communicator.rank {
-            decoded.update(from: slice.sums(part), count: part.count)
-          } else {
-            try decode(frames.list[node], from: sender, bucket, .reduce, part.count, into: decoded)
+          var terms = slice.sums(part)
+          if sender != communicator.rank {
+            terms = node == 0 ? sum : workspace.decoded.start
+            try decode(frames.list[node], from: sender, bucket, .reduce, part.count, into: terms)
           }
-          if node > 0 { CKernels_codecAdd(sum, decoded, part.count) }
+          if node > 0 {
+            CKernels_codecAdd(sum, terms, part.count)
+          } else if terms != sum {
+            sum.update(from: terms, count: part.count)
+          }
         }
         CKernels_codecDivide(sum, Float(communicator.rankCount), part.count)
       }
       let mean = try cost.timing(\.encodeSeconds) { _ in
         try encode(
           sum, frame(bucket, .distribute, part.count), residuals?.owner, at: bucket.ownOffset,
-          into: workspace.mean[turn][0])
+          into: workspace.mean[turn][0], decoded: slice.means(part))
       }
       cost.count(elementCount: part.count, byteCount: mean.count, times: layout.nodeCount - 1)
       return Frames(list: [mean])
     }
   }
 
-  /// Writes what all owners' frames decode to where the slice's means belong.
-  private func takeMeans(_ slice: Slice, _ frames: Frames, own: UnsafeRawBufferPointer) -> Coding<Void> {
-    let (bucket, own) = (slice.bucket, Frames(list: [own]))
+  /// Writes what the other owners' frames decode to where the slice's means belong.
+  private func takeMeans(_ slice: Slice, _ frames: Frames) -> Coding<Void> {
+    let bucket = slice.bucket
     return code(bucket, .distribute, elementCount: slice.range.count) { [self] cost in
       try cost.timing(\.decodeSeconds) { _ in
-        for (node, owner) in peers.enumerated() {
+        for (node, owner) in peers.enumerated() where owner != communicator.rank {
           let part = part(bucket, of: owner)
-          let frame = owner == communicator.rank ? own.list[0] : frames.list[node]
-          try decode(frame, from: owner, bucket, .distribute, part.count, into: slice.means(part))
+          try decode(
+            frames.list[node], from: owner, bucket, .distribute, part.count, into: slice.means(part))
         }
       }
     }
@@ -245,25 +248,22 @@ extension GradientExchange {
   private func encode(
     _ values: UnsafePointer<Float>, _ frame: FrameDescription,
     _ residual: (committed: FloatBuffer, next: FloatBuffer)?, at offset: Int,
-    into slot: UnsafeMutableRawBufferPointer
+    into slot: UnsafeMutableRawBufferPointer, decoded: UnsafeMutablePointer<Float>? = nil
   ) throws -> UnsafeRawBufferPointer {
-    let coder = workspace.coder
-    guard let residual else {
-      let byteCount = try coder.encode(values, as: frame, into: slot)
+    func coded(_ values: UnsafePointer<Float>, _ feedback: ErrorFeedback?) throws -> UnsafeRawBufferPointer {
+      let byteCount = try workspace.coder.encode(
+        values, as: frame, feedback: feedback, into: slot, decoded: decoded, price: step.price)
       return UnsafeRawBufferPointer(rebasing: slot[..<byteCount])
     }
+    guard let residual else { return try coded(values, nil) }
     let feedback = ErrorFeedback(
       residual: residual.committed.start + offset, remainder: residual.next.start + offset)
-    guard frame.codec.isExact else {
-      let byteCount = try coder.encode(values, as: frame, feedback: feedback, into: slot)
-      return UnsafeRawBufferPointer(rebasing: slot[..<byteCount])
-    }
+    guard frame.codec.isExact else { return try coded(values, feedback) }
     // An exact frame loses nothing: the sum is made where the next residual will stand, which is then zero.
     feedback.remainder.update(from: values, count: frame.elementCount)
     CKernels_codecAdd(feedback.remainder, feedback.residual, frame.elementCount)
-    let byteCount = try coder.encode(feedback.remainder, as: frame, into: slot)
-    feedback.remainder.update(repeating: 0, count: frame.elementCount)
-    return UnsafeRawBufferPointer(rebasing: slot[..<byteCount])
+    defer { feedback.remainder.update(repeating: 0, count: frame.elementCount) }
+    return try coded(feedback.remainder, nil)
   }
 
   private func decode(

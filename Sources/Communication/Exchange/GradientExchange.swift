@@ -48,6 +48,7 @@ public final class GradientExchange: @unchecked Sendable {
   private var stepStart = ContinuousClock.now
 
   private let outcome = Mutex(Outcome())
+  private var price = WirePrice()
   private var stage = Stage.idle
   private var submittedRanges: Set<Int> = []
 
@@ -57,6 +58,7 @@ public final class GradientExchange: @unchecked Sendable {
     var codec: Codec
     var gradient: UnsafeMutablePointer<Float>?
     var limits: StallLimits?
+    var price = WirePrice()
   }
 
   private struct Outcome {
@@ -126,6 +128,7 @@ public final class GradientExchange: @unchecked Sendable {
   public func choose(_ codec: Codec) {
     precondition(stage == .idle, "a codec is chosen between steps")
     self.codec = codec
+    price = WirePrice()
     if losesOnTheWire, residuals == nil { residuals = makeResiduals() }
   }
 
@@ -139,7 +142,8 @@ public final class GradientExchange: @unchecked Sendable {
     precondition(stage == .idle, "begin follows commit or rollback")
     let codec = flushing && !codec.isExact ? .lossless : codec
     self.step = Step(
-      number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits)
+      number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits,
+      price: price)
     stage = .exchanging
     stepStart = .now
     timing = StepTiming()
@@ -191,10 +195,16 @@ public final class GradientExchange: @unchecked Sendable {
     stage = .finished
     submittedRanges.removeAll(keepingCapacity: true)
     let exposedSeconds = (ContinuousClock.now - start).seconds
-    return outcome.withLock {
+    let report = outcome.withLock {
       $0.report.exposedSeconds = exposedSeconds
       return $0.report
     }
+    // A step that flushes is no example.
+    if report.codec == codec {
+      price.learn(
+        wireByteCount: report.wireByteCount, wireSeconds: report.wireSeconds, exposedSeconds: exposedSeconds)
+    }
+    return report
   }
 
   /// Ends a step that was applied: what it lost will be made up for.

@@ -13,7 +13,7 @@ public struct PipelineSchedule {
     public init(partCount: Double, others: Double, cost: CodingCost, hopSeconds: Double) {
       encodeParts = cost.encodeSeconds * partCount * others
       encodeMean = cost.decodeSeconds * partCount * others + cost.encodeSeconds * partCount
-      takeMeans = cost.decodeSeconds * partCount * (others + 1)
+      takeMeans = cost.decodeSeconds * partCount * others
       hop = hopSeconds
     }
 

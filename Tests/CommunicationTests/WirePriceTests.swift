@@ -1,0 +1,87 @@
+import Communication
+import TestSupport
+import Testing
+
+/// When zstd is worth its time.
+struct WirePriceTests {
+  /// A price learned from many steps like this one, with a megabyte a millisecond on the wire.
+  private func price(exposedShare: Double) -> WirePrice {
+    var price = WirePrice()
+    for _ in 0..<100 {
+      price.learn(wireByteCount: 1_000_000, wireSeconds: 1e-3, exposedSeconds: 1e-3 * exposedShare)
+    }
+    return price
+  }
+
+  @Test func beforeAnythingIsKnownBytesAreAllThatCounts() {
+    #expect(WirePrice().pays(byteCount: 1, coreSeconds: 10))
+  }
+
+  @Test func whatHidesIsWorthNothing() {
+    #expect(!price(exposedShare: 0).pays(byteCount: 1_000_000, coreSeconds: 1e-6))
+  }
+
+  @Test func whileTheStepWaitsACoreCostsNothing() {
+    #expect(price(exposedShare: 1).pays(byteCount: 1, coreSeconds: 1))
+  }
+
+  @Test(arguments: [0.1, 0.5, 0.8]) func betweenThemBothCountByTheirShares(_ share: Double) {
+    let price = price(exposedShare: share)
+    let coreSeconds = 1e-3 * share / (1 - share)
+    #expect(price.pays(byteCount: 1_000_000, coreSeconds: 0.99 * coreSeconds))
+    #expect(!price.pays(byteCount: 1_000_000, coreSeconds: 1.01 * coreSeconds))
+  }
+
+  @Test func aStepThatSentNothingTeachesNothing() {
+    var price = WirePrice()
+    price.learn(wireByteCount: 0, wireSeconds: 1, exposedSeconds: 0)
+    #expect(price.pays(byteCount: 1, coreSeconds: 10))
+  }
+
+  /// The same rows over and over, which zstd finds.
+  @Test(arguments: [Codec.lossless, .bfloat16, .int8, .int4])
+  func theCoderSendsWhatHidesAsItIs(_ codec: Codec) throws {
+    let (row, rowCount) = (gradient(seed: 1, count: 256), 4096)
+    let values = (0..<rowCount).flatMap { _ in row }
+    let (cheap, cheapDecoded) = try coded(codec, values, price(exposedShare: 0))
+    let (dear, dearDecoded) = try coded(codec, values, price(exposedShare: 1))
+    #expect(dear < cheap / 4, "\(dear) of \(cheap) bytes")
+    #expect(cheap >= codec.rawByteCount(elementCount: values.count, blockLength: 256) / 2)
+    #expect(firstDifference(cheapDecoded.bits, dearDecoded.bits) == nil)
+  }
+
+  private func coded(
+    _ codec: Codec, _ values: [Float], _ price: WirePrice
+  ) throws -> (byteCount: Int, decoded: [Float]) {
+    let coder = FrameCoder(maximumElementCount: values.count)
+    var frame = [UInt8](repeating: 0, count: FrameCoder.frameCapacity(elementCount: values.count))
+    var (decoded, lost) = (values, values)
+    let operation = CollectiveOperation(name: "test", phase: .reduce, step: 1, index: 0)
+    let byteCount = try values.withUnsafeBufferPointer { values in
+      try [Float](repeating: 0, count: values.count).withUnsafeBufferPointer { zeros in
+        try lost.withUnsafeMutableBufferPointer { lost in
+          try frame.withUnsafeMutableBytes {
+            try coder.encode(
+              try #require(values.baseAddress),
+              as: FrameDescription(
+                codec: codec, operation: operation, sender: 0, elementCount: values.count, blockLength: 256),
+              feedback: ErrorFeedback(
+                residual: try #require(zeros.baseAddress), remainder: try #require(lost.baseAddress)),
+              into: $0, price: price)
+          }
+        }
+      }
+    }
+    let expectation = FrameExpectation(
+      codec: codec, operation: operation, sender: 0, elementCounts: values.count...values.count,
+      blockLength: 256)
+    _ = try frame.withUnsafeBytes { frame in
+      try decoded.withUnsafeMutableBufferPointer {
+        try coder.decode(
+          UnsafeRawBufferPointer(rebasing: frame[..<byteCount]), expecting: expectation,
+          into: try #require($0.baseAddress))
+      }
+    }
+    return (byteCount, decoded)
+  }
+}
