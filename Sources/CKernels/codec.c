@@ -182,6 +182,11 @@ CKERNELS_CLONES void CKernels_codecAdd(float *restrict sum, const float *restric
   for (size_t i = 0; i < count; i++) sum[i] += terms[i];
 }
 
+CKERNELS_CLONES void CKernels_codecMean(const float *sum, const float *terms, float divisor, float *mean, size_t count) {
+#pragma clang loop vectorize(assume_safety)
+  for (size_t i = 0; i < count; i++) mean[i] = (sum[i] + terms[i]) / divisor;
+}
+
 CKERNELS_CLONES void CKernels_codecDivide(float *values, float divisor, size_t count) {
   for (size_t i = 0; i < count; i++) values[i] /= divisor;
 }

@@ -48,7 +48,7 @@ extension StepCosts {
   private func prediction(_ measurement: CodecMeasurement, on cluster: Cluster) -> StepPrediction {
     let others = Double(cluster.nodeCount - 1)
     let slices = Double(cluster.sliceCount)
-    var (sentBytes, floatBytes, hiddenCoding) = (0.0, 0.0, 0.0)
+    var (sentBytes, floatBytes, hiddenWork) = (0.0, 0.0, 0.0)
     var schedule = PipelineSchedule()
     func wire(_ bytes: Double) -> Double {
       sentBytes += bytes
@@ -70,8 +70,9 @@ extension StepCosts {
         let part = Double(elements) / Double(cluster.nodeCount) / slices
         let times = PipelineSchedule.BucketTimes(
           partCount: part, others: others, cost: cost,
-          hopSeconds: wire(2 * others * part * cost.byteCount) / 2)
-        if schedule.end < computeSeconds { hiddenCoding += times.codingSeconds }
+          hopSeconds: wire(2 * others * part * cost.byteCount) / 2,
+          coreSecondsPerByte: cluster.link.coreSecondsPerByte)
+        if schedule.end < computeSeconds { hiddenWork += times.coreSeconds }
         floatBytes += 8 * others * part
         // Through shared memory buckets go one after the other.
         if slices > 1 { schedule.add([times]) } else { buckets.append(times) }
@@ -86,7 +87,7 @@ extension StepCosts {
       floatBytes += 4 * rows * others
       now = max(now, computeSeconds) + decode + wire(rows * Self.exactByteCount * others)
     }
-    let exposed = max(0, now - computeSeconds) + (cluster.hasSpareCore ? 0 : hiddenCoding)
+    let exposed = max(0, now - computeSeconds) + (cluster.hasSpareCore ? 0 : hiddenWork)
     let alone = computeSeconds + updateSeconds
     return StepPrediction(
       ranks: cluster.rankCount, nodes: cluster.nodeCount, codec: measurement.codec.rawValue,

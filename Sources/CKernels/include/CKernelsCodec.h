@@ -45,6 +45,9 @@ void CKernels_codecDecodeInt4(const float *scales, const uint8_t *bytes, size_t 
 /// sum += terms
 void CKernels_codecAdd(float *sum, const float *terms, size_t count);
 
+/// mean = (sum + terms) ÷ divisor; `mean` may be `sum` or `terms`.
+void CKernels_codecMean(const float *sum, const float *terms, float divisor, float *mean, size_t count);
+
 /// values ÷= divisor
 void CKernels_codecDivide(float *values, float divisor, size_t count);
 

@@ -17,6 +17,13 @@ public struct WirePrice: Sendable {
   /// The price before anything is known.
   public init() {}
 
+  /// The price where all of the wire hides.
+  static var nothing: WirePrice {
+    var price = WirePrice()
+    price.exposedShare = 0
+    return price
+  }
+
   /// Whether it pays to spend so many seconds of a core on having so many bytes fewer.
   public func pays(byteCount: Int, coreSeconds: Double) -> Bool {
     Double(byteCount) * secondsPerByte * exposedShare >= coreSeconds * (1 - exposedShare)

@@ -62,6 +62,8 @@ extension GradientExchange {
   private static let samplesPerRange = 6
 
   /// Codes samples of every range with each codec, between steps; a rank that sends nothing gets none.
+  ///
+  /// Where zstd may be left out there are two measurements of a codec: first with it, then without.
   public func measure(_ codecs: [Codec], on gradient: UnsafeMutablePointer<Float>) throws
     -> [CodecMeasurement]
   {
@@ -72,10 +74,14 @@ extension GradientExchange {
       let (zeros, lost) = (FloatBuffer(count: count), FloatBuffer(count: count))
       return try withExtendedLifetime((zeros, lost)) {
         let feedback = ErrorFeedback(residual: zeros.start, remainder: lost.start)
-        return try codecs.map { codec in
-          CodecMeasurement(
-            codec: codec, costs: try ranges.map { try cost(of: codec, on: $0, gradient, feedback) },
-            elementCounts: ranges.map(\.range.count))
+        return try codecs.flatMap { codec in
+          let ways = try [WirePrice(), .nothing].map { price in
+            CodecMeasurement(
+              codec: codec, costs: try ranges.map { try cost(of: codec, on: $0, gradient, feedback, price) },
+              elementCounts: ranges.map(\.range.count))
+          }
+          let sizes = ways.map { $0.costs.map(\.byteCount) }
+          return sizes[0] == sizes[1] ? [ways[0]] : ways
         }
       }
     }
@@ -83,7 +89,7 @@ extension GradientExchange {
 
   private func cost(
     of codec: Codec, on range: ExchangeRange, _ gradient: UnsafeMutablePointer<Float>,
-    _ feedback: ErrorFeedback
+    _ feedback: ErrorFeedback, _ price: WirePrice
   ) throws -> CodingCost {
     let parts = (plan.bucketIndices(of: range.range) ?? 0..<0).flatMap { bucket in
       (0..<plan.buckets[bucket].partCount).map { (plan.buckets[bucket], plan.buckets[bucket].part($0)) }
@@ -95,7 +101,7 @@ extension GradientExchange {
       let (bucket, part) = parts[sample * parts.count / sampleCount]
       let values = gradient + part.lowerBound
       let (frameByteCount, encodeSeconds, decodeSeconds) = try code(
-        values, bucket, part.count, codec, feedback)
+        values, bucket, part.count, codec, feedback, price)
       elementCount += part.count
       byteCount += frameByteCount
       encode += encodeSeconds
@@ -113,7 +119,8 @@ extension GradientExchange {
   }
 
   private func code(
-    _ values: UnsafePointer<Float>, _ bucket: Bucket, _ count: Int, _ codec: Codec, _ feedback: ErrorFeedback
+    _ values: UnsafePointer<Float>, _ bucket: Bucket, _ count: Int, _ codec: Codec, _ feedback: ErrorFeedback,
+    _ price: WirePrice
   ) throws -> (byteCount: Int, encodeSeconds: Double, decodeSeconds: Double) {
     let operation = CollectiveOperation(name: bucket.name, phase: .probe, step: 0, index: bucket.index)
     let frame = FrameDescription(
@@ -124,7 +131,8 @@ extension GradientExchange {
       blockLength: bucket.blockLength)
     let slot = workspace.outgoing[0][0]
     let start = coreSeconds
-    let byteCount = try workspace.coder.encode(values, as: frame, feedback: feedback, into: slot)
+    let byteCount = try workspace.coder.encode(
+      values, as: frame, feedback: feedback, into: slot, price: price)
     let middle = coreSeconds
     _ = try workspace.coder.decode(
       UnsafeRawBufferPointer(rebasing: slot[..<byteCount]), expecting: expectation,

@@ -29,7 +29,7 @@ public struct ExchangePrediction: Sendable, Equatable {
   public internal(set) var decodeSeconds = 0.0
   /// Seconds that training would wait.
   public internal(set) var exposedSeconds = 0.0
-  /// Seconds a step would be longer: the exposed ones, and those of coding that take a core from computing.
+  /// Seconds a step would be longer: the exposed ones, and those of coding and sending that take a core from computing.
   public internal(set) var costSeconds = 0.0
 
   init(codec: Codec) {
@@ -46,7 +46,7 @@ extension GradientExchange {
   ) -> ExchangePrediction {
     var prediction = ExchangePrediction(codec: measurement.codec)
     let others = Double(layout.nodeCount - 1)
-    var (floatBytes, sentBytes, hiddenCoding) = (0.0, 0.0, 0.0)
+    var (floatBytes, sentBytes, hiddenWork) = (0.0, 0.0, 0.0)
     var schedule = PipelineSchedule()
     for (number, submitted) in timing.submitted {
       let cost = measurement.costs[number]
@@ -56,13 +56,14 @@ extension GradientExchange {
         let part = Double(plan.buckets[index].maximumPartCount)
         let hop = link.latencySeconds + others * part * cost.byteCount / link.bytesPerSecond
         let times = PipelineSchedule.BucketTimes(
-          partCount: part, others: others, cost: cost, hopSeconds: hop)
+          partCount: part, others: others, cost: cost, hopSeconds: hop,
+          coreSecondsPerByte: link.coreSecondsPerByte)
         prediction.encodeSeconds += cost.encodeSeconds * part * (others + 1)
         prediction.decodeSeconds += cost.decodeSeconds * part * 2 * others
         prediction.wireSeconds += 2 * hop
         floatBytes += 8 * others * part
         sentBytes += 2 * others * part * cost.byteCount
-        if isHidden { hiddenCoding += times.codingSeconds }
+        if isHidden { hiddenWork += times.coreSeconds }
         return times
       }
       // Through shared memory buckets go one after the other.
@@ -70,7 +71,7 @@ extension GradientExchange {
     }
     prediction.ratio = sentBytes > 0 ? floatBytes / sentBytes : 1
     prediction.exposedSeconds = max(0, schedule.end - timing.finishSeconds)
-    prediction.costSeconds = prediction.exposedSeconds + (hasSpareCore ? 0 : hiddenCoding)
+    prediction.costSeconds = prediction.exposedSeconds + (hasSpareCore ? 0 : hiddenWork)
     return prediction
   }
 }
@@ -82,6 +83,14 @@ extension [ExchangePrediction] {
   public func best(computeSeconds: Double) -> ExchangePrediction? {
     guard let least = map(\.costSeconds).min() else { return nil }
     let limit = 1.02 * (computeSeconds + least)
-    return filter { computeSeconds + $0.costSeconds <= limit }.min { $0.codec.code < $1.codec.code }
+    return quickestOfEachCodec.filter { computeSeconds + $0.costSeconds <= limit }
+      .min { $0.codec.code < $1.codec.code }
+  }
+
+  /// One prediction a codec: that of the cheaper way, where there are two.
+  public var quickestOfEachCodec: [ExchangePrediction] {
+    Codec.allCases.compactMap { codec in
+      filter { $0.codec == codec }.min { $0.costSeconds < $1.costSeconds }
+    }
   }
 }

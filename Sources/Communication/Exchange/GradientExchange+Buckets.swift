@@ -153,19 +153,24 @@ extension GradientExchange {
     return code(bucket, .distribute, elementCount: part.count) { [self] cost in
       let sum = workspace.sum.start
       try cost.timing(\.decodeSeconds) { _ in
+        // Each pass reads and writes tens of megabytes a step: the sum begins where its first terms are.
+        var total = sum
         for (node, sender) in peers.enumerated() {
           var terms = slice.sums(part)
           if sender != communicator.rank {
             terms = node == 0 ? sum : workspace.decoded.start
             try decode(frames.list[node], from: sender, bucket, .reduce, part.count, into: terms)
           }
-          if node > 0 {
+          if node == 0 {
+            total = terms
+          } else if node == peers.count - 1 {
+            CKernels_codecMean(total, terms, Float(communicator.rankCount), sum, part.count)
+          } else {
+            if total != sum { sum.update(from: total, count: part.count) }
             CKernels_codecAdd(sum, terms, part.count)
-          } else if terms != sum {
-            sum.update(from: terms, count: part.count)
+            total = sum
           }
         }
-        CKernels_codecDivide(sum, Float(communicator.rankCount), part.count)
       }
       let mean = try cost.timing(\.encodeSeconds) { _ in
         try encode(

@@ -4,11 +4,14 @@ public struct LinkMeasurement: Sendable, Equatable {
   public let latencySeconds: Double
   /// Bytes a second that a rank sends while it receives as many.
   public let bytesPerSecond: Double
+  /// Seconds of a core that a byte takes which is sent while another is received.
+  public let coreSecondsPerByte: Double
 
   /// A link as it was measured, or is imagined.
-  public init(latencySeconds: Double, bytesPerSecond: Double) {
+  public init(latencySeconds: Double, bytesPerSecond: Double, coreSecondsPerByte: Double = 0) {
     self.latencySeconds = latencySeconds
     self.bytesPerSecond = bytesPerSecond
+    self.coreSecondsPerByte = coreSecondsPerByte
   }
 }
 
@@ -28,6 +31,7 @@ extension GradientExchange {
       let latency = latencies.sorted()[Self.latencyRoundCount / 2]
       let byteCount = min(Self.messageByteCount, workspace.outgoing[0][0].count)
       var (roundCount, seconds) = (0, 0.0)
+      let coreStart = coreSeconds
       while roundCount < Self.volumeRoundLimit {
         seconds += max(try sendToPeers(byteCount: byteCount) - latency, 1e-9)
         roundCount += 1
@@ -35,7 +39,9 @@ extension GradientExchange {
         if try largestOfPeers(seconds) >= Self.volumeSeconds { break }
       }
       let sentByteCount = Double(roundCount * byteCount * (peers.count - 1))
-      return LinkMeasurement(latencySeconds: latency, bytesPerSecond: sentByteCount / seconds)
+      return LinkMeasurement(
+        latencySeconds: latency, bytesPerSecond: sentByteCount / seconds,
+        coreSecondsPerByte: (coreSeconds - coreStart) / sentByteCount)
     }
   }
 

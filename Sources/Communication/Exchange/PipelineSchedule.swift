@@ -8,17 +8,22 @@ public struct PipelineSchedule {
     let takeMeans: Double
     /// Each of the two ways.
     let hop: Double
+    /// Seconds of a core for both ways.
+    private let sending: Double
 
     /// The times of a bucket of which each node owns `partCount` elements, among so many `others`.
-    public init(partCount: Double, others: Double, cost: CodingCost, hopSeconds: Double) {
+    public init(
+      partCount: Double, others: Double, cost: CodingCost, hopSeconds: Double, coreSecondsPerByte: Double
+    ) {
       encodeParts = cost.encodeSeconds * partCount * others
       encodeMean = cost.decodeSeconds * partCount * others + cost.encodeSeconds * partCount
       takeMeans = cost.decodeSeconds * partCount * others
       hop = hopSeconds
+      sending = 2 * others * partCount * cost.byteCount * coreSecondsPerByte
     }
 
     /// Seconds of a core.
-    public var codingSeconds: Double { encodeParts + encodeMean + takeMeans }
+    public var coreSeconds: Double { encodeParts + encodeMean + takeMeans + sending }
   }
 
   /// When all that was added is through.

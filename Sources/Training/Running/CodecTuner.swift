@@ -54,7 +54,7 @@ final class CodecTuner {
     if replica.ranks.isCoordinator, let link {
       let predictions = measurements.map {
         exchange.predict($0, link: link, hasSpareCore: replica.hasSpareCore)
-      }
+      }.quickestOfEachCodec
       tell(predictions, link)
       prediction = predictions.best(computeSeconds: exchange.timing.finishSeconds)
       chosen = prediction?.codec ?? chosen
@@ -162,8 +162,9 @@ extension Replica {
   /// Whether a codec was chosen for the ranks there are.
   private var codecIsFrozen: Bool { state.codecDecisions.count > frozenDecisionCount }
 
-  /// Whether the communication thread has a core that no compute thread of this host wants.
+  /// Whether the exchange's threads have a core that no compute thread of this host wants, among those that this rank may
+  /// use; the other ranks of the host are taken to use the same.
   var hasSpareCore: Bool {
-    ranks.countOnHost * engine.threadCount < ProcessInfo.processInfo.activeProcessorCount
+    ranks.countOnHost * engine.threadCount < Processors.allowed.count
   }
 }
