@@ -20,6 +20,7 @@
 #define CKernels_codecDecodeInt4 JOIN(decodeInt4, LEVEL)
 #define CKernels_codecAdd JOIN(add, LEVEL)
 #define CKernels_codecDivide JOIN(divide, LEVEL)
+#define CKernels_codecMean JOIN(mean, LEVEL)
 #define CKernels_codecAddQuotients JOIN(addQuotients, LEVEL)
 #define CKernels_roundToBFloat16 JOIN(roundToBFloat16, LEVEL)
 #define CKernels_scaleToBFloat16 JOIN(scaleToBFloat16, LEVEL)
@@ -47,6 +48,7 @@ KernelLevel JOIN(KernelLevels, LEVEL)(void) {
       .decodeInt4 = CKernels_codecDecodeInt4,
       .add = CKernels_codecAdd,
       .divide = CKernels_codecDivide,
+      .mean = CKernels_codecMean,
       .addQuotients = CKernels_codecAddQuotients,
       .roundToBFloat16 = CKernels_roundToBFloat16,
   };

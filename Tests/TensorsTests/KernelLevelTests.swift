@@ -72,6 +72,11 @@ import Testing
       level.divide(&sum, 7, Self.count)
       return sum.map(\.bitPattern)
     }
+    expectSameBits("mean") { level in
+      var mean = values
+      level.mean(values, terms, 3, &mean, Self.count)
+      return mean.map(\.bitPattern)
+    }
   }
 
   @Test func codecsAreTheSame() {

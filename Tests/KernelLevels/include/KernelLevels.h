@@ -19,6 +19,7 @@ typedef struct {
   void (*decodeInt4)(const float *, const uint8_t *, size_t, size_t, float *);
   void (*add)(float *, const float *, size_t);
   void (*divide)(float *, float, size_t);
+  void (*mean)(const float *, const float *, float, float *, size_t);
   void (*addQuotients)(float *, const float *, float, size_t);
   void (*roundToBFloat16)(const float *, size_t, uint16_t *);
 } KernelLevel;
