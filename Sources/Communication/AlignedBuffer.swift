@@ -1,4 +1,4 @@
-import Foundation
+import Tensors
 
 /// Memory with an address that stays: a message in flight may point into it until this object is gone.
 ///
@@ -9,13 +9,11 @@ import Foundation
 final class AlignedBuffer: @unchecked Sendable {
   /// All of the memory; every byte was zero at first.
   let bytes: UnsafeMutableRawBufferPointer
+  private let memory: ZeroedMemory
 
   init(byteCount: Int) {
-    bytes = UnsafeMutableRawBufferPointer(start: zeros(byteCount: byteCount), count: max(byteCount, 1))
-  }
-
-  deinit {
-    free(bytes.baseAddress)
+    memory = ZeroedMemory(byteCount: max(byteCount, 1))
+    bytes = UnsafeMutableRawBufferPointer(start: memory.start, count: max(byteCount, 1))
   }
 
   /// The memory from `offset` on.
@@ -30,15 +28,12 @@ final class FloatBuffer: @unchecked Sendable {
   let start: UnsafeMutablePointer<Float>
   /// How many there are.
   let count: Int
+  private let memory: ZeroedMemory
 
   init(count: Int) {
-    start = zeros(byteCount: MemoryLayout<Float>.stride * count)
-      .bindMemory(to: Float.self, capacity: max(count, 1))
+    memory = ZeroedMemory(byteCount: MemoryLayout<Float>.stride * max(count, 1))
+    start = memory.start.bindMemory(to: Float.self, capacity: max(count, 1))
     self.count = count
-  }
-
-  deinit {
-    free(start)
   }
 
   /// All elements, to read.
@@ -49,12 +44,4 @@ final class FloatBuffer: @unchecked Sendable {
   var mutableBytes: UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: start, count: count))
   }
-}
-
-/// Memory that is zero without having been touched: the kernel gives pages of it as they are used.
-private func zeros(byteCount: Int) -> UnsafeMutableRawPointer {
-  guard let start = calloc(max(byteCount, 1), 1) else {
-    fatalError("no memory for \(byteCount) bytes of the exchange")
-  }
-  return start
 }

@@ -20,12 +20,14 @@ func alignedMemory(byteCount: Int) -> UnsafeMutableRawPointer {
 /// engine's threads take them side by side.
 ///
 /// `@unchecked Sendable`: it only says where the memory is.
-final class ZeroedMemory: @unchecked Sendable {
-  let start: UnsafeMutableRawPointer
+public final class ZeroedMemory: @unchecked Sendable {
+  /// The first byte.
+  public let start: UnsafeMutableRawPointer
   /// What the kernel has mapped; nil for a small piece.
   private let mapping: UnsafeMutableRawBufferPointer?
 
-  init(byteCount: Int) {
+  /// Memory of at least one byte.
+  public init(byteCount: Int) {
     guard byteCount >= largeByteCount else {
       start = alignedMemory(byteCount: byteCount)
       memset(start, 0, byteCount)

@@ -1,7 +1,7 @@
 /// Owns blocks of zeroed, 64-byte aligned memory, handed out as views before the first step and freed together.
 ///
-/// The pages of a large block are there once they are touched. The views do not keep it alive: whoever uses them holds it, by `withExtendedLifetime` where it is a local
-/// variable. Allocation is for the time of set-up and for one thread; the views may then go to any thread.
+/// The pages of a large block are there once they are touched. The views do not keep it alive: whoever uses them
+/// holds it, by `withExtendedLifetime` where it is a local variable. Allocation is for the time of set-up and for one thread; the views may then go to any thread.
 public final class Arena: @unchecked Sendable {
   private var blocks: [ZeroedMemory] = []
   /// How many bytes have been handed out.

@@ -1,5 +1,3 @@
-import Foundation
-
 /// What a byte on the wire costs, to be held against what it costs to make it fewer.
 ///
 /// A second of the wire that hides behind computing costs nothing, and a second of a core costs nothing while the step
@@ -36,11 +34,4 @@ public struct WirePrice: Sendable {
     let share = min(exposedSeconds / wireSeconds, 1)
     exposedShare += Self.newest * (share - exposedShare)
   }
-}
-
-/// What this thread has had of a core, in seconds: what others take of it meanwhile says nothing about its work.
-var coreSeconds: Double {
-  var time = timespec()
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-  return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
 }

@@ -27,8 +27,8 @@ struct ZstdCompressor: ~Copyable {
     let start = coreSeconds
     var byteCount = 0
     for index in 0..<sampleCount {
-      let start = (source.count - sampleByteCount) / (sampleCount - 1) * index
-      let sample = UnsafeRawBufferPointer(rebasing: source[start..<start + sampleByteCount])
+      let place = (source.count - sampleByteCount) / (sampleCount - 1) * index
+      let sample = UnsafeRawBufferPointer(rebasing: source[place..<place + sampleByteCount])
       byteCount += try compress(sample, compression, into: scratch) ?? sampleByteCount
     }
     let sampledByteCount = sampleCount * sampleByteCount

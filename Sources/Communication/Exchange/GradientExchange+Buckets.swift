@@ -161,15 +161,13 @@ extension GradientExchange {
             terms = node == 0 ? sum : workspace.decoded.start
             try decode(frames.list[node], from: sender, bucket, .reduce, part.count, into: terms)
           }
-          if node == 0 {
+          guard node > 0 else {
             total = terms
-          } else if node == peers.count - 1 {
-            CKernels_codecMean(total, terms, Float(communicator.rankCount), sum, part.count)
-          } else {
-            if total != sum { sum.update(from: total, count: part.count) }
-            CKernels_codecAdd(sum, terms, part.count)
-            total = sum
+            continue
           }
+          let divisor = node == peers.count - 1 ? communicator.rankCount : 1
+          CKernels_codecMean(total, terms, Float(divisor), sum, part.count)
+          total = sum
         }
       }
       let mean = try cost.timing(\.encodeSeconds) { _ in
@@ -257,7 +255,7 @@ extension GradientExchange {
   ) throws -> UnsafeRawBufferPointer {
     func coded(_ values: UnsafePointer<Float>, _ feedback: ErrorFeedback?) throws -> UnsafeRawBufferPointer {
       let byteCount = try workspace.coder.encode(
-        values, as: frame, feedback: feedback, into: slot, decoded: decoded, price: step.price)
+        values, as: frame, feedback: feedback, into: slot, decoded: decoded, price: price)
       return UnsafeRawBufferPointer(rebasing: slot[..<byteCount])
     }
     guard let residual else { return try coded(values, nil) }

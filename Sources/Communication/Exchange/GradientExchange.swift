@@ -48,7 +48,8 @@ public final class GradientExchange: @unchecked Sendable {
   private var stepStart = ContinuousClock.now
 
   private let outcome = Mutex(Outcome())
-  private var price = WirePrice()
+  /// What a byte costs in the step under way.
+  private(set) var price = WirePrice()
   private var stage = Stage.idle
   private var submittedRanges: Set<Int> = []
 
@@ -58,7 +59,6 @@ public final class GradientExchange: @unchecked Sendable {
     var codec: Codec
     var gradient: UnsafeMutablePointer<Float>?
     var limits: StallLimits?
-    var price = WirePrice()
   }
 
   private struct Outcome {
@@ -142,8 +142,7 @@ public final class GradientExchange: @unchecked Sendable {
     precondition(stage == .idle, "begin follows commit or rollback")
     let codec = flushing && !codec.isExact ? .lossless : codec
     self.step = Step(
-      number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits,
-      price: price)
+      number: step, codec: codec, gradient: gradient, limits: limits ?? configuration.stallLimits)
     stage = .exchanging
     stepStart = .now
     timing = StepTiming()

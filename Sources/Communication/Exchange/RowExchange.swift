@@ -140,11 +140,12 @@ final class RowExchange: @unchecked Sendable {
     let coder = exchange.workspace.coder
     rowIdentifiers.mutableBytes.copyMemory(from: UnsafeRawBufferPointer(rows.ids))
     let first = try coder.encode(
-      rowIdentifiers.start, as: frame(.rowIdentifiers, rows.ids.count, exchange), into: target)
+      rowIdentifiers.start, as: frame(.rowIdentifiers, rows.ids.count, exchange), into: target,
+      price: exchange.price)
     let rest = UnsafeMutableRawBufferPointer(rebasing: target[first...])
     let second = try coder.encode(
       rows.rows ?? UnsafePointer(rowIdentifiers.start),
-      as: frame(.rows, rows.ids.count * width, exchange), into: rest)
+      as: frame(.rows, rows.ids.count * width, exchange), into: rest, price: exchange.price)
     return UnsafeRawBufferPointer(rebasing: target[..<(first + second)])
   }
 
