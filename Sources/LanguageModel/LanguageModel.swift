@@ -71,6 +71,14 @@ public struct LanguageModel: Sendable {
     parameters.parameters.filter { $0.shape.count > 1 }.reduce(0) { $0 + $1.count }
   }
 
+  /// The words of one of `count` ranks that share them out.
+  public func words(index: Int, count: Int) -> RowShard {
+    SoftmaxWorkspace.words(of: vocabularySize, index: index, count: count)
+  }
+
+  /// The ranges of the flat gradient that belong to no word; they come last.
+  public var rangesOfNoWord: [GradientRange] { [decoderRange] + recurrence.gradientRanges }
+
   /// Where the matrix that input and softmax share lies.
   public var tiedMatrix: Parameter { embedding.weight }
 }

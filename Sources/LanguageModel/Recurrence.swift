@@ -105,11 +105,11 @@ struct Recurrence: Sendable {
   ///
   /// Sets dL/dx and adds the weights' gradients, each range of which is `finished` in its turn; afterwards
   /// `previousGradient` is dL/dh of the carried state.
-  func backward(
+  func backward<Failure: Error>(
     _ input: Matrix, hiddenGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
     activations: Activations, into inputGradient: Matrix, engine: ComputeEngine,
-    finished: (GradientRange) throws -> Void
-  ) rethrows {
+    finished: (GradientRange) throws(Failure) -> Void
+  ) throws(Failure) {
     let saved = activations.lstm
     lstm.startBackward(saved)
     activations.previousGradient.fill(0)

@@ -80,7 +80,7 @@ public final class SoftmaxScorer: Sendable {
     self.engine = engine
     weights = Weights(parameters, engine: engine)
     workspace = SoftmaxWorkspace(
-      vocabularySize: model.vocabularySize, width: model.configuration.embedding, rowCount: rowCount,
+      words: model.words(index: 0, count: 1), width: model.configuration.embedding, rowCount: rowCount,
       byteBudget: SegmentPass.defaultLogitsByteBudget, scoringOnly: true, engine: engine, in: arena)
     losses = arena.vector(of: Double.self, count: rowCount)
   }

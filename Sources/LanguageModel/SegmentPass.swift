@@ -52,6 +52,8 @@ public final class SegmentPass: Sendable {
   let recurrence: Recurrence.Activations
   let decoder: Decoder.Activations?
   private let outputGradient: Matrix
+  /// dL/dz of the rows of all ranks that share the words out; `outputGradient` itself where there is no other.
+  private let sharedOutputGradient: Matrix
   private let hiddenGradient: Matrix
   private let inputGradients: Matrix
   private let inputWords: Vector<Int32>
@@ -63,12 +65,14 @@ public final class SegmentPass: Sendable {
   /// Memory for segments of T steps and B lanes, `accumulation` of which make a step;
   /// 0 when there is no backward pass.
   ///
-  /// The products of a pass read `parameters` as they were at the last `refreshWeights`.
+  /// The products of a pass read `parameters` as they were at the last `refreshWeights`. `words` are those of this rank
+  /// where others have the rest; they all have as many lanes.
   public init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
     engine: ComputeEngine,
-    logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0
+    logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0, words: RowShard? = nil
   ) {
+    let words = words ?? model.words(index: 0, count: 1)
     self.model = model
     self.engine = engine
     self.stepCount = stepCount
@@ -81,12 +85,15 @@ public final class SegmentPass: Sendable {
     embedded = arena.matrix(rowCount: rowCount, columnCount: width)
     output = arena.matrix(rowCount: rowCount, columnCount: width)
     softmax = SoftmaxWorkspace(
-      vocabularySize: model.vocabularySize, width: width, rowCount: rowCount, byteBudget: logitsByteBudget,
+      words: words, width: width, rowCount: words.count * rowCount, byteBudget: logitsByteBudget,
       scoringOnly: accumulation == 0, engine: engine, in: arena)
     recurrence = model.recurrence.activations(stepCount: stepCount, laneCount: laneCount, in: arena)
     decoder = model.decoder.activations(rowCount: rowCount, in: arena)
     let backwardRows = accumulation > 0 ? rowCount : 0
     outputGradient = arena.matrix(rowCount: backwardRows, columnCount: width)
+    sharedOutputGradient =
+      words.count == 1
+      ? outputGradient : arena.matrix(rowCount: words.count * backwardRows, columnCount: width)
     hiddenGradient = arena.matrix(rowCount: backwardRows, columnCount: model.configuration.hidden)
     inputGradients = arena.matrix(rowCount: accumulation * rowCount, columnCount: width)
     inputWords = arena.vector(of: Int32.self, count: accumulation * rowCount)
@@ -135,25 +142,30 @@ public final class SegmentPass: Sendable {
   ///
   /// Gradients of `lossScale · Σ loss` are added to `gradients`. The first segment of a step refreshes the weights.
   /// During the last segment of a step `finished` is called for each part of the gradient as it is complete:
-  /// the softmax's first, piece by piece and before back-propagation through time, the input rows last.
-  public func accumulate(
+  /// the softmax's first, piece by piece and before back-propagation through time, the input rows last. Where ranks share
+  /// the words out, `sharing` says how, and the softmax's gradients are the mean over all ranks already.
+  public func accumulate<Sharing: WordSharing>(
     _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer,
-    finished: (GradientPart) throws -> Void
-  ) rethrows -> Double {
+    sharing: Sharing = NoSharing<Never>(), finished: (GradientPart) throws(Sharing.Failure) -> Void
+  ) throws(Sharing.Failure) -> Double {
     precondition(index < accumulation, "segment \(index) of \(accumulation) a step")
     let isLast = index == accumulation - 1
     if index == 0 { refreshWeights() }
+    try sharing.fetchRows(of: segment.inputs, into: weights[model.tiedMatrix])
     model.embedding.forward(segment.inputs, weights: weights, into: embedded)
     dropInput(embedded, segment)
     forwardFromEmbedded()
     dropOutput(output, segment)
 
-    let loss = try model.softmax.forwardBackward(
-      output, targets: segment.targets, scale: lossScale, threshold: softmaxThreshold, weights: weights,
-      gradients: gradients, into: outputGradient, workspace: softmax, engine: engine
-    ) { piece in
+    let shared = try sharing.gather(output, segment.targets)
+    let loss: Double = try model.softmax.forwardBackward(
+      shared.output, targets: shared.targets, scale: lossScale / Float(sharing.meanRankCount),
+      threshold: softmaxThreshold, countedRows: shared.ownRows, weights: weights, gradients: gradients,
+      into: sharedOutputGradient, workspace: softmax, engine: engine, gather: sharing.gather
+    ) { (piece) throws(Sharing.Failure) in
       if isLast { try finished(.dense(model.tiedRanges[piece])) }
     }
+    try sharing.scatter(sharedOutputGradient, into: outputGradient)
     if isLast { try finished(.dense(model.biasRange)) }
 
     dropOutput(outputGradient, segment)
@@ -167,7 +179,7 @@ public final class SegmentPass: Sendable {
     try model.recurrence.backward(
       embedded, hiddenGradient: hiddenGradient, weights: weights, gradients: gradients,
       activations: recurrence, into: inputGradient, engine: engine
-    ) { range in
+    ) { (range) throws(Sharing.Failure) in
       if isLast { try finished(.dense(range)) }
     }
 

@@ -9,7 +9,7 @@ public struct Embedding: Sendable {
   public init(vocabularySize: Int, width: Int, in list: inout ParameterList) {
     weight = list.add(
       "embedding.weight", shape: [vocabularySize, width],
-      initialization: .uniform(limit: (1 / Float(width)).squareRoot()), decays: false)
+      initialization: .uniform(limit: (1 / Float(width)).squareRoot()), decays: false, elementsPerWord: width)
   }
 
   /// `output[i] = weight[words[i]]`.

@@ -40,37 +40,59 @@ public final class Optimizer: Sendable {
   /// Its memory of earlier gradients, each named as in `optimizer.safetensors`:
   /// Adam's mean and square, or the velocity.
   public let moments: [(name: String, buffer: ParameterBuffer)]
-  private let list: ParameterList
   private let engine: ComputeEngine
+  private let commonBlocks: [Range<Int>]
+  private let ownedBlocks: [Range<Int>]
+  private let tensors: [(parameter: Parameter, blocks: [Range<Int>])]
   private let partialSums: Vector<Double>
   private let arena = Arena()
 
   /// How many elements are worked on at a time; a constant, because the order of the norm's sum hangs on it.
   private static let blockLength = 1 << 16
 
-  /// An optimizer that has not moved yet.
-  public init(_ configuration: OptimizerConfiguration, list: ParameterList, engine: ComputeEngine) {
+  /// An optimizer that has not moved yet, of what a shard holds; of all where none is given.
+  public init(
+    _ configuration: OptimizerConfiguration, list: ParameterList, shard: ParameterShard? = nil,
+    engine: ComputeEngine
+  ) {
     self.configuration = configuration
-    self.list = list
     self.engine = engine
     let names = configuration.kind == .adam ? ["mean", "square"] : ["velocity"]
     moments = names.map { ($0, ParameterBuffer(list)) }
-    let blockCount = (list.elementCount + Self.blockLength - 1) / Self.blockLength
-    partialSums = arena.vector(of: Double.self, count: blockCount)
+    let shard = shard ?? ParameterShard(all: list)
+    commonBlocks = Self.blocks(of: shard.common)
+    ownedBlocks = shard.owned.flatMap(Self.blocks(of:))
+    tensors = list.parameters.map { ($0, shard.ranges(of: $0).flatMap(Self.blocks(of:))) }
+    partialSums = arena.vector(of: Double.self, count: max(commonBlocks.count, ownedBlocks.count))
   }
 
-  /// The global norm of a gradient, its squares added in double precision and in a fixed order.
-  public func norm(of gradient: ParameterBuffer) -> Double {
-    let flat = gradient.flat
+  private static func blocks(of range: Range<Int>) -> [Range<Int>] {
+    stride(from: range.lowerBound, to: range.upperBound, by: blockLength).map {
+      $0..<min($0 + blockLength, range.upperBound)
+    }
+  }
+
+  /// The sums of a gradient's squares, in double precision and in a fixed order: of what all ranks have alike, and of what
+  /// this one alone has.
+  public func squares(of gradient: ParameterBuffer) -> (common: Double, owned: Double) {
+    (squares(of: gradient, commonBlocks), squares(of: gradient, ownedBlocks))
+  }
+
+  private func squares(of gradient: ParameterBuffer, _ blocks: [Range<Int>]) -> Double {
     let sums = partialSums
-    engine.forEachPart(of: sums.count, minimumPartCount: 4) { blocks in
-      for block in blocks {
-        let start = block * Self.blockLength
-        let count = min(Self.blockLength, flat.columnCount - start)
-        sums[block] = CKernels_sumOfSquares(flat.data + start, count)
+    engine.forEachPart(of: blocks.count, minimumPartCount: 4) { part in
+      for index in part {
+        sums[index] = CKernels_sumOfSquares(
+          gradient.flat.data + blocks[index].lowerBound, blocks[index].count)
       }
     }
-    return (0..<sums.count).reduce(0) { $0 + sums[$1] }.squareRoot()
+    return blocks.indices.reduce(0) { $0 + sums[$1] }
+  }
+
+  /// The global norm of a gradient that no other rank has a part of.
+  public func norm(of gradient: ParameterBuffer) -> Double {
+    let (common, owned) = squares(of: gradient)
+    return (common + owned).squareRoot()
   }
 
   /// What a gradient of this norm is multiplied with, so that its norm is at most `clip`.
@@ -85,23 +107,22 @@ public final class Optimizer: Sendable {
     _ parameters: ParameterBuffer, gradient: ParameterBuffer, gradientScale: Double, learningRate: Double,
     updateCount: Int
   ) {
-    for parameter in list.parameters {
+    for (parameter, blocks) in tensors {
       let rate = learningRate * Double(parameter.learningRateScale)
       let decay = parameter.decays ? rate * configuration.weightDecay : 0
-      let blockCount = (parameter.count + Self.blockLength - 1) / Self.blockLength
-      engine.forEachPart(of: blockCount, minimumPartCount: 1) { blocks in
-        let start = parameter.offset + blocks.lowerBound * Self.blockLength
-        let end = min(
-          parameter.offset + blocks.upperBound * Self.blockLength, parameter.range.upperBound)
-        switch configuration.kind {
-        case .adam:
-          updateByAdam(
-            start..<end, parameters, gradient, scale: gradientScale, rate: rate, decay: decay,
-            updateCount: updateCount)
-        case .sgd:
-          CKernels_momentum(
-            parameters.flat.data + start, gradient.flat.data + start, moments[0].buffer.flat.data + start,
-            end - start, Float(rate), Float(gradientScale), Float(configuration.momentum), Float(decay))
+      engine.forEachPart(of: blocks.count, minimumPartCount: 1) { part in
+        for block in blocks[part] {
+          switch configuration.kind {
+          case .adam:
+            updateByAdam(
+              block, parameters, gradient, scale: gradientScale, rate: rate, decay: decay,
+              updateCount: updateCount)
+          case .sgd:
+            let start = block.lowerBound
+            CKernels_momentum(
+              parameters.flat.data + start, gradient.flat.data + start, moments[0].buffer.flat.data + start,
+              block.count, Float(rate), Float(gradientScale), Float(configuration.momentum), Float(decay))
+          }
         }
       }
     }

@@ -24,6 +24,8 @@ public struct Parameter: Sendable, Equatable {
   public let learningRateScale: Float
   /// Whether weight decay applies.
   public let decays: Bool
+  /// How many elements belong to each word of the vocabulary, word after word; nil where they belong to none.
+  public let elementsPerWord: Int?
 
   /// How many elements it has.
   public var count: Int { shape.reduce(1, *) }
@@ -56,13 +58,13 @@ public struct ParameterList: Sendable {
   /// Gives the next place to a tensor.
   public mutating func add(
     _ name: String, shape: [Int], initialization: Parameter.Initialization, learningRateScale: Float = 1,
-    decays: Bool = true
+    decays: Bool = true, elementsPerWord: Int? = nil
   ) -> Parameter {
     precondition(!shape.isEmpty && shape.allSatisfy { $0 > 0 }, "\(name) of shape \(shape)")
     precondition(!parameters.contains { $0.name == name }, "two tensors named \(name)")
     let parameter = Parameter(
       name: name, shape: shape, offset: elementCount, initialization: initialization,
-      learningRateScale: learningRateScale, decays: decays)
+      learningRateScale: learningRateScale, decays: decays, elementsPerWord: elementsPerWord)
     parameters.append(parameter)
     elementCount = (parameter.range.upperBound + Self.alignment - 1) / Self.alignment * Self.alignment
     return parameter
@@ -103,11 +105,7 @@ public final class ParameterBuffer: Sendable {
   }
 
   /// Sets every element to zero.
-  public func clear(engine: ComputeEngine) {
-    engine.forEachPart(of: flat.columnCount, minimumPartCount: 1 << 20) { range in
-      flat.columns(range).fill(0)
-    }
-  }
+  public func clear(engine: ComputeEngine) { clear(ParameterShard(all: list), engine: engine) }
 
   /// Has the kernel give the memory of a buffer that is still zero, so that the first copy into it takes no longer than others.
   public func touch() { flat.fill(0) }

@@ -20,26 +20,34 @@ public struct SoftmaxLoss: Sendable {
   public init(embedding: Parameter, pieceCount: Int = 1, in list: inout ParameterList) {
     self.embedding = embedding
     pieces = SoftmaxWorkspace.pieces(pieceCount, ofVocabulary: embedding.rowCount)
-    bias = list.add("softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false)
+    bias = list.add(
+      "softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false, elementsPerWord: 1)
   }
 
-  /// The sum of the rows' negative log-likelihoods in nats.
+  /// The sum of the negative log-likelihoods of `countedRows`, in nats; of all rows unless said otherwise.
   ///
   /// Sets `inputGradient` to `scale · (p − onehot) · W`, and adds `scale · (p − onehot)ᵀ · z` and its column
   /// sums to the gradients of matrix and bias. Where a block of words has no probability above `threshold` in any
   /// row of a chunk, the gradients take the product of the row's share and the word's share of the block for it: two sums in
   /// place of two products. With 0 they are exact. `finished` is called with the number of each piece of the matrix's gradient
   /// when all rows have been added to it; the bias's is finished with the last piece.
-  public func forwardBackward(
-    _ input: Matrix, targets: Vector<Int32>, scale: Float, threshold: Float = 0, weights: Weights,
-    gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
-    engine: ComputeEngine, finished: (_ piece: Int) throws -> Void
-  ) rethrows -> Double {
+  ///
+  /// Where the workspace has only some of the words, the gradients are those words' part. What they are multiplied with
+  /// hangs on all words: `gather` is given what is known of each row of a chunk, and gives what all shards know, in their order.
+  public func forwardBackward<Failure: Error>(
+    _ input: Matrix, targets: Vector<Int32>, scale: Float, threshold: Float = 0, countedRows: Range<Int>? = nil,
+    weights: Weights, gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
+    engine: ComputeEngine, gather: (_ own: Vector<Double>) throws(Failure) -> [Vector<Double>],
+    finished: (_ piece: Int) throws(Failure) -> Void
+  ) throws(Failure) -> Double {
     var loss = 0.0
     for rows in workspace.chunks(of: input.rowCount) {
       let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
-      exponentiate(chunk, keeping: true, workspace, engine)
-      loss += setFactors(chunk, scale: scale, workspace, engine)
+      let statistics = exponentiate(chunk, keeping: true, workspace, engine)
+      statistics.merge(try gather(statistics.numbers).map(SoftmaxStatistics.init))
+      let counted = rows.clamped(to: countedRows ?? rows)
+      loss += counted.reduce(0) { $0 + statistics.loss($1 - rows.lowerBound) }
+      setFactors(chunk, statistics, scale: scale, workspace, engine)
       engine.forEachWorker { workspace.inputGradient(rowCount: chunk.rowCount, $0).fill(0) }
       for (number, piece) in pieces.enumerated() {
         addGradients(chunk, piece, scale: scale, threshold: threshold, gradients, workspace, engine)
@@ -59,8 +67,8 @@ public struct SoftmaxLoss: Sendable {
     for rows in workspace.chunks(of: input.rowCount) {
       let chunk = chunk(
         input, targets, rows, packed: packed, weights: weights, workspace: workspace, engine: engine)
-      exponentiate(chunk, keeping: false, workspace, engine)
-      for row in 0..<rows.count { losses[rows.lowerBound + row] = workspace.logSumExp(row).loss }
+      let statistics = exponentiate(chunk, keeping: false, workspace, engine)
+      for row in 0..<rows.count { losses[rows.lowerBound + row] = statistics.loss(row) }
     }
   }
 
@@ -113,30 +121,37 @@ public struct SoftmaxLoss: Sendable {
     return Chunk(
       input: input.rows(rows), operand: engine.rounded(input.rows(rows), in: workspace.input),
       targets: targets[rows], embedding: weights[embedding],
-      words: packed.map(Words.packed) ?? .rounded(weights.rounded(embedding)), bias: weights[bias])
+      words: packed.map(Words.packed) ?? .rounded(weights.rounded(embedding, workspace.words)),
+      bias: weights[bias])
   }
 
-  /// Goes through all blocks of logits: leaves each row's largest and its sum of exponentials, the target's
-  /// logit, and the exponentials themselves where they are kept.
+  /// Goes through all blocks of logits: leaves each row's largest and its sum of exponentials, and the exponentials
+  /// themselves where they are kept; gives what is known of each row.
   private func exponentiate(
     _ chunk: Chunk, keeping: Bool, _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
-  ) {
+  ) -> SoftmaxStatistics {
     let tiles = workspace.tiles(of: chunk.rowCount)
+    let statistics = workspace.statistics(rowCount: chunk.rowCount)
+    statistics.targetLogits.fill(0)
     engine.forEachWorker { worker in
       for block in workspace.blocks(of: worker) {
         let kept = keeping ? workspace.exponentials(of: block, rowCount: chunk.rowCount) : nil
         for rows in tiles {
-          exponentiate(rows, of: chunk, block, into: kept, workspace, worker)
+          exponentiate(rows, of: chunk, block, into: kept, statistics.targetLogits, workspace, worker)
         }
       }
     }
+    engine.forEachPart(of: chunk.rowCount, minimumPartCount: 16) { rows in
+      for row in rows { statistics.logSumExps[row] = workspace.logSumExp(row) }
+    }
+    return statistics
   }
 
   private func exponentiate(
-    _ rows: Range<Int>, of chunk: Chunk, _ block: Int, into kept: Operand?, _ workspace: SoftmaxWorkspace,
-    _ worker: Worker
+    _ rows: Range<Int>, of chunk: Chunk, _ block: Int, into kept: Operand?, _ targetLogits: Vector<Double>,
+    _ workspace: SoftmaxWorkspace, _ worker: Worker
   ) {
-    let words = workspace.words(of: block)
+    let words = workspace.words.rows(ofBlock: block)
     let logits = workspace.logits(rowCount: rows.count, columnCount: words.count, worker)
     let input = chunk.operand.rows(rows)
     switch chunk.words {
@@ -151,7 +166,7 @@ public struct SoftmaxLoss: Sendable {
       workspace.sums[row, block] = sum
       let target = Int(chunk.targets[row])
       if words.contains(target) {
-        workspace.targetLogits[row] = logits[tileRow, target - words.lowerBound]
+        targetLogits[row] = Double(logits[tileRow, target - words.lowerBound])
       }
     }
   }
@@ -171,19 +186,18 @@ public struct SoftmaxLoss: Sendable {
     }
   }
 
-  /// Sets what a row's exponentials of each block are multiplied with to be `scale` × probabilities; returns the losses' sum.
+  /// Sets what a row's exponentials of each block are multiplied with to be `scale` × probabilities.
   private func setFactors(
-    _ chunk: Chunk, scale: Float, _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
-  ) -> Double {
+    _ chunk: Chunk, _ statistics: SoftmaxStatistics, scale: Float, _ workspace: SoftmaxWorkspace,
+    _ engine: ComputeEngine
+  ) {
     engine.forEachPart(of: chunk.rowCount, minimumPartCount: 16) { rows in
       for row in rows {
-        let (loss, logSumExp) = workspace.logSumExp(row)
-        workspace.losses[row] = loss
         let largest = workspace.largest.row(row)
-        CKernels_softmaxFactors(largest, workspace.blockCount, logSumExp, scale)
+        CKernels_softmaxFactors(
+          largest, workspace.words.blockCount, Float(statistics.logSumExps[row]), scale)
       }
     }
-    return (0..<chunk.rowCount).reduce(0) { $0 + workspace.losses[$1] }
   }
 
   /// Adds the gradients of matrix and bias for a piece of the words, and each worker's part of the input's.
@@ -196,7 +210,7 @@ public struct SoftmaxLoss: Sendable {
     engine.forEachWorker { worker in
       let sum = workspace.inputGradient(rowCount: chunk.rowCount, worker)
       for block in workspace.blocks(of: worker, in: piece) {
-        let words = workspace.words(of: block)
+        let words = workspace.words.rows(ofBlock: block)
         let target = matrixGradient.rows(words)
         subtractTargets(chunk, words, scale: scale, from: target, biasGradient)
         let factors = workspace.largest.columns(block..<block + 1)
@@ -286,8 +300,12 @@ public struct SoftmaxLoss: Sendable {
   ) {
     engine.forEachRowPart(of: gradient) { rows in
       for row in rows {
-        let width = gradient.columnCount
-        CKernels_scale(chunk.embedding.row(Int(chunk.targets[row])), -scale, gradient.row(row), width)
+        let (width, target) = (gradient.columnCount, Int(chunk.targets[row]))
+        if workspace.words.contains(target) {
+          CKernels_scale(chunk.embedding.row(target), -scale, gradient.row(row), width)
+        } else {
+          gradient.row(row).update(repeating: 0, count: width)
+        }
         for part in workspace.inputGradients {
           CKernels_addScaled(part.row(row), 1, gradient.row(row), width)
         }

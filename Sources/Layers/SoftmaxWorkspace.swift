@@ -7,16 +7,17 @@ public struct SoftmaxWorkspace: Sendable {
   /// How many words a block has: with a few hundred rows its logits and words stay in a core's cache.
   static let blockLength = 512
 
-  let vocabularySize: Int
+  /// The words whose logits are computed here.
+  public let words: RowShard
   let rowsPerChunk: Int
   private let rowsPerTile: Int
   /// Rows × blocks: the largest logit, later what exponentials are multiplied with.
   let largest: Matrix
   /// Rows × blocks: the sum of the exponentials.
   let sums: Matrix
-  /// The logit of each row's target.
-  let targetLogits: Vector<Float>
-  let losses: Vector<Double>
+  /// What is known of each row of a chunk: first all log-sum-exps, then all targets' logits, which are 0 where the target is
+  /// none of `words`.
+  private let statisticsOfRows: Vector<Double>
   let input: OperandMemory
   /// Each worker's part of the input's gradient.
   let inputGradients: [Matrix]
@@ -29,39 +30,46 @@ public struct SoftmaxWorkspace: Sendable {
   private let wordShares: [Matrix]
   private let workerCount: Int
 
-  /// Memory for up to `rowCount` rows of width E, in chunks whose exponentials take at most `byteBudget` bytes.
+  /// The words of one of `count` shards of a vocabulary.
+  public static func words(of vocabularySize: Int, index: Int = 0, count: Int = 1) -> RowShard {
+    RowShard(rowCount: vocabularySize, blockLength: blockLength, index: index, count: count)
+  }
+
+  /// Memory for the logits of some words in up to `rowCount` rows of width E, in chunks whose exponentials take at most
+  /// `byteBudget` bytes.
   ///
   /// A chunk has one row where that is more. Scoring alone keeps no exponentials, and has one chunk.
   public init(
-    vocabularySize: Int, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, engine: ComputeEngine,
+    words: RowShard, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, engine: ComputeEngine,
     in arena: Arena
   ) {
-    self.vocabularySize = vocabularySize
+    self.words = words
+    // A shard may be empty where there are fewer blocks than ranks.
+    let wordCount = words.ownRowCount
     let rowsPerChunk =
       scoringOnly
       ? max(1, rowCount)
-      : Self.rowsPerChunk(of: rowCount, limit: byteBudget / (vocabularySize * engine.precision.byteCount))
+      : Self.rowsPerChunk(of: rowCount, limit: byteBudget / (max(1, wordCount) * engine.precision.byteCount))
     self.rowsPerChunk = rowsPerChunk
     let rowsPerTile = scoringOnly ? min(rowsPerChunk, 256) : rowsPerChunk
     self.rowsPerTile = rowsPerTile
-    let blockCount = (vocabularySize + Self.blockLength - 1) / Self.blockLength
+    let blockCount = words.blockCount
     largest = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
     sums = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
-    targetLogits = arena.vector(of: Float.self, count: rowsPerChunk)
-    losses = arena.vector(of: Double.self, count: rowsPerChunk)
+    statisticsOfRows = arena.vector(of: Double.self, count: 2 * rowsPerChunk)
     input = engine.operandMemory(elementCount: rowsPerChunk * width)
     workerCount = engine.threadCount
     func forEachWorker(_ columnCount: Int, rowCount: Int = rowsPerChunk) -> [Matrix] {
       (0..<engine.threadCount).map { _ in arena.matrix(rowCount: rowCount, columnCount: columnCount) }
     }
-    logits = forEachWorker(min(Self.blockLength, vocabularySize), rowCount: rowsPerTile)
+    logits = forEachWorker(min(Self.blockLength, words.rowCount), rowCount: rowsPerTile)
     inputGradients = scoringOnly ? [] : forEachWorker(width)
     shares = scoringOnly ? [] : forEachWorker(width)
     means = scoringOnly ? [] : forEachWorker(width, rowCount: 2)
-    wordShares = scoringOnly ? [] : forEachWorker(min(Self.blockLength, vocabularySize), rowCount: 1)
+    wordShares = scoringOnly ? [] : forEachWorker(min(Self.blockLength, words.rowCount), rowCount: 1)
     precision = engine.precision
     temporary = engine.temporaryMemory
-    keptByteCount = scoringOnly ? 0 : rowsPerChunk * vocabularySize * precision.byteCount
+    keptByteCount = scoringOnly ? 0 : rowsPerChunk * wordCount * precision.byteCount
     // Here, where there is one thread: the workers ask for it at once, and must not be the ones that make it grow.
     _ = temporary.memory(byteCount: keptByteCount)
   }
@@ -77,8 +85,6 @@ public struct SoftmaxWorkspace: Sendable {
     return whole <= limit ? whole : limit >= unit ? limit / unit * unit : even
   }
 
-  var blockCount: Int { largest.columnCount }
-
   /// The chunks of the rows of a segment.
   func chunks(of rowCount: Int) -> [Range<Int>] { Self.pieces(of: rowCount, rowsPerChunk) }
 
@@ -90,15 +96,19 @@ public struct SoftmaxWorkspace: Sendable {
   }
 
   /// The blocks of one worker, spread over the whole vocabulary: frequent words cost more where rare ones are left out.
-  func blocks(of worker: Worker) -> StrideTo<Int> { blocks(of: worker, in: 0..<vocabularySize) }
+  func blocks(of worker: Worker) -> StrideTo<Int> { blocks(of: worker, in: 0..<words.rowCount) }
 
-  /// The same blocks, of those that begin among `words`: a worker has the same ones however the vocabulary is cut.
-  func blocks(of worker: Worker, in words: Range<Int>) -> StrideTo<Int> {
-    let blockLength = Self.blockLength
-    let first = (words.lowerBound + blockLength - 1) / blockLength
-    let end = (words.upperBound + blockLength - 1) / blockLength
+  /// The same blocks, of those that begin among `range`: a worker has the same ones however the vocabulary is cut.
+  func blocks(of worker: Worker, in range: Range<Int>) -> StrideTo<Int> {
+    let first = firstBlock(from: range.lowerBound)
     let own = first + (worker.index + workerCount - first % workerCount) % workerCount
-    return stride(from: own, to: end, by: workerCount)
+    return stride(from: own, to: firstBlock(from: range.upperBound), by: workerCount)
+  }
+
+  /// The first block whose words are at `word` or after; the number of blocks where there is none.
+  private func firstBlock(from word: Int) -> Int {
+    let place = (word + Self.blockLength - 1) / Self.blockLength
+    return min(max(0, (place - words.index + words.count - 1) / words.count), words.blockCount)
   }
 
   /// Up to `count` ranges of words, of whole blocks and about equal length.
@@ -111,18 +121,12 @@ public struct SoftmaxWorkspace: Sendable {
     }
   }
 
-  /// The words of a block.
-  func words(of block: Int) -> Range<Int> {
-    block * Self.blockLength..<min((block + 1) * Self.blockLength, vocabularySize)
-  }
-
   /// Where the exponentials of a block are kept, row after row, until the loss of their chunk is through.
   func exponentials(of block: Int, rowCount: Int) -> Operand {
-    let words = words(of: block)
-    let place = words.lowerBound * rowCount * precision.byteCount
+    let place = block * Self.blockLength * rowCount * precision.byteCount
     return Operand(
       temporary.memory(byteCount: keptByteCount) + place, precision, rowCount: rowCount,
-      columnCount: words.count)
+      columnCount: words.rows(ofBlock: block).count)
   }
 
   /// A worker's logits of one block.
@@ -146,9 +150,13 @@ public struct SoftmaxWorkspace: Sendable {
     wordShares[worker.index].columns(0..<words.count)
   }
 
-  /// A row's negative log-likelihood and log-sum-exp, from what its blocks have left.
-  func logSumExp(_ row: Int) -> (loss: Double, logSumExp: Float) {
-    let logSumExp = CKernels_logSumExp(largest.row(row), sums.row(row), blockCount)
-    return (logSumExp - Double(targetLogits[row]), Float(logSumExp))
+  /// Room for what is known of the rows of a chunk.
+  func statistics(rowCount: Int) -> SoftmaxStatistics {
+    SoftmaxStatistics(statisticsOfRows[0..<2 * rowCount])
+  }
+
+  /// A row's log-sum-exp over `words`, from what the blocks have left.
+  func logSumExp(_ row: Int) -> Double {
+    CKernels_logSumExp(largest.row(row), sums.row(row), words.blockCount)
   }
 }

@@ -51,15 +51,16 @@ public final class Weights: @unchecked Sendable {
     form([parameter], transposed: true, panelWidth: panelWidth)
   }
 
-  /// A tensor in the engine's precision, row after row.
-  public func rounded(_ parameter: Parameter) -> Operand {
+  /// A tensor in the engine's precision, row after row; with a shard its rows alone, which are then all that may be read.
+  ///
+  /// A tensor is asked for with the same shard always.
+  public func rounded(_ parameter: Parameter, _ shard: RowShard? = nil) -> Operand {
     let held = rounded[parameter.offset]
     let memory = held?.value ?? engine.operandMemory(elementCount: parameter.count)
-    if held?.generation != generation {
-      rounded[parameter.offset] = Held(value: memory, generation: generation)
-      return engine.rounded(values[parameter], in: memory)
-    }
-    return memory.operand(of: values[parameter])
+    guard held?.generation != generation else { return memory.operand(of: values[parameter]) }
+    rounded[parameter.offset] = Held(value: memory, generation: generation)
+    guard let shard else { return engine.rounded(values[parameter], in: memory) }
+    return engine.rounded(values[parameter], shard, in: memory)
   }
 
   private func form(_ parameters: [Parameter], transposed: Bool, panelWidth: Int? = nil) -> PackedMatrix {

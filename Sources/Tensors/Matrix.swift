@@ -26,7 +26,7 @@ public struct Matrix: @unchecked Sendable {
   public var count: Int { rowCount * columnCount }
 
   /// Whether the rows lie next to each other.
-  public var isContiguous: Bool { stride == columnCount }
+  public var isContiguous: Bool { stride == columnCount || rowCount <= 1 }
 
   /// The element of a row and column.
   public subscript(row: Int, column: Int) -> Float {

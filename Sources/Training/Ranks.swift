@@ -1,18 +1,21 @@
 import Communication
 import Tensors
 
-/// The ranks of a job as training sees them: one group for gradients,
+/// The ranks of a job as training sees them: one group for gradients, one for snapshots,
 /// one for everything else, which never mix.
 public struct Ranks: Sendable {
   /// Start, checkpoints and evaluation; used between steps.
   public let control: any Communicator
   /// Gradients alone; used by the exchange's own thread.
   public let gradients: any Communicator
+  /// What one rank alone has, on its way to rank 0 while training goes on.
+  public let snapshots: any Communicator
 
-  /// The ranks of two communicators over the same processes.
-  public init(control: any Communicator, gradients: any Communicator) {
+  /// The ranks of three communicators over the same processes.
+  public init(control: any Communicator, gradients: any Communicator, snapshots: any Communicator) {
     self.control = control
     self.gradients = gradients
+    self.snapshots = snapshots
   }
 
   /// The number of this rank.

@@ -18,6 +18,6 @@ func printTable(_ rows: [(String, String)]) {
 extension Ranks {
   /// The ranks of an MPI job.
   init(_ world: MPIWorld) {
-    self.init(control: world.control, gradients: world.gradients)
+    self.init(control: world.control, gradients: world.gradients, snapshots: world.snapshots)
   }
 }

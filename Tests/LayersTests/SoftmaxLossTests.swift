@@ -28,7 +28,8 @@ import Testing
     let targets = arena.vector(of: Int32.self, count: rows)
     for row in 0..<rows { targets[row] = Int32(row * 5 % vocabulary) }
     let workspace = SoftmaxWorkspace(
-      vocabularySize: vocabulary, width: width, rowCount: rows, byteBudget: budget, scoringOnly: false,
+      words: SoftmaxWorkspace.words(of: vocabulary), width: width, rowCount: rows, byteBudget: budget,
+      scoringOnly: false,
       engine: engine, in: arena)
     let zGradient = arena.matrix(rowCount: rows, columnCount: width)
     let losses = arena.vector(of: Double.self, count: rows)
@@ -41,7 +42,7 @@ import Testing
     }
     let total = layer.forwardBackward(
       z, targets: targets, scale: 0.5, weights: weights, gradients: gradients, into: zGradient,
-      workspace: workspace, engine: engine
+      workspace: workspace, engine: engine, gather: { [$0] }
     ) { _ in }
     #expect(abs(total * 0.5 - loss()) < 1e-6)
     expectGradientsMatch(
@@ -64,13 +65,14 @@ import Testing
     for row in 0..<rows { targets[row] = Int32(row * 37 % vocabulary) }
     func workspace(scoringOnly: Bool) -> SoftmaxWorkspace {
       SoftmaxWorkspace(
-        vocabularySize: vocabulary, width: width, rowCount: rows, byteBudget: 150 * vocabulary * 4,
+        words: SoftmaxWorkspace.words(of: vocabulary), width: width, rowCount: rows,
+        byteBudget: 150 * vocabulary * 4,
         scoringOnly: scoringOnly, engine: engine, in: arena)
     }
     let loss = layer.forwardBackward(
       z, targets: targets, scale: 1, weights: weights, gradients: ParameterBuffer(list),
       into: arena.matrix(rowCount: rows, columnCount: width), workspace: workspace(scoringOnly: false),
-      engine: engine
+      engine: engine, gather: { [$0] }
     ) { _ in }
     let scores = arena.vector(of: Double.self, count: rows)
     layer.score(
@@ -86,7 +88,8 @@ import Testing
     let engine = TestedEngine.fast.make()
     let weights = Weights(ParameterBuffer(list), engine: engine)
     let workspace = SoftmaxWorkspace(
-      vocabularySize: 5000, width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true, engine: engine, in: arena
+      words: SoftmaxWorkspace.words(of: 5000), width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true,
+      engine: engine, in: arena
     )
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
@@ -103,7 +106,8 @@ import Testing
     let weights = Weights(ParameterBuffer(list), engine: engine)
     weights[layer.bias][0, 33] = .nan
     let workspace = SoftmaxWorkspace(
-      vocabularySize: 40, width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true, engine: engine, in: arena)
+      words: SoftmaxWorkspace.words(of: 40), width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true,
+      engine: engine, in: arena)
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
       arena.matrix(rowCount: 1, columnCount: 2), targets: arena.vector(of: Int32.self, count: 1),
@@ -141,13 +145,14 @@ import Testing
       let gradients = ParameterBuffer(weights.list)
       let zGradient = arena.matrix(rowCount: Self.rowCount, columnCount: 24)
       let workspace = SoftmaxWorkspace(
-        vocabularySize: 2500, width: 24, rowCount: Self.rowCount, byteBudget: 30 * 2500 * 4,
+        words: SoftmaxWorkspace.words(of: 2500), width: 24, rowCount: Self.rowCount,
+        byteBudget: 30 * 2500 * 4,
         scoringOnly: false,
         engine: engine, in: arena)
       let loss = layer.forwardBackward(
         z, targets: targets, scale: 1 / Float(Self.rowCount), threshold: threshold,
         weights: Weights(weights, engine: engine), gradients: gradients, into: zGradient,
-        workspace: workspace, engine: engine
+        workspace: workspace, engine: engine, gather: { [$0] }
       ) { piece in
         let words = layer.pieces[piece]
         finished(words, gradients[layer.embedding].rows(words).elements)

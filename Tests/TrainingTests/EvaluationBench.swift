@@ -15,7 +15,7 @@ extension TrainingBench {
     let group = DispatchGroup()
     for rank in 0..<rankCount {
       group.enter()
-      let ranks = Ranks(control: control[rank], gradients: gradients[rank])
+      let ranks = Ranks(control: control[rank], gradients: gradients[rank], snapshots: gradients[rank])
       let (path, corpus) = (folder.file(output), corpus)
       Thread {
         let result = Result {

@@ -15,9 +15,9 @@ struct TrainingBench {
   let folder: TemporaryFolder
   var corpus: String { folder.file("corpus") }
 
-  init(tokenCount: Int = 6000, validTokenCount: Int = 700) throws {
+  init(tokenCount: Int = 6000, validTokenCount: Int = 700, wordCount: Int = 40) throws {
     folder = try TemporaryFolder()
-    try SyntheticText(seed: 3, wordCount: 40).writeCorpus(
+    try SyntheticText(seed: 3, wordCount: wordCount).writeCorpus(
       at: URL(filePath: folder.file("corpus")), trainTokenCount: tokenCount,
       validTokenCount: validTokenCount,
       testTokenCount: 700)
@@ -50,12 +50,14 @@ struct TrainingBench {
     request.lastStep = lastStep
     let control = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
     let gradients = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
+    let snapshots = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
     let results = Mutex<[Int: Result<Trainer.Outcome, any Error>]>([:])
     let group = DispatchGroup()
     let plan = FaultPlan(try faults.map { try Fault($0) })
     for rank in 0..<rankCount {
       group.enter()
-      let ranks = Ranks(control: control[rank], gradients: link(gradients[rank]))
+      let ranks = Ranks(
+        control: control[rank], gradients: link(gradients[rank]), snapshots: snapshots[rank])
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: log.logger(rank: rank),
         output: TerminalOutput(isTerminal: false) { _ in }, stop: stop, faults: plan)
@@ -64,6 +66,7 @@ struct TrainingBench {
         if case .failure(let error) = result {
           control[rank].abort("\(error)")
           gradients[rank].abort("\(error)")
+          snapshots[rank].abort("\(error)")
         }
         results.withLock { $0[rank] = result }
         group.leave()
@@ -176,8 +179,8 @@ extension TrainingBench {
 
 /// The ranks of a process alone.
 func aloneRanks() -> Ranks {
-  Ranks(
-    control: LocalCommunicator.world(rankCount: 1)[0], gradients: LocalCommunicator.world(rankCount: 1)[0])
+  func alone() -> LocalCommunicator { LocalCommunicator.world(rankCount: 1)[0] }
+  return Ranks(control: alone(), gradients: alone(), snapshots: alone())
 }
 
 /// A file system of its own with little room; nil where this process may not mount one.

@@ -97,4 +97,12 @@ public struct ExchangeReport: Sendable, Equatable {
     decodeSeconds += coding.decodeSeconds
     if let spans = coding.trace { trace?.add(spans) }
   }
+
+  /// Takes in what was done for the same step apart from it.
+  public mutating func add(apart other: ExchangeReport) {
+    add(other)
+    wireSeconds += other.wireSeconds
+    totalSeconds += other.totalSeconds
+    exposedSeconds += other.exposedSeconds
+  }
 }

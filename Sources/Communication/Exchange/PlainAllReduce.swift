@@ -1,11 +1,14 @@
 extension GradientExchange {
   /// Sums a gradient over all ranks by `MPI_Allreduce` on fp32 alone, to compare with; gives the seconds.
   ///
-  /// All ranks call it between steps. Nil where ranks are not processes of an MPI job.
-  public func timePlainAllReduce(_ gradient: UnsafeMutablePointer<Float>) throws -> Double? {
+  /// All ranks call it between steps, with `elementCount` floats that need not be this exchange's. Nil where ranks are not
+  /// processes of an MPI job.
+  public func timePlainAllReduce(
+    _ gradient: UnsafeMutablePointer<Float>, elementCount: Int
+  ) throws -> Double? {
     guard let communicator = communicator as? MPICommunicator else { return nil }
     nonisolated(unsafe) let gradient = gradient
-    return try thread.run { [elementCount] in
+    return try thread.run {
       try communicator.barrier("before MPI_Allreduce")
       let start = ContinuousClock.now
       try communicator.allReduce(UnsafeMutableBufferPointer(start: gradient, count: elementCount))

@@ -3,11 +3,13 @@ import Foundation
 
 /// This process as a rank of an MPI job: alone when it was not started by `mpirun` or `srun`.
 ///
-/// The gradients, the control traffic (start, checkpoints, evaluation) and the report of a failure each have
-/// a communicator of their own, so that they never take each other's messages.
+/// The gradients, snapshots on their way to rank 0, the control traffic (start, checkpoints, evaluation) and the report of a
+/// failure each have a communicator of their own, so that they never take each other's messages.
 public final class MPIWorld: Sendable {
   /// For the exchange of gradients only.
   public let gradients: MPICommunicator
+  /// For what one rank alone has of a snapshot, beside training.
+  public let snapshots: MPICommunicator
   /// For everything else.
   public let control: MPICommunicator
   let failures: MPICommunicator
@@ -40,6 +42,7 @@ public final class MPIWorld: Sendable {
       calls, hostNames: hostNames, patienceSeconds: limitsStart ? startSeconds : .infinity)
     self.heartbeat = heartbeat
     gradients = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: heartbeat)
+    snapshots = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: heartbeat)
     control = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: heartbeat)
     failures = try MPICommunicator(calls, hostNames: hostNames, layout: layout, liveness: nil)
     heartbeat.start()

@@ -16,6 +16,8 @@ public struct CollectiveOperation: Sendable, Hashable, CustomStringConvertible {
     case node = 5
     /// Measuring the link and the codecs.
     case probe = 6
+    /// Ranks that have shards of a matrix compute with all of it.
+    case shards = 7
   }
 
   /// What travels, for people: a tensor and its bucket, or the purpose of a control operation.

@@ -87,6 +87,29 @@ extension Communicator {
     try broadcast(.control(name), bytes, from: root)
   }
 
+  /// Copies memory of one rank over that of another, without other copies; these two call it, with as many bytes.
+  ///
+  /// It goes in pieces, so that what else is on the link does not wait long behind one.
+  public func move(
+    _ name: String, _ bytes: UnsafeMutableRawBufferPointer, from sender: Int, to receiver: Int
+  ) throws {
+    let pieceByteCount = 4 << 20
+    let isSender = rank == sender
+    let peers = [min(sender, receiver), max(sender, receiver)]
+    let nothing = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    for start in stride(from: 0, to: bytes.count, by: pieceByteCount) {
+      let end = min(start + pieceByteCount, bytes.count)
+      let piece = UnsafeMutableRawBufferPointer(rebasing: bytes[start..<end])
+      let byteCounts = try exchange(
+        .control(name), with: peers, outgoing: peers.map { _ in UnsafeRawBufferPointer(isSender ? piece : nothing) },
+        incoming: peers.map { _ in isSender ? nothing : piece }, limits: nil)
+      guard isSender || byteCounts.contains(piece.count) else {
+        throw CommunicationError(
+          "'\(name)': expected \(piece.count) bytes from \(label(of: sender)), found \(byteCounts.max() ?? 0)")
+      }
+    }
+  }
+
   /// The sums over ranks, element by element, added in the order of ranks: the same bits on all of them.
   public func sum(_ name: String, _ values: [Double], limits: StallLimits? = nil) throws -> [Double] {
     let all = try allGatherWords(name, values.map(\.bitPattern), limits: limits)

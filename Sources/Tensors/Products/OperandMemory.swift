@@ -37,4 +37,16 @@ extension ComputeEngine {
     }
     return operand
   }
+
+  /// The same of a shard's rows alone; the others are not to be read.
+  public func rounded(_ matrix: Matrix, _ shard: RowShard, in memory: OperandMemory) -> Operand {
+    let operand = memory.operand(of: matrix)
+    guard operand.precision == .bfloat16 else { return operand }
+    forEachPart(of: shard.blockCount, minimumPartCount: 1) { blocks in
+      for rows in blocks.map(shard.rows(ofBlock:)) {
+        round(matrix.rows(rows), into: operand.elements(ofRow: rows.lowerBound, as: UInt16.self))
+      }
+    }
+    return operand
+  }
 }

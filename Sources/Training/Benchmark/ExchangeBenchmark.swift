@@ -103,7 +103,7 @@ public struct ExchangeBenchmark {
     for _ in 0..<warmupStepCount { _ = try stepper.step(updates: true) }
     let link = try replica.exchange.measureLink()
     let computeSeconds = try (0..<stepCount).map { _ in try stepper.compute() }.min() ?? 0
-    let alone = try replica.exchange.measure(Codec.allCases, on: stepper.gradient)
+    let alone = try replica.exchange.measure(Codec.allCases, on: replica.common(stepper.gradients))
     var rows: [Row] = []
     for codec in Codec.allCases {
       replica.exchange.choose(codec)
@@ -141,7 +141,8 @@ public struct ExchangeBenchmark {
     guard ranks.rankCount > 1 else { return nil }
     let times = try (0..<stepCount).compactMap { _ in
       _ = try stepper.compute()
-      return try replica.exchange.timePlainAllReduce(stepper.gradient)
+      return try replica.exchange.timePlainAllReduce(
+        stepper.gradients.flat.data, elementCount: replica.model.parameters.elementCount)
     }
     guard let seconds = times.min() else { return nil }
     let elementCount = Double(replica.model.parameters.elementCount)
@@ -162,7 +163,7 @@ final class GradientStepper {
 
   private let replica: Replica
   private let data: TrainingData
-  private let gradients: ParameterBuffer
+  let gradients: ParameterBuffer
   /// Numbers of the rows that the last segment touched.
   private(set) var lastRowElementCount = 0
 
@@ -172,14 +173,13 @@ final class GradientStepper {
     gradients = ParameterBuffer(replica.model.parameters)
   }
 
-  var gradient: UnsafeMutablePointer<Float> { gradients.flat.data }
-
   /// Forward and backward pass of the next segments, and nothing else; gives the seconds.
   func compute() throws -> Double {
     try replica.ranks.control.barrier("before a backward pass")
     let start = ContinuousClock.now
-    gradients.clear(engine: replica.engine)
-    _ = replica.accumulateSegments(of: data, into: gradients) { part in
+    gradients.clear(replica.shard, engine: replica.engine)
+    replica.sharing?.begin(step: replica.state.step, limits: nil, isTraced: false)
+    _ = try replica.accumulateSegments(of: data, into: gradients) { part in
       if case .rows(_, let rows) = part { lastRowElementCount = rows.count }
     }
     advance()
@@ -190,19 +190,20 @@ final class GradientStepper {
   func step(updates: Bool) throws -> Step {
     try replica.ranks.control.barrier("before a step")
     let start = ContinuousClock.now
-    gradients.clear(engine: replica.engine)
-    replica.exchange.begin(step: replica.state.step, flushing: false, gradient: gradient)
-    _ = try replica.accumulateSegments(of: data, into: gradients) { try replica.exchange.submit($0) }
-    let report = try replica.exchange.finish()
+    replica.beginStep(gradients, flushing: false)
+    _ = try replica.accumulateSegments(of: data, into: gradients) { try replica.submit($0, of: gradients) }
+    let report = try replica.finishExchange()
     let seconds = (ContinuousClock.now - start).inSeconds
     replica.exchange.commit()
-    if updates { update() }
+    if updates { try update() }
     advance()
     return Step(report: report, seconds: seconds)
   }
 
-  private func update() {
-    let norm = replica.optimizer.norm(of: gradients)
+  private func update() throws {
+    let squares = replica.optimizer.squares(of: gradients)
+    let owned = try replica.ranks.control.sum("squares of the gradient", [squares.owned])[0]
+    let norm = (squares.common + owned).squareRoot()
     replica.optimizer.update(
       replica.parameters, gradient: gradients, gradientScale: replica.optimizer.clippingScale(norm: norm),
       learningRate: replica.configuration.optimizer.learningRate, updateCount: replica.state.step + 1)

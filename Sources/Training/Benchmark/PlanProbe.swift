@@ -129,7 +129,7 @@ public struct PlanProbe {
     result.rowElementCount = Double(stepper.lastRowElementCount)
     result.link = try replica.exchange.measureLink()
     result.codecs = try replica.exchange.measure(
-      configuration.exchange.candidates(choice, for: configuration.optimizer), on: stepper.gradient)
+      configuration.exchange.candidates(choice, for: configuration.optimizer), on: replica.common(stepper.gradients))
     result.hasSpareCore = replica.hasSpareCore
     result.engine = engine.summary
     result.parameterCount = replica.model.parameters.parameterCount

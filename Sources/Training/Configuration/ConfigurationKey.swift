@@ -163,6 +163,7 @@ extension ConfigurationKey {
   private static var exchange: [ConfigurationKey] {
     [
       .choice("exchange.codec", \.exchange.codec),
+      .choice("exchange.vocabulary", \.exchange.vocabulary),
       .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1, atMost: 1024),
       .integer("exchange.hashEvery", \.exchange.hashEvery, atLeast: 0),
       .automaticInteger("exchange.ranksPerNode", \.exchange.ranksPerNode, mayDiffer: true),

@@ -67,8 +67,18 @@ public struct ExchangeSettings: Sendable, Equatable {
     case int4
   }
 
+  /// Where the matrix that input and softmax share is, with all else that has a row for each word.
+  public enum Vocabulary: String, CaseIterable, Sendable {
+    /// Every rank has all of it, and its gradient travels.
+    case replicated
+    /// Every rank has some words, and computes their logits for the rows of all ranks: the gradient stays where it is.
+    case sharded
+  }
+
   /// How gradients travel.
   public var codec = CodecChoice.auto
+  /// Where the matrix that input and softmax share is.
+  public var vocabulary = Vocabulary.replicated
   /// The most megabytes (10⁶) of fp32 gradient that are exchanged at once.
   public var bucketMegabytes = 16
   /// How many ranks that share memory add their gradients there, uncompressed; nil for all of a host.

@@ -60,6 +60,7 @@ final class BackgroundEvaluation: Sendable {
     let step = snapshot.state.step
     copying.enter()
     thread.perform { [self] in
+      snapshot.waitUntilWhole()
       parameters.copy(from: snapshot.parameters)
       copying.leave()
       evaluate(step)

@@ -61,6 +61,7 @@ final class CheckpointWriter: Sendable {
     done: @escaping @Sendable () -> Void
   ) {
     thread.perform { [self] in
+      snapshot.waitUntilWhole()
       var state = snapshot.state
       if let pending = state.pendingEvaluation {
         state.pendingEvaluation?.perplexity = perplexity(pending.step)

@@ -25,6 +25,7 @@ final class Coordination {
   private let replica: Replica
   private let coordinator: Coordinator?
   private let snapshot: Snapshot?
+  private let transfer: ShardTransfer?
   private let evaluates: Bool
   private let faults: FaultPlan
   /// The checkpoint that this process began from; nil on all ranks but 0, and where it began anew.
@@ -51,6 +52,7 @@ final class Coordination {
     if origin != .beginning { restoredStep = replica.state.step }
     if case .ownCheckpoint(let step) = origin { resumedStep = step }
     snapshot = coordinator.map { _ in Snapshot(replica) }
+    transfer = ShardTransfer(replica)
     if let snapshot { coordinator?.prepare(snapshot) }
     if let pending = replica.state.pendingEvaluation, let perplexity = pending.perplexity {
       coordinator?.recall(perplexity: perplexity, at: pending.step)
@@ -136,6 +138,7 @@ final class Coordination {
       coordinator?.waitUntilWritten()
       try begin(.checkpoint, limits)
     }
+    try transfer?.finish()
     coordinator?.waitUntilWritten()
     if let best = replica.state.bestStep { coordinator?.markBest(best) }
     coordinator?.waitUntilWritten()
@@ -146,7 +149,8 @@ final class Coordination {
   }
 
   /// Ends all work in the background, so that the run can go back to an earlier checkpoint.
-  func leave() {
+  func leave() throws {
+    try transfer?.finish()
     coordinator?.abandonEvaluation()
     coordinator?.waitUntilWritten()
   }
@@ -162,12 +166,11 @@ final class Coordination {
     let step = replica.state.step
     if purpose.contains(.evaluation) { replica.state.pendingEvaluation = .init(step: step) }
     let isCollected = try purpose.contains(.checkpoint) && collectSnapshot(limits)
-    if purpose.contains(.evaluation) {
-      if isCollected, let snapshot {
-        coordinator?.evaluate(snapshot)
-      } else {
-        coordinator?.evaluate(step: step) { $0.copy(from: replica.parameters, engine: replica.engine) }
-      }
+    if isCollected {
+      if purpose.contains(.evaluation), let snapshot { coordinator?.evaluate(snapshot) }
+    } else if purpose.contains(.evaluation) {
+      try replica.gatherParameters()
+      coordinator?.evaluate(step: step) { $0.copy(from: replica.parameters, engine: replica.engine) }
     }
     if isCollected, let snapshot { coordinator?.write(snapshot) }
   }
@@ -180,7 +183,7 @@ final class Coordination {
     try faults.strike(.snapshot, step: step)
     // From here on nobody waits for a disk: who is late is stuck.
     try replica.ranks.control.barrier("snapshot of step \(step)", limits: limits)
-    try replica.collect(into: snapshot)
+    try replica.collect(into: snapshot, by: transfer)
     return true
   }
 

@@ -18,9 +18,7 @@ extension Replica {
     }
     let shared = try ranks.control.broadcast("checkpoint's state", encoded, from: Ranks.coordinator)
     let saved = try CheckpointState(encoded: shared, path: "rank 0's checkpoint")
-    for buffer in [parameters] + optimizer.moments.map(\.buffer) {
-      try ranks.control.broadcast("tensors", over: buffer.flat.bytes, from: Ranks.coordinator)
-    }
+    try spreadBuffers()
     adoptCodec(of: saved)
     try restoreCarriedState(checkpoint)
     try restoreResiduals(checkpoint, saved: saved)

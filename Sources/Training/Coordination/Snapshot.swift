@@ -23,6 +23,8 @@ final class Snapshot: @unchecked Sendable {
   var state: CheckpointState
   /// How long it took to copy parameters and moments, while training stood still.
   var copySeconds = 0.0
+  /// Entered while other ranks still send what they alone have.
+  private let arrival = DispatchGroup()
   private let arena = Arena()
   private var residualArena = Arena()
 
@@ -36,9 +38,21 @@ final class Snapshot: @unchecked Sendable {
     state = replica.state
   }
 
+  /// Parameters and moments.
+  var buffers: [ParameterBuffer] { [parameters] + moments.map(\.buffer) }
+
+  /// Says that something is still to come.
+  func beginArrival() { arrival.enter() }
+
+  /// Says that it has come.
+  func endArrival() { arrival.leave() }
+
+  /// Waits until all is there.
+  func waitUntilWhole() { arrival.wait() }
+
   /// Has the kernel give the memory, before it is filled for the first time.
   func touch() {
-    for buffer in [parameters] + moments.map(\.buffer) { buffer.touch() }
+    for buffer in buffers { buffer.touch() }
   }
 
   /// The files of a checkpoint, beside `state.json`.
@@ -95,7 +109,9 @@ final class Snapshot: @unchecked Sendable {
 extension Replica {
   /// Copies this rank's share of the run into rank 0's snapshot, which the other ranks do
   /// not have; all ranks call it.
-  func collect(into snapshot: Snapshot?) throws {
+  ///
+  /// What a rank alone has of the parameters is still on its way afterwards: `Snapshot.waitUntilWhole`.
+  func collect(into snapshot: Snapshot?, by transfer: ShardTransfer?) throws {
     // What the other ranks send arrives meanwhile.
     snapshot?.copy(from: self)
     let slices = snapshot.map { snapshot in
@@ -115,6 +131,7 @@ extension Replica {
     try exchange.gatherResiduals(over: control, to: Ranks.coordinator) { part, values in
       snapshot?.add(part, values)
     }
+    try transfer?.begin(self, into: snapshot)
   }
 }
 

@@ -28,7 +28,7 @@ final class CodecTuner {
   }
 
   /// Takes a step in; all ranks call it between steps with the mean gradient, and may choose another codec.
-  func consider(_ report: ExchangeReport, gradient: Matrix, retunes: Bool) throws {
+  func consider(_ report: ExchangeReport, gradient: UnsafeMutablePointer<Float>, retunes: Bool) throws {
     stepCount += 1
     if replica.codecIsOpen {
       guard stepCount >= Self.stepsBeforeMeasuring else { return }
@@ -41,7 +41,7 @@ final class CodecTuner {
     }
   }
 
-  private func choose(_ gradient: Matrix, reason: String) throws {
+  private func choose(_ gradient: UnsafeMutablePointer<Float>, reason: String) throws {
     let settings = replica.configuration.exchange
     let exchange = replica.exchange
     let codecs = Codec.allCases.filter { codec in
@@ -49,7 +49,7 @@ final class CodecTuner {
         && (codec.isExact || settings.allowLoss)
     }
     let link = try exchange.measureLink()
-    let measurements = try exchange.measure(codecs, on: gradient.data)
+    let measurements = try exchange.measure(codecs, on: gradient)
     var chosen = Codec.lossless
     if replica.ranks.isCoordinator, let link {
       let predictions = measurements.map {

@@ -61,6 +61,7 @@ extension Ranks {
   /// The same ranks, whose gradients a plan may spoil on the way.
   func garbled(by faults: FaultPlan) -> Ranks {
     guard faults.garblesFrames else { return self }
-    return Ranks(control: control, gradients: GarblingCommunicator(gradients, faults: faults))
+    return Ranks(
+      control: control, gradients: GarblingCommunicator(gradients, faults: faults), snapshots: snapshots)
   }
 }

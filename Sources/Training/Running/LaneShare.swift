@@ -24,9 +24,12 @@ struct LaneShare: Sendable {
     self.rankCount = rankCount
   }
 
+  /// The ranks that have lanes.
+  var trainingRanks: Range<Int> { rankCount - trainingRankCount..<rankCount }
+
   /// The lanes of a rank, by their global numbers.
   func lanes(of rank: Int) -> Range<Int> {
-    let place = rank - (rankCount - trainingRankCount)
+    let place = rank - trainingRanks.lowerBound
     return place < 0 ? 0..<0 : place * laneCountPerRank..<(place + 1) * laneCountPerRank
   }
 

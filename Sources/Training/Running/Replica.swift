@@ -24,15 +24,20 @@ extension TextIdentity {
 /// This rank's copy of the run: model, parameters, optimizer, carried state of its lanes,
 /// residuals of the exchange, counters.
 ///
-/// Parameters, moments and counters are the same on all ranks at the end of every step.
+/// Counters, and parameters and moments of what is not dealt out, are the same on all ranks at the end of every step.
 public final class Replica {
   let configuration: RunConfiguration
   let ranks: Ranks
   let engine: ComputeEngine
   let model: LanguageModel
   let parameters: ParameterBuffer
+  /// What of parameters, gradients and moments is kept up to date here.
+  let shard: ParameterShard
   let optimizer: Optimizer
+  /// The exchange of what all ranks have alike.
   let exchange: GradientExchange
+  /// How the words are shared out; nil where they are not, and on a rank without lanes.
+  let sharing: VocabularySharing?
   let pass: SegmentPass
   /// Which rank has which lanes.
   let share: LaneShare
@@ -51,13 +56,21 @@ public final class Replica {
     model = LanguageModel(configuration.model, vocabularySize: text.vocabularySize)
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
-    optimizer = Optimizer(configuration.optimizer, list: model.parameters, engine: engine)
-    share = try LaneShare(configuration, rankCount: ranks.rankCount)
+    let share = try LaneShare(configuration, rankCount: ranks.rankCount)
+    self.share = share
+    shard = model.shard(of: ranks.rank, configuration.exchange.vocabulary, share)
+    optimizer = Optimizer(configuration.optimizer, list: model.parameters, shard: shard, engine: engine)
     pass = SegmentPass(
       model, parameters: parameters, stepCount: configuration.training.segment,
       laneCount: share.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
-      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold))
-    exchange = try Self.exchange(configuration, model: model, ranks: ranks, share: share, thread: thread)
+      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold), words: shard.words)
+    exchange = try Self.exchange(
+      configuration, model: model, common: shard.common, ranks: ranks, share: share, thread: thread)
+    sharing = shard.words.map { [model] in
+      VocabularySharing(
+        $0, model: model, configuration.training, share: share, communicator: ranks.gradients,
+        thread: thread)
+    }
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
@@ -73,28 +86,44 @@ public final class Replica {
   var codec: Codec { exchange.codec }
 
   private static func exchange(
-    _ configuration: RunConfiguration, model: LanguageModel, ranks: Ranks, share: LaneShare,
-    thread: CommunicationThread
+    _ configuration: RunConfiguration, model: LanguageModel, common: Range<Int>, ranks: Ranks,
+    share: LaneShare, thread: CommunicationThread
   ) throws -> GradientExchange {
     let training = configuration.training
     let layout = ranks.gradients.layout.limited(to: configuration.exchange.ranksPerNode)
     let tied = model.tiedMatrix
+    let first = common.lowerBound
     return try GradientExchange(
-      communicator: ranks.gradients, thread: thread, elementCount: model.parameters.elementCount,
-      ranges: model.gradientRanges.map { range in
-        ExchangeRange(range: range.range, blockLength: range.rowLength ?? 256, name: range.name)
+      communicator: ranks.gradients, thread: thread, elementCount: common.count,
+      ranges: model.gradientRanges.filter { common.contains($0.range.lowerBound) }.map { range in
+        ExchangeRange(
+          range: range.range.lowerBound - first..<range.range.upperBound - first,
+          blockLength: range.rowLength ?? 256, name: range.name)
       },
-      rows: SparseRows(
-        offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
-        maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate),
+      rows: common.contains(tied.offset)
+        ? SparseRows(
+          offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
+          maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate) : nil,
       configuration: ExchangeConfiguration(
         codec: firstCodec(configuration.exchange, nodeCount: layout.nodeCount),
         bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000,
         ranksPerNode: configuration.exchange.ranksPerNode))
   }
 
-  /// XXH64 of every tensor.
+  /// XXH64 of every tensor that all ranks have alike.
   func hashes() -> [(name: String, hash: UInt64)] {
-    model.parameters.parameters.map { ($0.name, parameters.hash(of: $0)) }
+    model.parameters.parameters.filter(shard.isCommon).map { ($0.name, parameters.hash(of: $0)) }
+  }
+}
+
+extension LanguageModel {
+  /// What of the parameters a rank keeps up to date.
+  func shard(of rank: Int, _ vocabulary: ExchangeSettings.Vocabulary, _ share: LaneShare) -> ParameterShard {
+    switch vocabulary {
+    case .replicated: return ParameterShard(all: parameters)
+    case .sharded:
+      let index = share.trainingRanks.firstIndex(of: rank).map { $0 - share.trainingRanks.lowerBound }
+      return ParameterShard(parameters, words: index.map { words(index: $0, count: share.trainingRankCount) })
+    }
   }
 }

@@ -106,7 +106,7 @@ public final class Trainer {
       try trace?.flushIfDue()
       try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)
       if let divergence = divergence() {
-        coordination.leave()
+        try coordination.leave()
         return .diverged(divergence)
       }
     }
@@ -124,30 +124,28 @@ public final class Trainer {
     let configuration = replica.configuration
     let step = replica.state.step
     let spans = trace?.begin(step: step)
-    replica.exchange.isTraced = spans != nil
     try faults.strike(.step, step: step)
     keepCarriedState()
-    gradients.clear(engine: replica.engine)
     let limits = patience.limits
-    replica.exchange.begin(
-      step: step, flushing: coordination.takesSnapshot(atStep: step + 1), gradient: gradients.flat.data,
-      limits: limits)
+    replica.beginStep(
+      gradients, flushing: coordination.takesSnapshot(atStep: step + 1), limits: limits, isTraced: spans != nil)
     let activity = replica.ranks.control.liveness?.activity
     activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
     spans?.end("prepare")
     let loss = try replica.accumulateSegments(of: data, into: gradients) { part in
       spans?.end(part)
-      try replica.exchange.submit(part)
+      try replica.submit(part, of: gradients)
       if case .dense = part { try faults.strike(.exchange, step: step) }
     }
     activity?.note("step \(step): exchange and update")
-    let computeSeconds = (clock.now - start).inSeconds
-    let exchanged = try replica.exchange.finish()
+    let computeSeconds = (clock.now - start).inSeconds - (replica.sharing?.cost.exposedSeconds ?? 0)
+    let exchanged = try replica.finishExchange()
     spans?.end("wait for the exchange", .wait)
 
-    let sums = try agree(on: step, loss: loss, limits: limits)
+    let squares = replica.optimizer.squares(of: gradients)
+    let sums = try agree(on: step, loss: loss, ownedSquares: squares.owned, limits: limits)
     spans?.end("agree on the step", .wait)
-    let norm = replica.optimizer.norm(of: gradients)
+    let norm = (squares.common + sums.ownedSquares).squareRoot()
     let lossPerToken = sums.loss / Double(configuration.tokensPerStep)
     var record = replica.state.guardRecord ?? .init()
     switch stepGuard.judge(loss: lossPerToken, norm: norm, record) {
@@ -163,7 +161,7 @@ public final class Trainer {
     if let spans { trace?.end(spans, exchanged.trace) }
     replica.state.step += 1
     if norm.isFinite {
-      try tuner.consider(exchanged, gradient: gradients.flat, retunes: sums.retuneCount > 0)
+      try tuner.consider(exchanged, gradient: replica.common(gradients), retunes: sums.retuneCount > 0)
     }
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
@@ -175,19 +173,19 @@ public final class Trainer {
   }
 
   /// What all ranks share at each step: the sum of their losses, rank 0's rate, how many wish to stop, how many to
-  /// choose the codec anew.
+  /// choose the codec anew, and the sum of the squares of what each alone has of the gradient.
   ///
   /// Rank 0's rate is everyone's: a cosine may have other last digits on another CPU.
   private func agree(
-    on step: Int, loss: Double, limits: StallLimits
-  ) throws -> (loss: Double, rate: Double, stopCount: Double, retuneCount: Double) {
+    on step: Int, loss: Double, ownedSquares: Double, limits: StallLimits
+  ) throws -> (loss: Double, rate: Double, stopCount: Double, retuneCount: Double, ownedSquares: Double) {
     let sums = try replica.ranks.control.sum(
       "loss of step \(step)",
       [
         loss, replica.ranks.isCoordinator ? learningRate(of: step) : 0, stop.isMade ? 1 : 0,
-        tuner.wantsRetuning ? 1 : 0,
+        tuner.wantsRetuning ? 1 : 0, ownedSquares,
       ], limits: limits)
-    return (sums[0], sums[1], sums[2], sums[3])
+    return (sums[0], sums[1], sums[2], sums[3], sums[4])
   }
 
   private func learningRate(of step: Int) -> Double {

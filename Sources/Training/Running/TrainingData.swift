@@ -37,4 +37,10 @@ public struct TrainingData: Sendable {
     return Segment(
       inputs: inputs, targets: targets, firstLane: ownLanes.lowerBound, firstTime: firstTime, key: key)
   }
+
+  /// The words of any lanes in segment `index`, time-major, as their rank reads them.
+  func read(_ index: Int, lanes others: Range<Int>, inputs: Vector<Int32>, targets: Vector<Int32>) {
+    lanes.read(
+      segmentIndex: index, lanes: others, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
+  }
 }

@@ -1,0 +1,70 @@
+import Tensors
+
+/// What ranks that share out the vocabulary do for each other in a segment: each has the logits of its own words, in
+/// the rows of all ranks.
+///
+/// All of them call the operations in the same order. Rows of all ranks stand in the order of shards, equally many of each.
+public protocol WordSharing<Failure> {
+  /// What it throws where the others are not to be reached.
+  associatedtype Failure: Error
+
+  /// Over how many ranks an exchange takes the mean of all other gradients: those of words come out as such means at once.
+  var meanRankCount: Int { get }
+
+  /// Brings the rows of `words` into their places in this rank's `table`, V × E, whose other rows of words that are not its
+  /// own may be old.
+  func fetchRows(of words: Vector<Int32>, into table: Matrix) throws(Failure)
+
+  /// z and targets of all ranks, of which this one gives its own; the views stay valid until the next call.
+  func gather(_ output: Matrix, _ targets: Vector<Int32>) throws(Failure) -> SharedRows
+
+  /// What each shard knows of the rows of a chunk, as the softmax lays it out, in the order of shards; the views stay valid
+  /// until the next call.
+  func gather(_ statistics: Vector<Double>) throws(Failure) -> [Vector<Double>]
+
+  /// Sets `own` to the sum of all shards' parts of dL/dz of this rank's rows, times `meanRankCount`; `gradient` is this
+  /// shard's part of it for the rows of all ranks.
+  func scatter(_ gradient: Matrix, into own: Matrix) throws(Failure)
+}
+
+/// The rows of all ranks that share out the words.
+public struct SharedRows: Sendable {
+  /// z.
+  public let output: Matrix
+  /// A word for each row.
+  public let targets: Vector<Int32>
+  /// Those of this rank.
+  public let ownRows: Range<Int>
+
+  /// The rows of all ranks, of which this one has `ownRows`.
+  public init(output: Matrix, targets: Vector<Int32>, ownRows: Range<Int>) {
+    self.output = output
+    self.targets = targets
+    self.ownRows = ownRows
+  }
+}
+
+/// One rank, which has all words; `Failure` is what others throw beside it.
+public struct NoSharing<Failure: Error>: WordSharing {
+  /// Nothing is shared out.
+  public init() {}
+
+  /// The gradients of words become means with all others.
+  public var meanRankCount: Int { 1 }
+
+  /// All rows are there.
+  public func fetchRows(of words: Vector<Int32>, into table: Matrix) throws(Failure) {}
+
+  /// This rank's rows are all.
+  public func gather(_ output: Matrix, _ targets: Vector<Int32>) throws(Failure) -> SharedRows {
+    SharedRows(output: output, targets: targets, ownRows: 0..<output.rowCount)
+  }
+
+  /// This rank knows all.
+  public func gather(_ statistics: Vector<Double>) throws(Failure) -> [Vector<Double>] { [statistics] }
+
+  /// The gradient is where it belongs already.
+  public func scatter(_ gradient: Matrix, into own: Matrix) throws(Failure) {
+    precondition(gradient.data == own.data, "one rank's gradient in two places")
+  }
+}
