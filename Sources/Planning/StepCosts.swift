@@ -14,11 +14,13 @@ public struct StepCosts: Sendable {
   public var rowElementCount: Double
   /// Words of a rank's step.
   public var tokenCount: Int
+  /// What it takes to share the vocabulary out; nil where every rank has all of it.
+  public var sharing: SharingCosts?
 
   /// Costs as they were measured.
   public init(
     computeSeconds: Double, updateSeconds: Double, ready: [(range: Int, share: Double)],
-    codecs: [CodecMeasurement], rowElementCount: Double, tokenCount: Int
+    codecs: [CodecMeasurement], rowElementCount: Double, tokenCount: Int, sharing: SharingCosts? = nil
   ) {
     self.computeSeconds = computeSeconds
     self.updateSeconds = updateSeconds
@@ -26,6 +28,33 @@ public struct StepCosts: Sendable {
     self.codecs = codecs
     self.rowElementCount = rowElementCount
     self.tokenCount = tokenCount
+    self.sharing = sharing
+  }
+}
+
+/// What ranks that share the vocabulary out give each other in a step, and what each is spared; counts are of one rank.
+public struct SharingCosts: Sendable {
+  /// Rows of z, over all segments of the step.
+  public var rowCount: Int
+  /// E.
+  public var width: Int
+  /// Exchanges for which all ranks wait.
+  public var operationCount: Int
+  /// Seconds of the update of all words, of which a rank has its share alone.
+  public var updateSeconds: Double
+
+  /// Costs of a step.
+  public init(rowCount: Int, width: Int, operationCount: Int, updateSeconds: Double) {
+    self.rowCount = rowCount
+    self.width = width
+    self.operationCount = operationCount
+    self.updateSeconds = updateSeconds
+  }
+
+  /// Bytes that a rank sends to each other: z, its gradient, what is known of the logits of all rows, and the rows looked up
+  /// with their gradients, of which each other has its share.
+  func byteCountToEach(rankCount: Int, rowElementCount: Double) -> Double {
+    Double(8 * rowCount * width + 16 * rankCount * rowCount) + 8 * rowElementCount / Double(rankCount)
   }
 }
 

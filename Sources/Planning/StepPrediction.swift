@@ -80,7 +80,17 @@ extension StepCosts {
       schedule.add(buckets)
     }
     var now = schedule.end
-    if others > 0 {
+    if let sharing, cluster.rankCount > 1 {
+      // Nothing is computed meanwhile.
+      let peers = Double(cluster.rankCount - 1)
+      let bytes = sharing.byteCountToEach(rankCount: cluster.rankCount, rowElementCount: rowElementCount)
+      let elsewhere = Double(cluster.rankCount) - slices
+      sentBytes += peers * bytes
+      floatBytes += peers * bytes
+      now =
+        max(now, computeSeconds) + elsewhere * bytes / cluster.link.bytesPerSecond
+        + Double(sharing.operationCount) * (cluster.link.latencySeconds + peers * Self.messageSeconds)
+    } else if others > 0 {
       // Only a node's first rank sends rows, in one message to each other node.
       let rows = rowElementCount * slices
       let decode = measurement.decodeSeconds * rows * others
@@ -89,11 +99,12 @@ extension StepCosts {
     }
     let exposed = max(0, now - computeSeconds) + (cluster.hasSpareCore ? 0 : hiddenWork)
     let alone = computeSeconds + updateSeconds
+    let spared = (sharing?.updateSeconds ?? 0) * (1 - 1 / Double(cluster.rankCount))
     return StepPrediction(
       ranks: cluster.rankCount, nodes: cluster.nodeCount, codec: measurement.codec.rawValue,
-      secondsPerStep: alone + exposed, computeSeconds: alone, exchangeSeconds: exposed,
+      secondsPerStep: alone - spared + exposed, computeSeconds: alone - spared, exchangeSeconds: exposed,
       bytesPerStep: Int(sentBytes), ratio: sentBytes > 0 ? floatBytes / sentBytes : 1,
-      tokensPerSecond: Double(tokenCount * cluster.rankCount) / (alone + exposed),
-      efficiency: alone / (alone + exposed))
+      tokensPerSecond: Double(tokenCount * cluster.rankCount) / (alone - spared + exposed),
+      efficiency: alone / (alone - spared + exposed))
   }
 }

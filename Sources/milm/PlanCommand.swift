@@ -98,7 +98,12 @@ struct PlanCommand: ParsableCommand {
     ) throws {
       let costs = StepCosts(
         computeSeconds: probe.computeSeconds, updateSeconds: probe.updateSeconds, ready: probe.ready,
-        codecs: probe.codecs, rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank)
+        codecs: probe.codecs, rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank,
+        sharing: configuration.exchange.vocabulary == .replicated
+          ? nil
+          : SharingCosts(
+            rowCount: probe.tokenCountPerRank, width: configuration.model.embedding,
+            operationCount: probe.sharingOperationCount, updateSeconds: probe.updateSecondsOfWords))
       let given = command.link.map {
         LinkMeasurement(latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare)
       }

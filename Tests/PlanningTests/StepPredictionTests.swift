@@ -84,4 +84,21 @@ struct StepPredictionTests {
     let shares = (0...10).map { costs.prediction(on: cluster(1 << $0)).efficiency }
     #expect(zip(shares, shares.dropFirst()).allSatisfy { $0 >= $1 })
   }
+
+  /// 100 rows of 50 numbers there and back, 1000 bytes a second: what is known of the logits grows with the ranks.
+  @Test(arguments: [(2, 1), (4, 1), (4, 2)]) func aSharedVocabularySparesItsUpdateAndSendsRows(
+    ranks: Int, perNode: Int
+  ) {
+    var costs = costs([(.none, 0, 0)], rows: 80)
+    costs.sharing = SharingCosts(rowCount: 100, width: 50, operationCount: 6, updateSeconds: 0.06)
+    let link = LinkMeasurement(latencySeconds: 0.01, bytesPerSecond: 1e6)
+    let step = costs.prediction(
+      on: Cluster(
+        rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: true, bucketByteCount: 1 << 30))
+    let bytes = Double(8 * 100 * 50 + 16 * ranks * 100) + 8 * 80 / Double(ranks)
+    let spared = 0.06 * (1 - 1 / Double(ranks))
+    #expect(abs(step.computeSeconds - (1.1 - spared)) < 1e-9)
+    #expect(abs(Double(step.bytesPerStep) - Double(ranks - 1) * bytes) < 1)
+    #expect(abs(step.exchangeSeconds - (6 * 0.01 + Double(ranks - perNode) * bytes / 1e6)) < 0.05)
+  }
 }

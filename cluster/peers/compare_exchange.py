@@ -53,7 +53,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--hosts", type=int, default=RANKS, choices=[1, RANKS], help="hosts of the two ranks (2)")
     parser.add_argument("--rates", type=names, default=["1gbit", "10gbit"], metavar="R,…")
     parser.add_argument(
-        "--codecs", type=names, default=["none", "lossless", "bfloat16", "int8", "int4", "auto"], metavar="C,…"
+        "--codecs",
+        type=names,
+        default=["none", "lossless", "bfloat16", "int8", "int4", "auto", "int8/sharded"],
+        metavar="C,…",
+        help="codecs; with /sharded the vocabulary is shared out",
     )
     parser.add_argument(
         "--ddp-modes", type=names, default=["bf16-eager", "bf16-compiled"], metavar="M,…", help="or none"
@@ -97,12 +101,14 @@ def last_object(output: str) -> dict | None:
 
 def training(arguments: argparse.Namespace, output: Path, ranks: int, codec: str) -> list[str]:
     """A training of that many ranks; the checkpoint at its end is the only one."""
+    codec, _, vocabulary = codec.partition("/")
     steps = arguments.skip + arguments.steps + 1
     settings = {
         "training.lanes": ranks * arguments.lanes,
         "training.segment": arguments.segment,
         "training.threads": 1,
         "exchange.codec": codec,
+        "exchange.vocabulary": vocabulary or "replicated",
         "exchange.stallWarnSeconds": 60,
         "exchange.stallAbortSeconds": 300,
         "coordinator.reportEvery": 1,
@@ -262,7 +268,7 @@ def table(results: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
                 f"{all_reduce / seconds:.1f} ×" if seconds else "",
             ]
             chosen = {run["codec"] for run in runs if "codec" in run}
-            note = f" ({', '.join(sorted(chosen))})" if name == f"{MILM}auto" else ""
+            note = f" ({', '.join(sorted(chosen))})" if name.startswith(f"{MILM}auto") else ""
             yield f"| {rate} | {name}{note} | {' | '.join(cells)} |"
 
 

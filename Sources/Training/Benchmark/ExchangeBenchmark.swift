@@ -183,7 +183,8 @@ final class GradientStepper {
       if case .rows(_, let rows) = part { lastRowElementCount = rows.count }
     }
     advance()
-    return (ContinuousClock.now - start).inSeconds
+    // What was given to each other meanwhile is no computing.
+    return (ContinuousClock.now - start).inSeconds - (replica.sharing?.cost.exposedSeconds ?? 0)
   }
 
   /// A whole step but for the optimizer, which follows if it `updates`.

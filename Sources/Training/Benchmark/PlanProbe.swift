@@ -13,8 +13,12 @@ public struct PlanProbe {
   public struct Result: Sendable {
     /// Seconds of forward and backward pass of a planned step.
     public let computeSeconds: Double
-    /// Seconds of norm and optimizer.
+    /// Seconds of norm and optimizer, of a rank that has all words.
     public let updateSeconds: Double
+    /// Seconds of it that are for words.
+    public let updateSecondsOfWords: Double
+    /// Exchanges of a planned step for which all ranks wait, where the vocabulary is shared out; else 0.
+    public let sharingOperationCount: Int
     /// The ranges of the gradient in the order in which they are ready: number, and at which share of the computing.
     public let ready: [(range: Int, share: Double)]
     /// What each allowed codec costs on each range, on gradients of the first steps.
@@ -75,8 +79,13 @@ public struct PlanProbe {
         configuration, vocabularySize: size, rank: rank, rankCount: rankCount, rankCountOnHost: 1
       ).byteCount
     }
+    let chunks = whole.chunkCountPerRow * Double(laneCountPerRank * segment)
+    let isSharded = configuration.exchange.vocabulary == .sharded
     return Result(
-      computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds, ready: whole.ready,
+      computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
+      updateSecondsOfWords: whole.updateSecondsOfWords,
+      // Looked-up rows, z, its gradient and each chunk's sums in a segment; the rows' gradients once.
+      sharingOperationCount: isSharded ? accumulate * (3 + Int(chunks.rounded(.up))) + 1 : 0, ready: whole.ready,
       codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
       engine: whole.engine, parameterCount: whole.parameterCount,
       tokenCountPerRank: laneCountPerRank * segment * accumulate, byteCountPerRank: try need(rankCount - 1),
@@ -86,6 +95,8 @@ public struct PlanProbe {
   private struct Measurement {
     var computeSeconds = 0.0
     var updateSeconds = 0.0
+    var updateSecondsOfWords = 0.0
+    var chunkCountPerRow = 0.0
     var ready: [(range: Int, share: Double)] = []
     var codecs: [CodecMeasurement] = []
     var rowElementCount = 0.0
@@ -123,6 +134,15 @@ public struct PlanProbe {
       let step = try stepper.step(updates: true)
       result.updateSeconds = (ContinuousClock.now - start).inSeconds - step.seconds
     }
+    let (model, shard) = (replica.model, replica.shard)
+    let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerWord == nil ? 0 : $1.count) }
+    let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
+    if configuration.exchange.vocabulary == .sharded {
+      result.updateSecondsOfWords = perElement * Double(wordCount)
+      result.updateSeconds = perElement * Double(shard.common.count + wordCount)
+    }
+    let rowByteCount = model.vocabularySize * engine.precision.byteCount
+    result.chunkCountPerRow = Double(rowByteCount) / Double(SegmentPass.defaultLogitsByteBudget)
     let timing = replica.exchange.timing
     result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }
     result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try stepper.compute() }.median

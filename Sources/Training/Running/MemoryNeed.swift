@@ -20,24 +20,34 @@ struct MemoryNeed {
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
     let sizes = configuration.model
-    let state = configuration.optimizer.kind == .adam ? 2 : 1
-    var buffers = 2 + state
-    // The snapshot, and the parameters that are evaluated.
-    if rank == Ranks.coordinator { buffers += 2 + state }
-    if rankCount > 1, !configuration.exchange.chosenCodec.isExact { buffers += 2 }
-    let lanes = try LaneShare(configuration, rankCount: rankCount).lanes(of: rank)
+    let share = try LaneShare(configuration, rankCount: rankCount)
+    let shard = model.shard(of: rank, configuration.exchange.vocabulary, share)
+    let all = model.parameters.elementCount
+    let own = shard.common.count + shard.ownedCount
+    let momentCount = configuration.optimizer.kind == .adam ? 2 : 1
+    // Parameters of words that others have are there too, because those that are looked up are.
+    var buffers = all + (1 + momentCount) * own
+    if rank == Ranks.coordinator {
+      // The snapshot, and the parameters that are evaluated.
+      buffers += (2 + momentCount) * all
+    } else {
+      buffers += (1 + momentCount) * shard.ownedCount
+    }
+    if rankCount > 1, !configuration.exchange.chosenCodec.isExact { buffers += 2 * shard.common.count }
+    let lanes = share.lanes(of: rank)
     let rows = lanes.count * configuration.training.segment
     // By row: LSTM, what the interactions keep of each k, embeddings and their gradients.
     var columns = 8 * sizes.hidden + 6 * sizes.embedding
     if sizes.variant != .lstm { columns += (sizes.decoderContext + 1) * sizes.embedding }
     if sizes.variant == .multencdec { columns += (sizes.encoderContext + 1) * sizes.embedding }
     let floats =
-      buffers * model.parameters.elementCount + rows * columns
+      buffers + rows * columns
       + rows * configuration.training.accumulate * sizes.embedding
     // Rounded once a step for the softmax; packed in both directions for all other products.
     let operandByteCount = configuration.training.precision.byteCount
-    let tied = model.tiedMatrix.count
-    let packed = operandByteCount * (tied + 2 * (model.parameters.elementCount - tied))
+    let tied = model.tiedMatrix
+    let ownWordCount = shard.words?.ownRowCount ?? tied.rowCount
+    let packed = operandByteCount * (ownWordCount * tied.columnCount + 2 * (all - tied.count))
     byteCount = 4 * floats + packed + SegmentPass.defaultLogitsByteBudget
     self.rankCountOnHost = rankCountOnHost
   }
