@@ -72,6 +72,7 @@ public final class SegmentPass: Sendable {
     engine: ComputeEngine,
     logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0, words: RowShard? = nil
   ) {
+    let isShared = words != nil
     let words = words ?? model.words(index: 0, count: 1)
     self.model = model
     self.engine = engine
@@ -86,7 +87,7 @@ public final class SegmentPass: Sendable {
     output = arena.matrix(rowCount: rowCount, columnCount: width)
     softmax = SoftmaxWorkspace(
       words: words, width: width, rowCount: words.count * rowCount, byteBudget: logitsByteBudget,
-      scoringOnly: accumulation == 0, engine: engine, in: arena)
+      scoringOnly: accumulation == 0, deferring: isShared, engine: engine, in: arena)
     recurrence = model.recurrence.activations(stepCount: stepCount, laneCount: laneCount, in: arena)
     decoder = model.decoder.activations(rowCount: rowCount, in: arena)
     let backwardRows = accumulation > 0 ? rowCount : 0
@@ -142,32 +143,70 @@ public final class SegmentPass: Sendable {
   ///
   /// Gradients of `lossScale · Σ loss` are added to `gradients`. The first segment of a step refreshes the weights.
   /// During the last segment of a step `finished` is called for each part of the gradient as it is complete:
-  /// the softmax's first, piece by piece and before back-propagation through time, the input rows last. Where ranks share
-  /// the words out, `sharing` says how, and the softmax's gradients are the mean over all ranks already.
-  public func accumulate<Sharing: WordSharing>(
+  /// the softmax's first, piece by piece and before back-propagation through time, the input rows last.
+  public func accumulate<Failure: Error>(
     _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer,
-    sharing: Sharing = NoSharing<Never>(), finished: (GradientPart) throws(Sharing.Failure) -> Void
+    finished: (GradientPart) throws(Failure) -> Void
+  ) throws(Failure) -> Double {
+    let isLast = begin(index)
+    forward(segment)
+    let loss: Double = try model.softmax.forwardBackward(
+      output, targets: segment.targets, scale: lossScale, threshold: softmaxThreshold, weights: weights,
+      gradients: gradients, into: outputGradient, workspace: softmax, engine: engine
+    ) { (piece) throws(Failure) in
+      if isLast { try finished(.dense(model.tiedRanges[piece])) }
+    }
+    if isLast { try finished(.dense(model.biasRange)) }
+    try backward(segment, index: index, gradients: gradients, finished: finished)
+    if isLast { try finished(collectedRows()) }
+    return loss
+  }
+
+  /// The same where ranks share the words out: the gradients of tied matrix and bias are those of this rank's words, as
+  /// means over all ranks already, and are finished last, but for the rows of words that were read.
+  public func accumulate<Sharing: WordSharing>(
+    _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer, sharing: Sharing,
+    finished: (GradientPart) throws(Sharing.Failure) -> Void
   ) throws(Sharing.Failure) -> Double {
-    precondition(index < accumulation, "segment \(index) of \(accumulation) a step")
-    let isLast = index == accumulation - 1
-    if index == 0 { refreshWeights() }
+    let isLast = begin(index)
     try sharing.fetchRows(of: segment.inputs, into: weights[model.tiedMatrix])
+    forward(segment)
+    let shared = try sharing.gather(output, segment.targets)
+    let (loss, deferred) = try model.softmax.forwardBackward(
+      sharing: shared.output, targets: shared.targets, ownRows: shared.ownRows,
+      scale: lossScale / Float(sharing.meanRankCount), threshold: softmaxThreshold, weights: weights,
+      gradients: gradients, into: sharedOutputGradient, workspace: softmax, engine: engine,
+      gather: sharing.gather)
+    try sharing.scatter(sharedOutputGradient, into: outputGradient)
+    try backward(segment, index: index, gradients: gradients, finished: finished)
+    model.softmax.addDeferred(deferred, gradients: gradients, workspace: softmax, engine: engine)
+    if isLast {
+      for range in model.tiedRanges + [model.biasRange] { try finished(.dense(range)) }
+      try finished(collectedRows())
+    }
+    return loss
+  }
+
+  /// Whether the segment is a step's last.
+  private func begin(_ index: Int) -> Bool {
+    precondition(index < accumulation, "segment \(index) of \(accumulation) a step")
+    if index == 0 { refreshWeights() }
+    return index == accumulation - 1
+  }
+
+  private func forward(_ segment: Segment) {
     model.embedding.forward(segment.inputs, weights: weights, into: embedded)
     dropInput(embedded, segment)
     forwardFromEmbedded()
     dropOutput(output, segment)
+  }
 
-    let shared = try sharing.gather(output, segment.targets)
-    let loss: Double = try model.softmax.forwardBackward(
-      shared.output, targets: shared.targets, scale: lossScale / Float(sharing.meanRankCount),
-      threshold: softmaxThreshold, countedRows: shared.ownRows, weights: weights, gradients: gradients,
-      into: sharedOutputGradient, workspace: softmax, engine: engine, gather: sharing.gather
-    ) { (piece) throws(Sharing.Failure) in
-      if isLast { try finished(.dense(model.tiedRanges[piece])) }
-    }
-    try sharing.scatter(sharedOutputGradient, into: outputGradient)
-    if isLast { try finished(.dense(model.biasRange)) }
-
+  /// From dL/dz back to the words that were read; the state is carried on.
+  private func backward<Failure: Error>(
+    _ segment: Segment, index: Int, gradients: ParameterBuffer,
+    finished: (GradientPart) throws(Failure) -> Void
+  ) throws(Failure) {
+    let isLast = index == accumulation - 1
     dropOutput(outputGradient, segment)
     model.decoder.backward(
       recurrence.lstm.outputs, outputGradient: outputGradient, weights: weights, gradients: gradients,
@@ -179,18 +218,20 @@ public final class SegmentPass: Sendable {
     try model.recurrence.backward(
       embedded, hiddenGradient: hiddenGradient, weights: weights, gradients: gradients,
       activations: recurrence, into: inputGradient, engine: engine
-    ) { (range) throws(Sharing.Failure) in
+    ) { (range) throws(Failure) in
       if isLast { try finished(.dense(range)) }
     }
 
     dropInput(inputGradient, segment)
     inputWords[places].data.update(from: segment.inputs.data, count: places.count)
-    if isLast, let rowGradient {
-      let collected = rowGradient.collect(inputWords, gradient: inputGradients)
-      try finished(.rows(words: collected.words, rows: collected.rows))
-    }
     carryState()
-    return loss
+  }
+
+  /// The gradients of all rows of the tied matrix that a step has read.
+  private func collectedRows() -> GradientPart {
+    guard let rowGradient else { preconditionFailure("a pass without a backward half") }
+    let collected = rowGradient.collect(inputWords, gradient: inputGradients)
+    return .rows(words: collected.words, rows: collected.rows)
   }
 
   private func dropInput(_ values: Matrix, _ segment: Segment) {

@@ -43,28 +43,3 @@ public struct SharedRows: Sendable {
     self.ownRows = ownRows
   }
 }
-
-/// One rank, which has all words; `Failure` is what others throw beside it.
-public struct NoSharing<Failure: Error>: WordSharing {
-  /// Nothing is shared out.
-  public init() {}
-
-  /// The gradients of words become means with all others.
-  public var meanRankCount: Int { 1 }
-
-  /// All rows are there.
-  public func fetchRows(of words: Vector<Int32>, into table: Matrix) throws(Failure) {}
-
-  /// This rank's rows are all.
-  public func gather(_ output: Matrix, _ targets: Vector<Int32>) throws(Failure) -> SharedRows {
-    SharedRows(output: output, targets: targets, ownRows: 0..<output.rowCount)
-  }
-
-  /// This rank knows all.
-  public func gather(_ statistics: Vector<Double>) throws(Failure) -> [Vector<Double>] { [statistics] }
-
-  /// The gradient is where it belongs already.
-  public func scatter(_ gradient: Matrix, into own: Matrix) throws(Failure) {
-    precondition(gradient.data == own.data, "one rank's gradient in two places")
-  }
-}

@@ -24,38 +24,78 @@ public struct SoftmaxLoss: Sendable {
       "softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false, elementsPerWord: 1)
   }
 
-  /// The sum of the negative log-likelihoods of `countedRows`, in nats; of all rows unless said otherwise.
+  /// The sum of the rows' negative log-likelihoods in nats.
   ///
   /// Sets `inputGradient` to `scale · (p − onehot) · W`, and adds `scale · (p − onehot)ᵀ · z` and its column
   /// sums to the gradients of matrix and bias. Where a block of words has no probability above `threshold` in any
   /// row of a chunk, the gradients take the product of the row's share and the word's share of the block for it: two sums in
   /// place of two products. With 0 they are exact. `finished` is called with the number of each piece of the matrix's gradient
   /// when all rows have been added to it; the bias's is finished with the last piece.
-  ///
-  /// Where the workspace has only some of the words, the gradients are those words' part. What they are multiplied with
-  /// hangs on all words: `gather` is given what is known of each row of a chunk, and gives what all shards know, in their order.
   public func forwardBackward<Failure: Error>(
-    _ input: Matrix, targets: Vector<Int32>, scale: Float, threshold: Float = 0, countedRows: Range<Int>? = nil,
-    weights: Weights, gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
-    engine: ComputeEngine, gather: (_ own: Vector<Double>) throws(Failure) -> [Vector<Double>],
-    finished: (_ piece: Int) throws(Failure) -> Void
+    _ input: Matrix, targets: Vector<Int32>, scale: Float, threshold: Float = 0, weights: Weights,
+    gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
+    engine: ComputeEngine, finished: (_ piece: Int) throws(Failure) -> Void
   ) throws(Failure) -> Double {
     var loss = 0.0
     for rows in workspace.chunks(of: input.rowCount) {
       let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
       let statistics = exponentiate(chunk, keeping: true, workspace, engine)
-      statistics.merge(try gather(statistics.numbers).map(SoftmaxStatistics.init))
-      let counted = rows.clamped(to: countedRows ?? rows)
-      loss += counted.reduce(0) { $0 + statistics.loss($1 - rows.lowerBound) }
+      loss += (0..<rows.count).reduce(0) { $0 + statistics.loss($1) }
       setFactors(chunk, statistics, scale: scale, workspace, engine)
-      engine.forEachWorker { workspace.inputGradient(rowCount: chunk.rowCount, $0).fill(0) }
       for (number, piece) in pieces.enumerated() {
-        addGradients(chunk, piece, scale: scale, threshold: threshold, gradients, workspace, engine)
+        addGradients(.all, chunk, piece, scale: scale, threshold: threshold, gradients, workspace, engine)
         if rows.upperBound == input.rowCount { try finished(number) }
       }
       setInputGradient(chunk, scale: scale, into: inputGradient.rows(rows), workspace, engine)
     }
     return loss
+  }
+
+  /// The same of the workspace's words, where other ranks have the rest of them: the gradients are these words' part.
+  ///
+  /// What exponentials are multiplied with hangs on all words: `gather` is given what is known of each row of a chunk, and gives
+  /// what all shards know, in their order. The loss is that of `ownRows`. The last chunk's gradients of matrix and bias are
+  /// left for `addDeferred`: they are needed last, and to compute them hides what is sent meanwhile.
+  public func forwardBackward<Failure: Error>(
+    sharing input: Matrix, targets: Vector<Int32>, ownRows: Range<Int>, scale: Float, threshold: Float,
+    weights: Weights, gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
+    engine: ComputeEngine, gather: (_ own: Vector<Double>) throws(Failure) -> [Vector<Double>]
+  ) throws(Failure) -> (loss: Double, deferred: DeferredGradients) {
+    var loss = 0.0
+    var deferred: [Chunk] = []
+    let all = 0..<embedding.rowCount
+    for rows in workspace.chunks(of: input.rowCount) {
+      let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
+      let statistics = exponentiate(chunk, keeping: true, workspace, engine)
+      statistics.merge(try gather(statistics.numbers).map(SoftmaxStatistics.init))
+      loss += rows.clamped(to: ownRows).reduce(0) { $0 + statistics.loss($1 - rows.lowerBound) }
+      setFactors(chunk, statistics, scale: scale, workspace, engine)
+      let isLast = rows.upperBound == input.rowCount
+      if isLast { deferred.append(chunk) }
+      addGradients(
+        isLast ? .input : .all, chunk, all, scale: scale, threshold: threshold, gradients, workspace, engine)
+      setInputGradient(chunk, scale: scale, into: inputGradient.rows(rows), workspace, engine)
+    }
+    return (loss, DeferredGradients(chunks: deferred, scale: scale, threshold: threshold))
+  }
+
+  /// Adds what `forwardBackward` has left; the rows that it was given are still there, and the workspace was not used since.
+  public func addDeferred(
+    _ deferred: DeferredGradients, gradients: ParameterBuffer, workspace: SoftmaxWorkspace,
+    engine: ComputeEngine
+  ) {
+    for chunk in deferred.chunks {
+      addGradients(
+        .words, chunk, 0..<embedding.rowCount, scale: deferred.scale, threshold: deferred.threshold, gradients,
+        workspace, engine)
+    }
+  }
+
+  /// Gradients of matrix and bias that are still to be added.
+  public struct DeferredGradients: Sendable {
+    fileprivate let chunks: [Chunk]
+    fileprivate let scale: Float
+    fileprivate let threshold: Float
   }
 
   /// Sets `losses` to the negative log-likelihood of each row, in nats.
@@ -87,7 +127,7 @@ public struct SoftmaxLoss: Sendable {
   }
 
   /// Some rows of z with all that belongs to them.
-  private struct Chunk: Sendable {
+  fileprivate struct Chunk: Sendable {
     let input: Matrix
     let operand: Operand
     let targets: Vector<Int32>
@@ -98,7 +138,7 @@ public struct SoftmaxLoss: Sendable {
   }
 
   /// The tied matrix as the products of logits read it.
-  private enum Words: Sendable {
+  fileprivate enum Words: Sendable {
     case rounded(Operand)
     case packed(PackedMatrix)
   }
@@ -200,22 +240,35 @@ public struct SoftmaxLoss: Sendable {
     }
   }
 
-  /// Adds the gradients of matrix and bias for a piece of the words, and each worker's part of the input's.
+  /// Which gradients are added.
+  private enum Side {
+    /// Those of matrix and bias, and the input's.
+    case all
+    /// The input's; the others only of blocks where both come out at once.
+    case input
+    /// Those of matrix and bias that `input` has left.
+    case words
+  }
+
+  /// Adds the gradients of matrix and bias for a piece of the words, and sets each worker's part of the input's to that of
+  /// its words; one side of that, or both.
   private func addGradients(
-    _ chunk: Chunk, _ piece: Range<Int>, scale: Float, threshold: Float, _ gradients: ParameterBuffer,
-    _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
+    _ side: Side, _ chunk: Chunk, _ piece: Range<Int>, scale: Float, threshold: Float,
+    _ gradients: ParameterBuffer, _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine
   ) {
     let (matrixGradient, biasGradient) = (gradients[embedding], gradients[bias])
     guard case .rounded(let matrix) = chunk.words else { preconditionFailure("a matrix read row by row") }
     engine.forEachWorker { worker in
       let sum = workspace.inputGradient(rowCount: chunk.rowCount, worker)
+      if piece.lowerBound == 0 && side != .words { sum.fill(0) }
       for block in workspace.blocks(of: worker, in: piece) {
         let words = workspace.words.rows(ofBlock: block)
         let target = matrixGradient.rows(words)
-        subtractTargets(chunk, words, scale: scale, from: target, biasGradient)
         let factors = workspace.largest.columns(block..<block + 1)
         let exponentials = workspace.exponentials(of: block, rowCount: chunk.rowCount)
         if (0..<chunk.rowCount).allSatisfy({ factors[$0, 0] <= threshold * scale }) {
+          guard side != .words else { continue }
+          subtractTargets(chunk, words, scale: scale, from: target, biasGradient)
           let masses = workspace.sums.columns(block..<block + 1)
           addFactored(
             chunk, matrix.rows(words), words, exponentials, factors, masses, into: target, biasGradient, sum,
@@ -223,10 +276,16 @@ public struct SoftmaxLoss: Sendable {
             worker)
           continue
         }
-        let share = workspace.share(rowCount: chunk.rowCount, worker)
-        worker.multiply(exponentials, matrix.rows(words), into: share)
+        if side != .words {
+          let share = workspace.share(rowCount: chunk.rowCount, worker)
+          worker.multiply(exponentials, matrix.rows(words), into: share)
+          for row in 0..<chunk.rowCount {
+            CKernels_addScaled(share.row(row), factors[row, 0], sum.row(row), sum.columnCount)
+          }
+        }
+        guard side != .input else { continue }
+        subtractTargets(chunk, words, scale: scale, from: target, biasGradient)
         for row in 0..<chunk.rowCount {
-          CKernels_addScaled(share.row(row), factors[row, 0], sum.row(row), sum.columnCount)
           addScaled(exponentials, row, factors[row, 0], biasGradient.data + words.lowerBound)
         }
         let scaled = worker.scaledRows(of: chunk.input, by: factors)

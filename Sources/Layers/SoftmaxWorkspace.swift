@@ -38,10 +38,11 @@ public struct SoftmaxWorkspace: Sendable {
   /// Memory for the logits of some words in up to `rowCount` rows of width E, in chunks whose exponentials take at most
   /// `byteBudget` bytes.
   ///
-  /// A chunk has one row where that is more. Scoring alone keeps no exponentials, and has one chunk.
+  /// A chunk has one row where that is more. Scoring alone keeps no exponentials, and has one chunk. `deferring` is for
+  /// gradients of which a part is computed after others have used the engine.
   public init(
-    words: RowShard, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, engine: ComputeEngine,
-    in arena: Arena
+    words: RowShard, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, deferring: Bool = false,
+    engine: ComputeEngine, in arena: Arena
   ) {
     self.words = words
     // A shard may be empty where there are fewer blocks than ranks.
@@ -68,7 +69,7 @@ public struct SoftmaxWorkspace: Sendable {
     means = scoringOnly ? [] : forEachWorker(width, rowCount: 2)
     wordShares = scoringOnly ? [] : forEachWorker(min(Self.blockLength, words.rowCount), rowCount: 1)
     precision = engine.precision
-    temporary = engine.temporaryMemory
+    temporary = deferring ? TemporaryMemory() : engine.temporaryMemory
     keptByteCount = scoringOnly ? 0 : rowsPerChunk * wordCount * precision.byteCount
     // Here, where there is one thread: the workers ask for it at once, and must not be the ones that make it grow.
     _ = temporary.memory(byteCount: keptByteCount)

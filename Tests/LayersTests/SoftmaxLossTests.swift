@@ -42,7 +42,7 @@ import Testing
     }
     let total = layer.forwardBackward(
       z, targets: targets, scale: 0.5, weights: weights, gradients: gradients, into: zGradient,
-      workspace: workspace, engine: engine, gather: { [$0] }
+      workspace: workspace, engine: engine
     ) { _ in }
     #expect(abs(total * 0.5 - loss()) < 1e-6)
     expectGradientsMatch(
@@ -72,7 +72,7 @@ import Testing
     let loss = layer.forwardBackward(
       z, targets: targets, scale: 1, weights: weights, gradients: ParameterBuffer(list),
       into: arena.matrix(rowCount: rows, columnCount: width), workspace: workspace(scoringOnly: false),
-      engine: engine, gather: { [$0] }
+      engine: engine
     ) { _ in }
     let scores = arena.vector(of: Double.self, count: rows)
     layer.score(
@@ -152,7 +152,7 @@ import Testing
       let loss = layer.forwardBackward(
         z, targets: targets, scale: 1 / Float(Self.rowCount), threshold: threshold,
         weights: Weights(weights, engine: engine), gradients: gradients, into: zGradient,
-        workspace: workspace, engine: engine, gather: { [$0] }
+        workspace: workspace, engine: engine
       ) { piece in
         let words = layer.pieces[piece]
         finished(words, gradients[layer.embedding].rows(words).elements)

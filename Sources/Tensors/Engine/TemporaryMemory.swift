@@ -7,6 +7,9 @@ public final class TemporaryMemory: @unchecked Sendable {
   private var data: UnsafeMutableRawPointer?
   private var capacity = 0
 
+  /// No memory yet.
+  public init() {}
+
   deinit { free(data) }
 
   /// At least `byteCount` bytes, 64-byte aligned, what they hold undefined; earlier ones are given back.

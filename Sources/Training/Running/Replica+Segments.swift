@@ -28,31 +28,25 @@ extension Replica {
       try finished(.rows(words: data.inputs, rows: gradients[model.tiedMatrix].rows(0..<0)))
       return 0
     }
-    var loss = 0.0
-    for index in 0..<configuration.training.accumulate {
-      let segmentIndex = state.segmentIndex + index
-      if data.lanes.isEpochStart(segmentIndex) { pass.resetState() }
-      if let sharing {
-        sharing.read(segmentIndex, of: data)
-        loss += try accumulate(index, of: data, into: gradients, sharing: sharing, finished: finished)
-      } else {
-        let none = NoSharing<any Error>()
-        loss += try accumulate(index, of: data, into: gradients, sharing: none, finished: finished)
-      }
-    }
-    return loss
-  }
-
-  private func accumulate(
-    _ index: Int, of data: TrainingData, into gradients: ParameterBuffer,
-    sharing: some WordSharing<any Error>, finished: (GradientPart) throws -> Void
-  ) throws -> Double {
     let training = configuration.training
     let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(state.step)
     let lossScale = share.gradientWeight / Float(data.inputs.count * training.accumulate)
-    let segment = data.segment(state.segmentIndex + index, firstTime: index * training.segment, key: key)
-    return try pass.accumulate(
-      segment, index: index, lossScale: lossScale, gradients: gradients, sharing: sharing, finished: finished)
+    var loss = 0.0
+    for index in 0..<training.accumulate {
+      let segmentIndex = state.segmentIndex + index
+      if data.lanes.isEpochStart(segmentIndex) { pass.resetState() }
+      let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
+      if let sharing {
+        sharing.read(segmentIndex, of: data)
+        loss += try pass.accumulate(
+          segment, index: index, lossScale: lossScale, gradients: gradients, sharing: sharing,
+          finished: finished)
+      } else {
+        loss += try pass.accumulate(
+          segment, index: index, lossScale: lossScale, gradients: gradients, finished: finished)
+      }
+    }
+    return loss
   }
 
   /// Hands a finished part of the gradient over; what belongs to words that are dealt out stays where it is.

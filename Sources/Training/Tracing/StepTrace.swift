@@ -41,7 +41,8 @@ final class StepTrace {
   func end(_ part: GradientPart) {
     switch part {
     case .rows: end("backward, input words")
-    case .dense where stretches.count < 2: end("forward, loss and softmax")
+    case .dense(let range) where stretches.count < 2:
+      end(range.name == "decoder" ? "forward, loss, softmax and decoder" : "forward, loss and softmax")
     // A few numbers, which are finished with the last piece of the matrix.
     case .dense(let range) where range.name == "softmax.bias": break
     case .dense(let range): end("backward, \(range.name)")
