@@ -20,16 +20,16 @@ fi
 # The libraries milm is linked with, and mpirun.
 packages=(libopenmpi-dev openmpi-bin libopenblas-dev libzstd-dev pkg-config)
 # What the Swift toolchain needs to run and to link: a C library, a C++ library (gcc's 12 is Debian 12's), a linker and
-# the libraries its package manager is linked with.
+# the libraries its package manager is linked with; with --static-swift-stdlib milm itself is linked with curl.
 packages+=(binutils gcc libc6-dev g++ git ca-certificates tzdata
-  libcurl4 libedit2 libncurses6 libsqlite3-0 libuuid1 libxml2 zlib1g)
+  libcurl4-openssl-dev libedit2 libncurses6 libsqlite3-0 libuuid1 libxml2 zlib1g)
 # oneDNN multiplies bfloat16 numbers; where apt has none, OpenBLAS does all the work in fp32.
 optional_packages=(libdnnl-dev)
 # Python fetches the quickstart's text.
 packages+=(python3 python3-pip)
 if [ -n "$only_runs" ]; then
-  # mpirun reaches a node through ssh.
-  packages=(openmpi-bin libopenblas0 libzstd1 openssh-client openssh-server)
+  # mpirun reaches a node through ssh; curl and the certificates are for downloads.
+  packages=(openmpi-bin libopenblas0 libzstd1 libcurl4 ca-certificates openssh-client openssh-server)
   optional_packages=(libdnnl2)
 fi
 packages+=("$@")
