@@ -86,7 +86,8 @@ public struct SoftmaxLoss: Sendable {
   ) {
     for chunk in deferred.chunks {
       addGradients(
-        .words, chunk, 0..<embedding.rowCount, scale: deferred.scale, threshold: deferred.threshold, gradients,
+        .words, chunk, 0..<embedding.rowCount, scale: deferred.scale, threshold: deferred.threshold,
+        gradients,
         workspace, engine)
     }
   }

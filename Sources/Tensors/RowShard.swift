@@ -13,7 +13,8 @@ public struct RowShard: Sendable, Equatable {
 
   /// Shard `index` of `count`; the only one, which has all rows, unless said otherwise.
   public init(rowCount: Int, blockLength: Int, index: Int = 0, count: Int = 1) {
-    precondition(rowCount >= 0 && blockLength > 0 && (0..<count).contains(index), "shard \(index) of \(count)")
+    precondition(
+      rowCount >= 0 && blockLength > 0 && (0..<count).contains(index), "shard \(index) of \(count)")
     self.rowCount = rowCount
     self.blockLength = blockLength
     self.index = index

@@ -9,7 +9,8 @@ struct CommandBench {
   var corpus: String { folder.file("corpus") }
   var configuration: String { folder.file("tiny.yaml") }
 
-  init() throws {
+  /// The text has some 400 words, or as many as are asked for: of more than 512 each of two ranks can have some.
+  init(wordCount: Int? = nil) throws {
     folder = try TemporaryFolder()
     try folder.write(
       """
@@ -20,7 +21,14 @@ struct CommandBench {
       exchange: { codec: int8, hashEvery: 1, ranksPerNode: 1 }
       coordinator: { reportEvery: 4, evaluateEvery: 4, evaluateStreams: 1, checkpointEvery: 4 }
       """, to: "tiny.yaml")
-    let prepared = try milm("prepare", "--generate", "4000", "--output", corpus)
+    guard let wordCount else {
+      let prepared = try milm("prepare", "--generate", "4000", "--output", corpus)
+      try #require(prepared.status == 0, "\(prepared.transcript)")
+      return
+    }
+    let words = (0..<2 * wordCount).map { "w\($0 * $0 % wordCount)" } + (0..<wordCount).map { "w\($0)" }
+    let text = try folder.write(words.joined(separator: " ") + "\n", to: "text.txt").path
+    let prepared = try milm("prepare", "--train", text, "--valid", text, "--output", corpus)
     try #require(prepared.status == 0, "\(prepared.transcript)")
   }
 

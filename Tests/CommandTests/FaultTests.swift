@@ -21,15 +21,30 @@ import Testing
     return (run, (clock.now - begun) / .seconds(1))
   }
 
-  private func resume(_ bench: CommandBench, _ rankCount: Int) throws {
+  private func resume(_ bench: CommandBench, _ rankCount: Int, _ more: String...) throws {
     let run = try mpirun(
       rankCount,
       [
         program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output",
         bench.folder.file("run"), "--resume", "auto", "--set", "training.steps=16", "--json",
-      ])
+      ] + more)
     #expect(run.status == 0, "\(run.transcript)")
     #expect(try object(run)["finished"] as? Bool == true)
+  }
+
+  /// Where ranks share the vocabulary out, they wait for each other in the middle of a step too, and what one alone has is on
+  /// its way to rank 0 when the run goes on.
+  @Test(arguments: [
+    ("die:exchange:1:9", "Killed"), ("die:snapshot:1:8", "Killed"), ("hang:step:1:9", " for rank 1 ("),
+    ("garble:exchange:1:9", "frame from rank 1 ("),
+  ])
+  func ranksThatShareTheVocabularyOutLoseNothingEither(fault: String, expected: String) throws {
+    let bench = try CommandBench(wordCount: 2100)
+    let sharded = "exchange.vocabulary=sharded"
+    let (run, seconds) = try train(bench, 3, fault: fault, "--set", sharded)
+    #expect(run.status != 0 && run.errors.contains(expected), "\(run.transcript)")
+    #expect(seconds < 30)
+    try resume(bench, 3, "--set", sharded)
   }
 
   @Test(arguments: [

@@ -62,7 +62,7 @@ extension Tag {
   func theSingleNodeTestPasses(rankCount: Int) throws {
     let run = try mpirun(rankCount, [program("milm"), "train", "--single-node-test"])
     #expect(run.status == 0, "\(run.transcript)")
-    #expect(run.output.contains("9 passed, 0 failed"))
+    #expect(run.output.contains("10 passed, 0 failed"))
   }
 
   @Test func stopsAndResumesOnTheCommandLine() throws {

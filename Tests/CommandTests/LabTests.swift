@@ -7,14 +7,19 @@ import Testing
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5)), .whereLabsAreAllowed) struct LabTests {
   /// Ranks of a host may be added before they meet others', so two or more hosts with two ranks each may round
   /// otherwise than four ranks on one host.
-  @Test(arguments: [(hosts: 2, slots: 1), (hosts: 4, slots: 1), (hosts: 2, slots: 2)])
-  func ranksOnSeveralHostsTrainLikeRanksOnOne(hosts: Int, slots: Int) throws {
-    let bench = try CommandBench()
+  @Test(
+    arguments: [(hosts: 2, slots: 1), (hosts: 4, slots: 1), (hosts: 2, slots: 2)], ["replicated", "sharded"])
+  func ranksOnSeveralHostsTrainLikeRanksOnOne(shape: (hosts: Int, slots: Int), vocabulary: String) throws {
+    let (hosts, slots) = shape
+    let bench = try CommandBench(wordCount: 2100)
     let lab = try Lab(hosts: hosts)
     let ranks = hosts * slots
     let there = bench.folder.file("there")
     let here = bench.folder.file("here")
-    let settings = ["--set", "training.lanes=8", "--set", "exchange.codec=lossless"]
+    let settings = [
+      "--set", "training.lanes=8", "--set", "exchange.codec=lossless", "--set",
+      "exchange.vocabulary=\(vocabulary)",
+    ]
     let run = try lab.milm(ranks: ranks, slots: slots, training(bench, to: there) + settings)
     try #require(run.status == 0, "\(run.transcript)")
     #expect(run.errors.contains("hosts=\(hosts)") && run.errors.contains("ranks=\(ranks)"))

@@ -18,7 +18,8 @@ import Testing
     try onLocalRanks(count + others) { communicator, thread -> Value? in
       guard communicator.rank >= others else { return nil }
       let exchange = ShardExchange(
-        shard(communicator.rank - others, of: count), owners: Array(others..<others + count), width: Self.width,
+        shard(communicator.rank - others, of: count), owners: Array(others..<others + count),
+        width: Self.width,
         maximumRowCount: 5, maximumElementCount: 12, communicator: communicator, thread: thread)
       exchange.begin(step: 4, limits: nil, isTraced: false)
       return try body(exchange)
@@ -32,10 +33,14 @@ import Testing
     let tables = try onOwners(count, others: others) { exchange in
       var table = [Float](repeating: -1, count: Self.rowCount * Self.width)
       for row in 0..<Self.rowCount where exchange.shard.contains(row) {
-        for column in 0..<Self.width { table[row * Self.width + column] = Self.value(row: row, column: column) }
+        for column in 0..<Self.width {
+          table[row * Self.width + column] = Self.value(row: row, column: column)
+        }
       }
       try withBuffers(Array(ids[..<count])) { ids in
-        try table.withUnsafeMutableBufferPointer { try exchange.fetchRows(ids, into: #require($0.baseAddress)) }
+        try table.withUnsafeMutableBufferPointer {
+          try exchange.fetchRows(ids, into: #require($0.baseAddress))
+        }
       }
       return table
     }
@@ -93,7 +98,9 @@ import Testing
     let ids: [[Int32]] = [[0, 3, 4, 6], [], [4, 5]]
     let gradients = try onOwners(count) { exchange in
       let own = ids[exchange.shard.index]
-      let rows = own.flatMap { id in (0..<Self.width).map { Float(id) + Float($0) + Float(exchange.shard.index) } }
+      let rows = own.flatMap { id in
+        (0..<Self.width).map { Float(id) + Float($0) + Float(exchange.shard.index) }
+      }
       var gradient = [Float](repeating: 0.5, count: Self.rowCount * Self.width)
       try gradient.withUnsafeMutableBufferPointer { gradient in
         try withBuffers([own]) { ids in

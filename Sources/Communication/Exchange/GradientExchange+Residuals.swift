@@ -150,20 +150,14 @@ extension GradientExchange {
       if rank == sender { target.start.update(from: source.start, count: count) }
       return
     }
+    guard rank == sender || rank == receiver else { return }
+    let floats = rank == sender ? source : target
     try thread.run {
-      defer { withExtendedLifetime((source, target)) {} }
-      var outgoing = Array(repeating: UnsafeRawBufferPointer(start: nil, count: 0), count: control.rankCount)
-      var incoming = Array(
-        repeating: UnsafeMutableRawBufferPointer(start: nil, count: 0), count: control.rankCount)
-      if rank == sender {
-        outgoing[receiver] = UnsafeRawBufferPointer(rebasing: source.bytes[..<(4 * count)])
-      }
-      if rank == receiver { incoming[sender] = target.mutableBytes }
-      let operation = CollectiveOperation.control("residuals from rank \(sender) to rank \(receiver)")
-      let byteCounts = try control.exchange(operation, outgoing: outgoing, incoming: incoming, limits: nil)
-      guard rank != receiver || byteCounts[sender] == 4 * count else {
-        throw CommunicationError("\(operation): expected \(4 * count) bytes, found \(byteCounts[sender])")
-      }
+      defer { withExtendedLifetime(floats) {} }
+      try control.move(
+        "residuals from rank \(sender) to rank \(receiver)",
+        UnsafeMutableRawBufferPointer(rebasing: floats.mutableBytes[..<(4 * count)]), from: sender,
+        to: receiver)
     }
   }
 }

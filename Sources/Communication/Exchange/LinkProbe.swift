@@ -18,7 +18,7 @@ public struct LinkMeasurement: Sendable, Equatable {
 extension GradientExchange {
   private static let latencyRoundCount = 20
   private static let volumeSeconds = 0.2
-  private static let volumeRoundLimit = 16
+  private static let volumeRounds = 5...16
   private static let messageByteCount = 8 << 20
 
   /// Measures the link in the pattern of the exchange; all ranks call it between steps.
@@ -30,18 +30,18 @@ extension GradientExchange {
       let latencies = try (0..<Self.latencyRoundCount).map { _ in try sendToPeers(byteCount: 64) }
       let latency = latencies.sorted()[Self.latencyRoundCount / 2]
       let byteCount = min(Self.messageByteCount, workspace.outgoing[0][0].count)
-      var (roundCount, seconds) = (0, 0.0)
       let coreStart = coreSeconds
-      while roundCount < Self.volumeRoundLimit {
-        seconds += max(try sendToPeers(byteCount: byteCount) - latency, 1e-9)
-        roundCount += 1
-        // Everyone must stop after the same round.
-        if try largestOfPeers(seconds) >= Self.volumeSeconds { break }
+      // The slowest of each round, so that everyone stops after the same one; one that something got in the way of is no measure.
+      var rounds: [Double] = []
+      while rounds.count < Self.volumeRounds.lowerBound
+        || rounds.count < Self.volumeRounds.upperBound && rounds.reduce(0, +) < Self.volumeSeconds
+      {
+        rounds.append(try largestOfPeers(max(try sendToPeers(byteCount: byteCount) - latency, 1e-9)))
       }
-      let sentByteCount = Double(roundCount * byteCount * (peers.count - 1))
+      let sentByteCount = Double(byteCount * (peers.count - 1))
       return LinkMeasurement(
-        latencySeconds: latency, bytesPerSecond: sentByteCount / seconds,
-        coreSecondsPerByte: (coreSeconds - coreStart) / sentByteCount)
+        latencySeconds: latency, bytesPerSecond: sentByteCount / rounds.sorted()[rounds.count / 2],
+        coreSecondsPerByte: (coreSeconds - coreStart) / (sentByteCount * Double(rounds.count)))
     }
   }
 

@@ -70,7 +70,8 @@ public final class ShardExchange: @unchecked Sendable {
   /// Brings rows into their places in `matrix`, of which this rank has those of its shard.
   ///
   /// `ids` are the rows that the owner of each shard looks up, rising strictly: all ranks know those of all.
-  public func fetchRows(_ ids: [UnsafeBufferPointer<Int32>], into matrix: UnsafeMutablePointer<Float>) throws {
+  public func fetchRows(_ ids: [UnsafeBufferPointer<Int32>], into matrix: UnsafeMutablePointer<Float>) throws
+  {
     let own = shard.index
     let width = width
     var counts = [Int](repeating: 0, count: owners.count)
@@ -136,7 +137,8 @@ public final class ShardExchange: @unchecked Sendable {
     for part in owners.indices {
       let isOwn = part == shard.index
       try add(
-        isOwn ? pieces[part] : Piece(received[part].start, counts[part]), from: owners[part], divisor, to: gradient)
+        isOwn ? pieces[part] : Piece(received[part].start, counts[part]), from: owners[part], divisor,
+        to: gradient)
     }
   }
 

@@ -101,11 +101,13 @@ extension Communicator {
       let end = min(start + pieceByteCount, bytes.count)
       let piece = UnsafeMutableRawBufferPointer(rebasing: bytes[start..<end])
       let byteCounts = try exchange(
-        .control(name), with: peers, outgoing: peers.map { _ in UnsafeRawBufferPointer(isSender ? piece : nothing) },
+        .control(name), with: peers,
+        outgoing: peers.map { _ in UnsafeRawBufferPointer(isSender ? piece : nothing) },
         incoming: peers.map { _ in isSender ? nothing : piece }, limits: nil)
       guard isSender || byteCounts.contains(piece.count) else {
         throw CommunicationError(
-          "'\(name)': expected \(piece.count) bytes from \(label(of: sender)), found \(byteCounts.max() ?? 0)")
+          "'\(name)': expected \(piece.count) bytes from \(label(of: sender)), found \(byteCounts.max() ?? 0)"
+        )
       }
     }
   }

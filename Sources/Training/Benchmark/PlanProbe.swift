@@ -85,7 +85,8 @@ public struct PlanProbe {
       computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
       updateSecondsOfWords: whole.updateSecondsOfWords,
       // Looked-up rows, z, its gradient and each chunk's sums in a segment; the rows' gradients once.
-      sharingOperationCount: isSharded ? accumulate * (3 + Int(chunks.rounded(.up))) + 1 : 0, ready: whole.ready,
+      sharingOperationCount: isSharded ? accumulate * (3 + Int(chunks.rounded(.up))) + 1 : 0,
+      ready: whole.ready,
       codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
       engine: whole.engine, parameterCount: whole.parameterCount,
       tokenCountPerRank: laneCountPerRank * segment * accumulate, byteCountPerRank: try need(rankCount - 1),
@@ -149,7 +150,8 @@ public struct PlanProbe {
     result.rowElementCount = Double(stepper.lastRowElementCount)
     result.link = try replica.exchange.measureLink()
     result.codecs = try replica.exchange.measure(
-      configuration.exchange.candidates(choice, for: configuration.optimizer), on: replica.common(stepper.gradients))
+      configuration.exchange.candidates(choice, for: configuration.optimizer),
+      on: replica.common(stepper.gradients))
     result.hasSpareCore = replica.hasSpareCore
     result.engine = engine.summary
     result.parameterCount = replica.model.parameters.parameterCount

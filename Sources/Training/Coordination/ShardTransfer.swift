@@ -111,7 +111,8 @@ extension ParameterBuffer {
     let arena = Arena()
     defer { withExtendedLifetime(arena) {} }
     let isRoot = communicator.rank == Ranks.coordinator
-    let mostCount = isRoot ? shards.reduce(0) { max($0, $1.ownedCount) } : shards[communicator.rank].ownedCount
+    let mostCount =
+      isRoot ? shards.reduce(0) { max($0, $1.ownedCount) } : shards[communicator.rank].ownedCount
     let room = arena.matrix(rowCount: 1, columnCount: mostCount)
     for (rank, shard) in shards.enumerated() where rank != Ranks.coordinator && shard.ownedCount > 0 {
       guard isRoot || rank == communicator.rank else { continue }

@@ -128,7 +128,8 @@ public final class Trainer {
     keepCarriedState()
     let limits = patience.limits
     replica.beginStep(
-      gradients, flushing: coordination.takesSnapshot(atStep: step + 1), limits: limits, isTraced: spans != nil)
+      gradients, flushing: coordination.takesSnapshot(atStep: step + 1), limits: limits,
+      isTraced: spans != nil)
     let activity = replica.ranks.control.liveness?.activity
     activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
     spans?.end("prepare")

@@ -35,13 +35,23 @@ public struct SingleNodeTest {
     let folder = try makeFolder()
     defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: folder) } }
     let corpus = "\(folder)/corpus"
-    var checks = [try check("prepare built-in text") { try prepare(corpus) }]
+    var checks = [try check("prepare built-in text") { try prepare(corpus, wordCount: 60) }]
     for codec in Codec.allCases {
       checks.append(
         try check("train, stop and resume with \(codec.rawValue)") {
-          try resumeEqualsUninterrupted(codec, folder: folder, corpus: corpus)
+          try resumeEqualsUninterrupted(
+            configuration(codec: codec, steps: 12), codec.rawValue, folder: folder, corpus: corpus)
         })
     }
+    checks.append(
+      try check("share the vocabulary out, stop and resume") {
+        // Words enough that each of several ranks has some.
+        let corpus = "\(folder)/many-words"
+        _ = try prepare(corpus, wordCount: 2000)
+        var configuration = try self.configuration(codec: .int8, steps: 12)
+        configuration.exchange.vocabulary = .sharded
+        return try resumeEqualsUninterrupted(configuration, "sharded", folder: folder, corpus: corpus)
+      })
     checks.append(
       try check("learn, choose the best checkpoint") { try learn(folder: folder, corpus: corpus) })
     checks.append(try check("evaluate as training did") { try evaluate(folder: folder, corpus: corpus) })
@@ -85,9 +95,9 @@ public struct SingleNodeTest {
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  private func prepare(_ corpus: String) throws -> String {
+  private func prepare(_ corpus: String, wordCount: Int) throws -> String {
     let description = try ranks.onCoordinator("generate text") {
-      try SyntheticText(seed: 1, wordCount: 60).writeCorpus(
+      try SyntheticText(seed: 1, wordCount: wordCount).writeCorpus(
         at: URL(filePath: corpus), trainTokenCount: 40_000, validTokenCount: 2000, testTokenCount: 2000)
     }
     guard let description else { return "" }
@@ -126,10 +136,11 @@ extension SingleNodeTest {
     ).train()
   }
 
-  private func resumeEqualsUninterrupted(_ codec: Codec, folder: String, corpus: String) throws -> String {
-    let configuration = try configuration(codec: codec, steps: 12)
-    let whole = "\(folder)/whole-\(codec.rawValue)"
-    let parts = "\(folder)/parts-\(codec.rawValue)"
+  private func resumeEqualsUninterrupted(
+    _ configuration: RunConfiguration, _ name: String, folder: String, corpus: String
+  ) throws -> String {
+    let whole = "\(folder)/whole-\(name)"
+    let parts = "\(folder)/parts-\(name)"
     _ = try train(configuration, corpus: corpus, output: whole)
     // Step 5 lies between checkpoints, so residuals have to be carried over.
     _ = try train(configuration, corpus: corpus, output: parts, lastStep: 5)
