@@ -76,9 +76,6 @@ public struct LanguageModel: Sendable {
     SoftmaxWorkspace.words(of: vocabularySize, index: index, count: count)
   }
 
-  /// The ranges of the flat gradient that belong to no word; they come last.
-  public var rangesOfNoWord: [GradientRange] { [decoderRange] + recurrence.gradientRanges }
-
   /// Where the matrix that input and softmax share lies.
   public var tiedMatrix: Parameter { embedding.weight }
 }

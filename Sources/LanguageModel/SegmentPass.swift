@@ -169,9 +169,9 @@ public final class SegmentPass: Sendable {
     finished: (GradientPart) throws(Sharing.Failure) -> Void
   ) throws(Sharing.Failure) -> Double {
     let isLast = begin(index)
-    try sharing.fetchRows(of: segment.inputs, into: weights[model.tiedMatrix])
+    try sharing.fetchRows(into: weights[model.tiedMatrix])
     forward(segment)
-    let shared = try sharing.gather(output, segment.targets)
+    let shared = try sharing.gather(output)
     let (loss, deferred) = try model.softmax.forwardBackward(
       sharing: shared.output, targets: shared.targets, ownRows: shared.ownRows,
       scale: lossScale / Float(sharing.meanRankCount), threshold: softmaxThreshold, weights: weights,

@@ -4,6 +4,7 @@ import Tensors
 /// the rows of all ranks.
 ///
 /// All of them call the operations in the same order. Rows of all ranks stand in the order of shards, equally many of each.
+/// Whoever implements it knows the words of the segment of every rank.
 public protocol WordSharing<Failure> {
   /// What it throws where the others are not to be reached.
   associatedtype Failure: Error
@@ -11,12 +12,12 @@ public protocol WordSharing<Failure> {
   /// Over how many ranks an exchange takes the mean of all other gradients: those of words come out as such means at once.
   var meanRankCount: Int { get }
 
-  /// Brings the rows of `words` into their places in this rank's `table`, V × E, whose other rows of words that are not its
-  /// own may be old.
-  func fetchRows(of words: Vector<Int32>, into table: Matrix) throws(Failure)
+  /// Brings the rows of the words that this rank reads into their places in its `table`, V × E, whose other rows of words that
+  /// are not its own may be old.
+  func fetchRows(into table: Matrix) throws(Failure)
 
-  /// z and targets of all ranks, of which this one gives its own; the views stay valid until the next call.
-  func gather(_ output: Matrix, _ targets: Vector<Int32>) throws(Failure) -> SharedRows
+  /// z and targets of all ranks, of which this one gives its z; the views stay valid until the next call.
+  func gather(_ output: Matrix) throws(Failure) -> SharedRows
 
   /// What each shard knows of the rows of a chunk, as the softmax lays it out, in the order of shards; the views stay valid
   /// until the next call.

@@ -39,18 +39,21 @@ public struct SoftmaxWorkspace: Sendable {
   /// `byteBudget` bytes.
   ///
   /// A chunk has one row where that is more. Scoring alone keeps no exponentials, and has one chunk. `deferring` is for
-  /// gradients of which a part is computed after others have used the engine.
+  /// gradients of which a part is computed after others have used the engine. Of a shard that is one of several the budget is
+  /// counted in bfloat16.
   public init(
     words: RowShard, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, deferring: Bool = false,
     engine: ComputeEngine, in arena: Arena
   ) {
     self.words = words
-    // A shard may be empty where there are fewer blocks than ranks.
     let wordCount = words.ownRowCount
+    // Ranks that share the words out wait for each other at every chunk, so all must cut alike: the largest shard decides, and
+    // not whether this processor has bfloat16.
+    let rowByteCount =
+      words.count == 1
+      ? wordCount * engine.precision.byteCount : words.largestRowCount * Precision.bfloat16.byteCount
     let rowsPerChunk =
-      scoringOnly
-      ? max(1, rowCount)
-      : Self.rowsPerChunk(of: rowCount, limit: byteBudget / (max(1, wordCount) * engine.precision.byteCount))
+      scoringOnly ? max(1, rowCount) : Self.rowsPerChunk(of: rowCount, limit: byteBudget / rowByteCount)
     self.rowsPerChunk = rowsPerChunk
     let rowsPerTile = scoringOnly ? min(rowsPerChunk, 256) : rowsPerChunk
     self.rowsPerTile = rowsPerTile

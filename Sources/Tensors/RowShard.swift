@@ -39,6 +39,11 @@ public struct RowShard: Sendable, Equatable {
   /// How many rows this shard has.
   public var ownRowCount: Int { blocks.reduce(0) { $0 + $1.count } }
 
+  /// The most rows that a shard of so many has: those of the first, which is dealt to first.
+  public var largestRowCount: Int {
+    RowShard(rowCount: rowCount, blockLength: blockLength, index: 0, count: count).ownRowCount
+  }
+
   /// The number of the shard that has a row.
   public func shardIndex(ofRow row: Int) -> Int { row / blockLength % count }
 

@@ -138,6 +138,51 @@ import Testing
       for row in 0..<Self.rowCount { targets[row] = Int32(row * 37 % 2500) }
     }
 
+    /// The same by shards of the vocabulary, each on a thread of its own; their parts put together.
+    ///
+    /// A budget of three chunks for the largest of two shards; the last of seven has no words.
+    func run(shardCount: Int, precision: Precision, threshold: Float) -> (
+      loss: Double, gradients: [String: [Float]]
+    ) {
+      let meeting = Meeting(count: shardCount)
+      let gradients = ParameterBuffer(weights.list)
+      let zGradients = (0..<shardCount).map { _ in arena.matrix(rowCount: Self.rowCount, columnCount: 24) }
+      let losses = arena.vector(of: Double.self, count: shardCount)
+      let group = DispatchGroup()
+      for index in 0..<shardCount {
+        group.enter()
+        Thread {
+          let engine = ComputeEngine(threadCount: 1, precision: precision)
+          let arena = Arena()
+          let words = SoftmaxWorkspace.words(of: 2500, index: index, count: shardCount)
+          let workspace = SoftmaxWorkspace(
+            words: words, width: 24, rowCount: Self.rowCount, byteBudget: 30 * 1536 * 2, scoringOnly: false,
+            deferring: true, engine: engine, in: arena)
+          let own = Self.rowCount * index / shardCount..<Self.rowCount * (index + 1) / shardCount
+          let (loss, deferred) = layer.forwardBackward(
+            sharing: z, targets: targets, ownRows: own, scale: 1 / Float(Self.rowCount), threshold: threshold,
+            weights: Weights(weights, engine: engine), gradients: gradients, into: zGradients[index],
+            workspace: workspace, engine: engine
+          ) { meeting.gather($0, of: index) }
+          layer.addDeferred(deferred, gradients: gradients, workspace: workspace, engine: engine)
+          losses[index] = loss
+          withExtendedLifetime(arena) {}
+          group.leave()
+        }.start()
+      }
+      group.wait()
+      let zGradient = zGradients.dropFirst().reduce(into: zGradients[0].elements) { sums, part in
+        for (place, value) in part.elements.enumerated() { sums[place] += value }
+      }
+      return (
+        losses.elements.reduce(0, +),
+        [
+          "matrix": gradients[layer.embedding].elements, "bias": gradients[layer.bias].elements,
+          "z": zGradient,
+        ]
+      )
+    }
+
     func run(
       _ engine: ComputeEngine, threshold: Float = 0,
       finished: (_ words: Range<Int>, _ rows: [Float]) -> Void = { _, _ in }
@@ -181,6 +226,22 @@ import Testing
     #expect(end == 2500)
     #expect(inPieces.loss == whole.loss && inPieces.gradients == whole.gradients)
     #expect(rows == whole.gradients["matrix"], "nothing is added to what was finished")
+  }
+
+  /// All of them cut the rows alike, or they would wait for each other for ever.
+  @Test(.timeLimit(.minutes(2)), arguments: [1, 2, 3, 7], [Precision.float32, .bfloat16])
+  func shardsTogetherGiveLossAndGradientsOfTheWhole(shardCount: Int, precision: Precision) {
+    for threshold: Float in [0, 1e-3] {
+      let whole = Bench().run(ComputeEngine(threadCount: 1, precision: precision), threshold: threshold)
+      let shards = Bench().run(shardCount: shardCount, precision: precision, threshold: threshold)
+      #expect(abs(shards.loss - whole.loss) < 1e-6 * whole.loss)
+      // The blocks that a threshold leaves to sums hang on which rows are in a chunk.
+      let tolerance = threshold == 0 && precision == .float32 ? 1e-5 : 8e-3
+      for (name, gradient) in whole.gradients {
+        let error = relativeError(shards.gradients[name], gradient)
+        #expect(error < tolerance, "\(name) of \(shardCount) shards is off by \(error)")
+      }
+    }
   }
 
   private func relativeError(_ found: [Float]?, _ expected: [Float]?) -> Double {
@@ -268,6 +329,39 @@ import Testing
       let found = bench.run(ComputeEngine(threadCount: 4, precision: precision))
       #expect(found.loss == expected.loss)
       #expect(found.gradients["matrix"] == expected.gradients["matrix"])
+    }
+  }
+}
+
+/// Threads that give each other numbers, round after round.
+private final class Meeting: @unchecked Sendable {
+  private let condition = NSCondition()
+  private let arena = Arena()
+  private let count: Int
+  private var given: [Vector<Double>?]
+  private var round = 0
+  private var results: [Vector<Double>] = []
+
+  init(count: Int) {
+    self.count = count
+    given = Array(repeating: nil, count: count)
+  }
+
+  /// What all have given in this round, in the order of their numbers.
+  func gather(_ own: Vector<Double>, of index: Int) -> [Vector<Double>] {
+    condition.withLock {
+      let copy = arena.vector(of: Double.self, count: own.count)
+      copy.data.update(from: own.data, count: own.count)
+      given[index] = copy
+      let mine = round
+      if given.allSatisfy({ $0 != nil }) {
+        results = given.compactMap { $0 }
+        given = Array(repeating: nil, count: count)
+        round += 1
+        condition.broadcast()
+      }
+      while round == mine { condition.wait() }
+      return results
     }
   }
 }

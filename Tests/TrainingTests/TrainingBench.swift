@@ -43,7 +43,8 @@ struct TrainingBench {
     _ configuration: RunConfiguration, output: String, rankCount: Int = 1, ranksPerNode: Int = 1,
     resume: TrainingRequest.Resume = .never, lastStep: Int? = nil, log: LogLines = LogLines(),
     stop: StopRequest = StopRequest(), faults: [String] = [],
-    link: (any Communicator) -> any Communicator = { $0 }
+    link: (any Communicator) -> any Communicator = { $0 },
+    snapshotLink: (any Communicator) -> any Communicator = { $0 }
   ) throws -> Trainer.Outcome {
     var request = TrainingRequest(corpus: corpus, output: folder.file(output))
     request.resume = resume
@@ -57,7 +58,7 @@ struct TrainingBench {
     for rank in 0..<rankCount {
       group.enter()
       let ranks = Ranks(
-        control: control[rank], gradients: link(gradients[rank]), snapshots: snapshots[rank])
+        control: control[rank], gradients: link(gradients[rank]), snapshots: snapshotLink(snapshots[rank]))
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: log.logger(rank: rank),
         output: TerminalOutput(isTerminal: false) { _ in }, stop: stop, faults: plan)

@@ -60,10 +60,13 @@ final class BackgroundEvaluation: Sendable {
     let step = snapshot.state.step
     copying.enter()
     thread.perform { [self] in
-      snapshot.waitUntilWhole()
-      parameters.copy(from: snapshot.parameters)
+      let arrived = Result { try snapshot.waitUntilWhole() }
+      if case .success = arrived { parameters.copy(from: snapshot.parameters) }
       copying.leave()
-      evaluate(step)
+      switch arrived {
+      case .success: evaluate(step)
+      case .failure(let error): results.withLock { $0.failure = error }
+      }
     }
   }
 

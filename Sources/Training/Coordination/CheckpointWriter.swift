@@ -61,12 +61,12 @@ final class CheckpointWriter: Sendable {
     done: @escaping @Sendable () -> Void
   ) {
     thread.perform { [self] in
-      snapshot.waitUntilWhole()
-      var state = snapshot.state
-      if let pending = state.pendingEvaluation {
-        state.pendingEvaluation?.perplexity = perplexity(pending.step)
-      }
-      attempts.attempt("write the checkpoint of step \(state.step)") {
+      attempts.attempt("write the checkpoint of step \(snapshot.state.step)") {
+        try snapshot.waitUntilWhole()
+        var state = snapshot.state
+        if let pending = state.pendingEvaluation {
+          state.pendingEvaluation?.perplexity = perplexity(pending.step)
+        }
         try write(snapshot.files(configuration), state, copySeconds: snapshot.copySeconds)
       }
       done()

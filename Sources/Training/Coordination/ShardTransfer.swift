@@ -38,8 +38,11 @@ final class ShardTransfer: @unchecked Sendable {
     if let snapshot {
       snapshot.beginArrival()
       perform { [self] in
-        defer { snapshot.endArrival() }
-        for buffer in snapshot.buffers { try buffer.takeOwned(shards, over: communicator) }
+        let result = Result {
+          for buffer in snapshot.buffers { try buffer.takeOwned(shards, over: communicator) }
+        }
+        snapshot.endArrival(result)
+        try result.get()
       }
     } else {
       for (copy, buffer) in zip(copies, replica.buffers) { buffer.copyOwned(shards[rank], to: copy.data) }
@@ -133,6 +136,6 @@ extension Matrix {
 
   /// Copies the elements of one rank over those of another; these two call it.
   fileprivate func move(from sender: Int, to receiver: Int, over communicator: any Communicator) throws {
-    try communicator.move("shard of rank \(sender + receiver)", bytes, from: sender, to: receiver)
+    try communicator.move("shard of rank \(max(sender, receiver))", bytes, from: sender, to: receiver)
   }
 }

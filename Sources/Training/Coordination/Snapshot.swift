@@ -4,6 +4,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Reporting
+import Synchronization
 import Tensors
 
 /// A copy of everything that makes up a run at one step, for rank 0 to write
@@ -25,6 +26,8 @@ final class Snapshot: @unchecked Sendable {
   var copySeconds = 0.0
   /// Entered while other ranks still send what they alone have.
   private let arrival = DispatchGroup()
+  /// Why it will never be whole.
+  private let failure = Mutex<(any Error)?>(nil)
   private let arena = Arena()
   private var residualArena = Arena()
 
@@ -44,11 +47,17 @@ final class Snapshot: @unchecked Sendable {
   /// Says that something is still to come.
   func beginArrival() { arrival.enter() }
 
-  /// Says that it has come.
-  func endArrival() { arrival.leave() }
+  /// Says that it has come, or why it will not.
+  func endArrival(_ result: Result<Void, any Error>) {
+    if case .failure(let error) = result { failure.withLock { $0 = error } }
+    arrival.leave()
+  }
 
-  /// Waits until all is there.
-  func waitUntilWhole() { arrival.wait() }
+  /// Waits until all is there; throws where it is not to be had.
+  func waitUntilWhole() throws {
+    arrival.wait()
+    if let failure = failure.withLock({ $0 }) { throw failure }
+  }
 
   /// Has the kernel give the memory, before it is filled for the first time.
   func touch() {

@@ -63,11 +63,11 @@ final class VocabularySharing: WordSharing {
     }
   }
 
-  func fetchRows(of words: Vector<Int32>, into table: Matrix) throws {
+  func fetchRows(into table: Matrix) throws {
     try exchange.fetchRows(distinct, into: table.data)
   }
 
-  func gather(_ own: Matrix, _ ownTargets: Vector<Int32>) throws -> SharedRows {
+  func gather(_ own: Matrix) throws -> SharedRows {
     try exchange.gather("z", own.data, count: own.count, into: output.data)
     let first = words.index * rowCount
     return SharedRows(output: output, targets: targets, ownRows: first..<first + rowCount)
