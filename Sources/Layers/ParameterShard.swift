@@ -49,10 +49,20 @@ extension Parameter {
 extension ParameterBuffer {
   /// Sets to zero what a shard holds.
   public func clear(_ shard: ParameterShard, engine: ComputeEngine) {
+    forEachPart(of: shard, engine) { flat.columns($0).fill(0) }
+  }
+
+  /// Takes over what a shard holds of a buffer of the same layout.
+  public func copy(_ shard: ParameterShard, from source: ParameterBuffer, engine: ComputeEngine) {
+    forEachPart(of: shard, engine) { copy($0, from: source) }
+  }
+
+  private func forEachPart(
+    of shard: ParameterShard, _ engine: ComputeEngine, _ body: @Sendable (Range<Int>) -> Void
+  ) {
     for range in [shard.common] + shard.owned {
       engine.forEachPart(of: range.count, minimumPartCount: 1 << 20) { part in
-        let start = range.lowerBound + part.lowerBound
-        flat.columns(start..<start + part.count).fill(0)
+        body(range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
       }
     }
   }

@@ -112,7 +112,7 @@ public final class ParameterBuffer: Sendable {
 
   /// Takes over the elements of a buffer of the same layout.
   public func copy(from source: ParameterBuffer, engine: ComputeEngine) {
-    engine.forEachPart(of: flat.columnCount, minimumPartCount: 1 << 20) { copy($0, from: source) }
+    copy(ParameterShard(all: list), from: source, engine: engine)
   }
 
   /// Takes over the elements of a buffer of the same layout, on the calling thread alone.
@@ -120,7 +120,7 @@ public final class ParameterBuffer: Sendable {
     copy(0..<flat.columnCount, from: source)
   }
 
-  private func copy(_ range: Range<Int>, from source: ParameterBuffer) {
+  func copy(_ range: Range<Int>, from source: ParameterBuffer) {
     precondition(source.flat.columnCount == flat.columnCount, "buffers of two layouts")
     CKernels_copy(source.flat.data + range.lowerBound, flat.data + range.lowerBound, range.count)
   }

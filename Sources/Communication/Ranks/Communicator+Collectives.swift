@@ -89,15 +89,18 @@ extension Communicator {
 
   /// Copies memory of one rank over that of another, without other copies; these two call it, with as many bytes.
   ///
-  /// It goes in pieces, so that what else is on the link does not wait long behind one.
+  /// It goes in pieces of a megabyte, so that what else is on the link does not wait long behind one; `between` hears how
+  /// many seconds each took, and may wait before the next.
   public func move(
-    _ name: String, _ bytes: UnsafeMutableRawBufferPointer, from sender: Int, to receiver: Int
+    _ name: String, _ bytes: UnsafeMutableRawBufferPointer, from sender: Int, to receiver: Int,
+    between: (_ seconds: Double) -> Void = { _ in }
   ) throws {
-    let pieceByteCount = 4 << 20
+    let pieceByteCount = 1 << 20
     let isSender = rank == sender
     let peers = [min(sender, receiver), max(sender, receiver)]
     let nothing = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     for start in stride(from: 0, to: bytes.count, by: pieceByteCount) {
+      let began = ContinuousClock.now
       let end = min(start + pieceByteCount, bytes.count)
       let piece = UnsafeMutableRawBufferPointer(rebasing: bytes[start..<end])
       let byteCounts = try exchange(
@@ -109,6 +112,7 @@ extension Communicator {
           "'\(name)': expected \(piece.count) bytes from \(label(of: sender)), found \(byteCounts.max() ?? 0)"
         )
       }
+      between((ContinuousClock.now - began).seconds)
     }
   }
 

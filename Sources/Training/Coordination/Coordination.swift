@@ -178,6 +178,7 @@ final class Coordination {
   /// False, on all ranks, where the snapshot before is still being written and there is no waiting for it.
   private func collectSnapshot(_ limits: StallLimits) throws -> Bool {
     let step = replica.state.step
+    transfer?.hurry()
     // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
     guard try replica.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) else { return false }
     try faults.strike(.snapshot, step: step)

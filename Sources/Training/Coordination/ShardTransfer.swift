@@ -1,4 +1,5 @@
 import Communication
+import Foundation
 import Layers
 import Synchronization
 import Tensors
@@ -6,7 +7,8 @@ import Tensors
 /// Brings what each rank alone has of a run to rank 0, on a thread of its own, while training goes on.
 ///
 /// Every rank has one where the words are dealt out. A rank copies its share, which takes as long as memory takes, and sends
-/// that copy over a communicator that carries nothing else.
+/// that copy over a communicator that carries nothing else. Steps are full of messages that ranks wait for, so the copy takes a
+/// share of the link alone, until somebody waits for it.
 ///
 /// `@unchecked Sendable`: whoever fills `copies` has waited until the transfer before was done.
 final class ShardTransfer: @unchecked Sendable {
@@ -14,6 +16,9 @@ final class ShardTransfer: @unchecked Sendable {
   private let shards: [ParameterShard]
   private let communicator: any Communicator
   private let copies: [Matrix]
+  /// How many times as long as a piece took the link is left to training.
+  private static let pausesPerPiece = 3.0
+  private let isAwaited = Atomic(false)
   private let thread = BackgroundThread(name: "snapshots", givesWay: false)
   private let failure = Mutex<(any Error)?>(nil)
   private let arena = Arena()
@@ -34,6 +39,7 @@ final class ShardTransfer: @unchecked Sendable {
   /// `snapshot`, which is not whole until then.
   func begin(_ replica: Replica, into snapshot: Snapshot?) throws {
     try finish()
+    isAwaited.store(false, ordering: .relaxed)
     let rank = communicator.rank
     if let snapshot {
       snapshot.beginArrival()
@@ -47,13 +53,22 @@ final class ShardTransfer: @unchecked Sendable {
     } else {
       for (copy, buffer) in zip(copies, replica.buffers) { buffer.copyOwned(shards[rank], to: copy.data) }
       perform { [self] in
-        for copy in copies { try copy.sendOwned(over: communicator) }
+        for copy in copies { try copy.sendOwned(over: communicator, between: pause) }
       }
     }
   }
 
+  /// Says that what was begun is waited for, if not here then on rank 0: it goes as quickly as it can from now on.
+  func hurry() { isAwaited.store(true, ordering: .relaxed) }
+
+  private func pause(after seconds: Double) {
+    let end = ContinuousClock.now + .seconds(Self.pausesPerPiece * seconds)
+    while !isAwaited.load(ordering: .relaxed), ContinuousClock.now < end { usleep(1000) }
+  }
+
   /// Waits until what was begun is done; throws what has ended it.
   func finish() throws {
+    hurry()
     thread.waitUntilIdle()
     if let failure = failure.withLock({ $0 }) { throw failure }
   }
@@ -129,13 +144,19 @@ extension ParameterBuffer {
 
 extension Matrix {
   /// Sends what this rank alone has to rank 0; nothing where that is nothing.
-  fileprivate func sendOwned(over communicator: any Communicator) throws {
+  fileprivate func sendOwned(
+    over communicator: any Communicator, between: (_ seconds: Double) -> Void = { _ in }
+  ) throws {
     guard count > 0 else { return }
-    try move(from: communicator.rank, to: Ranks.coordinator, over: communicator)
+    try move(from: communicator.rank, to: Ranks.coordinator, over: communicator, between: between)
   }
 
   /// Copies the elements of one rank over those of another; these two call it.
-  fileprivate func move(from sender: Int, to receiver: Int, over communicator: any Communicator) throws {
-    try communicator.move("shard of rank \(max(sender, receiver))", bytes, from: sender, to: receiver)
+  fileprivate func move(
+    from sender: Int, to receiver: Int, over communicator: any Communicator,
+    between: (_ seconds: Double) -> Void = { _ in }
+  ) throws {
+    try communicator.move(
+      "shard of rank \(max(sender, receiver))", bytes, from: sender, to: receiver, between: between)
   }
 }

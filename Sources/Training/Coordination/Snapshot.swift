@@ -90,12 +90,11 @@ final class Snapshot: @unchecked Sendable {
     return files
   }
 
-  /// Copies what a replica has alone: parameters, moments, counters.
+  /// Copies what a replica keeps up to date: parameters, moments, counters.
   fileprivate func copy(from replica: Replica) {
     let start = ContinuousClock.now
-    parameters.copy(from: replica.parameters, engine: replica.engine)
-    for (own, other) in zip(moments, replica.optimizer.moments) {
-      own.buffer.copy(from: other.buffer, engine: replica.engine)
+    for (own, other) in zip(buffers, replica.buffers) {
+      own.copy(replica.shard, from: other, engine: replica.engine)
     }
     copySeconds = (ContinuousClock.now - start).inSeconds
     state = replica.state
