@@ -3,8 +3,8 @@
 
     cluster/codec-learning.py --corpus wikitext-2 --output FOLDER
 
-Two ranks of one thread on this machine, each a node of its own, so that every byte is coded as between machines. Runs that
-differ in the codec alone make a pair: same seed, same data in the same order. A run is FOLDER/CODEC-SEED; what is there is
+Two ranks of one thread on this machine, each a node of its own, so that every byte is coded as between machines; with a codec
+like int8/sharded they share the vocabulary out. Runs that differ in the codec alone make a pair: same seed, same data in the same order. A run is FOLDER/CODEC-SEED; what is there is
 not trained again, and what was interrupted goes on.
 """
 
@@ -41,11 +41,13 @@ def parsed() -> argparse.Namespace:
 
 def trained(arguments: argparse.Namespace, codec: str, seed: str) -> float:
     """The validation perplexity at the end of a run."""
-    run = arguments.output / f"{codec}-{seed}"
+    run = arguments.output / f"{codec.replace('/', '-')}-{seed}"
+    codec, _, vocabulary = codec.partition("/")
     settings = {
         "training.seed": seed,
         "training.steps": arguments.steps,
         "exchange.codec": codec,
+        "exchange.vocabulary": vocabulary or "replicated",
         "exchange.ranksPerNode": 1,
         "coordinator.evaluateEvery": arguments.steps,
         "coordinator.checkpointEvery": arguments.steps,
@@ -54,7 +56,7 @@ def trained(arguments: argparse.Namespace, codec: str, seed: str) -> float:
     command += ["--corpus", str(arguments.corpus), "--output", str(run), "--resume", "auto"]
     for setting in [*(f"{key}={value}" for key, value in settings.items()), *arguments.set]:
         command += ["--set", setting]
-    print("codec-learning:", codec, "seed", seed, file=sys.stderr, flush=True)
+    print("codec-learning:", run.name, file=sys.stderr, flush=True)
     status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
     # mpirun may end with 0 and have started nothing: the run's own lines count.
     metrics = run / "metrics.jsonl"
