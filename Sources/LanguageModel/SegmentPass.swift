@@ -176,7 +176,7 @@ public final class SegmentPass: Sendable {
       sharing: shared.output, targets: shared.targets, ownRows: shared.ownRows,
       scale: lossScale / Float(sharing.meanRankCount), threshold: softmaxThreshold, weights: weights,
       gradients: gradients, into: sharedOutputGradient, workspace: softmax, engine: engine,
-      gather: sharing.gather)
+      combine: sharing.combine)
     try sharing.scatter(sharedOutputGradient, into: outputGradient)
     try backward(segment, index: index, gradients: gradients, finished: finished)
     model.softmax.addDeferred(deferred, gradients: gradients, workspace: softmax, engine: engine)

@@ -1,3 +1,4 @@
+import Layers
 import Tensors
 
 /// What ranks that share out the vocabulary do for each other in a segment: each has the logits of its own words, in
@@ -19,9 +20,8 @@ public protocol WordSharing<Failure> {
   /// z and targets of all ranks, of which this one gives its z; the views stay valid until the next call.
   func gather(_ output: Matrix) throws(Failure) -> SharedRows
 
-  /// What each shard knows of the rows of a chunk, as the softmax lays it out, in the order of shards; the views stay valid
-  /// until the next call.
-  func gather(_ statistics: Vector<Double>) throws(Failure) -> [Vector<Double>]
+  /// Makes of what this shard knows of the rows of a chunk what all shards know together.
+  func combine(_ statistics: SoftmaxStatistics) throws(Failure)
 
   /// Sets `own` to the sum of all shards' parts of dL/dz of this rank's rows, times `meanRankCount`; `gradient` is this
   /// shard's part of it for the rows of all ranks.

@@ -53,13 +53,13 @@ public struct SoftmaxLoss: Sendable {
 
   /// The same of the workspace's words, where other ranks have the rest of them: the gradients are these words' part.
   ///
-  /// What exponentials are multiplied with hangs on all words: `gather` is given what is known of each row of a chunk, and gives
-  /// what all shards know, in their order. The loss is that of `ownRows`. The last chunk's gradients of matrix and bias are
-  /// left for `addDeferred`: they are needed last, and to compute them hides what is sent meanwhile.
+  /// What exponentials are multiplied with hangs on all words: `combine` is given what is known of each row of a chunk, and
+  /// makes of it what all shards know together. The loss is that of `ownRows`. The last chunk's gradients of matrix and bias
+  /// are left for `addDeferred`: they are needed last, and to compute them hides what is sent meanwhile.
   public func forwardBackward<Failure: Error>(
     sharing input: Matrix, targets: Vector<Int32>, ownRows: Range<Int>, scale: Float, threshold: Float,
     weights: Weights, gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
-    engine: ComputeEngine, gather: (_ own: Vector<Double>) throws(Failure) -> [Vector<Double>]
+    engine: ComputeEngine, combine: (SoftmaxStatistics) throws(Failure) -> Void
   ) throws(Failure) -> (loss: Double, deferred: DeferredGradients) {
     var loss = 0.0
     var deferred: [Chunk] = []
@@ -67,7 +67,7 @@ public struct SoftmaxLoss: Sendable {
     for rows in workspace.chunks(of: input.rowCount) {
       let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
       let statistics = exponentiate(chunk, keeping: true, workspace, engine)
-      statistics.merge(try gather(statistics.numbers).map(SoftmaxStatistics.init))
+      try combine(statistics)
       loss += rows.clamped(to: ownRows).reduce(0) { $0 + statistics.loss($1 - rows.lowerBound) }
       setFactors(chunk, statistics, scale: scale, workspace, engine)
       let isLast = rows.upperBound == input.rowCount
@@ -173,23 +173,23 @@ public struct SoftmaxLoss: Sendable {
   ) -> SoftmaxStatistics {
     let tiles = workspace.tiles(of: chunk.rowCount)
     let statistics = workspace.statistics(rowCount: chunk.rowCount)
-    statistics.targetLogits.fill(0)
+    for row in 0..<chunk.rowCount { statistics.set(targetLogit: 0, of: row) }
     engine.forEachWorker { worker in
       for block in workspace.blocks(of: worker) {
         let kept = keeping ? workspace.exponentials(of: block, rowCount: chunk.rowCount) : nil
         for rows in tiles {
-          exponentiate(rows, of: chunk, block, into: kept, statistics.targetLogits, workspace, worker)
+          exponentiate(rows, of: chunk, block, into: kept, statistics, workspace, worker)
         }
       }
     }
     engine.forEachPart(of: chunk.rowCount, minimumPartCount: 16) { rows in
-      for row in rows { statistics.logSumExps[row] = workspace.logSumExp(row) }
+      for row in rows { statistics.set(logSumExp: workspace.logSumExp(row), of: row) }
     }
     return statistics
   }
 
   private func exponentiate(
-    _ rows: Range<Int>, of chunk: Chunk, _ block: Int, into kept: Operand?, _ targetLogits: Vector<Double>,
+    _ rows: Range<Int>, of chunk: Chunk, _ block: Int, into kept: Operand?, _ statistics: SoftmaxStatistics,
     _ workspace: SoftmaxWorkspace, _ worker: Worker
   ) {
     let words = workspace.words.rows(ofBlock: block)
@@ -207,7 +207,7 @@ public struct SoftmaxLoss: Sendable {
       workspace.sums[row, block] = sum
       let target = Int(chunk.targets[row])
       if words.contains(target) {
-        targetLogits[row] = Double(logits[tileRow, target - words.lowerBound])
+        statistics.set(targetLogit: logits[tileRow, target - words.lowerBound], of: row)
       }
     }
   }
@@ -236,7 +236,7 @@ public struct SoftmaxLoss: Sendable {
       for row in rows {
         let largest = workspace.largest.row(row)
         CKernels_softmaxFactors(
-          largest, workspace.words.blockCount, Float(statistics.logSumExps[row]), scale)
+          largest, workspace.words.blockCount, Float(statistics.logSumExp(row)), scale)
       }
     }
   }

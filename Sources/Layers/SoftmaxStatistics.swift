@@ -1,29 +1,36 @@
 import Foundation
 import Tensors
 
-/// What is known of some rows of logits, of all words or of a rank's: 2 × rows numbers.
-struct SoftmaxStatistics: Sendable {
-  let numbers: Vector<Double>
-  private var rowCount: Int { numbers.count / 2 }
+/// What is known of some rows of logits, of all words or of a rank's: two numbers for each row, one row after the other.
+///
+/// They are the logarithm of the row's sum of exponentials, and the logit of its target, 0 where that is none of the words.
+public struct SoftmaxStatistics: Sendable {
+  /// How many numbers a row has.
+  public static let numbersPerRow = 2
 
-  init(_ numbers: Vector<Double>) { self.numbers = numbers }
+  /// All numbers.
+  public let numbers: Vector<Double>
 
-  /// The logarithm of each row's sum of exponentials.
-  var logSumExps: Vector<Double> { numbers[0..<rowCount] }
-  /// Each row's logit of its target; 0 where the target is none of the words.
-  var targetLogits: Vector<Double> { numbers[rowCount..<2 * rowCount] }
+  /// The view of some numbers.
+  public init(_ numbers: Vector<Double>) { self.numbers = numbers }
+
+  func logSumExp(_ row: Int) -> Double { numbers[2 * row] }
+
+  func set(logSumExp: Double, of row: Int) { numbers[2 * row] = logSumExp }
+
+  func set(targetLogit: Float, of row: Int) { numbers[2 * row + 1] = Double(targetLogit) }
 
   /// The negative log-likelihood of a row's target, in nats, where all words are in it.
-  func loss(_ row: Int) -> Double { logSumExps[row] - targetLogits[row] }
+  func loss(_ row: Int) -> Double { numbers[2 * row] - numbers[2 * row + 1] }
 
-  /// Sets these to what shards of the vocabulary know together, in their order.
-  func merge(_ parts: [SoftmaxStatistics]) {
-    for row in 0..<rowCount {
-      let largest = parts.reduce(-Double.infinity) { max($0, $1.logSumExps[row]) }
-      let sum = parts.reduce(0) { $0 + exp($1.logSumExps[row] - largest) }
-      let target = parts.reduce(0) { $0 + $1.targetLogits[row] }
-      logSumExps[row] = largest + log(sum)
-      targetLogits[row] = target
+  /// Sets these to what shards of the vocabulary know together, in their order; their own may be among the parts.
+  public func merge(_ parts: [SoftmaxStatistics]) {
+    for row in 0..<numbers.count / Self.numbersPerRow {
+      let largest = parts.reduce(-Double.infinity) { max($0, $1.numbers[2 * row]) }
+      let sum = parts.reduce(0) { $0 + exp($1.numbers[2 * row] - largest) }
+      let target = parts.reduce(0) { $0 + $1.numbers[2 * row + 1] }
+      numbers[2 * row] = largest + log(sum)
+      numbers[2 * row + 1] = target
     }
   }
 }

@@ -15,8 +15,7 @@ public struct SoftmaxWorkspace: Sendable {
   let largest: Matrix
   /// Rows × blocks: the sum of the exponentials.
   let sums: Matrix
-  /// What is known of each row of a chunk: first all log-sum-exps, then all targets' logits, which are 0 where the target is
-  /// none of `words`.
+  /// What is known of each row of a chunk.
   private let statisticsOfRows: Vector<Double>
   let input: OperandMemory
   /// Each worker's part of the input's gradient.
@@ -60,7 +59,8 @@ public struct SoftmaxWorkspace: Sendable {
     let blockCount = words.blockCount
     largest = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
     sums = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
-    statisticsOfRows = arena.vector(of: Double.self, count: 2 * rowsPerChunk)
+    statisticsOfRows = arena.vector(
+      of: Double.self, count: SoftmaxStatistics.numbersPerRow * rowsPerChunk)
     input = engine.operandMemory(elementCount: rowsPerChunk * width)
     workerCount = engine.threadCount
     func forEachWorker(_ columnCount: Int, rowCount: Int = rowsPerChunk) -> [Matrix] {
@@ -156,7 +156,7 @@ public struct SoftmaxWorkspace: Sendable {
 
   /// Room for what is known of the rows of a chunk.
   func statistics(rowCount: Int) -> SoftmaxStatistics {
-    SoftmaxStatistics(statisticsOfRows[0..<2 * rowCount])
+    SoftmaxStatistics(statisticsOfRows[0..<SoftmaxStatistics.numbersPerRow * rowCount])
   }
 
   /// A row's log-sum-exp over `words`, from what the blocks have left.

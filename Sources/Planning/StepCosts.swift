@@ -51,10 +51,10 @@ public struct SharingCosts: Sendable {
     self.updateSeconds = updateSeconds
   }
 
-  /// Bytes that a rank sends to each other: z, its gradient, what is known of the logits of all rows, and the rows looked up
-  /// with their gradients, of which each other has its share.
+  /// Bytes that a rank sends to each other: z, its gradient, two numbers of double precision for each of its rows, there and
+  /// back, and the rows looked up with their gradients, of which each other has its share.
   func byteCountToEach(rankCount: Int, rowElementCount: Double) -> Double {
-    Double(8 * rowCount * width + 16 * rankCount * rowCount) + 8 * rowElementCount / Double(rankCount)
+    Double(8 * rowCount * width + 32 * rowCount) + 8 * rowElementCount / Double(rankCount)
   }
 }
 

@@ -56,39 +56,59 @@ import Testing
     }
   }
 
+  /// Parts of four floats for the first, and of three for all others.
+  private static func parts(_ count: Int) -> [Range<Int>] {
+    (0..<count).map { $0 == 0 ? 0..<4 : 1 + 3 * $0..<4 + 3 * $0 }
+  }
+
   @Test(arguments: [1, 2, 3]) func gatheredFloatsAreThoseOfAllInOrder(count: Int) throws {
     let gathered = try onOwners(count) { exchange in
-      let own = (0..<4).map { Float(10 * exchange.shard.index + $0) }
-      var all = [Float](repeating: 0, count: 4 * count)
+      var all = [Float](repeating: -1, count: 1 + 3 * count)
+      for place in Self.parts(count)[exchange.shard.index] { all[place] = Float(place) }
       try all.withUnsafeMutableBufferPointer {
-        try exchange.gather("z", own, count: 4, into: #require($0.baseAddress))
+        try exchange.gather("z", #require($0.baseAddress), parts: Self.parts(count))
       }
       return all
     }
-    let expected = (0..<count).flatMap { shard in (0..<4).map { Float(10 * shard + $0) } }
-    #expect(gathered.allSatisfy { $0 == expected })
+    #expect(gathered.allSatisfy { $0 == (0...3 * count).map(Float.init) })
+  }
+
+  @Test(arguments: [1, 2, 3]) func swappedPartsAreWhatAllHaveForARank(count: Int) throws {
+    let swapped = try onOwners(count) { exchange in
+      var all = (0...3 * count).map { Float(100 * exchange.shard.index + $0) }
+      return try all.withUnsafeMutableBufferPointer { all in
+        let own = Self.parts(count)[exchange.shard.index].count
+        return try exchange.swap("sums", #require(all.baseAddress), parts: Self.parts(count)).map {
+          Array(UnsafeBufferPointer(start: $0, count: own))
+        }
+      }
+    }
+    for (own, parts) in swapped.enumerated() {
+      #expect(parts == (0..<count).map { from in Self.parts(count)[own].map { Float(100 * from + $0) } })
+    }
   }
 
   /// Added in the order of shards: with these numbers any other order rounds otherwise.
   @Test(arguments: [1, 2, 3]) func whatIsScatteredIsAddedInTheOrderOfShards(count: Int) throws {
-    @Sendable func term(_ from: Int, _ to: Int, _ place: Int) -> Float {
-      Float([1e8, 1, -1e8][from]) + Float(to) + Float(place) * 0.3
+    @Sendable func term(_ from: Int, _ place: Int) -> Float {
+      Float([1e8, 1, -1e8][from]) + Float(place) * 0.3
     }
     let sums = try onOwners(count) { exchange in
       let index = exchange.shard.index
-      var all = (0..<count).flatMap { to in (0..<4).map { term(index, to, $0) } }
-      var own = [Float](repeating: 0, count: 4)
+      var all = (0...3 * count).map { term(index, $0) }
+      var own = [Float](repeating: 0, count: Self.parts(count)[index].count)
       try all.withUnsafeMutableBufferPointer { all in
         try own.withUnsafeMutableBufferPointer {
           try exchange.scatter(
-            "gradient", #require(all.baseAddress), count: 4, factor: 2, into: #require($0.baseAddress))
+            "gradient", #require(all.baseAddress), parts: Self.parts(count), factor: 2,
+            into: #require($0.baseAddress))
         }
       }
       return own
     }
     for (to, sum) in sums.enumerated() {
-      let expected = (0..<4).map { place in
-        2 * (1..<count).reduce(term(0, to, place)) { $0 + term($1, to, place) }
+      let expected = Self.parts(count)[to].map { place in
+        2 * (1..<count).reduce(term(0, place)) { $0 + term($1, place) }
       }
       #expect(sum == expected, "shard \(to) of \(count)")
     }
@@ -127,7 +147,7 @@ import Testing
         if exchange.shard.index == 1 { exchange.begin(step: 5, limits: nil, isTraced: false) }
         var all = [Float](repeating: 0, count: 8)
         try all.withUnsafeMutableBufferPointer {
-          try exchange.gather("z", [1, 2, 3, 4], count: 4, into: #require($0.baseAddress))
+          try exchange.gather("z", #require($0.baseAddress), parts: Self.parts(2))
         }
       }
     }

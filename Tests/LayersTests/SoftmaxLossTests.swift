@@ -163,7 +163,7 @@ import Testing
             sharing: z, targets: targets, ownRows: own, scale: 1 / Float(Self.rowCount), threshold: threshold,
             weights: Weights(weights, engine: engine), gradients: gradients, into: zGradients[index],
             workspace: workspace, engine: engine
-          ) { meeting.gather($0, of: index) }
+          ) { $0.merge(meeting.gather($0.numbers, of: index).map(SoftmaxStatistics.init)) }
           layer.addDeferred(deferred, gradients: gradients, workspace: workspace, engine: engine)
           losses[index] = loss
           withExtendedLifetime(arena) {}

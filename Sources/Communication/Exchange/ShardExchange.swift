@@ -34,7 +34,7 @@ public final class ShardExchange: @unchecked Sendable {
 
   /// The exchange of a rank that owns `shard`, with the ranks `owners` of all shards; the same on all of them but for the shard.
   ///
-  /// `maximumElementCount` is the most floats of one rank that are gathered or scattered at once. `communicator` carries
+  /// `maximumElementCount` is the most floats of one rank that are gathered, swapped or scattered at once. `communicator` carries
   /// nothing else at the same time, and is used on `thread` alone.
   public init(
     _ shard: RowShard, owners: [Int], width: Int, maximumRowCount: Int, maximumElementCount: Int,
@@ -94,30 +94,32 @@ public final class ShardExchange: @unchecked Sendable {
     }
   }
 
-  /// Fills `all` with what each rank gives, in the order of shards; as many floats of each.
-  public func gather(
-    _ name: String, _ own: UnsafePointer<Float>, count: Int, into all: UnsafeMutablePointer<Float>
-  ) throws {
-    let place = all + shard.index * count
-    if place != own { place.update(from: own, count: count) }
-    let piece = Piece(place, count)
-    try transfer(name, owners.map { _ in piece }, into: owners.indices.map { Piece(all + $0 * count, count) })
+  /// Gives every rank all of `all`, of which each owner has its part; `parts` are theirs, in the order of shards.
+  public func gather(_ name: String, _ all: UnsafeMutablePointer<Float>, parts: [Range<Int>]) throws {
+    let pieces = parts.map { Piece(all + $0.lowerBound, $0.count) }
+    try transfer(name, owners.map { _ in pieces[shard.index] }, into: pieces)
+  }
+
+  /// Sends each owner its part of `all`; gives what all have for this one, in the order of shards.
+  ///
+  /// Each is as long as this rank's part, and stays valid until the next operation.
+  public func swap(
+    _ name: String, _ all: UnsafeMutablePointer<Float>, parts: [Range<Int>]
+  ) throws -> [UnsafeMutablePointer<Float>] {
+    let pieces = parts.map { Piece(all + $0.lowerBound, $0.count) }
+    let own = pieces[shard.index]
+    try transfer(name, pieces, into: received.map { Piece($0.start, own.count) })
+    return owners.indices.map { $0 == shard.index ? own.start : received[$0].start }
   }
 
   /// Sets `own` to the sum over all ranks of what they have for this one, in the order of shards, times `factor`.
-  ///
-  /// `all` has `count` floats for each rank, in the order of shards.
   public func scatter(
-    _ name: String, _ all: UnsafeMutablePointer<Float>, count: Int, factor: Float,
+    _ name: String, _ all: UnsafeMutablePointer<Float>, parts: [Range<Int>], factor: Float,
     into own: UnsafeMutablePointer<Float>
   ) throws {
-    let index = shard.index
-    try transfer(
-      name, owners.indices.map { Piece(all + $0 * count, count) },
-      into: received.map { Piece($0.start, count) })
-    for part in owners.indices {
-      let terms = part == index ? all + index * count : received[part].start
-      if part == 0 { own.update(from: terms, count: count) } else { CKernels_codecAdd(own, terms, count) }
+    let count = parts[shard.index].count
+    for (index, terms) in try swap(name, all, parts: parts).enumerated() {
+      if index == 0 { own.update(from: terms, count: count) } else { CKernels_codecAdd(own, terms, count) }
     }
     CKernels_scale(own, factor, own, count)
   }

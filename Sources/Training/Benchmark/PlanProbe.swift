@@ -84,8 +84,8 @@ public struct PlanProbe {
     return Result(
       computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
       updateSecondsOfWords: whole.updateSecondsOfWords,
-      // Looked-up rows, z, its gradient and each chunk's sums in a segment; the rows' gradients once.
-      sharingOperationCount: isSharded ? accumulate * (3 + Int(chunks.rounded(.up))) + 1 : 0,
+      // Looked-up rows, z, its gradient and each chunk's sums, there and back, in a segment; the rows' gradients once.
+      sharingOperationCount: isSharded ? accumulate * (3 + 2 * Int(chunks.rounded(.up))) + 1 : 0,
       ready: whole.ready,
       codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
       engine: whole.engine, parameterCount: whole.parameterCount,

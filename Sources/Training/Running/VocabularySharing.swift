@@ -1,5 +1,6 @@
 import Communication
 import LanguageModel
+import Layers
 import Tensors
 
 /// The vocabulary dealt out to the ranks that have lanes: the model's side of a `ShardExchange`.
@@ -16,7 +17,6 @@ final class VocabularySharing: WordSharing {
   private let sorted: Vector<Int32>
   private var distinct: [UnsafeBufferPointer<Int32>] = []
   private let output: Matrix
-  private let statistics: Vector<Double>
   private let arena = Arena()
 
   /// The words of this rank, which is one of those with lanes.
@@ -38,12 +38,12 @@ final class VocabularySharing: WordSharing {
     targets = arena.vector(of: Int32.self, count: allRowCount)
     sorted = arena.vector(of: Int32.self, count: allRowCount)
     output = arena.matrix(rowCount: allRowCount, columnCount: width)
-    // Two numbers of every shard for each row of a chunk, which has at most all of them.
-    statistics = arena.vector(of: Double.self, count: 2 * words.count * allRowCount)
     exchange = ShardExchange(
       words, owners: Array(share.trainingRanks), width: width,
       maximumRowCount: min(rowCount * configuration.accumulate, words.rowCount),
-      maximumElementCount: max(rowCount * width, 4 * allRowCount), communicator: communicator, thread: thread)
+      // Of the rows of a chunk, which are at most all, a rank merges its part.
+      maximumElementCount: rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow),
+      communicator: communicator, thread: thread)
   }
 
   /// Begins a step; `limits` say how long to wait for other ranks in it.
@@ -68,23 +68,40 @@ final class VocabularySharing: WordSharing {
   }
 
   func gather(_ own: Matrix) throws -> SharedRows {
-    try exchange.gather("z", own.data, count: own.count, into: output.data)
     let first = words.index * rowCount
-    return SharedRows(output: output, targets: targets, ownRows: first..<first + rowCount)
+    let ownRows = first..<first + rowCount
+    output.rows(ownRows).copy(from: own)
+    try exchange.gather("z", output.data, parts: parts(of: output.count))
+    return SharedRows(output: output, targets: targets, ownRows: ownRows)
   }
 
-  func gather(_ own: Vector<Double>) throws -> [Vector<Double>] {
+  /// Each rank merges a part of the rows and hands the result round: what is sent to each does not grow with the ranks.
+  func combine(_ statistics: SoftmaxStatistics) throws {
+    let numbers = statistics.numbers
     // Bits of doubles, as two floats each: they travel as they are.
-    func floats(_ numbers: Vector<Double>) -> UnsafeMutablePointer<Float> {
-      UnsafeMutableRawPointer(numbers.data).assumingMemoryBound(to: Float.self)
+    let floatsPerRow = 2 * SoftmaxStatistics.numbersPerRow
+    let floats = UnsafeMutableRawPointer(numbers.data).assumingMemoryBound(to: Float.self)
+    let parts = parts(of: 2 * numbers.count / floatsPerRow).map {
+      floatsPerRow * $0.lowerBound..<floatsPerRow * $0.upperBound
     }
-    try exchange.gather("logits' sums", floats(own), count: 2 * own.count, into: floats(statistics))
-    return (0..<words.count).map { statistics[$0 * own.count..<($0 + 1) * own.count] }
+    let own = parts[words.index]
+    let known = try exchange.swap("logits' sums", floats, parts: parts).map { start in
+      SoftmaxStatistics(
+        Vector(UnsafeMutableRawPointer(start).assumingMemoryBound(to: Double.self), count: own.count / 2))
+    }
+    known[words.index].merge(known)
+    try exchange.gather("logits' sums, merged", floats, parts: parts)
   }
 
   func scatter(_ gradient: Matrix, into own: Matrix) throws {
     try exchange.scatter(
-      "gradient of z", gradient.data, count: own.count, factor: Float(meanRankCount), into: own.data)
+      "gradient of z", gradient.data, parts: parts(of: gradient.count), factor: Float(meanRankCount),
+      into: own.data)
+  }
+
+  /// So many things cut in as even parts as there are shards.
+  private func parts(of count: Int) -> [Range<Int>] {
+    (0..<words.count).map { count * $0 / words.count..<count * ($0 + 1) / words.count }
   }
 
   /// Adds the gradients of looked-up words, as means over all ranks, where their owners have them.
