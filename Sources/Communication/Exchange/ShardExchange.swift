@@ -21,7 +21,6 @@ public final class ShardExchange: @unchecked Sendable {
   /// The rank of each shard.
   private let owners: [Int]
   private let coder: FrameCoder
-  private let maximumElementCount: Int
   private let outgoing: FrameSlots
   private let incoming: FrameSlots
   /// By shard: what goes to its owner, and what comes from there.
@@ -48,7 +47,6 @@ public final class ShardExchange: @unchecked Sendable {
     self.communicator = communicator
     self.thread = thread
     let capacity = max(maximumElementCount, maximumRowCount * (width + 1))
-    self.maximumElementCount = capacity
     coder = FrameCoder(maximumElementCount: capacity)
     outgoing = FrameSlots(owners.count, elementCount: capacity)
     incoming = FrameSlots(owners.count, elementCount: capacity)
