@@ -3,9 +3,9 @@
 
     cluster/codec-learning.py --corpus wikitext-2 --output FOLDER
 
-Two ranks of one thread on this machine, each a node of its own, so that every byte is coded as between machines; with a codec
-like int8/sharded they share the vocabulary out. Runs that differ in the codec alone make a pair: same seed, same data in the same order. A run is FOLDER/CODEC-SEED; what is there is
-not trained again, and what was interrupted goes on.
+Two ranks of one thread on this machine, each a node of its own, so that every byte is coded as between machines; with a
+codec like int8/sharded they share the vocabulary out. Runs that differ in the codec alone make a pair: same seed, same data
+in the same order. A run is FOLDER/CODEC-SEED; what is there is not trained again, and what was interrupted goes on.
 """
 
 from __future__ import annotations

@@ -36,19 +36,11 @@ public struct SoftmaxLoss: Sendable {
     gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
     engine: ComputeEngine, finished: (_ piece: Int) throws(Failure) -> Void
   ) throws(Failure) -> Double {
-    var loss = 0.0
-    for rows in workspace.chunks(of: input.rowCount) {
-      let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
-      let statistics = exponentiate(chunk, keeping: true, workspace, engine)
-      loss += (0..<rows.count).reduce(0) { $0 + statistics.loss($1) }
-      setFactors(chunk, statistics, scale: scale, workspace, engine)
-      for (number, piece) in pieces.enumerated() {
-        addGradients(.all, chunk, piece, scale: scale, threshold: threshold, gradients, workspace, engine)
-        if rows.upperBound == input.rowCount { try finished(number) }
-      }
-      setInputGradient(chunk, scale: scale, into: inputGradient.rows(rows), workspace, engine)
-    }
-    return loss
+    try forwardBackward(
+      input, targets, countedRows: 0..<input.rowCount, scale: scale, threshold: threshold, weights, gradients,
+      inputGradient, defersLast: false, workspace, engine, combine: { (_) throws(Failure) in },
+      finished: finished
+    ).loss
   }
 
   /// The same of the workspace's words, where other ranks have the rest of them: the gradients are these words' part.
@@ -61,19 +53,35 @@ public struct SoftmaxLoss: Sendable {
     weights: Weights, gradients: ParameterBuffer, into inputGradient: Matrix, workspace: SoftmaxWorkspace,
     engine: ComputeEngine, combine: (SoftmaxStatistics) throws(Failure) -> Void
   ) throws(Failure) -> (loss: Double, deferred: DeferredGradients) {
+    try forwardBackward(
+      input, targets, countedRows: ownRows, scale: scale, threshold: threshold, weights, gradients,
+      inputGradient, defersLast: true, workspace, engine, combine: combine,
+      finished: { (_) throws(Failure) in })
+  }
+
+  private func forwardBackward<Failure: Error>(
+    _ input: Matrix, _ targets: Vector<Int32>, countedRows: Range<Int>, scale: Float, threshold: Float,
+    _ weights: Weights, _ gradients: ParameterBuffer, _ inputGradient: Matrix, defersLast: Bool,
+    _ workspace: SoftmaxWorkspace, _ engine: ComputeEngine,
+    combine: (SoftmaxStatistics) throws(Failure) -> Void, finished: (Int) throws(Failure) -> Void
+  ) throws(Failure) -> (loss: Double, deferred: DeferredGradients) {
     var loss = 0.0
     var deferred: [Chunk] = []
-    let all = 0..<embedding.rowCount
     for rows in workspace.chunks(of: input.rowCount) {
       let chunk = chunk(input, targets, rows, weights: weights, workspace: workspace, engine: engine)
       let statistics = exponentiate(chunk, keeping: true, workspace, engine)
       try combine(statistics)
-      loss += rows.clamped(to: ownRows).reduce(0) { $0 + statistics.loss($1 - rows.lowerBound) }
+      loss += rows.clamped(to: countedRows).reduce(0) { $0 + statistics.loss($1 - rows.lowerBound) }
       setFactors(chunk, statistics, scale: scale, workspace, engine)
       let isLast = rows.upperBound == input.rowCount
-      if isLast { deferred.append(chunk) }
-      addGradients(
-        isLast ? .input : .all, chunk, all, scale: scale, threshold: threshold, gradients, workspace, engine)
+      let defers = isLast && defersLast
+      if defers { deferred.append(chunk) }
+      for (number, piece) in pieces.enumerated() {
+        addGradients(
+          defers ? .input : .all, chunk, piece, scale: scale, threshold: threshold, gradients, workspace,
+          engine)
+        if isLast { try finished(number) }
+      }
       setInputGradient(chunk, scale: scale, into: inputGradient.rows(rows), workspace, engine)
     }
     return (loss, DeferredGradients(chunks: deferred, scale: scale, threshold: threshold))

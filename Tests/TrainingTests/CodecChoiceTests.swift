@@ -40,7 +40,7 @@ import Training
       "exchange.codec=auto", "exchange.retune=\(retunes)", "training.steps=46",
       "coordinator.evaluateEvery=0", "coordinator.checkpointEvery=1000")
     try bench.train(configuration, output: "run", rankCount: 2, log: log) {
-      SlowingCommunicator($0, fromStep: 6, delaySeconds: 0.01)
+      slowed($0, fromStep: 6, delaySeconds: 0.01)
     }
     return log
   }

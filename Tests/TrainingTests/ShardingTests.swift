@@ -1,7 +1,6 @@
 import Checkpoints
 import Communication
 import Foundation
-import Synchronization
 import TestSupport
 import Testing
 import Training
@@ -122,7 +121,7 @@ import Training
     let log = LogLines()
     #expect(throws: (any Error).self) {
       try bench.train(
-        sharded, output: "run", rankCount: 2, log: log, snapshotLink: { BrokenCommunicator($0, after: 2) })
+        sharded, output: "run", rankCount: 2, log: log, snapshotLink: { broken($0, after: 2) })
     }
     #expect(log.contains("could not write the checkpoint of step 5"))
     #expect(throws: (any Error).self) { try bench.checkpoint("run") }
@@ -136,49 +135,5 @@ import Training
       try bench.train(sharded, output: "run", resume: .auto)
     }
     #expect(error?.description.contains("exchange.vocabulary: replicated in the run, sharded now") == true)
-  }
-}
-
-/// Ranks whose link breaks after some messages.
-private final class BrokenCommunicator: Communicator {
-  private let base: any Communicator
-  private let left: Mutex<Int>
-
-  init(_ base: any Communicator, after count: Int) {
-    self.base = base
-    left = Mutex(count)
-  }
-
-  var rank: Int { base.rank }
-  var rankCount: Int { base.rankCount }
-  var hostNames: [String] { base.hostNames }
-  var layout: NodeLayout { base.layout }
-  var liveness: (any Liveness)? { base.liveness }
-
-  func exchange(
-    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
-    incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
-  ) throws -> [Int] {
-    let isBroken = left.withLock { left in
-      left -= 1
-      return left < 0
-    }
-    if isBroken { throw TrainingError("the link is broken") }
-    return try base.exchange(
-      operation, with: peers, outgoing: outgoing, incoming: incoming, limits: limits)
-  }
-
-  func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
-    try base.shareMemory(among: ranks, byteCount: byteCount)
-  }
-
-  func broadcast(
-    _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
-  ) throws {
-    try base.broadcast(operation, bytes, from: root)
-  }
-
-  func abort(_ message: String) {
-    base.abort(message)
   }
 }

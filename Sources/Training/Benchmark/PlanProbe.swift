@@ -142,7 +142,8 @@ public struct PlanProbe {
       result.updateSecondsOfWords = perElement * Double(wordCount)
       result.updateSeconds = perElement * Double(shard.common.count + wordCount)
     }
-    let rowByteCount = model.vocabularySize * engine.precision.byteCount
+    // As shards count their budget, whatever the precision.
+    let rowByteCount = model.vocabularySize * Precision.bfloat16.byteCount
     result.chunkCountPerRow = Double(rowByteCount) / Double(SegmentPass.defaultLogitsByteBudget)
     let timing = replica.exchange.timing
     result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }

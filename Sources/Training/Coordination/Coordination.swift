@@ -203,6 +203,8 @@ final class Coordination {
   }
 
   private func letTakeEffect(_ pending: CheckpointState.PendingEvaluation) throws {
+    // Rank 0 may still wait for what it is to evaluate.
+    transfer?.hurry()
     let own = try coordinator?.perplexity(at: pending.step) ?? 0
     // A sum in which all but rank 0 give nothing is a broadcast that keeps every bit.
     let perplexity = try replica.ranks.control.sum("perplexity of step \(pending.step)", [own])[0]

@@ -1,0 +1,70 @@
+import Communication
+import Foundation
+import Synchronization
+import Training
+
+/// Ranks something happens to before every exchange.
+final class HookedCommunicator: Communicator {
+  private let base: any Communicator
+  private let hook: @Sendable (CollectiveOperation) throws -> Void
+
+  /// Calls `hook` before each exchange through `base`, which does not take place where it throws.
+  init(_ base: any Communicator, before hook: @escaping @Sendable (CollectiveOperation) throws -> Void) {
+    self.base = base
+    self.hook = hook
+  }
+
+  var rank: Int { base.rank }
+  var rankCount: Int { base.rankCount }
+  var hostNames: [String] { base.hostNames }
+  var layout: NodeLayout { base.layout }
+  var liveness: (any Liveness)? { base.liveness }
+
+  func exchange(
+    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
+    incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
+  ) throws -> [Int] {
+    try hook(operation)
+    return try base.exchange(
+      operation, with: peers, outgoing: outgoing, incoming: incoming, limits: limits)
+  }
+
+  func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
+    try base.shareMemory(among: ranks, byteCount: byteCount)
+  }
+
+  func broadcast(
+    _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+  ) throws {
+    try base.broadcast(operation, bytes, from: root)
+  }
+
+  func abort(_ message: String) {
+    base.abort(message)
+  }
+}
+
+/// Ranks whose link becomes slow in the middle of a run: every exchange from a step on takes some time longer.
+func slowed(
+  _ base: any Communicator, fromStep firstSlowStep: Int, delaySeconds: Double
+) -> any Communicator {
+  // What measures the link has no step: it is as slow as the last step was.
+  let isSlow = Mutex(false)
+  return HookedCommunicator(base) { operation in
+    let waits = isSlow.withLock { isSlow in
+      if operation.step >= firstSlowStep { isSlow = true }
+      return isSlow
+    }
+    if waits { Thread.sleep(forTimeInterval: delaySeconds) }
+  }
+}
+
+/// Ranks whose link breaks after some exchanges.
+func broken(_ base: any Communicator, after count: Int) -> any Communicator {
+  let left = Atomic(count)
+  return HookedCommunicator(base) { _ in
+    guard left.subtract(1, ordering: .relaxed).newValue >= 0 else {
+      throw TrainingError("the link is broken")
+    }
+  }
+}
