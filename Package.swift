@@ -87,7 +87,7 @@ let package = Package(
       name: "TrainingTests",
       dependencies: [
         "Checkpoints", "Communication", "Corpus", "LanguageModel", "Reporting", "TestSupport", "Training",
-      ]),
+      ], exclude: ["Golden"]),
     .testTarget(name: "PlanningTests", dependencies: ["Communication", "Planning", "TestSupport"]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Studies", "TestSupport", "milm"]),

@@ -25,6 +25,10 @@ struct TrainingBench {
 
   /// 12 lanes, so that 1, 2, 3 and 4 ranks can share them; dropout on; a line of metrics for every step.
   func configuration(_ settings: String...) throws -> RunConfiguration {
+    try configuration(settings: settings)
+  }
+
+  func configuration(settings: [String]) throws -> RunConfiguration {
     try RunConfiguration(
       yaml: """
         model: { variant: multencdec, embedding: 12, hidden: 17, decoderContext: 3, \
