@@ -1,5 +1,6 @@
 import Corpus
 import Dispatch
+import Evaluation
 import Foundation
 import LanguageModel
 import Layers

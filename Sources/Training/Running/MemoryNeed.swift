@@ -1,10 +1,11 @@
+import Communication
 import Foundation
 import LanguageModel
 import Reporting
 
 /// How many bytes a rank's share of a run takes, estimated before any is allocated.
-struct MemoryNeed {
-  let byteCount: Int
+package struct MemoryNeed {
+  package let byteCount: Int
   private let rankCountOnHost: Int
 
   /// The need of this rank; rank 0 has the coordinator's copy too.
@@ -15,7 +16,7 @@ struct MemoryNeed {
   }
 
   /// The need of any rank of a job that may only be imagined.
-  init(
+  package init(
     _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)

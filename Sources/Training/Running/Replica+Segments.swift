@@ -7,7 +7,7 @@ import Tensors
 /// A step's gradient: computed segment by segment, and handed to the exchange as it is finished.
 extension Replica {
   /// Begins a step whose gradient the exchange makes the mean over all ranks.
-  func beginStep(
+  package func beginStep(
     _ gradients: ParameterBuffer, flushing: Bool, limits: StallLimits? = nil, isTraced: Bool = false
   ) {
     gradients.clear(shard, engine: engine)
@@ -16,11 +16,20 @@ extension Replica {
     sharing?.begin(step: state.step, limits: limits, isTraced: isTraced)
   }
 
+  /// Begins a step whose gradient stays on this rank.
+  package func beginLocalStep(_ gradients: ParameterBuffer) {
+    gradients.clear(shard, engine: engine)
+    sharing?.begin(step: state.step, limits: nil, isTraced: false)
+  }
+
+  /// Seconds of the step so far that were spent on rows of other ranks' words.
+  package var exposedSharingSeconds: Double { sharing?.cost.exposedSeconds ?? 0 }
+
   /// Forward and backward through the segments of the step under way;
   /// `finished` gets parts of the gradient on the way.
   ///
   /// Returns the sum of the losses in nats. A rank without lanes gives zeros, part after part in the order of the others.
-  func accumulateSegments(
+  package func accumulateSegments(
     of data: TrainingData, into gradients: ParameterBuffer, finished: (GradientPart) throws -> Void
   ) throws -> Double {
     guard !data.ownLanes.isEmpty else {
@@ -50,7 +59,7 @@ extension Replica {
   }
 
   /// Hands a finished part of the gradient over; what belongs to words that are dealt out stays where it is.
-  func submit(_ part: GradientPart, of gradients: ParameterBuffer) throws {
+  package func submit(_ part: GradientPart, of gradients: ParameterBuffer) throws {
     switch part {
     case .dense(let range):
       guard shard.common.contains(range.range.lowerBound) else { return }
@@ -66,14 +75,14 @@ extension Replica {
   }
 
   /// Waits for what was submitted, and says what the step's exchange has cost.
-  func finishExchange() throws -> ExchangeReport {
+  package func finishExchange() throws -> ExchangeReport {
     var report = try exchange.finish()
     if let sharing { report.add(apart: sharing.cost) }
     return report
   }
 
   /// What all ranks have alike of a flat buffer.
-  func common(_ buffer: ParameterBuffer) -> UnsafeMutablePointer<Float> {
+  package func common(_ buffer: ParameterBuffer) -> UnsafeMutablePointer<Float> {
     buffer.flat.data + shard.common.lowerBound
   }
 }
