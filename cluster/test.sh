@@ -16,10 +16,10 @@ text_perplexity_limit=450
 # Share above the best possible perplexity that a generated language may be left with.
 generated_perplexity_share=1.3
 
-# shellcheck source-path=SCRIPTDIR source=stages.sh
-. cluster/stages.sh
-# shellcheck source-path=SCRIPTDIR source=torch.sh
-. cluster/torch.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. cluster/common.sh
+# shellcheck source-path=SCRIPTDIR/.. source=Tests/EndToEnd/torch.sh
+. Tests/EndToEnd/torch.sh
 
 if [ $# -gt 0 ]; then
   mkdir -p "$1"
@@ -80,7 +80,7 @@ format() {
 }
 
 scripts() {
-  shellcheck -x cluster/*.sh cluster/milm.sbatch cluster/milm.pbs .ci/run
+  shellcheck -x cluster/*.sh cluster/jobs/slurm/milm.sbatch cluster/jobs/pbs/milm.pbs .ci/run
 }
 
 # expect_perplexity JSON LOW HIGH : the perplexity that milm evaluate wrote lies between the two.
@@ -144,7 +144,7 @@ single_node() {
 }
 
 kills() {
-  cluster/kills.sh 24
+  Tests/EndToEnd/kills.py 24
 }
 
 single_node_on_2_ranks() {
@@ -153,7 +153,7 @@ single_node_on_2_ranks() {
 
 # The quickstart's run as TensorBoard shows it.
 tensorboard() {
-  cluster/check-tensorboard.sh "$work/quickstart/run" "$work/tensorboard"
+  Tests/EndToEnd/check-tensorboard.sh "$work/quickstart/run" "$work/tensorboard"
 }
 
 pytorch_agreement() {
@@ -162,11 +162,11 @@ pytorch_agreement() {
 }
 
 readme_commands() {
-  cluster/readme-commands.py "$milm" >&2
+  Tests/EndToEnd/readme-commands.py "$milm" >&2
 }
 
 pbs_job() {
-  cluster/pbs-test.sh
+  Tests/EndToEnd/pbs-test.sh
 }
 
 install() {
@@ -207,7 +207,7 @@ stage "quickstart again" quickstart_again
 if python3 -c 'import tensorboard' 2>/dev/null; then
   stage "TensorBoard shows metrics.jsonl" tensorboard
 else
-  skipped "TensorBoard shows metrics.jsonl" "tensorboard is not installed; cluster/check-tensorboard.sh installs it"
+  skipped "TensorBoard shows metrics.jsonl" "tensorboard is not installed; Tests/EndToEnd/check-tensorboard.sh installs it"
 fi
 if "${alone[@]}" true 2>/dev/null; then
   stage "quickstart, network unreachable" quickstart_offline

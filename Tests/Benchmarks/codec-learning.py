@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains with each codec from the same seeds and prints what the codec costs in perplexity, as a Markdown table.
 
-    cluster/codec-learning.py --corpus wikitext-2 --output FOLDER
+    Tests/Benchmarks/codec-learning.py --corpus wikitext-2 --output FOLDER
 
 Two ranks of one thread on this machine, each a node of its own, so that every byte is coded as between machines; with a
 codec like int8/sharded they share the vocabulary out. Runs that differ in the codec alone make a pair: same seed, same data
@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def parsed() -> argparse.Namespace:

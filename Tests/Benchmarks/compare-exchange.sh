@@ -2,7 +2,7 @@
 # Compares training across a real link, two hosts of the lab with one rank and one thread each, with the same two ranks
 # left alone, with MPI_Allreduce of fp32 and with PyTorch's DistributedDataParallel; prints a Markdown table.
 #
-#   cluster/compare-exchange.sh --corpus CORPUS [--config FILE] [--lanes N] [--segment N] [--steps N] [--skip N] [--rounds N]
+#   Tests/Benchmarks/compare-exchange.sh --corpus CORPUS [--config FILE] [--lanes N] [--segment N] [--steps N] [--skip N] [--rounds N]
 #                               [--hosts 1|2] [--rates R,…] [--codecs C,…] [--ddp-modes M,…|none] [--ddp-rates R,…]
 #                               [--set key=value]… [--json]
 #
@@ -11,12 +11,12 @@
 # Installs PyTorch if it is missing and asked for. Needs root, as the lab does; nothing else should run.
 set -euo pipefail
 
-cd "$(dirname "$(dirname "$(realpath "$0")")")"
+cd "$(dirname "$(realpath "$0")")/../.."
 export MILM=${MILM:-$PWD/.build/release/milm}
 # A lab of its own: one that is up is left alone.
 export MILM_LAB=x$$
-# shellcheck source-path=SCRIPTDIR source=torch.sh
-. cluster/torch.sh
+# shellcheck source-path=SCRIPTDIR/../.. source=Tests/EndToEnd/torch.sh
+. Tests/EndToEnd/torch.sh
 
 fail() {
   printf 'compare-exchange: %s\n' "$1" >&2
@@ -27,7 +27,7 @@ hosts=2 modes=""
 words=("$@")
 for index in "${!words[@]}"; do
   case ${words[index]} in
-    -h | --help) exec python3 cluster/peers/compare_exchange.py --help ;;
+    -h | --help) exec python3 Tests/Benchmarks/peers/compare_exchange.py --help ;;
     --hosts) hosts=${words[index + 1]-} ;;
     --ddp-modes) modes=${words[index + 1]-} ;;
   esac
@@ -46,4 +46,4 @@ cluster/lab.sh check
 work=$(mktemp -d)
 trap 'cluster/lab.sh down; rm -rf "$work"' EXIT
 cluster/lab.sh up --hosts "$hosts" >&2
-python3 cluster/peers/compare_exchange.py --milm "$MILM" --work "$work" "$@"
+python3 Tests/Benchmarks/peers/compare_exchange.py --milm "$MILM" --work "$work" "$@"

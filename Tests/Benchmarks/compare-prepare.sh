@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Builds a corpus of a text with milm and with plain Python in turns, checks that both wrote the same, and prints a table.
 #
-#   cluster/compare-prepare.sh TEXT [--vocabulary-size N] [--rounds N]
+#   Tests/Benchmarks/compare-prepare.sh TEXT [--vocabulary-size N] [--rounds N]
 #
 # TEXT is plain, for Python decompresses nothing.
 set -euo pipefail
 
-cd "$(dirname "$(dirname "$(realpath "$0")")")"
+cd "$(dirname "$(realpath "$0")")/../.."
 milm=$PWD/.build/release/milm
 rounds=3
 size=()
@@ -27,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
 for ((round = 1; round <= rounds; round++)); do
   "$milm" benchmark prepare --train "$text" "${size[@]}" --rounds 1 --folder "$work" --json >>"$work/milm.jsonl"
   # Python takes long enough to be measured once.
-  [ "$round" -gt 1 ] || python3 cluster/peers/prepare.py "$text" "$work/python" "${size[@]}" >"$work/python.json"
+  [ "$round" -gt 1 ] || python3 Tests/Benchmarks/peers/prepare.py "$text" "$work/python" "${size[@]}" >"$work/python.json"
 done
 
 "$milm" prepare --train "$text" "${size[@]}" --output "$work/corpus" >/dev/null 2>&1

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the perplexity of a run as SVG: training as a line, evaluations as dots.
 
-    cluster/curve.py RUN/metrics.jsonl > curve.svg
+    Tests/Benchmarks/curve.py RUN/metrics.jsonl > curve.svg
 """
 
 from __future__ import annotations

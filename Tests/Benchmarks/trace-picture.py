@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws some steps of a trace as SVG: what each rank computes above, what it exchanges meanwhile below.
 
-    cluster/trace-picture.py RUN/trace FIRST-STEP LAST-STEP > trace.svg
+    Tests/Benchmarks/trace-picture.py RUN/trace FIRST-STEP LAST-STEP > trace.svg
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Opens a run's event files with the real TensorBoard and compares every value with metrics.jsonl.
 #
-#   cluster/check-tensorboard.sh RUN [FOLDER]
+#   Tests/EndToEnd/check-tensorboard.sh RUN [FOLDER]
 #
 # TensorBoard is installed from PyPI where Python does not have it: into FOLDER, or into a temporary one.
 set -euo pipefail
 
-cd "$(dirname "$(dirname "$(realpath "$0")")")"
+cd "$(dirname "$(realpath "$0")")/../.."
 if ! python3 -c 'import tensorboard' 2>/dev/null; then
   if [ $# -gt 1 ]; then
     folder=$2

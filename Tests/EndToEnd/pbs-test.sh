@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs cluster/milm.pbs as PBS would, with a stand-in for qsub: Debian has no PBS.
+# Runs cluster/jobs/pbs/milm.pbs as PBS would, with a stand-in for qsub: Debian has no PBS.
 #
-#   cluster/pbs-test.sh
+#   Tests/EndToEnd/pbs-test.sh
 #
 # What it sees: 2 ranks train on the hosts of a file of nodes until shortly before the walltime, stop with a checkpoint, and
 # the job submits itself again behind itself with the same arguments; run again, it goes on to the end and submits nothing.
 set -euo pipefail
 
-repository=$(dirname "$(dirname "$(realpath "$0")")")
+repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
 export MILM=${MILM:-$repository/.build/release/milm}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -32,7 +32,7 @@ printf '%s\n%s\n' "$(hostname)" "$(hostname)" >"$work/nodes"
 job() {
   local walltime=$1 log=$2 status=0
   shift 2
-  sed "s/^#PBS -l walltime=.*/#PBS -l walltime=$walltime/" "$repository/cluster/milm.pbs" >"$work/job.SC"
+  sed "s/^#PBS -l walltime=.*/#PBS -l walltime=$walltime/" "$repository/cluster/jobs/pbs/milm.pbs" >"$work/job.SC"
   QSUB_CALL=$work/call PATH=$work/bin:$PATH PBS_O_WORKDIR=$repository PBS_NODEFILE=$work/nodes PBS_JOBID=7.server \
     OMP_NUM_THREADS=1 MILM_LAUNCH="" MILM_ARGUMENTS="$arguments $*" bash "$work/job.SC" >"$work/$log" 2>&1 || status=$?
   printf '%s' "$status"

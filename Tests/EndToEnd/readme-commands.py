@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every block of commands in README.md, in small, so that none can rot.
 
-    cluster/readme-commands.py [--list] [MILM]      # MILM is .build/release/milm
+    Tests/EndToEnd/readme-commands.py [--list] [MILM]      # MILM is .build/release/milm
 
 Each ```sh block runs as it stands, under `bash -eu`, in a folder of its own in which the names that the README uses are
 there: corpus, wikitext-2 and wikipedia (a small generated corpus), wiki.{train,valid,test}.tokens (a small text) and run
@@ -26,13 +26,13 @@ import sys
 import tempfile
 import time
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL_MODEL = ["model.embedding=16", "model.hidden=24", "model.decoderContext=2", "model.encoderContext=2"]
 # A benchmark of single products computes as much whatever the model: tiny ones would only be many.
 BENCHMARK_MODEL = ["model.embedding=128", "model.hidden=512", "model.decoderContext=4", "model.encoderContext=4"]
 # Scripts that take milm's arguments after `--`, or as they are.
 LAUNCHERS = {"cluster/launch.sh", "cluster/supervise.sh", "cluster/lab.sh"}
-BATCH_FILES = {"cluster/milm.sbatch"}
+BATCH_FILES = {"cluster/jobs/slurm/milm.sbatch"}
 
 
 @dataclasses.dataclass
@@ -74,7 +74,7 @@ def commands_of(text):
 def inline_commands(text):
     """The words of every command in the text, between backquotes; of alternatives a|b the first."""
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-    for span in re.findall(r"`((?:mpirun [^`]*?|[A-Z_]+=\S+ )?(?:milm|cluster/[\w.-]+\.\w+) [^`]+)`", outside):
+    for span in re.findall(r"`((?:mpirun [^`]*?|[A-Z_]+=\S+ )?(?:milm|(?:cluster|Tests)/[\w./-]+\.\w+) [^`]+)`", outside):
         yield from commands_of(re.sub(r"\\\|\S+", "", span).replace("'", " "))
 
 
@@ -101,7 +101,7 @@ class Checker:
             yield from self.problems_of_milm(arguments[arguments.index(batch_file.pop()) + 1:])
         elif program == "milm":
             yield from self.problems_of_milm(arguments)
-        elif program.startswith("cluster/"):
+        elif program.startswith(("cluster/", "Tests/")):
             own = arguments
             if program in LAUNCHERS and "--" in arguments:
                 own, rest = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs cluster/milm.sbatch under a real Slurm on this machine: a warning, a requeue, and an end equal to the bit.
+# Runs cluster/jobs/slurm/milm.sbatch under a real Slurm on this machine: a warning, a requeue, and an end equal to the bit.
 #
-#   cluster/slurm-test.sh                    # as root; needs the packages slurmctld slurmd slurm-client munge iproute2
+#   Tests/EndToEnd/slurm-test.sh                    # as root; needs the packages slurmctld slurmd slurm-client munge iproute2
 #
 # munged, slurmctld and slurmd run with a configuration and folders of their own in namespaces of their own, from
 # which no network is reachable: nothing of the machine's Slurm, ports or /etc is used, and all of it ends with
@@ -10,7 +10,7 @@
 # Prints a table. `MILM` is the program, .build/release/milm without it.
 set -euo pipefail
 
-repository=$(dirname "$(dirname "$(realpath "$0")")")
+repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
 export MILM=${MILM:-$repository/.build/release/milm}
 
 fail() {
@@ -112,7 +112,7 @@ submit() {
   local name=$1
   shift
   (cd "$repository" && sbatch --parsable --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 --oversubscribe \
-    --output="$work/$name.log" "$@" cluster/milm.sbatch train "$work/config.yaml" \
+    --output="$work/$name.log" "$@" cluster/jobs/slurm/milm.sbatch train "$work/config.yaml" \
     --corpus "$work/corpus" --output "$work/$name")
 }
 
@@ -143,7 +143,7 @@ expect_equal() {
 
 expect_interruption() {
   grep -q 'interrupted at step' "$work/$1.log" || fail "expected an interruption of $1, found none"
-  grep -q 'goes back to the queue' "$work/$1.log" || fail "expected a requeue of $1, found none"
+  grep -q 'requeueing job' "$work/$1.log" || fail "expected a requeue of $1, found none"
   grep -q 'continuing' "$work/$1.log" || fail "expected $1 to continue, found that it began anew"
 }
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds the image of cluster/Containerfile and tries what it is for, with podman, docker or buildah, whichever is there.
+# Builds the image of cluster/jobs/container/Containerfile and tries what it is for, with podman, docker or buildah, whichever is there.
 #
-#   cluster/try-container.sh [BUILD-OPTION…]    # ENGINE=podman|docker|buildah, IMAGE=milm, RUN_OPTIONS='--shm-size 1g'
+#   Tests/EndToEnd/try-container.sh [BUILD-OPTION…]    # ENGINE=podman|docker|buildah, IMAGE=milm, RUN_OPTIONS='--shm-size 1g'
 #
 # What it sees: the user, the program and its libraries, no compiler, a training on 2 ranks in one container and one on 2
-# containers, through sshd as in cluster/mpijob.yaml. The image is kept, the rest is removed.
+# containers, through sshd as in cluster/jobs/kubernetes/mpijob.yaml. The image is kept, the rest is removed.
 set -euo pipefail
 
-repository=$(dirname "$(dirname "$(realpath "$0")")")
+repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
 image=${IMAGE:-milm}
 # Of the containers that wait for others, their network and their volumes.
 job=milm-try-$$
@@ -24,8 +24,8 @@ done
 [ -n "$engine" ] || fail "expected ${ENGINE:-podman, docker or buildah}, found none"
 read -ra run_options <<<"${RUN_OPTIONS:-}"
 
-# shellcheck source-path=SCRIPTDIR source=stages.sh
-. "$repository/cluster/stages.sh"
+# shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
+. "$repository/cluster/common.sh"
 trap 'stage_report; clean_up' EXIT
 
 clean_up() {
@@ -38,7 +38,7 @@ clean_up() {
 }
 
 build() {
-  "$engine" build "$@" --tag "$image" --file "$repository/cluster/Containerfile" "$repository"
+  "$engine" build "$@" --tag "$image" --file "$repository/cluster/jobs/container/Containerfile" "$repository"
   printf 'the image has %s\n' "$("$engine" images --format '{{.Size}}' "$image")" >&2
 }
 

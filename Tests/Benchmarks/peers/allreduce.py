@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures MPI_Allreduce of fp32, which milm's exchange is compared with; rank 0 prints one line of JSON.
 
-    cluster/lab.sh run -n 2 -- python3 cluster/peers/allreduce.py --floats 110016319
+    cluster/lab.sh run -n 2 -- python3 Tests/Benchmarks/peers/allreduce.py --floats 110016319
 
 Calls the MPI library itself, in place, on data that is there: no time is spent on anything but the operation.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails unless both peers compute what Tests/Reference/model.py says: loss, state and every gradient.
 
-    python3 cluster/peers/check.py
+    python3 Tests/Benchmarks/peers/check.py
 
 Tiny shapes, no dropout, every style, variant and mode, two segments with the state carried on. Tolerances are relative to the norm of the
 tensor: 1e-5 in float32, 1e-1 in bfloat16 (8 bits of mantissa, added up in a recurrence).

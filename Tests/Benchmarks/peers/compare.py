@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs milm and PyTorch in turn on the same models and prints the ratios; cluster/compare.sh installs, builds and calls this.
+"""Runs milm and PyTorch in turn on the same models and prints the ratios; Tests/Benchmarks/compare.sh installs, builds and calls this.
 
 PyTorch is there in two styles: `standard`, the model as its users write it (standard.py), and `tuned`, the same by hand for
 speed (tuned.py). For every variant and precision each round runs milm, then both, each in a process of its own and never at
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = ("lstm", "multdec", "multencdec")
 PEER_MODES = {
     "bfloat16": ("bf16-compiled", "bf16-eager"),
@@ -67,7 +67,7 @@ def parsed() -> argparse.Namespace:
 
     modes = [mode for of_precision in PEER_MODES.values() for mode in of_precision]
     parser = argparse.ArgumentParser(
-        prog="cluster/compare.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="Tests/Benchmarks/compare.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--milm", type=Path, required=True, help="the program (compare.sh gives it)")
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed steps a run")
@@ -125,7 +125,7 @@ def milm_run(arguments: argparse.Namespace, shape: Shape, variant: str, precisio
 
 
 def peer_run(arguments: argparse.Namespace, shape: Shape, variant: str, style: str, mode: str) -> dict:
-    command = [sys.executable, "cluster/peers/measure.py", "--style", style, "--variant", variant, "--mode", mode]
+    command = [sys.executable, "Tests/Benchmarks/peers/measure.py", "--style", style, "--variant", variant, "--mode", mode]
     command += ["--task", arguments.task, "--vocabulary", str(shape.vocabulary)]
     command += ["--embedding", str(shape.embedding), "--hidden", str(shape.hidden)]
     command += ["--decoder-context", str(shape.decoder_context), "--encoder-context", str(shape.encoder_context)]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains across the lab's link in several ways in turn and prints a table; cluster/compare-exchange.sh starts the lab.
+"""Trains across the lab's link in several ways in turn and prints a table; Tests/Benchmarks/compare-exchange.sh starts the lab.
 
 The speed of a training is that of its steps by metrics.jsonl, without the first --skip, and the last, at whose checkpoint
 gradients travel uncompressed. Gradients of a model that has learned something shrink less: a short warm-up of the rate
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LAB = str(ROOT / "cluster" / "lab.sh")
 # Of one measurement; what takes longer hangs.
 LIMIT_SECONDS = 1800
@@ -39,7 +39,7 @@ def parsed() -> argparse.Namespace:
         return text.split(",")
 
     parser = argparse.ArgumentParser(
-        prog="cluster/compare-exchange.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="Tests/Benchmarks/compare-exchange.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--milm", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, required=True, help=argparse.SUPPRESS)
@@ -203,14 +203,14 @@ class Comparison:
 
     def all_reduce(self) -> dict:
         """MPI_Allreduce of as many floats as the model has parameters."""
-        command = ["python3", "cluster/peers/allreduce.py", "--floats", str(parameter_count(self.header))]
+        command = ["python3", "Tests/Benchmarks/peers/allreduce.py", "--floats", str(parameter_count(self.header))]
         return self.on_ranks(command, last_object)
 
     def ddp(self, mode: str) -> dict:
         """PyTorch's own data-parallel training of the same model and words."""
         arguments = self.arguments
         # mpirun takes no other variables from host to host than its own.
-        command = ["env", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}", "python3", "cluster/peers/ddp.py"]
+        command = ["env", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}", "python3", "Tests/Benchmarks/peers/ddp.py"]
         command += ["--address", f"{os.environ['MILM_LAB']}-1", "--interface", "eth0"]
         command += ["--style", "tuned", "--mode", mode, "--corpus", str(arguments.corpus.resolve()), "--threads", "1"]
         for option in ("lanes", "segment", "steps"):

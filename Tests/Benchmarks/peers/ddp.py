@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures data-parallel training steps in PyTorch, DistributedDataParallel over gloo; rank 0 prints one line of JSON.
 
-    cluster/lab.sh run -n 2 -- python3 cluster/peers/ddp.py --address lab-1 --interface eth0 --lanes 8 --segment 64
+    cluster/lab.sh run -n 2 -- python3 Tests/Benchmarks/peers/ddp.py --address lab-1 --interface eth0 --lanes 8 --segment 64
 
 Started once a rank, by mpirun or torchrun, whose numbering is read from the environment. The model, its modes and its text
 are those of measure.py; lanes are a rank's. Gradients travel as fp16 (the compression hook) or, with --hook none, as fp32.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures a training step, or evaluation, of one language model in PyTorch on the CPU; prints one line of JSON.
 
-    python3 cluster/peers/measure.py --variant multencdec --mode bf16-compiled --lanes 16 --segment 64
+    python3 Tests/Benchmarks/peers/measure.py --variant multencdec --mode bf16-compiled --lanes 16 --segment 64
 
 A training step is forward, mean loss over lanes × segment words, backward, clipping of the norm to 0.25 and Adam; the state is
 carried on. Compiling and the first steps are not timed. Style `standard` is the model as a PyTorch user writes it

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "Tests" / "Reference"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "Reference"))
 
 
 @dataclass(frozen=True)
