@@ -72,9 +72,15 @@ read_options() {
   done
 }
 
-# only_help ARGUMENT… : for a script without options.
+# only_help ARGUMENT… : for a script without other options.
 only_help() {
-  read_options "" "$@"
+  case ${1-} in
+    -h | --help)
+      print_help
+      exit 0
+      ;;
+    -*) usage_error "expected no option except --help, found $1" ;;
+  esac
 }
 
 # is_count TEXT : a whole number from 1.

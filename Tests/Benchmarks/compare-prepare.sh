@@ -1,32 +1,33 @@
 #!/usr/bin/env bash
-# Builds a corpus of a text with milm and with plain Python in turns, checks that both wrote the same, and prints a table.
+# Compares the time to build a corpus with milm and with plain Python, and checks that both write the same bytes; prints a
+# Markdown table.
 #
 #   Tests/Benchmarks/compare-prepare.sh TEXT [--vocabulary-size N] [--rounds N]
 #
-# TEXT is plain, for Python decompresses nothing.
+# TEXT must be uncompressed. MILM names the program (default .build/release/milm).
 set -euo pipefail
 
 cd "$(dirname "$(realpath "$0")")/../.."
-milm=$PWD/.build/release/milm
-rounds=3
-size=()
+# shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
+. cluster/common.sh
 
-[ $# -gt 0 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+only_help "$@"
+[ $# -gt 0 ] || usage_error "expected a text, found none"
 text=$1
 shift
-while [ $# -gt 0 ]; do
-  case $1 in
-  --vocabulary-size) size=(--vocabulary-size "$2") && shift 2 ;;
-  --rounds) rounds=$2 && shift 2 ;;
-  *) printf 'compare-prepare: expected --vocabulary-size or --rounds, found %s\n' "$1" >&2 && exit 64 ;;
-  esac
-done
+vocabulary_size="" rounds=3
+read_options "--vocabulary-size=vocabulary_size --rounds=rounds" "$@"
+is_count "$rounds" || usage_error "expected a number after --rounds, found '$rounds'"
+size=()
+[ -z "$vocabulary_size" ] || size=(--vocabulary-size "$vocabulary_size")
+milm=${MILM:-$PWD/.build/release/milm}
+[ -x "$milm" ] || fail "expected the program at $milm, found none; build it with: swift build -c release"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for ((round = 1; round <= rounds; round++)); do
   "$milm" benchmark prepare --train "$text" "${size[@]}" --rounds 1 --folder "$work" --json >>"$work/milm.jsonl"
-  # Python takes long enough to be measured once.
+  # Python takes long enough that one measurement suffices.
   [ "$round" -gt 1 ] || python3 Tests/Benchmarks/peers/prepare.py "$text" "$work/python" "${size[@]}" >"$work/python.json"
 done
 
@@ -37,7 +38,7 @@ cmp <(tail -c +65 "$work/corpus/train.tokens") "$work/python/train.ids"
 python3 - "$work" <<'END'
 import json, sys
 python = json.load(open(f"{sys.argv[1]}/python.json"))
-print("| | MB of text a second | times Python | peak memory, MB |")
+print("| | MB/s of text | speed-up over Python | peak memory, MB |")
 print("|---|---|---|---|")
 print(f"| plain Python | {python['megabytesPerSecond']:.1f} | 1 | {python['peakMegabytes']} |")
 for line in open(f"{sys.argv[1]}/milm.jsonl"):

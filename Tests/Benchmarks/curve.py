@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""Draws the perplexity of a run as SVG: training as a line, evaluations as dots.
+"""Plots the perplexity of a run as SVG: training as a line, evaluations as dots.
 
     Tests/Benchmarks/curve.py RUN/metrics.jsonl > curve.svg
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 64, 16, 24, 44
 TICKS = [2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000]
 
 
-def main(path: str) -> None:
+def plot(path: str) -> None:
     lines = [json.loads(line) for line in open(path)]
     training = [(x["step"], x["perplexity"]) for x in lines if "split" not in x and x["perplexity"]]
     evaluations = [(x["step"], x["perplexity"]) for x in lines if x.get("split") == "valid"]
@@ -52,6 +52,6 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("expected the path of a metrics.jsonl")
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("metrics", help="metrics.jsonl of a run")
+    plot(parser.parse_args().metrics)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Draws some steps of a trace as SVG: what each rank computes above, what it exchanges meanwhile below.
+"""Plots some steps of a trace as SVG: for each rank its computation and, below it, its communication and coding.
 
     Tests/Benchmarks/trace-picture.py RUN/trace FIRST-STEP LAST-STEP > trace.svg
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ COLORS = {
 
 
 def kind(event: dict) -> str:
-    """What the legend calls an event."""
+    """The legend's name for an event."""
     if event["cat"] == "wait":
         return "waiting"
     if event["name"].startswith("backward, embedding.weight"):
@@ -36,13 +37,13 @@ def kind(event: dict) -> str:
     return event["name"].split(" ")[0] if event["cat"] == "exchange" else event["name"]
 
 
-def main(folder: str, first: int, last: int) -> None:
+def plot(folder: str, first: int, last: int) -> None:
     ranks = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("rank-*.json"))]
     steps = [
         e for rank in ranks for e in rank if e.get("cat") == "step" and first <= int(e["name"].split()[1]) <= last
     ]
     if not steps:
-        sys.exit(f"{folder}: no step from {first} to {last} was traced")
+        sys.exit(f"trace-picture: expected steps from {first} to {last} in {folder}, found none")
     start, end = min(e["ts"] for e in steps), max(e["ts"] + e["dur"] for e in steps)
     height = TOP + len(ranks) * (3 * ROW + GAP) + 30
 
@@ -87,6 +88,9 @@ def main(folder: str, first: int, last: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit("expected a folder of traces and two steps")
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="RUN/trace")
+    parser.add_argument("first", type=int, help="first step")
+    parser.add_argument("last", type=int, help="last step")
+    arguments = parser.parse_args()
+    plot(arguments.folder, arguments.first, arguments.last)

@@ -3,10 +3,15 @@
 #
 #   Tests/EndToEnd/check-tensorboard.sh RUN [FOLDER]
 #
-# TensorBoard is installed from PyPI where Python does not have it: into FOLDER, or into a temporary one.
+# If Python has no TensorBoard, it is installed from PyPI into FOLDER (default: a temporary folder).
 set -euo pipefail
 
-cd "$(dirname "$(realpath "$0")")/../.."
+repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
+# shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
+. "$repository/cluster/common.sh"
+
+only_help "$@"
+{ [ $# -ge 1 ] && [ $# -le 2 ]; } || usage_error "expected RUN [FOLDER], found '$*'"
 if ! python3 -c 'import tensorboard' 2>/dev/null; then
   if [ $# -gt 1 ]; then
     folder=$2
@@ -18,4 +23,4 @@ if ! python3 -c 'import tensorboard' 2>/dev/null; then
   python3 -c 'import tensorboard' 2>/dev/null ||
     python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$folder" tensorboard==2.21.0
 fi
-python3 Tests/Reference/compare_tensorboard.py "$1"
+python3 "$repository/Tests/Reference/compare_tensorboard.py" "$1"

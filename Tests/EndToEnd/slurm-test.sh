@@ -1,22 +1,21 @@
 #!/usr/bin/env bash
-# Runs cluster/jobs/slurm/milm.sbatch under a real Slurm on this machine: a warning, a requeue, and an end equal to the bit.
+# Runs cluster/jobs/slurm/milm.sbatch under a real Slurm on this machine: warning, requeue, bit-identical result.
 #
-#   Tests/EndToEnd/slurm-test.sh                    # as root; needs the packages slurmctld slurmd slurm-client munge iproute2
+#   Tests/EndToEnd/slurm-test.sh        # as root; needs slurmctld slurmd slurm-client munge iproute2
 #
-# munged, slurmctld and slurmd run with a configuration and folders of their own in namespaces of their own, from
-# which no network is reachable: nothing of the machine's Slurm, ports or /etc is used, and all of it ends with
-# this script. What it sees: a job of 2 ranks is trained to the end; the same job, warned with SIGUSR1 as before its time
-# limit, exits with 75, is queued again and ends with the same parameters; so does one whose ranks srun starts with PMIx.
-# Prints a table. `MILM` is the program, .build/release/milm without it.
+# munged, slurmctld and slurmd run with their own configuration and folders in separate namespaces without network:
+# the machine's Slurm, ports and /etc are not used, and all of it ends with this script. A job of 2 ranks must train to
+# the end; the same job, warned with SIGUSR1 as before its time limit, must exit with 75, be requeued and end with the same
+# parameters; so must one whose ranks srun starts with PMIx. Prints a table.
+# MILM names the program (default .build/release/milm).
 set -euo pipefail
 
 repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
-export MILM=${MILM:-$repository/.build/release/milm}
+# shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
+. "$repository/cluster/common.sh"
 
-fail() {
-  printf 'slurm-test: %s\n' "$1" >&2
-  exit 1
-}
+only_help "$@"
+export MILM=${MILM:-$repository/.build/release/milm}
 
 if [ "${1-}" != inside ]; then
   [ "$(id -u)" -eq 0 ] || fail "expected root, which namespaces and slurmd need, found user $(id -un)"
@@ -32,26 +31,26 @@ if [ "${1-}" != inside ]; then
 fi
 work=$2
 
-# What the daemons said, where the test has failed.
+# Shows the daemons' logs if the test fails.
 report_failure() {
   local status=$?
   [ "$status" -eq 0 ] || tail -n 15 "$work"/log/* "$work"/*.log >&2 || true
 }
 trap report_failure EXIT
 
-# wait_for SECONDS WHAT COMMAND… : until the command succeeds.
+# wait_for SECONDS WHAT COMMAND… : waits until the command succeeds.
 wait_for() {
   local deadline=$((SECONDS + $1)) what=$2
   shift 2
   until "$@" >/dev/null 2>&1; do
-    [ "$SECONDS" -lt "$deadline" ] || fail "expected $what, found that it did not come"
+    [ "$SECONDS" -lt "$deadline" ] || fail "expected $what within the time limit, found none"
     sleep 0.2
   done
 }
 
 start_slurm() {
   ip link set lo up
-  # Neither Slurm nor Open MPI is content with the loopback interface alone.
+  # Slurm and Open MPI need more than the loopback interface.
   ip link add node0 type veth peer name node1
   ip addr add 10.0.0.1/24 dev node0
   ip link set node0 up
@@ -60,7 +59,7 @@ start_slurm() {
   printf '127.0.0.1 localhost\n10.0.0.1 node\n' >"$work/hosts"
   mount --bind "$work/hosts" /etc/hosts
   mkdir "$work/log" "$work/ctld" "$work/slurmd" "$work/munge"
-  # munged looks at every folder above its socket.
+  # munged checks the permissions of every folder above its socket.
   chmod 755 "$work" "$work/munge"
   (umask 077 && head -c 128 /dev/urandom >"$work/munge/key")
   cat >"$work/slurm.conf" <<CONF
@@ -94,7 +93,7 @@ CONF
   wait_for 20 "a node that is idle" sh -c 'sinfo --noheader --format=%T | grep -q idle'
 }
 
-# A text of its own and a model that is trained in seconds.
+# A generated text and a model that trains in seconds.
 prepare() {
   "$MILM" prepare --generate 60000 --output "$work/corpus" >/dev/null 2>"$work/prepare.log"
   cat >"$work/config.yaml" <<'YAML'
@@ -107,7 +106,7 @@ coordinator: { reportEvery: 50, evaluateEvery: 250, checkpointEvery: 100 }
 YAML
 }
 
-# submit NAME OPTION… : the batch file as users submit it, on one node with two ranks; prints the job's number.
+# submit NAME OPTION… : submits the batch file, on one node with two ranks, and prints the job's id.
 submit() {
   local name=$1
   shift
@@ -124,27 +123,27 @@ has_ended() {
   scontrol show job "$1" | grep -qE 'JobState=(COMPLETED|FAILED|TIMEOUT|CANCELLED|NODE_FAIL)'
 }
 
-# expect_completed JOB NAME : it ends, and Slurm says with success.
+# expect_completed JOB NAME : the job ends, and Slurm reports success.
 expect_completed() {
   wait_for 120 "the end of job $2" has_ended "$1"
   scontrol show job "$1" | grep -q 'JobState=COMPLETED ' ||
     fail "expected job $2 to complete, found $(scontrol show job "$1" | grep -o 'JobState=[A-Z]*')"
 }
 
-# has_trained NAME STEP : the run has reported that step.
+# has_trained NAME STEP : the run has reported the step.
 has_trained() {
   grep -q "\"step\":$2[,}]" "$work/$1/metrics.jsonl"
 }
 
 expect_equal() {
   cmp "$work/whole/checkpoints/last/model.safetensors" "$work/$1/checkpoints/last/model.safetensors" ||
-    fail "expected the parameters of the run without interruption, found others in $1"
+    fail "expected the parameters of the uninterrupted run, found different ones in $1"
 }
 
 expect_interruption() {
   grep -q 'interrupted at step' "$work/$1.log" || fail "expected an interruption of $1, found none"
   grep -q 'requeueing job' "$work/$1.log" || fail "expected a requeue of $1, found none"
-  grep -q 'continuing' "$work/$1.log" || fail "expected $1 to continue, found that it began anew"
+  grep -q 'continuing' "$work/$1.log" || fail "expected $1 to continue from its checkpoint, found a new run"
 }
 
 row() {
@@ -159,7 +158,7 @@ job=$(submit whole)
 expect_completed "$job" whole
 row "a job of 2 ranks" "completed"
 
-# expect_requeue NAME OPTION… : submits a job, warns it as Slurm does before the time limit, and sees it end all the same.
+# expect_requeue NAME OPTION… : submits a job, warns it as Slurm does before the time limit, and expects the same result.
 expect_requeue() {
   local name=$1 job
   job=$(submit "$@")
@@ -170,10 +169,10 @@ expect_requeue() {
   expect_interruption "$name"
   expect_equal "$name"
   row "$name, warned, interrupted at $(sed -n 's/.*interrupted at \(step [0-9]*\).*/\1/p' "$work/$name.log")" \
-    "requeued, completed, equal to the bit"
+    "requeued, completed, bit-identical"
 }
 
 expect_requeue mpirun
 MILM_LAUNCH=--srun expect_requeue srun
 grep -q 'launch: .*srun .*--mpi=pmix' "$work/srun.log" || fail "expected srun with PMIx in the log, found none"
-grep -q 'ranks=2' "$work/srun.log" || fail "expected 2 ranks that know each other under srun, found others"
+grep -q 'ranks=2' "$work/srun.log" || fail "expected 2 ranks in one job under srun, found another number"

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Builds the image of cluster/jobs/container/Containerfile and tries what it is for, with podman, docker or buildah, whichever is there.
+# Builds the image of cluster/jobs/container/Containerfile and tests it, with podman, docker or buildah.
 #
-#   Tests/EndToEnd/try-container.sh [BUILD-OPTION…]    # ENGINE=podman|docker|buildah, IMAGE=milm, RUN_OPTIONS='--shm-size 1g'
+#   Tests/EndToEnd/try-container.sh [BUILD-OPTION…]
 #
-# What it sees: the user, the program and its libraries, no compiler, a training on 2 ranks in one container and one on 2
-# containers, through sshd as in cluster/jobs/kubernetes/mpijob.yaml. The image is kept, the rest is removed.
+# Checks the user, the program and its libraries, the absence of a compiler, a training on 2 ranks in one container and
+# one in 2 containers, through sshd as in cluster/jobs/kubernetes/mpijob.yaml. The image is kept, the rest is removed.
+# Environment: ENGINE=podman|docker|buildah, IMAGE (default milm), RUN_OPTIONS, e.g. '--shm-size 1g'.
 set -euo pipefail
 
 repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
-image=${IMAGE:-milm}
-# Of the containers that wait for others, their network and their volumes.
-job=milm-try-$$
+# shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
+. "$repository/cluster/common.sh"
 
-fail() {
-  printf 'try-container: %s\n' "$1" >&2
-  exit 1
-}
+case ${1-} in -h | --help) only_help "$@" ;; esac
+image=${IMAGE:-milm}
+# Prefix of container, network and volume names.
+job=milm-try-$$
 
 engine=""
 for name in ${ENGINE:-podman docker buildah}; do
@@ -24,8 +24,6 @@ done
 [ -n "$engine" ] || fail "expected ${ENGINE:-podman, docker or buildah}, found none"
 read -ra run_options <<<"${RUN_OPTIONS:-}"
 
-# shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
-. "$repository/cluster/common.sh"
 trap 'stage_report; clean_up' EXIT
 
 clean_up() {
@@ -39,10 +37,10 @@ clean_up() {
 
 build() {
   "$engine" build "$@" --tag "$image" --file "$repository/cluster/jobs/container/Containerfile" "$repository"
-  printf 'the image has %s\n' "$("$engine" images --format '{{.Size}}' "$image")" >&2
+  printf 'image size: %s\n' "$("$engine" images --format '{{.Size}}' "$image")" >&2
 }
 
-# inside COMMAND… : in a container of its own.
+# inside COMMAND… : runs a command in a new container.
 inside() {
   if [ "$engine" != buildah ]; then
     "$engine" run --rm "${run_options[@]}" "$image" "$@"
@@ -72,10 +70,10 @@ no_compiler() {
   local found
   # shellcheck disable=SC2016  # The inner shell expands its own variables.
   found=$(inside sh -c 'for tool in swift cc gcc g++ ld make git; do command -v $tool || true; done')
-  [ -z "$found" ] || fail "expected no tools that build, found $found"
+  [ -z "$found" ] || fail "expected no build tools, found $found"
 }
 
-# The workers run sshd, the launcher has their addresses, and the key is root's but readable, as Kubernetes mounts it.
+# Workers run sshd, the launcher has their addresses, and the key is owned by root but readable, as Kubernetes mounts it.
 two_containers() {
   local host address
   run_options+=(--volume "$job-key:/home/milm/.ssh" --volume "$job-data:/data")
@@ -101,7 +99,7 @@ stage "no compiler" no_compiler
 stage "milm doctor" inside milm doctor
 stage "2 ranks in one container" inside cluster/launch.sh -n 2 -- train --single-node-test
 if [ "$engine" = buildah ]; then
-  skipped "2 ranks in 2 containers" "buildah gives containers no network that joins them"
+  skipped "2 ranks in 2 containers" "buildah provides no network between containers"
 else
   stage "2 ranks in 2 containers" two_containers
 fi

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures MPI_Allreduce of fp32, which milm's exchange is compared with; rank 0 prints one line of JSON.
 
     cluster/lab.sh run -n 2 -- python3 Tests/Benchmarks/peers/allreduce.py --floats 110016319

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Fails unless both peers compute what Tests/Reference/model.py says: loss, state and every gradient.
 
     python3 Tests/Benchmarks/peers/check.py

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Runs milm and PyTorch in turn on the same models and prints the ratios; Tests/Benchmarks/compare.sh installs, builds and calls this.
 
 PyTorch is there in two styles: `standard`, the model as its users write it (standard.py), and `tuned`, the same by hand for

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Trains across the lab's link in several ways in turn and prints a table; Tests/Benchmarks/compare-exchange.sh starts the lab.
 
 The speed of a training is that of its steps by metrics.jsonl, without the first --skip, and the last, at whose checkpoint

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures data-parallel training steps in PyTorch, DistributedDataParallel over gloo; rank 0 prints one line of JSON.
 
     cluster/lab.sh run -n 2 -- python3 Tests/Benchmarks/peers/ddp.py --address lab-1 --interface eth0 --lanes 8 --segment 64

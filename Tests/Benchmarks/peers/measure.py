@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures a training step, or evaluation, of one language model in PyTorch on the CPU; prints one line of JSON.
 
     python3 Tests/Benchmarks/peers/measure.py --variant multencdec --mode bf16-compiled --lanes 16 --segment 64

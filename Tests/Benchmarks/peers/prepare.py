@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """What `milm prepare` does, as one would write it in plain Python: count words, then write ids.
 
     prepare.py TEXT OUTPUT [--vocabulary-size N]
