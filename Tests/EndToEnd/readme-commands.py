@@ -1,58 +1,75 @@
 #!/usr/bin/env python3
-"""Runs every block of commands in README.md, in small, so that none can rot.
+"""Runs every block of commands in README.md and in the documentation catalog, on small data, so that none goes stale.
 
-    Tests/EndToEnd/readme-commands.py [--list] [MILM]      # MILM is .build/release/milm
+    Tests/EndToEnd/readme-commands.py [--list] [MILM]      # MILM is .build/release/milm by default
 
-Each ```sh block runs as it stands, under `bash -eu`, in a folder of its own in which the names that the README uses are
-there: corpus, wikitext-2 and wikipedia (a small generated corpus), wiki.{train,valid,test}.tokens (a small text) and run
-(a trained run); a name that the block makes itself with --output is not. `milm` there is a wrapper that adds --steps 4 to
-train, and a narrow model to train, plan and benchmarks of a configuration, and says so; nothing is replaced. A block after
+Each ```sh block runs unchanged, under `bash -eu`, in a folder of its own with the names that the pages use: corpus,
+wikitext-2 and wikipedia (a small generated corpus), wiki.{train,valid,test}.tokens (a small text) and run (a trained
+run), except for a name that the block writes itself with --output. `milm` there is a wrapper that adds --steps 4 to train
+and a narrow model to train, plan and benchmarks of a configuration, and prints what it runs. A block after
 
     <!-- commands: parsed, REASON -->
 
-is not run, and of all commands, also of those in the text between backquotes, it is checked that the files of the
-repository that they name are there, that milm has the subcommand, and that its help, or the script, knows every option.
-Prints a table; the first failure's output is shown and the exit status is 1.
+does not run. Of all commands, including those between backquotes in the text, it is checked that the repository's files
+that they name exist, that milm has the subcommand, and that the help of milm or of the script lists every option. The
+generated reference pages (*Reference.md) are not read. Prints a table; at the first failure prints its output and exits
+with 1.
 """
+
+from __future__ import annotations
+
 import argparse
-import dataclasses
 import functools
 import os
-import pathlib
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
+CATALOG = REPOSITORY / "Sources/milm/milm.docc"
 SMALL_MODEL = ["model.embedding=16", "model.hidden=24", "model.decoderContext=2", "model.encoderContext=2"]
-# A benchmark of single products computes as much whatever the model: tiny ones would only be many.
+# Benchmarks of single products repeat until enough time has passed: with tiny products that takes far more calls.
 BENCHMARK_MODEL = ["model.embedding=128", "model.hidden=512", "model.decoderContext=4", "model.encoderContext=4"]
-# Scripts that take milm's arguments after `--`, or as they are.
+# Scripts that take arguments of milm, or for the lab a command, after `--`.
 LAUNCHERS = {"cluster/launch.sh", "cluster/supervise.sh", "cluster/lab.sh"}
 BATCH_FILES = {"cluster/jobs/slurm/milm.sbatch"}
 
 
-@dataclasses.dataclass
+@dataclass(frozen=True)
 class Block:
-    line: int
+    """A block of commands on a page."""
+
+    place: str
     text: str
-    reason: str  # why it is only parsed; empty where it is run
+    # Why it is only parsed; empty if it runs.
+    reason: str
 
 
-def blocks_of(text):
-    """The ```sh blocks, each with what the comment before it says."""
+def pages() -> list[Path]:
+    """The pages whose commands are tested."""
+    return [
+        REPOSITORY / "README.md",
+        *(page for page in sorted(CATALOG.glob("*.md")) if not page.stem.endswith("Reference")),
+    ]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The ```sh blocks of a page, each with the reason in the comment before it."""
     found, reason, start, lines = [], "", None, []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(page.read_text().splitlines(), 1):
         mark = re.fullmatch(r"<!-- commands: parsed, (.+) -->", line)
         if start is None and mark:
             reason = mark[1]
         elif start is None and line == "```sh":
             start, lines = number + 1, []
         elif start is not None and line == "```":
-            found.append(Block(start, "\n".join(lines) + "\n", reason))
+            found.append(Block(f"{page.name}:{start}", "\n".join(lines) + "\n", reason))
             start, reason = None, ""
         elif start is not None:
             lines.append(line)
@@ -61,7 +78,7 @@ def blocks_of(text):
     return found
 
 
-def commands_of(text):
+def commands_of(text: str) -> Iterator[list[str]]:
     """The words of every command of a block."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
@@ -71,28 +88,30 @@ def commands_of(text):
             yield words
 
 
-def inline_commands(text):
-    """The words of every command in the text, between backquotes; of alternatives a|b the first."""
+def inline_commands(text: str) -> Iterator[list[str]]:
+    """The words of every command between backquotes in the text; of alternatives a|b the first."""
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-    for span in re.findall(r"`((?:mpirun [^`]*?|[A-Z_]+=\S+ )?(?:milm|(?:cluster|Tests)/[\w./-]+\.\w+) [^`]+)`", outside):
-        yield from commands_of(re.sub(r"\\\|\S+", "", span).replace("'", " "))
+    program = r"(?:mpirun [^`]*?|[A-Z_]+=\S+ )?(?:milm|(?:cluster|Tests)/[\w./-]+\.\w+)"
+    for span in re.findall(rf"`({program} [^`]+)`", outside):
+        yield from commands_of(re.sub(r"\\?\|\S+", "", span).replace("'", " "))
 
 
 class Checker:
-    """Finds what a command names that is not there."""
+    """Finds what commands name that does not exist."""
 
-    def __init__(self, milm):
+    def __init__(self, milm: Path):
         self.milm = milm
 
     @functools.cache
-    def help(self, *subcommand):
-        return subprocess.run([self.milm, *subcommand, "--help"], capture_output=True, text=True).stdout
+    def help(self, *command: str) -> str:
+        """What a program prints for --help."""
+        return subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=REPOSITORY).stdout
 
-    def problems(self, words):
-        """What is wrong with a command, a line each."""
+    def problems(self, words: list[str]) -> Iterator[str]:
+        """What is wrong with a command, one line each."""
         for word in words:
             if re.match(r"(cluster|configs|Tests|Sources)/[^{*]+$", word) and not (REPOSITORY / word).exists():
-                yield f"no file {word}"
+                yield f"expected a file {word}, found none"
         if words[0] == "mpirun" and "milm" in words:
             words = words[words.index("milm"):]
         program, arguments = words[0], words[1:]
@@ -102,38 +121,39 @@ class Checker:
         elif program == "milm":
             yield from self.problems_of_milm(arguments)
         elif program.startswith(("cluster/", "Tests/")):
-            own = arguments
             if program in LAUNCHERS and "--" in arguments:
-                own, rest = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
+                separator = arguments.index("--")
+                arguments, rest = arguments[:separator], arguments[separator + 1 :]
                 yield from self.problems(rest if program == "cluster/lab.sh" else ["milm", *rest])
-            text = (REPOSITORY / program).read_text() if (REPOSITORY / program).exists() else ""
-            yield from unknown_options(own, text, program)
+            if os.access(REPOSITORY / program, os.X_OK):
+                yield from unknown_options(arguments, self.help(str(REPOSITORY / program)), program)
 
-    def problems_of_milm(self, arguments):
-        subcommand = []
+    def problems_of_milm(self, arguments: list[str]) -> Iterator[str]:
+        command = [str(self.milm)]
         for word in arguments[:2]:
-            if word.startswith("-") or not re.search(rf"^  {re.escape(word)}\s", self.help(*subcommand), re.M):
+            if word.startswith("-") or not re.search(rf"^  {re.escape(word)}\s", self.help(*command), re.M):
                 break
-            subcommand.append(word)
-        if arguments and not subcommand and not arguments[0].startswith(("-", "…")):
-            yield f"milm has no command {arguments[0]}"
+            command.append(word)
+        if arguments and len(command) == 1 and not arguments[0].startswith(("-", "…")):
+            yield f"expected a command of milm, found {arguments[0]}"
         # ArgumentParser's own; it is not in the help.
-        known = self.help(*subcommand) + "--generate-completion-script"
-        yield from unknown_options(arguments, known, " ".join(["milm", *subcommand]))
+        known = self.help(*command) + "--generate-completion-script"
+        yield from unknown_options(arguments, known, " ".join(["milm", *command[1:]]))
 
 
-def unknown_options(words, text, program):
+def unknown_options(words: list[str], text: str, program: str) -> Iterator[str]:
+    """The options among the words that a help text does not list."""
     for word in words:
         option = re.match(r"--?[a-z][\w-]*", word)
         if option and not re.search(rf"(?<![\w-]){re.escape(option[0])}(?![\w-])", text):
-            yield f"{program} knows no {option[0]}"
+            yield f"expected options of {program}, found {option[0]}"
 
 
 class Bench:
-    """Folders in which blocks find what the README speaks of."""
+    """Folders in which blocks find what the pages name."""
 
-    def __init__(self, folder, milm):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder: Path, milm: Path):
+        self.folder = folder
         self.path = self.folder / "bin"
         self.path.mkdir()
         wrapper = self.path / "milm"
@@ -158,13 +178,13 @@ exec {shlex.quote(str(milm))} "$@"
         self.call("prepare", "--generate", "30000", "--output", "corpus")
         self.call("train", str(REPOSITORY / "configs/quickstart.yaml"), "--corpus", "corpus", "--output", "run")
 
-    def call(self, *arguments):
+    def call(self, *arguments: str) -> None:
         done = subprocess.run([self.milm, *arguments], cwd=self.folder, capture_output=True, text=True)
         if done.returncode != 0:
-            sys.exit(f"readme-commands: milm {' '.join(arguments)} ended with {done.returncode}\n{done.stderr}")
+            sys.exit(f"readme-commands: milm {shlex.join(arguments)}: expected status 0, found {done.returncode}\n{done.stderr}")
 
-    def run(self, number, text):
-        """The exit status and all that a block printed."""
+    def run(self, number: int, text: str) -> tuple[int, str]:
+        """The exit status and the output of a block."""
         place = self.folder / f"block-{number}"
         place.mkdir()
         made = set(re.findall(r"--output (\S+)", text))
@@ -177,7 +197,7 @@ exec {shlex.quote(str(milm))} "$@"
                 subprocess.run(["cp", "-a", self.folder / source, place / name], check=True)
         environment = os.environ | {
             "PATH": f"{self.path}:{os.environ['PATH']}",
-            # The blocks are a user's, on a machine with as many cores as they have ranks.
+            # For blocks that call mpirun themselves, on machines with few cores and as root.
             "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "OMPI_MCA_rmaps_base_oversubscribe": "1",
             "MILM": self.milm,
@@ -189,44 +209,47 @@ exec {shlex.quote(str(milm))} "$@"
         return done.returncode, done.stdout
 
 
-def lab_reason(text):
-    """Why a block with a lab cannot run here; empty where it can."""
+def lab_reason(text: str) -> str:
+    """Why a block with a lab cannot run here; empty if it can."""
     if "cluster/lab.sh" not in text:
         return ""
     done = subprocess.run([REPOSITORY / "cluster/lab.sh", "check"], capture_output=True, text=True)
     return done.stderr.strip() if done.returncode else ""
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("milm", nargs="?", default=REPOSITORY / ".build/release/milm", type=pathlib.Path)
-    parser.add_argument("--list", action="store_true", help="say what would be run and parsed, and run nothing")
-    arguments = parser.parse_args()
-    milm = arguments.milm.resolve()
-    readme = (REPOSITORY / "README.md").read_text()
-    blocks, checker = blocks_of(readme), Checker(milm)
-
-    commands = [(f"line {block.line}", words) for block in blocks for words in commands_of(block.text)]
-    commands += [("text", words) for words in inline_commands(readme)]
+def check(blocks: list[Block], milm: Path) -> None:
+    """Fails unless all commands, in blocks and in the text, name what exists."""
+    checker = Checker(milm)
+    commands = [(block.place, words) for block in blocks for words in commands_of(block.text)]
+    commands += [(page.name, words) for page in pages() for words in inline_commands(page.read_text())]
     problems = [f"{place}: {shlex.join(words)}: {problem}"
                 for place, words in commands for problem in checker.problems(words)]
     if problems:
         sys.exit("\n".join(f"readme-commands: {problem}" for problem in problems))
-    print(f"{len(commands)} commands name what is there")
+    print(f"{len(commands)} commands on {len(pages())} pages name what exists")
 
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("milm", nargs="?", default=REPOSITORY / ".build/release/milm", type=Path)
+    parser.add_argument("--list", action="store_true", help="list what would run and what is parsed, and run nothing")
+    arguments = parser.parse_args()
+    milm = arguments.milm.resolve()
+    blocks = [block for page in pages() for block in blocks_of(page)]
+    check(blocks, milm)
     with tempfile.TemporaryDirectory() as folder:
-        bench = None if arguments.list else Bench(folder, milm)
+        bench = None if arguments.list else Bench(Path(folder), milm)
         for number, block in enumerate(blocks):
-            title = f"line {block.line:4}  {block.text.splitlines()[0][:60]:60}"
+            title = f"{block.place:28}  {block.text.splitlines()[0][:60]:60}"
             reason = block.reason or lab_reason(block.text)
             if reason or bench is None:
                 print(f"{title}  {'parsed: ' + reason if reason else 'to run'}")
                 continue
-            began = time.monotonic()
+            started = time.monotonic()
             status, output = bench.run(number, block.text)
             if status != 0:
-                sys.exit(f"{output}\n{title}  exit status {status}")
-            print(f"{title}  ran, {time.monotonic() - began:.1f} s", flush=True)
+                sys.exit(f"{output}\nreadme-commands: {block.place}: expected exit status 0, found {status}")
+            print(f"{title}  ran, {time.monotonic() - started:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
