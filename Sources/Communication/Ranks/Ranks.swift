@@ -64,7 +64,8 @@ public struct Ranks: Sendable {
       .map { String(decoding: $0, as: UTF8.self) }
     guard let failing = messages.firstIndex(where: { !$0.isEmpty }) else { return try result.get() }
     let isCommon = messages.allSatisfy { $0 == messages[failing] }
-    throw CommunicationError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
+    throw CommunicationError(
+      isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
   }
 
   /// Runs `body` on rank 0 and throws on all ranks where it throws; gives its value there and nil elsewhere.
