@@ -140,6 +140,7 @@ private final class GarblingCommunicator: Communicator, @unchecked Sendable {
   var rank: Int { base.rank }
   var rankCount: Int { base.rankCount }
   var hostNames: [String] { base.hostNames }
+  var jobRanks: [Int] { base.jobRanks }
   var layout: NodeLayout { base.layout }
   var liveness: (any Liveness)? { base.liveness }
 
@@ -174,6 +175,10 @@ private final class GarblingCommunicator: Communicator, @unchecked Sendable {
     _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     try base.broadcast(operation, bytes, from: root)
+  }
+
+  func split(color: Int) throws -> any Communicator {
+    GarblingCommunicator(try base.split(color: color), faults: faults)
   }
 
   func abort(_ message: String) {
