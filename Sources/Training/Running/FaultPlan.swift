@@ -1,5 +1,7 @@
 import Checkpoints
 import Foundation
+import Layers
+import Tensors
 
 /// A fault that a test asks for with `--fault ACTION:POINT:RANK:STEP`, as in `die:exchange:1:12`.
 public struct Fault: Sendable, Equatable {
@@ -112,4 +114,24 @@ public struct FaultPlan: Sendable {
     case .linking: try strike(.link, step: step)
     }
   }
+}
+
+/// A sink after another: injects what the plan has at `exchange` once a range was submitted.
+final class FaultySink: GradientSink {
+  private let faults: FaultPlan
+  private let step: Int
+  private let next: any GradientSink
+
+  init(_ faults: FaultPlan, step: Int, after next: any GradientSink) {
+    self.faults = faults
+    self.step = step
+    self.next = next
+  }
+
+  func finish(_ range: GradientRange) throws {
+    try next.finish(range)
+    try faults.strike(.exchange, step: step)
+  }
+
+  func finish(rows: Matrix, of tokens: Vector<Int32>) throws { try next.finish(rows: rows, of: tokens) }
 }

@@ -1,5 +1,6 @@
 import Communication
-import LanguageModel
+import Layers
+import Tensors
 
 /// What the training thread of this rank does in a step that is traced, stretch by stretch.
 final class StepTrace {
@@ -36,16 +37,31 @@ final class StepTrace {
     stretches.append(Stretch(name: name, category: category, start: last, end: now))
     last = now
   }
+}
 
-  /// Ends the stretch after which a part of the gradient is finished.
-  func end(_ part: GradientPart) {
-    switch part {
-    case .rows: end("backward, input words")
-    case .dense(let range) where stretches.count < 2:
-      end(range.name == "decoder" ? "forward, loss, softmax and decoder" : "forward, loss and softmax")
+/// A sink before another: ends a stretch of the trace with each part of the gradient.
+final class TracingSink: GradientSink {
+  private let trace: StepTrace
+  private let next: any GradientSink
+
+  init(_ trace: StepTrace, before next: any GradientSink) {
+    self.trace = trace
+    self.next = next
+  }
+
+  func finish(_ range: GradientRange) throws {
+    switch range.name {
+    case _ where trace.stretches.count < 2:
+      trace.end(range.name == "decoder" ? "forward, loss, softmax and decoder" : "forward, loss and softmax")
     // A few numbers, which are finished with the last piece of the matrix.
-    case .dense(let range) where range.name == "softmax.bias": break
-    case .dense(let range): end("backward, \(range.name)")
+    case "softmax.bias": break
+    default: trace.end("backward, \(range.name)")
     }
+    try next.finish(range)
+  }
+
+  func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
+    trace.end("backward, input words")
+    try next.finish(rows: rows, of: tokens)
   }
 }
