@@ -65,7 +65,7 @@ public final class DynamicScorer: BlockScorer, Sendable {
     let rows = 0..<rowCount
     model.softmax.score(
       pass.output.rows(rows), targets: targets[rows], weights: pass.weights, into: losses[rows],
-      workspace: pass.softmax, engine: engine)
+      workspace: pass.softmax)
     if isWhole { learn() }
     return losses[rows]
   }
