@@ -17,6 +17,7 @@ final class HookedCommunicator: Communicator {
   var rank: Int { base.rank }
   var rankCount: Int { base.rankCount }
   var hostNames: [String] { base.hostNames }
+  var jobRanks: [Int] { base.jobRanks }
   var layout: NodeLayout { base.layout }
   var liveness: (any Liveness)? { base.liveness }
 
@@ -37,6 +38,10 @@ final class HookedCommunicator: Communicator {
     _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     try base.broadcast(operation, bytes, from: root)
+  }
+
+  func split(color: Int) throws -> any Communicator {
+    HookedCommunicator(try base.split(color: color), before: hook)
   }
 
   func abort(_ message: String) {

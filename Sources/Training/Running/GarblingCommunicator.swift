@@ -16,6 +16,7 @@ final class GarblingCommunicator: Communicator, @unchecked Sendable {
   var rank: Int { base.rank }
   var rankCount: Int { base.rankCount }
   var hostNames: [String] { base.hostNames }
+  var jobRanks: [Int] { base.jobRanks }
   var layout: NodeLayout { base.layout }
   var liveness: (any Liveness)? { base.liveness }
 
@@ -50,6 +51,10 @@ final class GarblingCommunicator: Communicator, @unchecked Sendable {
     _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     try base.broadcast(operation, bytes, from: root)
+  }
+
+  func split(color: Int) throws -> any Communicator {
+    GarblingCommunicator(try base.split(color: color), faults: faults)
   }
 
   func abort(_ message: String) {
