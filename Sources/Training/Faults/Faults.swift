@@ -2,6 +2,7 @@ import Checkpoints
 import Communication
 import Foundation
 import Layers
+import Tensors
 
 /// A fault that a test requests with `--fault ACTION:POINT:RANK:STEP`, as in `die:exchange:1:12`.
 public struct Fault: Sendable, Equatable {
@@ -114,6 +115,26 @@ public struct FaultPlan: Sendable {
     case .linking: try inject(.link, step: step)
     }
   }
+}
+
+/// A sink around another: injects the faults at `exchange` once a range was submitted.
+final class FaultySink: GradientSink {
+  private let faults: FaultPlan
+  private let step: Int
+  private let next: any GradientSink
+
+  init(_ faults: FaultPlan, step: Int, after next: any GradientSink) {
+    self.faults = faults
+    self.step = step
+    self.next = next
+  }
+
+  func finish(_ range: GradientRange) throws {
+    try next.finish(range)
+    try faults.inject(.exchange, step: step)
+  }
+
+  func finish(rows: Matrix, of tokens: Vector<Int32>) throws { try next.finish(rows: rows, of: tokens) }
 }
 
 extension FaultPlan {

@@ -42,8 +42,7 @@ public final class Trainer {
   private let faults: FaultPlan
   private let logger: Logger
   private let stepGuard: StepGuard
-  private let savedHidden: Matrix
-  private let savedCell: Matrix
+  private let savedState: CarriedState
   private let arena = Arena()
   private var timeouts: StepTimeouts
   private let tuner: CodecTuner
@@ -66,9 +65,8 @@ public final class Trainer {
     timeouts = StepTimeouts(replica.configuration.exchange) { logger.warning("\($0)") }
     tuner = CodecTuner(replica, logger: logger)
     gradients = ParameterBuffer(replica.model.parameters)
-    let state = replica.pass.hiddenState
-    savedHidden = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
-    savedCell = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
+    savedState = CarriedState(
+      like: replica.pass.carriedState, laneCount: replica.pass.laneCount, in: arena)
   }
 
   /// A trainer whose steps are taken for their time: no checkpoints, no reports.
@@ -132,7 +130,7 @@ public final class Trainer {
     let step = replica.state.step
     let spans = trace?.begin(step: step)
     try faults.inject(.step, step: step)
-    keepCarriedState()
+    savedState.copy(from: replica.pass.carriedState)
     let limits = timeouts.limits
     replica.beginStep(
       gradients, flushing: work.boundary.takesSnapshot(atStep: step + 1), limits: limits,
@@ -140,11 +138,9 @@ public final class Trainer {
     let activity = replica.ranks.control.liveness?.activity
     activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
     spans?.end("prepare")
-    let loss = try replica.accumulateSegments(of: data, into: gradients) { part in
-      spans?.end(part)
-      try replica.submit(part, of: gradients)
-      if case .dense = part { try faults.inject(.exchange, step: step) }
-    }
+    let submitting = FaultySink(faults, step: step, after: replica.exchangeSink(gradients))
+    let loss = try replica.accumulateSegments(
+      of: data, into: gradients, sink: spans.map { TracingSink($0, before: submitting) } ?? submitting)
     activity?.note("step \(step): exchange and update")
     let computeSeconds = (clock.now - start).inSeconds - (replica.sharing?.cost.exposedSeconds ?? 0)
     let exchanged = try replica.finishExchange()
@@ -221,18 +217,12 @@ public final class Trainer {
     let segments = replica.state.segmentIndex..<replica.state.segmentIndex + accumulate
     if segments.contains(where: data.lanes.isEpochStart) {
       // What comes next belongs to the new epoch, and the state from before the step to the old one.
-      replica.pass.resetState()
+      replica.pass.carriedState.reset()
     } else {
-      replica.pass.hiddenState.copy(from: savedHidden)
-      replica.pass.cellState.copy(from: savedCell)
+      replica.pass.carriedState.copy(from: savedState)
     }
     replica.state.skippedStepCount += 1
     replica.state.consecutiveSkippedStepCount += 1
-  }
-
-  private func keepCarriedState() {
-    savedHidden.copy(from: replica.pass.hiddenState)
-    savedCell.copy(from: replica.pass.cellState)
   }
 
   private func report(_ report: StepReport, isLast: Bool) {

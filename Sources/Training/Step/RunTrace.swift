@@ -1,8 +1,9 @@
 import Communication
 import Foundation
-import LanguageModel
+import Layers
 import Logging
 import Reporting
+import Tensors
 
 /// What the ranks do in selected steps, as Chrome trace events; rank 0 writes the files of all ranks.
 ///
@@ -146,17 +147,32 @@ final class StepTrace {
     phases.append(Phase(name: name, category: category, start: last, end: now))
     last = now
   }
+}
 
-  /// Ends the phase that has finished a part of the gradient.
-  func end(_ part: GradientPart) {
-    switch part {
-    case .rows: end("backward, input words")
-    case .dense(let range) where phases.count < 2:
-      end(range.name == "decoder" ? "forward, loss, softmax and decoder" : "forward, loss and softmax")
+/// A sink around another: ends a phase of the trace with each part of the gradient.
+final class TracingSink: GradientSink {
+  private let trace: StepTrace
+  private let next: any GradientSink
+
+  init(_ trace: StepTrace, before next: any GradientSink) {
+    self.trace = trace
+    self.next = next
+  }
+
+  func finish(_ range: GradientRange) throws {
+    switch range.name {
+    case _ where trace.phases.count < 2:
+      trace.end(range.name == "decoder" ? "forward, loss, softmax and decoder" : "forward, loss and softmax")
     // A few numbers, finished with the last piece of the matrix.
-    case .dense(let range) where range.name == "softmax.bias": break
-    case .dense(let range): end("backward, \(range.name)")
+    case "softmax.bias": break
+    default: trace.end("backward, \(range.name)")
     }
+    try next.finish(range)
+  }
+
+  func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
+    trace.end("backward, input words")
+    try next.finish(rows: rows, of: tokens)
   }
 }
 
