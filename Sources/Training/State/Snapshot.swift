@@ -15,9 +15,8 @@ import Tensors
 final class Snapshot: @unchecked Sendable {
   let parameters: ParameterBuffer
   let moments: [(name: String, buffer: ParameterBuffer)]
-  /// h and c of all lanes, in the order of the lanes, lanes × H.
-  let hidden: Matrix
-  let cell: Matrix
+  /// The state of all lanes, in their order.
+  let carried: CarriedState
   /// What error feedback owes; empty where all is zero.
   var residuals: [(part: ResidualPart, values: Matrix)] = []
   /// Counters and settings as of this step.
@@ -35,9 +34,8 @@ final class Snapshot: @unchecked Sendable {
   init(_ replica: Replica) {
     parameters = ParameterBuffer(replica.parameters.list)
     moments = replica.optimizer.moments.map { ($0.name, ParameterBuffer(replica.parameters.list)) }
-    let laneCount = replica.configuration.training.lanes
-    hidden = arena.matrix(rowCount: laneCount, columnCount: replica.configuration.model.hidden)
-    cell = arena.matrix(rowCount: laneCount, columnCount: replica.configuration.model.hidden)
+    carried = CarriedState(
+      like: replica.pass.carriedState, laneCount: replica.configuration.training.lanes, in: arena)
     state = replica.state
   }
 
@@ -75,7 +73,7 @@ final class Snapshot: @unchecked Sendable {
       CheckpointFile(.model, metadata: metadata, tensors: parameters.tensorBytes()),
       CheckpointFile(
         .optimizer, tensors: moments.flatMap { $0.buffer.tensorBytes(prefix: "\($0.name).") }),
-      CheckpointFile(.carry, tensors: [hidden.tensorBytes(name: "h"), cell.tensorBytes(name: "c")]),
+      CheckpointFile(.carry, tensors: carried.parts.map { $0.values.tensorBytes(name: $0.name) }),
     ]
     if !residuals.isEmpty {
       files.append(
@@ -122,19 +120,15 @@ extension Replica {
   func collect(into snapshot: Snapshot?, by transfer: ShardTransfer?) throws {
     // What the other ranks send arrives meanwhile.
     snapshot?.copy(from: self)
-    let slices = snapshot.map { snapshot in
-      (0..<ranks.rankCount).map { rank in
-        let lanes = share.lanes(of: rank)
-        return (hidden: snapshot.hidden.rows(lanes).bytes, cell: snapshot.cell.rows(lanes).bytes)
-      }
-    }
     let control = ranks.control
-    _ = try control.gather(
-      "hidden state", UnsafeRawBufferPointer(pass.hiddenState.bytes), to: Ranks.coordinator,
-      into: slices?.map(\.hidden) ?? [])
-    _ = try control.gather(
-      "cell state", UnsafeRawBufferPointer(pass.cellState.bytes), to: Ranks.coordinator,
-      into: slices?.map(\.cell) ?? [])
+    for (index, part) in pass.carriedState.parts.enumerated() {
+      let lanesOfRanks = snapshot.map { snapshot in
+        (0..<ranks.rankCount).map { snapshot.carried.parts[index].values.rows(share.lanes(of: $0)).bytes }
+      }
+      _ = try control.gather(
+        "carried state \(part.name)", UnsafeRawBufferPointer(part.values.bytes), to: Ranks.coordinator,
+        into: lanesOfRanks ?? [])
+    }
     snapshot?.removeResiduals()
     try exchange.gatherResiduals(over: control, to: Ranks.coordinator) { part, values in
       snapshot?.add(part, values)

@@ -36,47 +36,45 @@ public final class Trainer {
   private let replica: Replica
   private let data: TrainingData
   private let gradients: ParameterBuffer
-  private let coordination: Coordination
+  private let work: BoundaryWork
   private let reporter: RunReporter?
   private let stop: StopRequest
   private let faults: FaultPlan
   private let logger: Logger
   private let stepGuard: StepGuard
-  private let savedHidden: Matrix
-  private let savedCell: Matrix
+  private let savedState: CarriedState
   private let arena = Arena()
-  private var patience: StepPatience
+  private var timeouts: StepTimeouts
   private let tuner: CodecTuner
   private let trace: RunTrace?
 
   /// A trainer of a replica that is new or restored.
   init(
-    _ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?,
+    _ replica: Replica, data: TrainingData, work: BoundaryWork, reporter: RunReporter?,
     stop: StopRequest, faults: FaultPlan, logger: Logger, trace: RunTrace? = nil
   ) {
     self.trace = trace
     self.replica = replica
     self.data = data
-    self.coordination = coordination
+    self.work = work
     self.reporter = reporter
     self.stop = stop
     self.faults = faults
     self.logger = logger
     stepGuard = StepGuard(settings: replica.configuration.guarding)
-    patience = StepPatience(replica.configuration.exchange) { logger.warning("\($0)") }
+    timeouts = StepTimeouts(replica.configuration.exchange) { logger.warning("\($0)") }
     tuner = CodecTuner(replica, logger: logger)
     gradients = ParameterBuffer(replica.model.parameters)
-    let state = replica.pass.hiddenState
-    savedHidden = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
-    savedCell = arena.matrix(rowCount: state.rowCount, columnCount: state.columnCount)
+    savedState = CarriedState(
+      like: replica.pass.carriedState, laneCount: replica.pass.laneCount, in: arena)
   }
 
   /// A trainer whose steps are taken for their time: no checkpoints, no reports.
   package convenience init(alone replica: Replica, data: TrainingData) {
-    let coordination = Coordination(
-      replica, coordinator: nil, evaluates: false, origin: .beginning, restoredPath: nil, faults: FaultPlan())
+    let boundary = Boundary(replica.configuration, origin: .fresh, evaluates: false)
+    let work = BoundaryWork(boundary, replica, coordinator: nil, faults: FaultPlan())
     self.init(
-      replica, data: data, coordination: coordination, reporter: nil, stop: StopRequest(),
+      replica, data: data, work: work, reporter: nil, stop: StopRequest(),
       faults: FaultPlan(),
       logger: Logger(label: "alone"))
   }
@@ -88,33 +86,40 @@ public final class Trainer {
     do {
       return try runSteps(until: min(lastStep, replica.configuration.training.steps))
     } catch {
-      coordination.fail()
+      work.fail()
       throw error
     }
   }
 
   private func runSteps(until lastStep: Int) throws -> Ending {
-    var isStopWished = false
-    while replica.state.step < lastStep && !isStopWished {
-      let boundary = ContinuousClock.now
-      guard try coordination.beforeStep(limits: patience.limits) == .goOn else { break }
-      let stalledSeconds = (ContinuousClock.now - boundary).inSeconds
+    var isStopRequested = false
+    while replica.state.step < lastStep && !isStopRequested {
+      let start = ContinuousClock.now
+      guard try work.beforeStep(limits: timeouts.limits) else { break }
+      let stalledSeconds = (ContinuousClock.now - start).inSeconds
       var report = try takeStep()
       report.stalledSeconds = stalledSeconds
-      isStopWished = report.isStopWished
-      tell(report, isLast: isStopWished || replica.state.step == lastStep)
+      isStopRequested = report.isStopRequested
+      let isLast = isStopRequested || replica.state.step == lastStep
+      self.report(report, isLast: isLast)
       try trace?.flushIfDue()
-      try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)
+      try verifyReplicas(isLast: isLast)
       if let divergence = divergence() {
-        try coordination.leave()
+        try work.leave()
         return .diverged(divergence)
       }
     }
     try trace?.flush()
-    return .finished(
-      try coordination.finish(
-        isInterrupted: isStopWished && replica.state.step < lastStep,
-        reporterFailed: reporter?.failed ?? false, limits: patience.limits))
+    return .finished(try finish(isInterrupted: isStopRequested && replica.state.step < lastStep))
+  }
+
+  private func finish(isInterrupted: Bool) throws -> Outcome {
+    let isFinished = try work.close(isInterrupted: isInterrupted, limits: timeouts.limits)
+    let state = replica.state
+    return Outcome(
+      step: state.step, isFinished: isFinished, isInterrupted: isInterrupted && !isFinished,
+      bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
+      failedWriteCount: work.failedWriteCount + (reporter?.hasFailed == true ? 1 : 0))
   }
 
   /// One update: segments forward and backward, exchange, guard, clipping, optimizer.
@@ -124,20 +129,18 @@ public final class Trainer {
     let configuration = replica.configuration
     let step = replica.state.step
     let spans = trace?.begin(step: step)
-    try faults.strike(.step, step: step)
-    keepCarriedState()
-    let limits = patience.limits
+    try faults.inject(.step, step: step)
+    savedState.copy(from: replica.pass.carriedState)
+    let limits = timeouts.limits
     replica.beginStep(
-      gradients, flushing: coordination.takesSnapshot(atStep: step + 1), limits: limits,
+      gradients, flushing: work.boundary.takesSnapshot(atStep: step + 1), limits: limits,
       isTraced: spans != nil)
     let activity = replica.ranks.control.liveness?.activity
     activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
     spans?.end("prepare")
-    let loss = try replica.accumulateSegments(of: data, into: gradients) { part in
-      spans?.end(part)
-      try replica.submit(part, of: gradients)
-      if case .dense = part { try faults.strike(.exchange, step: step) }
-    }
+    let submitting = FaultySink(faults, step: step, after: replica.exchangeSink(gradients))
+    let loss = try replica.accumulateSegments(
+      of: data, into: gradients, sink: spans.map { TracingSink($0, before: submitting) } ?? submitting)
     activity?.note("step \(step): exchange and update")
     let computeSeconds = (clock.now - start).inSeconds - (replica.sharing?.cost.exposedSeconds ?? 0)
     let exchanged = try replica.finishExchange()
@@ -167,10 +170,10 @@ public final class Trainer {
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
     let seconds = (clock.now - start).inSeconds
-    patience.note(stepSeconds: seconds)
+    timeouts.note(stepSeconds: seconds)
     return StepReport(
       loss: sums.loss, gradientNorm: norm, learningRate: sums.rate, computeSeconds: computeSeconds,
-      exchange: exchanged, isStopWished: sums.stopCount > 0)
+      exchange: exchanged, isStopRequested: sums.stopCount > 0)
   }
 
   /// What all ranks share at each step: the sum of their losses, rank 0's rate, how many wish to stop, how many to
@@ -214,21 +217,15 @@ public final class Trainer {
     let segments = replica.state.segmentIndex..<replica.state.segmentIndex + accumulate
     if segments.contains(where: data.lanes.isEpochStart) {
       // What comes next belongs to the new epoch, and the state from before the step to the old one.
-      replica.pass.resetState()
+      replica.pass.carriedState.reset()
     } else {
-      replica.pass.hiddenState.copy(from: savedHidden)
-      replica.pass.cellState.copy(from: savedCell)
+      replica.pass.carriedState.copy(from: savedState)
     }
     replica.state.skippedStepCount += 1
     replica.state.consecutiveSkippedStepCount += 1
   }
 
-  private func keepCarriedState() {
-    savedHidden.copy(from: replica.pass.hiddenState)
-    savedCell.copy(from: replica.pass.cellState)
-  }
-
-  private func tell(_ report: StepReport, isLast: Bool) {
+  private func report(_ report: StepReport, isLast: Bool) {
     let state = replica.state
     let epoch = Double(state.segmentIndex) / Double(data.lanes.segmentsPerEpoch)
     reporter?.add(
@@ -237,11 +234,11 @@ public final class Trainer {
   }
 
   /// Ends the run where the replicas have drifted apart, before a checkpoint is made of them.
-  private func verifyReplicas(atStop isStop: Bool) throws {
+  private func verifyReplicas(isLast: Bool) throws {
     let every = replica.configuration.exchange.hashEvery
     let step = replica.state.step
-    if faults.garbles(.step, step: step) { replica.parameters.garble() }
-    guard every > 0, step % every == 0 || isStop || coordination.takesSnapshot(atStep: step) else { return }
+    faults.garble(replica.parameters, step: step)
+    guard every > 0, step % every == 0 || isLast || work.boundary.takesSnapshot(atStep: step) else { return }
     try replica.ranks.control.verifyReplicas(hashes: replica.hashes(), step: step)
   }
 
@@ -260,13 +257,5 @@ public final class Trainer {
     guard let record = state.guardRecord, let reason = stepGuard.divergence(record) else { return nil }
     return Divergence(
       reason: "\(reason) at step \(state.step)", lastGoodStep: record.lowestLossStep ?? state.step)
-  }
-}
-
-extension ParameterBuffer {
-  /// Changes one bit, as a failing memory does.
-  fileprivate func garble() {
-    let place = flat.data + flat.count / 2
-    place.pointee = Float(bitPattern: place.pointee.bitPattern ^ 1)
   }
 }

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Foundation
+import LanguageModel
 import Layers
 import Tensors
 
@@ -39,9 +40,10 @@ extension Replica {
     let laneCount = configuration.training.lanes
     let arena = Arena()
     defer { withExtendedLifetime(arena) {} }
-    let all = arena.matrix(rowCount: laneCount, columnCount: pass.hiddenState.columnCount)
+    let carried = CarriedState(like: pass.carriedState, laneCount: laneCount, in: arena)
     let own = share.lanes(of: ranks.rank)
-    for (name, target) in [("h", pass.hiddenState), ("c", pass.cellState)] {
+    for part in carried.parts {
+      let (name, all) = (part.name, part.values)
       try ranks.together("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
         guard try file.shape(of: name) == [laneCount, all.columnCount] else {
@@ -52,8 +54,8 @@ extension Replica {
         try file.copy(name, into: UnsafeMutableBufferPointer(start: all.data, count: all.count))
       }
       try ranks.control.broadcast("carried state", over: all.bytes, from: Ranks.coordinator)
-      target.copy(from: all.rows(own))
     }
+    pass.carriedState.copy(from: carried.lanes(own))
   }
 
   private func restoreResiduals(_ checkpoint: Checkpoint?, saved state: CheckpointState) throws {
