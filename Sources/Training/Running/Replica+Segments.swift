@@ -52,7 +52,9 @@ extension Replica {
   }
 
   /// The sink that submits a step's gradient to the exchange.
-  package func exchangeSink(_ gradients: ParameterBuffer) -> any GradientSink { ExchangeSink(self, gradients) }
+  package func exchangeSink(_ gradients: ParameterBuffer) -> any GradientSink {
+    ExchangeSink(self, gradients)
+  }
 
   /// Waits for what was submitted, and says what the step's exchange has cost.
   package func finishExchange() throws -> ExchangeReport {
