@@ -133,9 +133,13 @@ final class BackgroundEvaluation: Sendable {
     // A checkpoint that knows the result counts on its line being there.
     attempts.attempt("append to the metrics") {
       try record.append(
-        EvaluationMetrics(
-          step: step, split: Split.valid.rawValue, perplexity: score.perplexity, nll: score.nll,
-          tokens: score.tokenCount, seconds: seconds))
+        MetricsLine(
+          .evaluation,
+          [
+            "step": .integer(step), "split": .text(Split.valid.rawValue),
+            "perplexity": .number(score.perplexity), "nll": .number(score.nll),
+            "tokens": .integer(score.tokenCount), "seconds": .number(seconds),
+          ]))
     }
     results.withLock { $0.perplexities[step] = score.perplexity }
   }
