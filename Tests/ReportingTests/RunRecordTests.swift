@@ -134,7 +134,7 @@ struct RunRecordTests {
   }
 }
 
-/// An end-to-end test reads these files with TensorBoard itself.
+/// `Tests/EndToEnd/check-tensorboard.sh` reads these files with TensorBoard itself.
 struct EventFileTests {
   let folder: TemporaryFolder
   let files: RunFiles
