@@ -67,7 +67,7 @@ let package = Package(
         "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Reporting",
         "Tensors", "Training",
       ]),
-    .target(name: "Studies", dependencies: ["Communication", "Layers", "Tensors"]),
+    .target(name: "Studies", dependencies: ["Communication", "Layers", "Reporting", "Tensors"]),
     .executableTarget(
       name: "milm",
       dependencies: [
