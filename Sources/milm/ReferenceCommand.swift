@@ -65,7 +65,7 @@ struct ReferenceCommand: ParsableCommand {
       lines += ["## \(path)", "", "```text"]
       lines += Milm.helpMessage(for: command, columns: 100).split(
         separator: "\n", omittingEmptySubsequences: false
-      ).map { $0.replacing(#/ +$/#, with: "") }
+      ).map { String($0.replacing(#/ +$/#, with: "")) }
       lines += ["```", ""]
       for subcommand in command.configuration.subcommands {
         add(subcommand, "\(path) \(subcommand.configuration.commandName ?? subcommand._commandName)")
