@@ -28,18 +28,20 @@ let package = Package(
     .target(name: "CKernels"),
 
     .target(
-      name: "Tensors", dependencies: ["CKernels", "COpenBLAS"] + (hasOneDNN ? ["CDNNL"] : [])),
-    .target(name: "Layers", dependencies: ["CKernels", "Tensors"]),
-    .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
+      name: "Platform",
+      dependencies: ["CKernels", .product(name: "Crypto", package: "swift-crypto")]),
     .target(
-      name: "Corpus",
-      dependencies: ["CKernels", "CZlib", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
-    .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
-    .target(name: "Planning", dependencies: ["Communication", "Tensors"]),
-    .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
+      name: "Tensors", dependencies: ["CKernels", "COpenBLAS", "Platform"] + (hasOneDNN ? ["CDNNL"] : [])),
+    .target(name: "Layers", dependencies: ["CKernels", "Platform", "Tensors"]),
+    .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
+    .target(name: "Corpus", dependencies: ["CKernels", "CZlib", "CZstd", "Platform"]),
+    .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Platform", "Tensors"]),
+    .target(name: "Planning", dependencies: ["Communication", "Platform", "Tensors"]),
+    .target(name: "Checkpoints", dependencies: ["Platform"]),
     .target(
       name: "Reporting",
       dependencies: [
+        "Platform",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -47,51 +49,59 @@ let package = Package(
     .target(
       name: "Training",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Reporting", "Tensors",
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Platform", "Reporting",
+        "Tensors",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
       ]),
-    .target(name: "Studies", dependencies: ["Communication", "Layers", "Tensors"]),
+    .target(name: "Studies", dependencies: ["Communication", "Layers", "Platform", "Tensors"]),
     .executableTarget(
       name: "milm",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Planning", "Reporting",
-        "Studies", "Tensors", "Training",
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Planning", "Platform",
+        "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
-    .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
+    .executableTarget(name: "mpicheck", dependencies: ["Communication", "Platform", "Tensors", "Training"]),
 
-    .target(name: "TestSupport", path: "Tests/Support"),
+    .target(name: "TestSupport", dependencies: ["Platform"], path: "Tests/Support"),
     .target(
       name: "KernelLevels", path: "Tests/KernelLevels",
       cSettings: [
         .headerSearchPath("../../Sources/CKernels"), .headerSearchPath("../../Sources/CKernels/include"),
       ]),
-    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "KernelLevels", "TestSupport"]),
-    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
+    .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
+    .testTarget(
+      name: "TensorsTests", dependencies: ["Platform", "Tensors", "CKernels", "KernelLevels", "TestSupport"]),
+    .testTarget(name: "LayersTests", dependencies: ["Platform", "Layers", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",
-      dependencies: ["LanguageModel", "Layers", "Tensors", "Checkpoints", "TestSupport"],
+      dependencies: ["Platform", "LanguageModel", "Layers", "Tensors", "Checkpoints", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "TestSupport"]),
+    .testTarget(name: "CorpusTests", dependencies: ["Platform", "CKernels", "Corpus", "TestSupport"]),
     .testTarget(
-      name: "CommunicationTests", dependencies: ["Communication", "Tensors", "TestSupport", "mpicheck"]),
+      name: "CommunicationTests",
+      dependencies: ["Platform", "Communication", "Tensors", "TestSupport", "mpicheck"]),
     .testTarget(
       name: "CheckpointsTests",
-      dependencies: ["Checkpoints", "TestSupport", .product(name: "Crypto", package: "swift-crypto")]),
+      dependencies: [
+        "Platform", "Checkpoints", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+      ]),
     .testTarget(
       name: "ReportingTests",
-      dependencies: ["Reporting", "TestSupport", .product(name: "Logging", package: "swift-log")]),
+      dependencies: ["Platform", "Reporting", "TestSupport", .product(name: "Logging", package: "swift-log")]),
     .testTarget(
       name: "TrainingTests",
       dependencies: [
+        "Platform",
         "Checkpoints", "Communication", "Corpus", "LanguageModel", "Reporting", "TestSupport", "Training",
       ], exclude: ["Golden"]),
-    .testTarget(name: "PlanningTests", dependencies: ["Communication", "Planning", "TestSupport"]),
     .testTarget(
-      name: "StudiesTests", dependencies: ["Communication", "Studies", "TestSupport", "milm"]),
-    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
+      name: "PlanningTests", dependencies: ["Platform", "Communication", "Planning", "TestSupport"]),
+    .testTarget(
+      name: "StudiesTests", dependencies: ["Platform", "Communication", "Studies", "TestSupport", "milm"]),
+    .testTarget(name: "CommandTests", dependencies: ["Platform", "Checkpoints", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// The file `metrics.jsonl` of a run: one line of JSON a report.
@@ -6,28 +7,28 @@ import Synchronization
 /// A line is written whole, by one call, so that a reader never waits for the rest of it. Any thread may
 /// append.
 public final class MetricsLog: Sendable {
-  private let file: Mutex<AppendedFile>
+  private let file: Mutex<OpenFile>
 
   /// Opens the log of a run that begins (`step` is nil: lines that are there already are removed), or that
   /// continues from a checkpoint of `step`: lines of later steps, and what is no whole line of a report, are
   /// cut off.
   ///
   /// Lines of evaluations at `evaluationsBeforeStep` or later are cut off too: give the step of an evaluation
-  /// that the continued run will do again. Throws `ReportingError`.
+  /// that the continued run will do again. Throws `MilmError`.
   public init(path: String, keepingThroughStep step: Int?, evaluationsBeforeStep: Int? = nil) throws {
     let kept = try step.map { step in
       try keptLines(path, throughStep: step, evaluationsBeforeStep: evaluationsBeforeStep ?? .max)
     }
-    try replaceFile(path, with: kept ?? [])
-    file = Mutex(try AppendedFile(path: path))
+    try AtomicFile.write(kept ?? [], to: path)
+    file = Mutex(try OpenFile.appending(path))
   }
 
-  /// Appends a report of training; throws `ReportingError`.
+  /// Appends a report of training; throws `MilmError`.
   public func append(_ metrics: TrainingMetrics) throws {
     try append(metrics.fields)
   }
 
-  /// Appends the result of an evaluation; throws `ReportingError`.
+  /// Appends the result of an evaluation; throws `MilmError`.
   public func append(_ metrics: EvaluationMetrics) throws {
     try append(metrics.fields)
   }
@@ -47,7 +48,7 @@ private struct LinePosition: Decodable {
 
 /// The lines of a log up to a step, as they are; nothing where there is no log.
 private func keptLines(_ path: String, throughStep step: Int, evaluationsBeforeStep: Int) throws -> [UInt8] {
-  let content = try regularFileContent(path)
+  let content = Data(try regularFileContent(path) ?? [])
   let decoder = JSONDecoder()
   var kept: [UInt8] = []
   var rest = content[...]

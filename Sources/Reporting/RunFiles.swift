@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// Where the files of a run are that people and their tools look at.
 public struct RunFiles: Sendable {
@@ -45,7 +46,7 @@ extension RunFiles {
 
 /// The whole lines of a file that can be read as what they should be; none where there is no file.
 func lines<Line: Decodable>(of path: String, as _: Line.Type) throws -> [Line] {
-  let content = try regularFileContent(path)
+  let content = Data(try regularFileContent(path) ?? [])
   let decoder = JSONDecoder()
   return content.split(separator: UInt8(ascii: "\n")).compactMap { try? decoder.decode(Line.self, from: $0) }
 }

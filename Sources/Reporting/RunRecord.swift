@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Platform
 import Synchronization
 
 /// All that a run tells the world while it goes on: `metrics.jsonl`, TensorBoard's events and `report.html`.
@@ -19,7 +20,7 @@ public final class RunRecord: Sendable {
   private struct State: ~Copyable {
     var history: RunHistory
     let events: EventFile
-    var sessions: AppendedFile
+    var sessions: OpenFile
     var lastPage = ContinuousClock.now
     /// Whether a page is to be drawn that has not been begun.
     var isPageDue = false
@@ -28,7 +29,7 @@ public final class RunRecord: Sendable {
   /// Opens the record of a run that begins (`step` is nil: what is there is removed), or that continues from a
   /// checkpoint of `step`, as `MetricsLog` does.
   ///
-  /// `title` and `configuration` are shown on the page. Throws `ReportingError`.
+  /// `title` and `configuration` are shown on the page. Throws `MilmError`.
   public init(
     _ files: RunFiles, title: String, configuration: String, keepingThroughStep step: Int?,
     evaluationsBeforeStep: Int? = nil
@@ -38,11 +39,11 @@ public final class RunRecord: Sendable {
     self.configuration = configuration
     log = try MetricsLog(
       path: files.metrics, keepingThroughStep: step, evaluationsBeforeStep: evaluationsBeforeStep)
-    if step == nil { try replaceFile(files.sessions, with: []) }
+    if step == nil { try AtomicFile.write("", to: files.sessions) }
     let events = try Self.events(files, step, evaluationsBeforeStep)
     state = Mutex(
       State(
-        history: try files.history(), events: events, sessions: try AppendedFile(path: files.sessions)))
+        history: try files.history(), events: events, sessions: try OpenFile.appending(files.sessions)))
   }
 
   /// The events of this process: what is left of `metrics.jsonl` and was just declared void is told again.
@@ -60,7 +61,7 @@ public final class RunRecord: Sendable {
     return events
   }
 
-  /// Notes that a process begins to train; throws `ReportingError`.
+  /// Notes that a process begins to train; throws `MilmError`.
   public func begin(_ session: RunSession) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -71,7 +72,7 @@ public final class RunRecord: Sendable {
     }
   }
 
-  /// Appends a report of training; throws `ReportingError`.
+  /// Appends a report of training; throws `MilmError`.
   public func append(_ metrics: TrainingMetrics) throws {
     try log.append(metrics)
     let isPageDue = try state.withLock {
@@ -82,7 +83,7 @@ public final class RunRecord: Sendable {
     if isPageDue { requestPage() }
   }
 
-  /// Appends the result of an evaluation; throws `ReportingError`.
+  /// Appends the result of an evaluation; throws `MilmError`.
   public func append(_ metrics: EvaluationMetrics) throws {
     try log.append(metrics)
     try state.withLock {
@@ -92,7 +93,7 @@ public final class RunRecord: Sendable {
     requestPage()
   }
 
-  /// Draws the page as it stays; throws `ReportingError`.
+  /// Draws the page as it stays; throws `MilmError`.
   public func finish() throws {
     try queue.sync { try drawPage() }
   }
@@ -114,14 +115,14 @@ public final class RunRecord: Sendable {
       return $0.history
     }
     let page = ReportPage(history, title: title, configuration: configuration, time: Date())
-    try replaceFile(files.page, with: Array(page.html.utf8))
+    try AtomicFile.write(page.html, to: files.page)
   }
 }
 
 extension RunFiles {
-  /// Draws the page of a run from its files, at `path` or else in its place; throws `ReportingError`.
+  /// Draws the page of a run from its files, at `path` or else in its place; throws `MilmError`.
   public func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
-    try replaceFile(path ?? self.page, with: Array(page.html.utf8))
+    try AtomicFile.write(page.html, to: path ?? self.page)
   }
 }

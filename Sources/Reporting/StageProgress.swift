@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// How far one stage of a command is, such as counting words.

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// How far a run is: on a terminal one line that is redrawn, elsewhere a line of `key=value` a report.

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// What a study is set to: values with names, as they stand in `config.json`.
 public protocol StudyConfiguration: Codable, Equatable, Sendable {
@@ -20,7 +21,7 @@ extension StudyConfiguration {
     for setting in settings {
       let parts = setting.split(separator: "=", maxSplits: 1).map(String.init)
       guard parts.count == 2, members[parts[0]] != nil else {
-        throw StudyError(
+        throw MilmError(
           "--set \(setting): expected key=value with a key of \(members.keys.sorted().joined(separator: ", "))"
         )
       }
@@ -30,9 +31,9 @@ extension StudyConfiguration {
     do {
       self = try studyDecoder().decode(Self.self, from: JSONSerialization.data(withJSONObject: members))
     } catch let error as DecodingError {
-      throw StudyError("--set: \(Self.describe(error))")
+      throw MilmError("--set: \(Self.describe(error))")
     }
-    if let defect { throw StudyError(defect) }
+    if let defect { throw MilmError(defect) }
   }
 
   /// `config.json`: the same bytes for the same values.

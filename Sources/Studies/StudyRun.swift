@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Tensors
 
 /// One study from its first setting, or from where it was interrupted, to its report.
@@ -99,7 +100,7 @@ public struct StudyRun<Work: Study> {
     let letter = Array(try studyEncoder().encode(start))
     let shared = try communicator.broadcast("start of a study", letter, from: 0)
     start = try studyDecoder().decode(Start.self, from: Data(shared))
-    if let error = start.error { throw StudyError(error) }
+    if let error = start.error { throw MilmError(error) }
     return (start, folder)
   }
 

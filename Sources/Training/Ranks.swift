@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Tensors
 
 /// The ranks of a job as training sees them: one group for gradients, one for snapshots,
@@ -60,7 +61,7 @@ public struct Ranks: Sendable {
       .map { String(decoding: $0, as: UTF8.self) }
     guard let failing = messages.firstIndex(where: { !$0.isEmpty }) else { return try result.get() }
     let isCommon = messages.allSatisfy { $0 == messages[failing] }
-    throw TrainingError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
+    throw MilmError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
   }
 
   /// Runs `body` on rank 0 and throws on all ranks where it throws; gives its value there and nil elsewhere.
@@ -69,7 +70,7 @@ public struct Ranks: Sendable {
     var message = ""
     if case .failure(let error) = result { message = "\(error)" }
     let shared = try control.broadcast(name, Array(message.utf8), from: Self.coordinator)
-    guard shared.isEmpty else { throw TrainingError(String(decoding: shared, as: UTF8.self)) }
+    guard shared.isEmpty else { throw MilmError(String(decoding: shared, as: UTF8.self)) }
     return try result?.get()
   }
 
@@ -85,7 +86,7 @@ public struct Ranks: Sendable {
       String(decoding: $0, as: UTF8.self)
     }
     if let other = values.firstIndex(where: { $0 != values[0] }) {
-      throw TrainingError(
+      throw MilmError(
         "\(what) differs between hosts: \(control.label(of: 0)) has \(values[0]), "
           + "\(control.label(of: other)) has \(values[other])")
     }

@@ -3,6 +3,7 @@ import Checkpoints
 import Corpus
 import Foundation
 import LanguageModel
+import Platform
 import Tensors
 import Training
 

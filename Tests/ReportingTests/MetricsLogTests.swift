@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Reporting
 import TestSupport
 import Testing
@@ -56,7 +57,7 @@ struct MetricsLogTests {
     } else {
       try #require(mkfifo(path, 0o600) == 0)
     }
-    let error = #expect(throws: ReportingError.self) { try MetricsLog(path: path, keepingThroughStep: 5) }
+    let error = #expect(throws: MilmError.self) { try MetricsLog(path: path, keepingThroughStep: 5) }
     #expect(error?.description.hasPrefix("\(path): ") == true)
   }
 
@@ -131,7 +132,7 @@ struct MetricsLogTests {
       try log.append(metrics(step: 1))
       try log.append(metrics(step: 2))
       for _ in 1...2 {
-        #expect(throws: ReportingError.self) { try log.append(metrics(step: 3)) }
+        #expect(throws: MilmError.self) { try log.append(metrics(step: 3)) }
       }
     }
     #expect(try objects().map { $0["step"] as? Int } == [1, 2])
@@ -139,7 +140,7 @@ struct MetricsLogTests {
   }
 
   @Test func failsInOneLineWhereThereIsNoFolder() throws {
-    let error = try #require(throws: ReportingError.self) {
+    let error = try #require(throws: MilmError.self) {
       try MetricsLog(path: folder.file("no/such/folder"), keepingThroughStep: nil)
     }
     #expect(error.description.contains("cannot open: No such file or directory"))

@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Synchronization
 import Training
 
@@ -31,9 +32,9 @@ extension TrainingBench {
     group.wait()
     let all = results.withLock { $0 }
     for rank in 1..<max(rankCount, 1) {
-      if case .success(.some) = all[rank] { throw TrainingError("rank \(rank) gave a summary") }
+      if case .success(.some) = all[rank] { throw MilmError("rank \(rank) gave a summary") }
     }
-    guard let summary = try all[0]?.get() else { throw TrainingError("rank 0 gave nothing") }
+    guard let summary = try all[0]?.get() else { throw MilmError("rank 0 gave nothing") }
     return summary
   }
 }

@@ -1,6 +1,7 @@
 import Corpus
 import Foundation
 import LanguageModel
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -61,7 +62,7 @@ import Training
 
   @Test func aListThatCannotBeWrittenIsRefusedAndNothingStaysBehind() throws {
     let entries = try bench.folder.entries()
-    #expect(throws: TrainingError.self) {
+    #expect(throws: MilmError.self) {
       try bench.evaluate("run", tokenLossPath: bench.folder.file("none/tokens.tsv"))
     }
     try FileManager.default.createDirectory(
@@ -141,13 +142,13 @@ import Training
     var windows = learning(rate: 0.1)
     windows.reading = .windows(5)
     for (method, rankCount) in [(twoStreams, 1), (windows, 1), (learning(rate: 0.1), 2)] {
-      #expect(throws: TrainingError.self) { try bench.evaluate("run", method, rankCount: rankCount) }
+      #expect(throws: MilmError.self) { try bench.evaluate("run", method, rankCount: rankCount) }
     }
     let path = bench.folder.file("tokens.tsv")
-    #expect(throws: TrainingError.self) {
+    #expect(throws: MilmError.self) {
       try bench.evaluate("run", ScoringMethod(reading: .streams(2)), tokenLossPath: path)
     }
-    #expect(throws: TrainingError.self) {
+    #expect(throws: MilmError.self) {
       try bench.evaluate("run", ScoringMethod(reading: .streams(100_000)))
     }
   }

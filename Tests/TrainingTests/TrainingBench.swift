@@ -3,6 +3,7 @@ import Communication
 import Corpus
 import Foundation
 import Logging
+import Platform
 import Reporting
 import Synchronization
 import TestSupport
@@ -79,7 +80,7 @@ struct TrainingBench {
     }
     group.wait()
     let all = results.withLock { $0 }
-    return try (all[0] ?? .failure(TrainingError("rank 0 gave nothing"))).get()
+    return try (all[0] ?? .failure(MilmError("rank 0 gave nothing"))).get()
   }
 
   /// The losses in `metrics.jsonl`, by step.

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// One of several ranks in one process, each on a thread of its own.
@@ -49,7 +50,7 @@ public final class LocalCommunicator: Communicator {
       guard peer != rank else { return 0 }
       let blob = try postOffice.receive(from: peer, to: rank, watch: &watch)
       guard blob.count <= incoming[index].count else {
-        throw CommunicationError(
+        throw MilmError(
           "\(label(of: peer)) sent more than the \(incoming[index].count) bytes expected at \(operation)")
       }
       incoming[index].copyBytes(from: blob)
@@ -116,7 +117,7 @@ private final class PostOffice: @unchecked Sendable {
     condition.lock()
     defer { condition.unlock() }
     while boxes[receiver][sender].isEmpty {
-      if let closingReason { throw CommunicationError(closingReason) }
+      if let closingReason { throw MilmError(closingReason) }
       _ = condition.wait(until: Date(timeIntervalSinceNow: 0.02))
       try watch.check { boxes[receiver].indices.filter { $0 != receiver && boxes[receiver][$0].isEmpty } }
     }
@@ -133,7 +134,7 @@ private final class PostOffice: @unchecked Sendable {
   }
 
   func throwIfClosed() throws {
-    if let reason = condition.withLock({ closingReason }) { throw CommunicationError(reason) }
+    if let reason = condition.withLock({ closingReason }) { throw MilmError(reason) }
   }
 
   func close(_ reason: String) {

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import SwiftProtobuf
 
 /// The part of a run's `tensorboard` folder that one process writes: a file of scalars by tag and step.
@@ -6,17 +7,17 @@ import SwiftProtobuf
 /// TensorBoard reads the files of a folder by name, one after the other. Each begins with a mark that makes it forget what
 /// earlier files said of a step and all later ones, so a run that goes on from a checkpoint shows nothing twice.
 struct EventFile: ~Copyable {
-  private let file: AppendedFile
+  private let file: OpenFile
   private let now: @Sendable () -> Date
 
   /// Begins a file in `folder`, after which nothing counts that was said of `step` or later.
   ///
-  /// Step 0 begins the run anew: earlier files are removed. Throws `ReportingError`.
+  /// Step 0 begins the run anew: earlier files are removed. Throws `MilmError`.
   init(folder: String, expiringFromStep step: Int, now: @escaping @Sendable () -> Date = { Date() }) throws {
     do {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
-      throw ReportingError(folder, "cannot make the folder: \(error.localizedDescription)")
+      throw MilmError(folder, "cannot make the folder: \(error.localizedDescription)")
     }
     var earlier = try Self.names(in: folder)
     if step == 0 {
@@ -26,9 +27,9 @@ struct EventFile: ~Copyable {
     // By name the file must come after the others, also where the clock was set back.
     let newest = earlier.compactMap(Self.second).max() ?? 0
     let second = max(Int(now().timeIntervalSince1970), newest + 1)
-    let host = ProcessInfo.processInfo.hostName
-    let file = try AppendedFile(
-      path: "\(folder)/\(Self.prefix)\(String(format: "%010d", second)).\(host).\(getpid()).milm")
+    let host = Host.name
+    let file = try OpenFile.appending(
+      "\(folder)/\(Self.prefix)\(String(format: "%010d", second)).\(host).\(getpid()).milm")
     let version = try Self.record(step: 0, now()) { $0.fileVersion = "brain.Event:2" }
     let start = try Self.record(step: step, now()) { $0.sessionLog = .with { $0.status = .start } }
     try file.append(version + start)
@@ -36,7 +37,7 @@ struct EventFile: ~Copyable {
     self.now = now
   }
 
-  /// Appends the values of a step; throws `ReportingError`.
+  /// Appends the values of a step; throws `MilmError`.
   func append(step: Int, _ values: [(tag: String, value: Double)]) throws {
     let record = try Self.record(step: step, now()) { event in
       event.summary = .with { summary in
@@ -67,7 +68,7 @@ struct EventFile: ~Copyable {
     do {
       return try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasPrefix(prefix) }
     } catch {
-      throw ReportingError(folder, "cannot list: \(error.localizedDescription)")
+      throw MilmError(folder, "cannot list: \(error.localizedDescription)")
     }
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// The folder `trace` of a run: a file of events for each rank, valid JSON after every write.
 public struct TraceFiles: Sendable {
@@ -8,7 +9,7 @@ public struct TraceFiles: Sendable {
 
   /// A folder for the ranks with these labels, by rank, which is emptied of what an earlier process traced.
   ///
-  /// Throws `ReportingError`.
+  /// Throws `MilmError`.
   public init(folder: String, labels: [String]) throws {
     self.folder = folder
     do {
@@ -18,21 +19,21 @@ public struct TraceFiles: Sendable {
         unlink("\(folder)/\(name)")
       }
     } catch {
-      throw ReportingError(folder, "cannot make the folder: \(error.localizedDescription)")
+      throw MilmError(folder, "cannot make the folder: \(error.localizedDescription)")
     }
     for (rank, label) in labels.enumerated() {
-      let file = try AppendedFile(path: path(ofRank: rank))
+      let file = try OpenFile.appending(path(ofRank: rank))
       try file.append(Array("[\n".utf8) + Self.names(rank: rank, label: label) + Self.end)
     }
   }
 
-  /// Adds a rank's events, as `lines` gives them; throws `ReportingError`.
+  /// Adds a rank's events, as `lines` gives them; throws `MilmError`.
   public func append(_ lines: [UInt8], rank: Int) throws {
     guard !lines.isEmpty else { return }
     let path = path(ofRank: rank)
     let descriptor = open(path, O_WRONLY | O_CLOEXEC)
     let code = errno
-    guard descriptor != -1 else { throw ReportingError(path, cannot: "open", code: code) }
+    guard descriptor != -1 else { throw MilmError(path, cannot: "open", code: code) }
     defer { close(descriptor) }
     let place = lseek(descriptor, off_t(-Self.end.count), SEEK_END)
     let content = Array(",\n".utf8) + lines + Self.end
@@ -42,7 +43,7 @@ public struct TraceFiles: Sendable {
     // What was there before is whole again.
     ftruncate(descriptor, place)
     pwrite(descriptor, Self.end, Self.end.count, place)
-    throw ReportingError(path, cannot: "append", code: failure)
+    throw MilmError(path, cannot: "append", code: failure)
   }
 
   private func path(ofRank rank: Int) -> String {

@@ -1,5 +1,6 @@
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// What scoring takes, forward alone: blocks of lanes × segment words, the losses of all.

@@ -5,6 +5,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Tensors
 
 /// Real gradients of a configuration, sent with every codec in the same run; all ranks run it together.

@@ -3,6 +3,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// What approximating improbable blocks of words in the softmax's gradients gains, and what it costs whom.

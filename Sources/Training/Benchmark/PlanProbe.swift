@@ -2,6 +2,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// What a step of a configuration costs on this machine, for a number of ranks that need not be here.

@@ -1,4 +1,5 @@
 import LanguageModel
+import Platform
 import Tensors
 
 /// What matrix products reach, each by itself: those of a model's step, and the best of all.

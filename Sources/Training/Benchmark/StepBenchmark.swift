@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 
 /// What a step of training takes: the whole of it, from the words to the updated parameters.
 public struct StepBenchmark {

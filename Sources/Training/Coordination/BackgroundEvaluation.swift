@@ -4,6 +4,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Reporting
 import Synchronization
 import Tensors
@@ -18,7 +19,7 @@ final class BackgroundEvaluation: Sendable {
   private let record: RunRecord
   private let attempts: WriteAttempts
   private let logger: Logger
-  private let thread: BackgroundThread
+  private let thread: JobThread
   /// Entered while a snapshot is read.
   private let copying = DispatchGroup()
   private let results = Mutex(Results())
@@ -44,22 +45,22 @@ final class BackgroundEvaluation: Sendable {
     self.record = record
     self.attempts = attempts
     self.logger = logger
-    thread = BackgroundThread(name: "evaluation", givesWay: givesWay)
-    thread.perform { [parameters] in parameters.touch() }
+    thread = JobThread(name: "evaluation", hasLowestPriority: givesWay)
+    thread.submit { [parameters] in parameters.touch() }
   }
 
   /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.
   func begin(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
     thread.waitUntilIdle()
     try fill(parameters)
-    thread.perform { [self] in evaluate(step) }
+    thread.submit { [self] in evaluate(step) }
   }
 
   /// Begins to evaluate a snapshot, which is read until `waitUntilCopied` returns: training need not wait for a second copy.
   func begin(_ snapshot: Snapshot) {
     let step = snapshot.state.step
     copying.enter()
-    thread.perform { [self] in
+    thread.submit { [self] in
       let arrived = Result { try snapshot.waitUntilWhole() }
       if case .success = arrived { parameters.copy(from: snapshot.parameters) }
       copying.leave()
@@ -83,7 +84,7 @@ final class BackgroundEvaluation: Sendable {
     thread.waitUntilIdle()
     if let failure = results.withLock({ $0.failure }) { throw failure }
     guard let perplexity = known(at: step) else {
-      throw TrainingError("no evaluation was begun at step \(step)")
+      throw MilmError("no evaluation was begun at step \(step)")
     }
     return perplexity
   }

@@ -1,6 +1,7 @@
 import Checkpoints
 import Foundation
 import Logging
+import Platform
 import Reporting
 import Synchronization
 
@@ -13,7 +14,7 @@ final class CheckpointWriter: Sendable {
   private let store: CheckpointStore
   private let attempts: WriteAttempts
   private let logger: Logger
-  private let thread: BackgroundThread
+  private let thread: JobThread
   private let progress = Mutex(Progress())
 
   private struct Progress {
@@ -30,8 +31,8 @@ final class CheckpointWriter: Sendable {
     self.store = store
     self.attempts = attempts
     self.logger = logger
-    thread = BackgroundThread(
-      name: "checkpoints", givesWay: configuration.coordinator.placement == .dedicated)
+    thread = JobThread(
+      name: "checkpoints", hasLowestPriority: configuration.coordinator.placement == .dedicated)
   }
 
   /// How long it has written so far.
@@ -40,16 +41,16 @@ final class CheckpointWriter: Sendable {
   /// Waits until the snapshot may be filled again; false, and said, where the disk is so slow that training had better
   /// go on without the checkpoint that is due.
   func isReady(forStep step: Int) -> Bool {
-    if thread.waitUntilIdle(orAfter: Self.patienceSeconds) { return true }
+    if thread.waitUntilIdle(timeoutSeconds: Self.patienceSeconds) { return true }
     attempts.attempt("write the checkpoint of step \(step)") {
-      throw TrainingError("the one before is still being written")
+      throw MilmError("the one before is still being written")
     }
     return false
   }
 
   /// Begins to take the memory of a snapshot that was not filled yet; `isReady` waits for it.
   func prepare(_ snapshot: Snapshot) {
-    thread.perform { snapshot.touch() }
+    thread.submit { snapshot.touch() }
   }
 
   /// Begins to write a snapshot, which must not be filled again before `isReady` or `waitUntilIdle` has said so.
@@ -60,7 +61,7 @@ final class CheckpointWriter: Sendable {
     _ snapshot: Snapshot, perplexity: @escaping @Sendable (_ step: Int) -> Double?,
     done: @escaping @Sendable () -> Void
   ) {
-    thread.perform { [self] in
+    thread.submit { [self] in
       attempts.attempt("write the checkpoint of step \(snapshot.state.step)") {
         try snapshot.waitUntilWhole()
         var state = snapshot.state
@@ -75,7 +76,7 @@ final class CheckpointWriter: Sendable {
 
   /// Points `best` to the checkpoint of a step.
   func markBest(_ step: Int) {
-    thread.perform { [self] in
+    thread.submit { [self] in
       attempts.attempt("mark the best checkpoint") {
         if try store.list().contains(step) { try store.markBest(step) }
       }
@@ -89,7 +90,7 @@ final class CheckpointWriter: Sendable {
 
   /// Waits for a write under way, but not for a disk that hangs.
   func waitBriefly() {
-    _ = thread.waitUntilIdle(orAfter: Self.patienceSeconds)
+    _ = thread.waitUntilIdle(timeoutSeconds: Self.patienceSeconds)
   }
 
   /// Remembers the checkpoint that this process began from.

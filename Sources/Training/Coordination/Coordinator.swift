@@ -2,6 +2,7 @@ import Checkpoints
 import Foundation
 import Layers
 import Logging
+import Platform
 import Reporting
 
 /// What rank 0 does beside training: checkpoints and evaluations, each on a thread of its own,
@@ -92,7 +93,7 @@ final class Coordinator: Sendable {
       let checkpoint = try Checkpoint(directory: path)
       try checkpoint.verify()
       guard checkpoint.state.step == step else {
-        throw TrainingError("\(path): expected step \(step), found \(checkpoint.state.step)")
+        throw MilmError("\(path): expected step \(step), found \(checkpoint.state.step)")
       }
       try evaluation?.begin(step: step) { try $0.load(from: checkpoint.tensors(.model)) }
       return true
@@ -105,7 +106,7 @@ final class Coordinator: Sendable {
 
   /// The perplexity of the evaluation begun at `step`, waited for.
   func perplexity(at step: Int) throws -> Double {
-    guard let evaluation else { throw TrainingError("no evaluation was begun at step \(step)") }
+    guard let evaluation else { throw MilmError("no evaluation was begun at step \(step)") }
     return try evaluation.perplexity(at: step)
   }
 

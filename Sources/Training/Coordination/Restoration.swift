@@ -2,6 +2,7 @@ import Checkpoints
 import Communication
 import Foundation
 import Layers
+import Platform
 import Tensors
 
 extension Replica {
@@ -45,7 +46,7 @@ extension Replica {
       try ranks.together("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
         guard try file.shape(of: name) == [laneCount, all.columnCount] else {
-          throw TrainingError(
+          throw MilmError(
             "\(file.path): expected \(name) of shape \([laneCount, all.columnCount]), "
               + "found \(try file.shape(of: name))")
         }

@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Reporting
 import Tensors
 
@@ -77,7 +78,7 @@ public struct EvaluationRun {
       progress: { progress($0, source.tokens.count) })
     let seconds = (clock.now - start).inSeconds
     guard score.nll.isFinite else {
-      throw TrainingError(
+      throw MilmError(
         "\(path): the likelihoods are not finite: expected a model that has not diverged"
           + (method.dynamic == nil ? "" : ", or a smaller rate of dynamic evaluation"))
     }
@@ -121,16 +122,16 @@ public struct EvaluationRun {
       try require(vocabulary, of: checkpoint, from: corpus)
       tokens = try opened.tokens(split)
     case (.split, nil):
-      throw TrainingError("expected a corpus to take the split from")
+      throw MilmError("expected a corpus to take the split from")
     case (.file(let file), _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
       tokens = try vocabulary.encode(
         contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized
       ).tokens
     }
-    guard tokens.count > 0 else { throw TrainingError("expected a text with words, found an empty one") }
+    guard tokens.count > 0 else { throw MilmError("expected a text with words, found an empty one") }
     if case .streams(let count) = method.reading, tokens.count < count {
-      throw TrainingError("expected a token for each of \(count) streams, found \(tokens.count)")
+      throw MilmError("expected a token for each of \(count) streams, found \(tokens.count)")
     }
     return Source(
       checkpoint: checkpoint, loaded: try LoadedModel(checkpoint), tokens: tokens,
@@ -140,7 +141,7 @@ public struct EvaluationRun {
 
   private func require(_ vocabulary: Vocabulary, of checkpoint: Checkpoint, from corpus: String) throws {
     guard vocabulary.hash == checkpoint.state.vocabularyHash else {
-      throw TrainingError(
+      throw MilmError(
         "\(corpus) has another vocabulary than \(checkpoint.path): expected hash "
           + "\(checkpoint.state.vocabularyHash), found \(vocabulary.hash)")
     }
@@ -169,11 +170,11 @@ extension Checkpoint {
     let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
     guard FileManager.default.fileExists(atPath: file) else {
-      throw TrainingError("no vocabulary at \(file): expected --corpus with the checkpoint's corpus")
+      throw MilmError("no vocabulary at \(file): expected --corpus with the checkpoint's corpus")
     }
     let vocabulary = try Vocabulary(contentsOf: URL(filePath: file))
     guard vocabulary.hash == state.vocabularyHash else {
-      throw TrainingError(
+      throw MilmError(
         "\(file) is another vocabulary than that of \(path): expected hash \(state.vocabularyHash), "
           + "found \(vocabulary.hash)")
     }

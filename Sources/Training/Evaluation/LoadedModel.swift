@@ -2,6 +2,7 @@ import Checkpoints
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// A model with the weights of a checkpoint.
@@ -22,7 +23,7 @@ public struct LoadedModel: Sendable {
     let table = "embedding.weight"
     let shape = try file.shape(of: table)
     guard shape.count == 2, shape[1] == configuration.model.embedding else {
-      throw TrainingError(
+      throw MilmError(
         "\(file.path): expected \(table) of shape V × \(configuration.model.embedding), found \(shape)")
     }
     model = LanguageModel(configuration.model, vocabularySize: shape[0])
@@ -47,7 +48,7 @@ extension ParameterList {
       let name = prefix + parameter.name
       let shape = try file.shape(of: name)
       guard shape == parameter.shape else {
-        throw TrainingError("\(file.path): expected \(name) of shape \(parameter.shape), found \(shape)")
+        throw MilmError("\(file.path): expected \(name) of shape \(parameter.shape), found \(shape)")
       }
     }
   }

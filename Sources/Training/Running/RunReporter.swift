@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Platform
 import Reporting
 
 /// Adds up steps into the lines of the run's record and of the terminal; it lives on rank 0 alone.

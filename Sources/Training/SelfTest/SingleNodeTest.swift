@@ -3,6 +3,7 @@ import Communication
 import Corpus
 import Foundation
 import Logging
+import Platform
 import Reporting
 
 /// The whole product in small on one machine: built-in text, all codecs, checkpoint,
@@ -28,7 +29,7 @@ public struct SingleNodeTest {
   /// Runs every check, prints a table on rank 0, and tells on all ranks whether all passed.
   public func run() throws -> Bool {
     guard Set(ranks.control.hostNames).count == 1 else {
-      throw TrainingError(
+      throw MilmError(
         "the single-node test shares a temporary folder: expected ranks on one host, found "
           + "\(Set(ranks.control.hostNames).count) hosts")
     }
@@ -155,16 +156,16 @@ extension SingleNodeTest {
       }
     }
     guard let digests else { return "" }
-    guard digests[0] == digests[1] else { throw TrainingError("the resumed run's parameters are others") }
+    guard digests[0] == digests[1] else { throw MilmError("the resumed run's parameters are others") }
     return "bit-equal after 12 steps"
   }
 
   private func learn(folder: String, corpus: String) throws -> String {
     let configuration = try configuration(codec: .int8, steps: 240)
     let outcome = try train(configuration, corpus: corpus, output: "\(folder)/learnt")
-    guard let best = outcome.bestPerplexity else { throw TrainingError("no evaluation took effect") }
+    guard let best = outcome.bestPerplexity else { throw MilmError("no evaluation took effect") }
     // exp(entropy rate) is about 4; guessing by frequency alone is above 40.
-    guard best < 12 else { throw TrainingError("expected a perplexity below 12, found \(best)") }
+    guard best < 12 else { throw MilmError("expected a perplexity below 12, found \(best)") }
     return String(format: "valid perplexity %.2f at step %d", best, outcome.bestStep ?? 0)
   }
 
@@ -177,7 +178,7 @@ extension SingleNodeTest {
     let found = try ranks.onCoordinator("compare the perplexities") {
       let recorded = try Checkpoint(directory: "\(run)/checkpoints/last").state.bestPerplexity
       guard let recorded, let summary, abs(summary.perplexity - recorded) <= 1e-6 * recorded else {
-        throw TrainingError(
+        throw MilmError(
           "training recorded \(recorded ?? .nan), evaluation finds \(summary?.perplexity ?? .nan)")
       }
       return String(format: "perplexity %.4f", summary.perplexity)
@@ -203,7 +204,7 @@ extension SingleNodeTest {
     }
     guard let digests else { return "" }
     guard digests[0] == digests[1] else {
-      throw TrainingError("the run that went on from the checkpoint before differs")
+      throw MilmError("the run that went on from the checkpoint before differs")
     }
     return "went on from the one before, bit-equal"
   }

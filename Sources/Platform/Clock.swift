@@ -1,9 +1,7 @@
-import Foundation
-
-/// Tells how much time has passed since some beginning; a test brings its own.
+/// The time passed since some start; a test brings its own.
 public typealias ProgressClock = @Sendable () -> Duration
 
-/// Time since this call on a clock that never jumps.
+/// Time since this call, on a monotonic clock.
 public func startedClock() -> ProgressClock {
   let start = ContinuousClock.now
   return { ContinuousClock.now - start }
