@@ -27,13 +27,14 @@ public final class TokenFile: TokenSequence {
     guard !isDirectory(url.path) else {
       throw MilmError("expected a token file at \(name), found a directory")
     }
-    file = try MappedFile(url.path, followsLinks: true)
+    let file = try MappedFile(url.path, followsLinks: true)
     let header = try TokenFileHeader(file.bytes, name: name)
     if verification == .full {
       try file.readingSequentially {
         try header.verifyIDs(file.bytes, vocabularyCount: vocabularyCount, name: name)
       }
     }
+    self.file = file
     count = header.count
     checksum = String(header.checksum, radix: 16)
     width = header.width
