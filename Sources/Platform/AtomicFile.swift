@@ -13,11 +13,7 @@ package final class AtomicFile {
   package init(_ path: String) throws(MilmError) {
     self.path = path
     temporaryPath = Self.temporaryPath(for: path)
-    do throws(MilmError) {
-      file = try OpenFile.creating(temporaryPath)
-    } catch {
-      throw MilmError(path, "\(error)")
-    }
+    file = try OpenFile.creating(temporaryPath, reportedAs: path)
   }
 
   deinit {

@@ -3,22 +3,28 @@ import Foundation
 /// An open file: closed with its owner, and not inherited by child processes.
 package struct OpenFile: ~Copyable {
   package let descriptor: CInt
+  /// The path that errors name.
   package let path: String
 
-  private init(_ path: String, flags: CInt, action: String = "open") throws(MilmError) {
+  private init(
+    _ path: String, flags: CInt, action: String = "open", reportedAs reportedPath: String? = nil
+  ) throws(MilmError) {
     let descriptor = open(path, flags | O_CLOEXEC, 0o644)
-    try check(descriptor, action, path)
+    try check(descriptor, action, reportedPath ?? path)
     self.descriptor = descriptor
-    self.path = path
+    self.path = reportedPath ?? path
   }
 
   deinit {
     close(descriptor)
   }
 
-  /// Creates a file for writing; it must not exist yet.
-  package static func creating(_ path: String) throws(MilmError) -> OpenFile {
-    try OpenFile(path, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, action: "create")
+  /// Creates a file for writing, which must not exist yet; errors name `reportedPath` instead, if given.
+  package static func creating(
+    _ path: String, reportedAs reportedPath: String? = nil
+  ) throws(MilmError) -> OpenFile {
+    try OpenFile(
+      path, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, action: "create", reportedAs: reportedPath)
   }
 
   /// Opens a file for reading, writing and locking, and creates it if there is none.

@@ -143,7 +143,7 @@ struct MetricsLogTests {
     let error = try #require(throws: MilmError.self) {
       try MetricsLog(path: folder.file("no/such/folder"), keepingThroughStep: nil)
     }
-    #expect(error.description.contains("cannot open: No such file or directory"))
+    #expect(error.description.contains("cannot create: No such file or directory"))
     #expect(!error.description.contains("\n"))
   }
 
