@@ -48,13 +48,15 @@ public final class DynamicScorer: BlockScorer, Sendable {
   }
 
   /// Makes the state zero; what was learnt stays.
-  public func startAnew() { pass.resetState() }
+  public func startAnew() { pass.carriedState.reset() }
 
   /// Reads a segment, scores its first words and learns from it where it is a whole one.
-  public func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) -> Vector<Double> {
+  public func score(
+    inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int
+  ) throws -> Vector<Double> {
     let isWhole = rowCount == pass.stepCount
     if isWhole {
-      addGradients(inputs: inputs, targets: targets)
+      try addGradients(inputs: inputs, targets: targets)
     } else {
       pass.forward(inputs)
       pass.carryState()
@@ -63,25 +65,18 @@ public final class DynamicScorer: BlockScorer, Sendable {
     let rows = 0..<rowCount
     model.softmax.score(
       pass.output.rows(rows), targets: targets[rows], weights: pass.weights, into: losses[rows],
-      workspace: pass.softmax, engine: engine)
+      workspace: pass.softmax)
     if isWhole { learn() }
     return losses[rows]
   }
 
-  private func addGradients(inputs: Vector<Int32>, targets: Vector<Int32>) {
+  private func addGradients(inputs: Vector<Int32>, targets: Vector<Int32>) throws {
     gradients.clear(engine: engine)
     let segment = Segment(
       inputs: inputs, targets: targets, firstLane: 0, firstTime: 0, key: RandomKey(seed: 0))
-    let table = gradients[model.tiedMatrix]
-    _ = pass.accumulate(
-      segment, index: 0, lossScale: 1 / Float(pass.stepCount), gradients: gradients
-    ) { part in
-      guard case .rows(let words, let rows) = part else { return }
-      for index in 0..<words.count {
-        let word = Int(words[index])
-        engine.add(rows.rows(index..<index + 1), to: table.rows(word..<word + 1))
-      }
-    }
+    _ = try pass.accumulate(
+      segment, index: 0, lossScale: 1 / Float(pass.stepCount), gradients: gradients,
+      sink: LocalGradientSink(adding: gradients[model.tiedMatrix], engine: engine))
   }
 
   private func learn() {

@@ -14,9 +14,6 @@ public struct LanguageModel: Sendable {
   /// Every tensor, in the order of the flat buffers.
   public let parameters: ParameterList
 
-  /// The rows of the tied matrix, piece after piece.
-  let tiedRanges: [GradientRange]
-  let biasRange: GradientRange
   let decoderRange: GradientRange
   let embedding: Embedding
   let softmax: SoftmaxLoss
@@ -47,21 +44,12 @@ public struct LanguageModel: Sendable {
     inputDropout = Dropout(rate: configuration.inputDropout)
     outputDropout = Dropout(rate: configuration.outputDropout)
     parameters = list
-    let (pieces, bias) = (softmax.pieces, softmax.bias)
-    tiedRanges = pieces.enumerated().map { number, words in
-      let isLast = number == pieces.count - 1
-      // The last one takes along what lies between the matrix and the next tensor.
-      let end = isLast ? bias.offset : tied.offset + words.upperBound * width
-      let name = pieces.count == 1 ? tied.name : "\(tied.name) piece \(number + 1) of \(pieces.count)"
-      return GradientRange(name: name, range: tied.offset + words.lowerBound * width..<end, rowLength: width)
-    }
-    biasRange = GradientRange(name: bias.name, range: bias.offset..<afterSoftmax, rowLength: nil)
-    decoderRange = GradientRange(name: "decoder", range: afterSoftmax..<afterDecoder, rowLength: nil)
+    decoderRange = GradientRange(name: "decoder", range: afterSoftmax..<afterDecoder)
   }
 
   /// Ranges of the flat gradient in the order in which `backward` finishes them; they tile it.
   public var gradientRanges: [GradientRange] {
-    tiedRanges + [biasRange, decoderRange] + recurrence.gradientRanges
+    softmax.gradientRanges + [decoderRange] + recurrence.gradientRanges
   }
 
   /// How many multiplications the matrix products of one token take, forward.
@@ -71,21 +59,11 @@ public struct LanguageModel: Sendable {
     parameters.parameters.filter { $0.shape.count > 1 }.reduce(0) { $0 + $1.count }
   }
 
-  /// The words of one of `count` ranks that share them out.
-  public func words(index: Int, count: Int) -> RowShard {
-    SoftmaxWorkspace.words(of: vocabularySize, index: index, count: count)
+  /// One of `count` shards of the tied matrix.
+  public func vocabularyShard(index: Int, count: Int) -> RowShard {
+    SoftmaxWorkspace.shard(of: vocabularySize, index: index, count: count)
   }
 
   /// Where the matrix that input and softmax share lies.
   public var tiedMatrix: Parameter { embedding.weight }
-}
-
-/// A stretch of the flat gradient that `backward` finishes at once.
-public struct GradientRange: Sendable, Equatable {
-  /// What it holds: a tensor's name, or a group's.
-  public let name: String
-  /// The elements of the flat gradient.
-  public let range: Range<Int>
-  /// The length of a row where rows differ in scale, as words do; nil where they do not.
-  public let rowLength: Int?
 }

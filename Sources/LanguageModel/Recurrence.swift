@@ -17,7 +17,7 @@ struct Recurrence: Sendable {
     let start = list.elementCount
     lstm = LSTM(inputWidth: configuration.embedding, hiddenWidth: configuration.hidden, in: &list)
     let end = list.elementCount
-    let lstmRange = GradientRange(name: "lstm", range: start..<end, rowLength: nil)
+    let lstmRange = GradientRange(name: "lstm", range: start..<end)
     guard configuration.variant == .multencdec else {
       encoder = nil
       gradientRanges = [lstmRange]
@@ -33,7 +33,7 @@ struct Recurrence: Sendable {
       MultiplicativeInteraction(name: "encoder", kind: configuration.form, shape: shape, in: &list)
     )
     gradientRanges = [
-      lstmRange, GradientRange(name: "encoder", range: end..<list.elementCount, rowLength: nil),
+      lstmRange, GradientRange(name: "encoder", range: end..<list.elementCount),
     ]
   }
 
@@ -47,6 +47,11 @@ struct Recurrence: Sendable {
     let laneCount: Int
 
     func rows(_ step: Int) -> Range<Int> { step * laneCount..<(step + 1) * laneCount }
+
+    /// h and c before a step; after the last one where it is T.
+    func state(before step: Int) -> CarriedState {
+      CarriedState([.init("h", lstm.hidden.rows(rows(step))), .init("c", lstm.cell.rows(rows(step)))])
+    }
   }
 
   /// The encoder's rows, time-major.
@@ -103,13 +108,12 @@ struct Recurrence: Sendable {
   ///
   /// `hiddenGradient` holds what each step's h gets from the decoder, T·B × H, and is overwritten.
   ///
-  /// Sets dL/dx and adds the weights' gradients, each range of which is `finished` in its turn; afterwards
+  /// Sets dL/dx and adds the weights' gradients, each range of which goes to `sink` once it is finished; afterwards
   /// `previousGradient` is dL/dh of the carried state.
-  func backward<Failure: Error>(
+  func backward(
     _ input: Matrix, hiddenGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
-    activations: Activations, into inputGradient: Matrix, engine: ComputeEngine,
-    finished: (GradientRange) throws(Failure) -> Void
-  ) throws(Failure) {
+    activations: Activations, into inputGradient: Matrix, engine: ComputeEngine, sink: (any GradientSink)?
+  ) throws {
     let saved = activations.lstm
     lstm.startBackward(saved)
     activations.previousGradient.fill(0)
@@ -126,19 +130,19 @@ struct Recurrence: Sendable {
       lstm.inputBackward(
         rows: 0..<input.rowCount, weights: weights, into: inputGradient, activations: saved, engine: engine)
       lstm.addWeightGradients(input: input, gradients: gradients, activations: saved, engine: engine)
-      try finished(gradientRanges[0])
+      try sink?.finish(gradientRanges[0])
       return
     }
     lstm.addWeightGradients(
       input: encoded.output, gradients: gradients, activations: saved, engine: engine)
-    try finished(gradientRanges[0])
+    try sink?.finish(gradientRanges[0])
     encoder.context.addWeightGradients(
       input: saved.hidden.rows(0..<input.rowCount), rectifiedGradient: encoded.contextGradient,
       gradients: gradients, engine: engine)
     encoder.interaction.projectBackward(
       input: input, context: encoded.context, outputGradient: encoded.outputGradient, weights: weights,
       gradients: gradients, activations: encoded.interaction, into: inputGradient, engine: engine)
-    try finished(gradientRanges[1])
+    try sink?.finish(gradientRanges[1])
   }
 
   /// Takes the encoder of one step back: its context's share of dL/dh is added to `previousGradient`.

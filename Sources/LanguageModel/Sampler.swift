@@ -51,7 +51,7 @@ public final class Sampler {
 
   /// Draws the word that follows what was read; it still has to be read itself.
   public func draw() -> Int32 {
-    model.softmax.logits(pass.output, weights: pass.weights, into: logits, engine: pass.engine)
+    model.softmax.logits(pass.output, weights: pass.weights, into: logits)
     if let excluded = settings.excludedWord { logits[0, Int(excluded)] = -.infinity }
     let values = UnsafeBufferPointer(start: logits.data, count: logits.columnCount)
     defer { sampleCount += 1 }

@@ -13,7 +13,7 @@ public protocol BlockScorer: AnyObject {
   /// `rowCount` targets.
   ///
   /// All rows of `inputs` must be words. The view stays valid until the next call.
-  func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) -> Vector<Double>
+  func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) throws -> Vector<Double>
 }
 
 /// Scores text with a fixed set of weights: block after block of S streams,
@@ -44,7 +44,7 @@ public final class Scorer: BlockScorer, Sendable {
   }
 
   /// Makes the state of all streams zero.
-  public func startAnew() { pass.resetState() }
+  public func startAnew() { pass.carriedState.reset() }
 
   /// Reads a block of words, time-major, and leaves z of all its rows in `output`.
   ///
@@ -60,7 +60,7 @@ public final class Scorer: BlockScorer, Sendable {
     let rows = 0..<rowCount
     model.softmax.score(
       pass.output.rows(rows), targets: targets[rows], weights: pass.weights, into: losses[rows],
-      workspace: pass.softmax, engine: pass.engine)
+      workspace: pass.softmax)
     return losses[rows]
   }
 }
@@ -71,16 +71,15 @@ public final class SoftmaxScorer: Sendable {
   private let weights: Weights
   private let workspace: SoftmaxWorkspace
   private let losses: Vector<Double>
-  private let engine: ComputeEngine
   private let arena = Arena()
 
   /// A scorer of up to `rowCount` rows at once.
   public init(_ model: LanguageModel, parameters: ParameterBuffer, rowCount: Int, engine: ComputeEngine) {
     self.model = model
-    self.engine = engine
     weights = Weights(parameters, engine: engine)
     workspace = SoftmaxWorkspace(
-      words: model.words(index: 0, count: 1), width: model.configuration.embedding, rowCount: rowCount,
+      shard: model.vocabularyShard(index: 0, count: 1), width: model.configuration.embedding,
+      rowCount: rowCount,
       byteBudget: SegmentPass.defaultLogitsByteBudget, scoringOnly: true, engine: engine, in: arena)
     losses = arena.vector(of: Double.self, count: rowCount)
   }
@@ -91,7 +90,7 @@ public final class SoftmaxScorer: Sendable {
   public func score(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
     let rows = 0..<output.rowCount
     model.softmax.score(
-      output, targets: targets, weights: weights, into: losses[rows], workspace: workspace, engine: engine)
+      output, targets: targets, weights: weights, into: losses[rows], workspace: workspace)
     return losses[rows]
   }
 }

@@ -1,9 +1,9 @@
 import Foundation
 import Tensors
 
-/// What is known of some rows of logits, of all words or of a rank's: two numbers for each row, one row after the other.
+/// What is known of some rows of logits, of the whole vocabulary or of one shard: two numbers for each row, one row after the other.
 ///
-/// They are the logarithm of the row's sum of exponentials, and the logit of its target, 0 where that is none of the words.
+/// They are the logarithm of the row's sum of exponentials, and the logit of its target, 0 where the shard does not have it.
 public struct SoftmaxStatistics: Sendable {
   /// How many numbers a row has.
   public static let numbersPerRow = 2
@@ -20,10 +20,10 @@ public struct SoftmaxStatistics: Sendable {
 
   func set(targetLogit: Float, of row: Int) { numbers[2 * row + 1] = Double(targetLogit) }
 
-  /// The negative log-likelihood of a row's target, in nats, where all words are in it.
+  /// The negative log-likelihood of a row's target, in nats, once all shards are merged.
   func loss(_ row: Int) -> Double { numbers[2 * row] - numbers[2 * row + 1] }
 
-  /// Sets these to what shards of the vocabulary know together, in their order; their own may be among the parts.
+  /// Sets these to what the shards of a vocabulary know together, in their order; their own may be among the parts.
   public func merge(_ parts: [SoftmaxStatistics]) {
     for row in 0..<numbers.count / Self.numbersPerRow {
       let largest = parts.reduce(-Double.infinity) { max($0, $1.numbers[2 * row]) }

@@ -1,21 +1,24 @@
 import CKernels
 import Tensors
 
-/// Memory for the softmax of some rows: one chunk's exponentials, what is known of each of its rows and blocks, and
-/// what each worker needs for a block of logits.
+/// Memory for the softmax of some rows: one chunk's exponentials, sums of each of its rows and blocks, and what each worker
+/// needs for a block of logits.
 public struct SoftmaxWorkspace: Sendable {
-  /// How many words a block has: with a few hundred rows its logits and words stay in a core's cache.
+  /// How many rows of the tied matrix a block has: with a few hundred rows of z its logits stay in a core's cache.
   static let blockLength = 512
 
-  /// The words whose logits are computed here.
-  public let words: RowShard
+  /// The rows of the tied matrix whose logits are computed here.
+  public let shard: RowShard
+  /// Blocks of which no probability is above it get sums in place of products.
+  let threshold: Float
   let rowsPerChunk: Int
   private let rowsPerTile: Int
-  /// Rows × blocks: the largest logit, later what exponentials are multiplied with.
+  /// Rows × blocks: the largest logit.
   let largest: Matrix
   /// Rows × blocks: the sum of the exponentials.
   let sums: Matrix
-  /// What is known of each row of a chunk.
+  /// Rows × blocks: what the exponentials are multiplied with; none where only scores are computed.
+  let factors: Matrix
   private let statisticsOfRows: Vector<Double>
   let input: OperandMemory
   /// Each worker's part of the input's gradient.
@@ -24,41 +27,38 @@ public struct SoftmaxWorkspace: Sendable {
   private let temporary: TemporaryMemory
   private let keptByteCount: Int
   private let logits: [Matrix]
-  private let shares: [Matrix]
+  private let products: [Matrix]
   private let means: [Matrix]
-  private let wordShares: [Matrix]
+  private let tokenSums: [Matrix]
   private let workerCount: Int
 
-  /// The words of one of `count` shards of a vocabulary.
-  public static func words(of vocabularySize: Int, index: Int = 0, count: Int = 1) -> RowShard {
+  /// One of `count` shards of a vocabulary: blocks of rows, round-robin.
+  public static func shard(of vocabularySize: Int, index: Int = 0, count: Int = 1) -> RowShard {
     RowShard(rowCount: vocabularySize, blockLength: blockLength, index: index, count: count)
   }
 
-  /// Memory for the logits of some words in up to `rowCount` rows of width E, in chunks whose exponentials take at most
+  /// Memory for the logits of a shard in up to `rowCount` rows of width E, in chunks whose exponentials take at most
   /// `byteBudget` bytes.
   ///
   /// A chunk has one row where that is more. Scoring alone keeps no exponentials, and has one chunk. `deferring` is for
-  /// gradients of which a part is computed after others have used the engine. Of a shard that is one of several the budget is
-  /// counted in bfloat16.
+  /// gradients that are computed after other layers have used the engine.
   public init(
-    words: RowShard, width: Int, rowCount: Int, byteBudget: Int, scoringOnly: Bool, deferring: Bool = false,
-    engine: ComputeEngine, in arena: Arena
+    shard: RowShard, width: Int, rowCount: Int, byteBudget: Int, threshold: Float = 0, scoringOnly: Bool,
+    deferring: Bool = false, engine: ComputeEngine, in arena: Arena
   ) {
-    self.words = words
-    let wordCount = words.ownRowCount
-    // Ranks that share the words out wait for each other at every chunk, so all must cut alike: the largest shard decides, and
-    // not whether this processor has bfloat16.
-    let rowByteCount =
-      words.count == 1
-      ? wordCount * engine.precision.byteCount : words.largestRowCount * Precision.bfloat16.byteCount
+    self.shard = shard
+    self.threshold = threshold
     let rowsPerChunk =
-      scoringOnly ? max(1, rowCount) : Self.rowsPerChunk(of: rowCount, limit: byteBudget / rowByteCount)
+      scoringOnly
+      ? max(1, rowCount)
+      : Self.rowsPerChunk(of: rowCount, shard: shard, byteBudget: byteBudget, precision: engine.precision)
     self.rowsPerChunk = rowsPerChunk
     let rowsPerTile = scoringOnly ? min(rowsPerChunk, 256) : rowsPerChunk
     self.rowsPerTile = rowsPerTile
-    let blockCount = words.blockCount
+    let blockCount = shard.blockCount
     largest = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
     sums = arena.matrix(rowCount: rowsPerChunk, columnCount: blockCount)
+    factors = arena.matrix(rowCount: scoringOnly ? 0 : rowsPerChunk, columnCount: blockCount)
     statisticsOfRows = arena.vector(
       of: Double.self, count: SoftmaxStatistics.numbersPerRow * rowsPerChunk)
     input = engine.operandMemory(elementCount: rowsPerChunk * width)
@@ -66,22 +66,37 @@ public struct SoftmaxWorkspace: Sendable {
     func forEachWorker(_ columnCount: Int, rowCount: Int = rowsPerChunk) -> [Matrix] {
       (0..<engine.threadCount).map { _ in arena.matrix(rowCount: rowCount, columnCount: columnCount) }
     }
-    logits = forEachWorker(min(Self.blockLength, words.rowCount), rowCount: rowsPerTile)
+    logits = forEachWorker(min(Self.blockLength, shard.rowCount), rowCount: rowsPerTile)
     inputGradients = scoringOnly ? [] : forEachWorker(width)
-    shares = scoringOnly ? [] : forEachWorker(width)
+    products = scoringOnly ? [] : forEachWorker(width)
     means = scoringOnly ? [] : forEachWorker(width, rowCount: 2)
-    wordShares = scoringOnly ? [] : forEachWorker(min(Self.blockLength, words.rowCount), rowCount: 1)
+    tokenSums = scoringOnly ? [] : forEachWorker(min(Self.blockLength, shard.rowCount), rowCount: 1)
     precision = engine.precision
     temporary = deferring ? TemporaryMemory() : engine.temporaryMemory
-    keptByteCount = scoringOnly ? 0 : rowsPerChunk * wordCount * precision.byteCount
+    keptByteCount = scoringOnly ? 0 : rowsPerChunk * shard.ownRowCount * precision.byteCount
     // Here, where there is one thread: the workers ask for it at once, and must not be the ones that make it grow.
     _ = temporary.memory(byteCount: keptByteCount)
   }
 
+  /// How many chunks `rowCount` rows are worked through in; on ranks with shards of one vocabulary the same.
+  public static func chunkCount(
+    of rowCount: Int, shard: RowShard, byteBudget: Int, precision: Precision
+  ) -> Int {
+    let length = rowsPerChunk(of: rowCount, shard: shard, byteBudget: byteBudget, precision: precision)
+    return (rowCount + length - 1) / length
+  }
+
   /// Chunks of one size, because a small last one would cost a whole pass over the matrix for a few rows; and of a multiple of
-  /// 64 rows, at which products are quickest.
-  private static func rowsPerChunk(of rowCount: Int, limit: Int) -> Int {
-    let limit = max(1, min(rowCount, limit))
+  /// 64 rows, at which products are fastest.
+  private static func rowsPerChunk(
+    of rowCount: Int, shard: RowShard, byteBudget: Int, precision: Precision
+  ) -> Int {
+    // Ranks with shards wait for each other at every chunk, so all must cut alike: the largest shard decides, and not
+    // whether this processor has bfloat16.
+    let rowByteCount =
+      shard.count == 1
+      ? shard.rowCount * precision.byteCount : shard.largestRowCount * Precision.bfloat16.byteCount
+    let limit = max(1, min(rowCount, byteBudget / rowByteCount))
     let chunkCount = max(1, (rowCount + limit - 1) / limit)
     let even = max(1, (rowCount + chunkCount - 1) / chunkCount)
     let unit = 64
@@ -99,8 +114,8 @@ public struct SoftmaxWorkspace: Sendable {
     stride(from: 0, to: rowCount, by: length).map { $0..<min($0 + length, rowCount) }
   }
 
-  /// The blocks of one worker, spread over the whole vocabulary: frequent words cost more where rare ones are left out.
-  func blocks(of worker: Worker) -> StrideTo<Int> { blocks(of: worker, in: 0..<words.rowCount) }
+  /// The blocks of one worker, spread over the whole vocabulary: frequent tokens cost more where rare ones are below the threshold.
+  func blocks(of worker: Worker) -> StrideTo<Int> { blocks(of: worker, in: 0..<shard.rowCount) }
 
   /// The same blocks, of those that begin among `range`: a worker has the same ones however the vocabulary is cut.
   func blocks(of worker: Worker, in range: Range<Int>) -> StrideTo<Int> {
@@ -109,13 +124,13 @@ public struct SoftmaxWorkspace: Sendable {
     return stride(from: own, to: firstBlock(from: range.upperBound), by: workerCount)
   }
 
-  /// The first block whose words are at `word` or after; the number of blocks where there is none.
-  private func firstBlock(from word: Int) -> Int {
-    let place = (word + Self.blockLength - 1) / Self.blockLength
-    return min(max(0, (place - words.index + words.count - 1) / words.count), words.blockCount)
+  /// The first block whose rows are at `row` or after; the number of blocks where there is none.
+  private func firstBlock(from row: Int) -> Int {
+    let place = (row + Self.blockLength - 1) / Self.blockLength
+    return min(max(0, (place - shard.index + shard.count - 1) / shard.count), shard.blockCount)
   }
 
-  /// Up to `count` ranges of words, of whole blocks and about equal length.
+  /// Up to `count` ranges of the matrix's rows, of whole blocks and about equal length.
   static func pieces(_ count: Int, ofVocabulary vocabularySize: Int) -> [Range<Int>] {
     let blockCount = (vocabularySize + blockLength - 1) / blockLength
     let count = max(1, min(count, blockCount))
@@ -130,7 +145,7 @@ public struct SoftmaxWorkspace: Sendable {
     let place = block * Self.blockLength * rowCount * precision.byteCount
     return Operand(
       temporary.memory(byteCount: keptByteCount) + place, precision, rowCount: rowCount,
-      columnCount: words.rows(ofBlock: block).count)
+      columnCount: shard.rows(ofBlock: block).count)
   }
 
   /// A worker's logits of one block.
@@ -144,23 +159,23 @@ public struct SoftmaxWorkspace: Sendable {
   }
 
   /// What one block adds to a worker's part.
-  func share(rowCount: Int, _ worker: Worker) -> Matrix { shares[worker.index].rows(0..<rowCount) }
+  func product(rowCount: Int, _ worker: Worker) -> Matrix { products[worker.index].rows(0..<rowCount) }
 
   /// Two rows of a worker's, of width E.
   func means(_ worker: Worker) -> Matrix { means[worker.index] }
 
-  /// A number of a worker's for each word of a block.
-  func wordShares(of words: Range<Int>, _ worker: Worker) -> Matrix {
-    wordShares[worker.index].columns(0..<words.count)
+  /// A number of a worker's for each token of a block.
+  func tokenSums(of tokens: Range<Int>, _ worker: Worker) -> Matrix {
+    tokenSums[worker.index].columns(0..<tokens.count)
   }
 
-  /// Room for what is known of the rows of a chunk.
+  /// Memory for the statistics of the rows of a chunk.
   func statistics(rowCount: Int) -> SoftmaxStatistics {
     SoftmaxStatistics(statisticsOfRows[0..<SoftmaxStatistics.numbersPerRow * rowCount])
   }
 
-  /// A row's log-sum-exp over `words`, from what the blocks have left.
+  /// A row's log-sum-exp over the shard, from what the blocks have left.
   func logSumExp(_ row: Int) -> Double {
-    CKernels_logSumExp(largest.row(row), sums.row(row), words.blockCount)
+    CKernels_logSumExp(largest.row(row), sums.row(row), shard.blockCount)
   }
 }

@@ -6,7 +6,8 @@ import Tensors
 public final class Weights: @unchecked Sendable {
   /// The fp32 values.
   public let values: ParameterBuffer
-  private let engine: ComputeEngine
+  /// Rounds and packs them.
+  let engine: ComputeEngine
   private var packed: [Form: Held<PackedMatrix>] = [:]
   private var rounded: [Int: Held<OperandMemory>] = [:]
   private var generation = 0

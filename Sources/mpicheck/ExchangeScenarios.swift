@@ -13,10 +13,13 @@ private func gradient(rank: Int, step: Int, count: Int) -> [Float] {
 }
 
 /// The mean as exact codecs must give it: added in the order of ranks within nodes and of nodes, then divided.
-private func mean(_ layout: NodeLayout, step: Int, count: Int) -> [Float] {
+///
+/// `ranks` are the job's numbers of a subset's ranks.
+private func mean(_ layout: NodeLayout, step: Int, count: Int, ranks jobRanks: [Int]? = nil) -> [Float] {
   (0..<count).map { index in
     let sums = layout.nodes.map { ranks in
-      ranks.dropFirst().reduce(gradientValue(rank: ranks[0], step: step, index: index)) {
+      let ranks = ranks.map { jobRanks?[$0] ?? $0 }
+      return ranks.dropFirst().reduce(gradientValue(rank: ranks[0], step: step, index: index)) {
         $0 + gradientValue(rank: $1, step: step, index: index)
       }
     }
@@ -67,6 +70,45 @@ func allReduceMeansAllSizes(_ ranks: Ranks) throws {
           "\(what): \(report.wireByteCount) bytes sent")
       }
     }
+  }
+}
+
+/// Odd and even ranks exchange gradients of their own, while all exchange others over the communicator they come from;
+/// each subset is split once more.
+func splitCommunicatorsExchange(_ ranks: Ranks) throws {
+  let count = 1000
+  let rank = ranks.rank
+  let members = (0..<ranks.rankCount).filter { $0 % 2 == rank % 2 }
+  let subset = try ranks.thread.run { [world = ranks.world] in
+    try world.gradients.split(color: -(world.gradients.rank % 2))
+  }
+  try claim(
+    members[subset.rank] == rank && subset.rankCount == members.count, "rank \(subset.rank) of odd or even")
+  try claim(subset.jobRanks == members, "job ranks: \(subset.jobRanks)")
+  try claim(
+    subset.hostNames == members.map { ranks.world.control.hostNames[$0] }, "hosts: \(subset.hostNames)")
+  try claim(subset.layout == ranks.world.control.layout.subset(members), "layout")
+
+  let all = try ranks.exchange(.int8, ranges: ranges(count: count))
+  let own = try GradientExchange(
+    communicator: subset, thread: ranks.thread, elementCount: count, ranges: ranges(count: count),
+    configuration: ExchangeConfiguration(
+      codec: .none, bucketByteCount: 4096, ranksPerNode: ranks.ranksPerNode))
+  for step in 1...2 {
+    var values = gradient(rank: rank, step: step, count: count)
+    var ownValues = values
+    _ = try run(all, step: step, count: count, &values)
+    _ = try run(own, step: step, count: count, &ownValues)
+    try ranks.claimEqual(values, "all, step \(step)")
+    try claim(isClose(values, mean(all.layout, step: step, count: count), .int8), "expected the mean of all")
+    let expected = mean(own.layout, step: step, count: count, ranks: members)
+    try claim(ownValues == expected, "step \(step): expected the mean of ranks \(members)")
+  }
+  try ranks.thread.run {
+    let single = try subset.split(color: subset.rank)
+    try claim(single.rankCount == 1 && single.jobRanks == [rank], "a subset of one: \(single.jobRanks)")
+    try single.barrier("alone")
+    try claim(try subset.sum("ranks", [Double(rank)]) == [Double(members.reduce(0, +))], "sum of a subset")
   }
 }
 

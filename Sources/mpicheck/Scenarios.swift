@@ -18,6 +18,7 @@ typealias Scenario = @Sendable (Ranks) throws -> Void
 let scenarios: [String: Scenario] = [
   "all-reduce": allReduceMeansAllSizes,
   "rows": rowsAreAdded,
+  "split": splitCommunicatorsExchange,
   "flush": flushSendsExactly,
   "residuals": residualsAreSavedAndRestored,
   "collectives": collectivesAgree,
@@ -30,6 +31,7 @@ let scenarios: [String: Scenario] = [
   "all-throw": allRanksThrow,
   "stopped-rank": stoppedRankIsNamed,
   "stopped-in-control": stoppedRankEndsControlOperations,
+  "stopped-in-subset": stoppedRankEndsASubset,
   "stopped-in-broadcast": stoppedRankEndsABroadcast,
   "stopped-on-node": stoppedRankEndsItsNode,
   "slow-disk": aRankThatLivesMayBeSlow,

@@ -18,6 +18,16 @@ func stoppedRankEndsControlOperations(_ ranks: Ranks) throws {
   try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }
 }
 
+/// Rank 1 of the job is rank 0 of the odd ones.
+func stoppedRankEndsASubset(_ ranks: Ranks) throws {
+  ranks.limitSilence(abortSeconds: 3)
+  let subset = try ranks.thread.run { [world = ranks.world] in
+    try world.control.split(color: world.control.rank % 2)
+  }
+  if ranks.rank == 1 { stopThisProcess() }
+  try ranks.thread.run { try subset.barrier("checkpoint of the odd ranks") }
+}
+
 func stoppedRankEndsABroadcast(_ ranks: Ranks) throws {
   ranks.limitSilence(abortSeconds: 3)
   try ranks.thread.run { [control = ranks.world.control] in

@@ -43,6 +43,50 @@ import Testing
         + "rank \(odd) (local-\(odd)) has 0xbad")
   }
 
+  @Test(arguments: 1...4, [1, 2]) func splitRanksExchangeApart(rankCount: Int, ranksPerNode: Int) throws {
+    _ = try onLocalRanks(rankCount, ranksPerNode: ranksPerNode) { communicator, _ in
+      let rank = communicator.rank
+      let members = (0..<rankCount).filter { $0 % 2 == rank % 2 }
+      let subset = try communicator.split(color: rank % 2)
+      #expect(members[subset.rank] == rank && subset.rankCount == members.count)
+      #expect(subset.jobRanks == members && subset.hostNames == members.map { "local-\($0)" })
+      #expect(subset.layout == NodeLayout(nodeOfRank: members.map { $0 / ranksPerNode }))
+      // The same operation on both: messages that mix would be taken for each other.
+      for round in 0..<3 {
+        let value = UInt64(10 * rank + round)
+        #expect(
+          try subset.allGather("values", value.bytes) == members.map { UInt64(10 * $0 + round).bytes })
+        #expect(
+          try communicator.allGather("values", value.bytes)
+            == (0..<rankCount).map { UInt64(10 * $0 + round).bytes })
+      }
+      let single = try subset.split(color: subset.rank)
+      #expect(single.rankCount == 1 && single.jobRanks == [rank])
+      #expect(try single.sum("alone", [2]) == [2])
+    }
+  }
+
+  @Test func aRankThatIsMissingInASubsetIsNamedByItsNumberInTheJob() {
+    let limits = StallLimits(warnSeconds: 0.1, abortSeconds: 0.5) { _ in }
+    let error = #expect(throws: MilmError.self) {
+      try onLocalRanks(4) { communicator, _ in
+        let subset = try communicator.split(color: communicator.rank % 2)
+        if communicator.rank != 3 { try subset.barrier("epoch", limits: limits) }
+      }
+    }
+    #expect(error?.description.contains("rank 1 (local-1) has waited") == true, "\(error as Any)")
+    #expect(error?.description.contains("at 'epoch' for rank 3 (local-3)") == true, "\(error as Any)")
+  }
+
+  @Test func anAbortInASubsetEndsAllRanks() {
+    #expect(throws: (any Error).self) {
+      try onLocalRanks(4) { communicator, _ in
+        let subset = try communicator.split(color: communicator.rank % 2)
+        if communicator.rank == 3 { subset.abort("broken") } else { try communicator.barrier("end") }
+      }
+    }
+  }
+
   @Test func jobsRunInOrderOnOneThread() throws {
     let thread = CommunicationThread()
     let log = Log()
@@ -58,4 +102,8 @@ import Testing
 private final class Log: @unchecked Sendable {
   private(set) var numbers: [Int] = []
   func append(_ number: Int) { numbers.append(number) }
+}
+
+extension UInt64 {
+  fileprivate var bytes: [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: self >> (8 * $0)) } }
 }

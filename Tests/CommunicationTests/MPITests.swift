@@ -16,6 +16,12 @@ extension Tag {
     #expect(run.status == 0, "\(run.transcript)")
   }
 
+  @Test(arguments: [(1, 1), (2, 1), (3, 1), (4, 1), (4, 2), (4, 4)])
+  func splitCommunicatorsExchangeApart(_ shape: (rankCount: Int, ranksPerNode: Int)) throws {
+    let run = try mpirun(shape.rankCount, [program("mpicheck"), "split", "\(shape.ranksPerNode)"])
+    #expect(run.status == 0, "\(run.transcript)")
+  }
+
   /// Two nodes of two ranks, unequal nodes, and one node alone.
   @Test(arguments: ["all-reduce", "rows", "flush", "residuals"], [(4, 2), (5, 3), (3, 3)])
   func scenarioHoldsOnNodes(_ scenario: String, _ shape: (rankCount: Int, ranksPerNode: Int)) throws {
@@ -49,10 +55,11 @@ extension Tag {
 
   /// The limit is 3 s; a process that is stopped gives no sign of life, whatever the others are doing.
   @Test(arguments: [
-    ("stopped-in-control", "at 'checkpoint'"), ("stopped-in-broadcast", "at 'settings'"),
+    ("stopped-in-control", "at 'checkpoint'"), ("stopped-in-subset", "at 'checkpoint of the odd ranks'"),
+    ("stopped-in-broadcast", "at 'settings'"),
     ("stopped-on-node", "at step 3, table 1/1, node"),
   ]) func aStoppedRankEndsTheJobAndItsLastStateIsKnown(_ scenario: String, operation: String) throws {
-    let run = try mpirun(3, [program("mpicheck"), scenario, "3"])
+    let run = try mpirun(4, [program("mpicheck"), scenario, "4"])
     #expect(run.status == 1, "\(run.transcript)")
     let state =
       "for rank 1 (\(ProcessInfo.processInfo.hostName)), last known at step 7: forward and backward for"

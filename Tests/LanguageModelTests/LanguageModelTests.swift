@@ -27,33 +27,32 @@ import Testing
   }
 
   @Test(arguments: ModelConfiguration.Variant.allCases)
-  func partsOfTheGradientAreReportedOnceAndNotChangedAfterwards(variant: ModelConfiguration.Variant) {
+  func partsOfTheGradientAreFinishedOnceAndNotChangedAfterwards(variant: ModelConfiguration.Variant) throws {
     let bench = Bench(small(variant), lanes: 2, accumulation: 2, vocabularySize: 1100, tiedPieceCount: 3)
-    var reported: [(Range<Int>, [Float])] = []
-    for index in 0..<2 {
-      _ = bench.accumulate(index: index) { part in
-        guard case .dense(let range) = part else { return }
-        reported.append((range.range, bench.gradients.flat.columns(range.range).elements))
-      }
-    }
-    #expect(reported.map(\.0) == bench.model.gradientRanges.map(\.range))
-    for (range, elements) in reported {
+    let sink = RecordingSink(bench.gradients)
+    for index in 0..<2 { _ = try bench.accumulate(index: index, sink: sink) }
+    #expect(sink.finished.map(\.range) == bench.model.gradientRanges.map(\.range))
+    for (range, elements) in sink.finished {
       #expect(firstDifference(bench.gradients.flat.columns(range).elements, elements) == nil)
     }
   }
 
   /// Lanes are independent: two passes over halves of them give the sums of one pass over all, dropout on.
   @Test(arguments: ModelConfiguration.Variant.allCases)
-  func lanesSharedOutGiveTheSameSums(variant: ModelConfiguration.Variant) {
+  func halvesOfTheLanesHaveTheSumsOfAll(variant: ModelConfiguration.Variant) throws {
     let whole = Bench(small(variant), lanes: 4, accumulation: 1)
     var rowSums = [Double](repeating: 0, count: 2)
     var losses = [Double](repeating: 0, count: 2)
-    losses[0] = whole.accumulate(index: 0) { rowSums[0] += Self.sum($0) }
+    let sink = RecordingSink(whole.gradients)
+    losses[0] = try whole.accumulate(index: 0, sink: sink)
+    rowSums[0] = sink.rowSum
     let gradients = ParameterBuffer(whole.model.parameters)
     for first in [0, 2] {
       let half = Bench(
         small(variant), lanes: 2, accumulation: 1, firstLane: first, laneCountOfAll: 4, gradients: gradients)
-      losses[1] += half.accumulate(index: 0) { rowSums[1] += Self.sum($0) }
+      let sink = RecordingSink(gradients)
+      losses[1] += try half.accumulate(index: 0, sink: sink)
+      rowSums[1] += sink.rowSum
     }
     #expect(abs(losses[0] - losses[1]) < 1e-5 * losses[0])
     #expect(abs(rowSums[0] - rowSums[1]) < 1e-5)
@@ -98,25 +97,22 @@ import Testing
 
   /// The same segment with products of bfloat16 operands, or in fp32 where the engine has none.
   @Test(arguments: ModelConfiguration.Variant.allCases, [1, 3])
-  func bfloat16StaysNearTheExactLossAndGradients(variant: ModelConfiguration.Variant, threadCount: Int) {
-    func run(_ engine: ComputeEngine) -> (loss: Double, gradient: [Float]) {
+  func bfloat16StaysNearTheExactLossAndGradients(
+    variant: ModelConfiguration.Variant, threadCount: Int
+  ) throws {
+    func run(_ engine: ComputeEngine) throws -> (loss: Double, gradient: [Float]) {
       let bench = Bench(small(variant), lanes: 3, accumulation: 1, engine: engine)
-      let loss = bench.accumulate(index: 0) { _ in }
+      let loss = try bench.accumulate(index: 0, sink: nil)
       return (loss, bench.gradients.flat.elements)
     }
-    let exact = run(ComputeEngine(threadCount: 1, library: .openBLAS))
-    let rounded = run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
+    let exact = try run(ComputeEngine(threadCount: 1, library: .openBLAS))
+    let rounded = try run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
     #expect(abs(rounded.loss - exact.loss) < 1e-3 * exact.loss)
     let difference = zip(rounded.gradient, exact.gradient).reduce(0.0) { sum, pair in
       sum + Double(pair.0 - pair.1) * Double(pair.0 - pair.1)
     }
     let size = exact.gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
     #expect((difference / size).squareRoot() < 1e-2)
-  }
-
-  private static func sum(_ part: GradientPart) -> Double {
-    guard case .rows(_, let rows) = part else { return 0 }
-    return rows.elements.reduce(0) { $0 + Double($1) }
   }
 
   private func small(_ variant: ModelConfiguration.Variant) -> ModelConfiguration {
@@ -159,7 +155,7 @@ import Testing
       )
     }
 
-    func accumulate(index: Int, finished: (GradientPart) -> Void) -> Double {
+    func accumulate(index: Int, sink: (any GradientSink)?) throws -> Double {
       let count = pass.stepCount * pass.laneCount
       let inputs = arena.vector(of: Int32.self, count: count)
       let targets = arena.vector(of: Int32.self, count: count)
@@ -173,9 +169,25 @@ import Testing
       let segment = Segment(
         inputs: inputs, targets: targets, firstLane: firstLane, firstTime: index * 5,
         key: RandomKey(seed: 1).derived(3))
-      return pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(5 * laneCountOfAll), gradients: gradients,
-        finished: finished)
+      return try pass.accumulate(
+        segment, index: index, lossScale: 1 / Float(5 * laneCountOfAll), gradients: gradients, sink: sink)
     }
+  }
+}
+
+/// A sink that keeps what it receives.
+private final class RecordingSink: GradientSink {
+  private(set) var finished: [(range: Range<Int>, elements: [Float])] = []
+  private(set) var rowSum = 0.0
+  private let gradients: ParameterBuffer
+
+  init(_ gradients: ParameterBuffer) { self.gradients = gradients }
+
+  func finish(_ range: GradientRange) {
+    finished.append((range.range, gradients.flat.columns(range.range).elements))
+  }
+
+  func finish(rows: Matrix, of tokens: Vector<Int32>) {
+    rowSum += rows.elements.reduce(0) { $0 + Double($1) }
   }
 }

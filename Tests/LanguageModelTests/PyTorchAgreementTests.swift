@@ -83,30 +83,27 @@ import Testing
     let pass = SegmentPass(
       model, parameters: weights, stepCount: fixture.stepCount, laneCount: fixture.laneCount,
       accumulation: fixture.segmentCount, engine: engine, logitsByteBudget: setting.logitsByteBudget)
-    try fixture.copy("state.h", into: pass.hiddenState)
-    try fixture.copy("state.c", into: pass.cellState)
+    let (hidden, cell) = try (#require(pass.carriedState["h"]), #require(pass.carriedState["c"]))
+    try fixture.copy("state.h", into: hidden)
+    try fixture.copy("state.c", into: cell)
 
     let arena = Arena()
     let inputs = try fixture.words("tokens.inputs", in: arena)
     let targets = try fixture.words("tokens.targets", in: arena)
     let rowCount = fixture.stepCount * fixture.laneCount
-    let losses = (0..<fixture.segmentCount).map { index in
+    let losses = try (0..<fixture.segmentCount).map { index in
       let words = index * rowCount..<(index + 1) * rowCount
       let segment = Segment(
         inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0, key: RandomKey(seed: 1))
-      let sum = pass.accumulate(
-        segment, index: index, lossScale: 1 / Float(rowCount), gradients: gradients
-      ) { part in
-        if case .rows(let words, let rows) = part {
-          addRows(words, rows, to: gradients[model.tiedMatrix], engine)
-        }
-      }
+      let sum = try pass.accumulate(
+        segment, index: index, lossScale: 1 / Float(rowCount), gradients: gradients,
+        sink: LocalGradientSink(adding: gradients[model.tiedMatrix], engine: engine))
       return Float(sum / Double(rowCount))
     }
 
     expectClose(losses, try fixture.floats("losses"), "losses")
-    expectClose(pass.hiddenState.elements, try fixture.floats("state.finalH"), "h")
-    expectClose(pass.cellState.elements, try fixture.floats("state.finalC"), "c")
+    expectClose(hidden.elements, try fixture.floats("state.finalH"), "h")
+    expectClose(cell.elements, try fixture.floats("state.finalC"), "c")
     for parameter in model.parameters.parameters {
       expectClose(
         gradients[parameter].elements, try fixture.floats("gradient.\(parameter.name)"), parameter.name)
@@ -137,20 +134,12 @@ import Testing
       let words = index * rowCount..<(index + 1) * rowCount
       let whole = scorer.score(inputs: inputs[words], targets: targets[words], rowCount: rowCount)
       let gradients = ParameterBuffer(model.parameters)
-      let sum = pass.accumulate(
+      let sum = try pass.accumulate(
         Segment(
           inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0,
           key: RandomKey(seed: 1)),
-        index: 0, lossScale: 1, gradients: gradients
-      ) { _ in }
+        index: 0, lossScale: 1, gradients: gradients, sink: nil)
       #expect(abs(whole.elements.reduce(0, +) - sum) < 1e-5 * sum)
-    }
-  }
-
-  private func addRows(_ words: Vector<Int32>, _ rows: Matrix, to table: Matrix, _ engine: ComputeEngine) {
-    for index in 0..<words.count {
-      let word = Int(words[index])
-      engine.add(rows.rows(index..<index + 1), to: table.rows(word..<word + 1))
     }
   }
 

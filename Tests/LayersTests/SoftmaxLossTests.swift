@@ -13,7 +13,7 @@ import Testing
     ], TestedEngine.allCases)
   func gradientsMatchCentralDifferences(
     shape: (vocabulary: Int, width: Int, budget: Int), kind: TestedEngine
-  ) {
+  ) throws {
     let engine = kind.make()
     let (vocabulary, width, budget) = shape
     var list = ParameterList()
@@ -28,7 +28,7 @@ import Testing
     let targets = arena.vector(of: Int32.self, count: rows)
     for row in 0..<rows { targets[row] = Int32(row * 5 % vocabulary) }
     let workspace = SoftmaxWorkspace(
-      words: SoftmaxWorkspace.words(of: vocabulary), width: width, rowCount: rows, byteBudget: budget,
+      shard: SoftmaxWorkspace.shard(of: vocabulary), width: width, rowCount: rows, byteBudget: budget,
       scoringOnly: false,
       engine: engine, in: arena)
     let zGradient = arena.matrix(rowCount: rows, columnCount: width)
@@ -37,13 +37,14 @@ import Testing
     func loss() -> Double {
       weights.refresh()
       layer.score(
-        z, targets: targets, weights: weights, into: losses, workspace: workspace, engine: engine)
+        z, targets: targets, weights: weights, into: losses, workspace: workspace)
       return losses.elements.reduce(0, +) * 0.5
     }
-    let total = layer.forwardBackward(
-      z, targets: targets, scale: 0.5, weights: weights, gradients: gradients, into: zGradient,
-      workspace: workspace, engine: engine
-    ) { _ in }
+    let total = try layer.forwardBackward(
+      SoftmaxRows(output: z, targets: targets, gradient: zGradient), scale: 0.5, weights: weights,
+      gradients: gradients, workspace: workspace, vocabulary: WholeVocabulary(vocabularySize: vocabulary),
+      sink: nil
+    ).loss
     #expect(abs(total * 0.5 - loss()) < 1e-6)
     expectGradientsMatch(
       weights.checked(against: gradients) + [CheckedTensor(name: "z", values: z, gradient: zGradient)],
@@ -51,7 +52,9 @@ import Testing
   }
 
   /// Scoring has panels of its own in bfloat16, and tiles of rows; training has chunks.
-  @Test(arguments: [Precision.float32, .bfloat16]) func scoresAddUpToTheLossOfTraining(precision: Precision) {
+  @Test(arguments: [Precision.float32, .bfloat16]) func scoresAddUpToTheLossOfTraining(
+    precision: Precision
+  ) throws {
     let engine = ComputeEngine(threadCount: 2, precision: precision)
     let (vocabulary, width, rows) = (1100, 24, 600)
     var list = ParameterList()
@@ -65,19 +68,20 @@ import Testing
     for row in 0..<rows { targets[row] = Int32(row * 37 % vocabulary) }
     func workspace(scoringOnly: Bool) -> SoftmaxWorkspace {
       SoftmaxWorkspace(
-        words: SoftmaxWorkspace.words(of: vocabulary), width: width, rowCount: rows,
+        shard: SoftmaxWorkspace.shard(of: vocabulary), width: width, rowCount: rows,
         byteBudget: 150 * vocabulary * 4,
         scoringOnly: scoringOnly, engine: engine, in: arena)
     }
-    let loss = layer.forwardBackward(
-      z, targets: targets, scale: 1, weights: weights, gradients: ParameterBuffer(list),
-      into: arena.matrix(rowCount: rows, columnCount: width), workspace: workspace(scoringOnly: false),
-      engine: engine
-    ) { _ in }
+    let loss = try layer.forwardBackward(
+      SoftmaxRows(
+        output: z, targets: targets, gradient: arena.matrix(rowCount: rows, columnCount: width)),
+      scale: 1, weights: weights, gradients: ParameterBuffer(list),
+      workspace: workspace(scoringOnly: false), vocabulary: WholeVocabulary(vocabularySize: vocabulary),
+      sink: nil
+    ).loss
     let scores = arena.vector(of: Double.self, count: rows)
     layer.score(
-      z, targets: targets, weights: weights, into: scores, workspace: workspace(scoringOnly: true),
-      engine: engine)
+      z, targets: targets, weights: weights, into: scores, workspace: workspace(scoringOnly: true))
     #expect(abs(scores.elements.reduce(0, +) - loss) < 1e-6 * loss)
   }
 
@@ -88,13 +92,13 @@ import Testing
     let engine = TestedEngine.fast.make()
     let weights = Weights(ParameterBuffer(list), engine: engine)
     let workspace = SoftmaxWorkspace(
-      words: SoftmaxWorkspace.words(of: 5000), width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true,
+      shard: SoftmaxWorkspace.shard(of: 5000), width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true,
       engine: engine, in: arena
     )
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
       arena.matrix(rowCount: 1, columnCount: 2), targets: arena.vector(of: Int32.self, count: 1),
-      weights: weights, into: losses, workspace: workspace, engine: engine)
+      weights: weights, into: losses, workspace: workspace)
     #expect(abs(losses[0] - log(5000)) < 1e-6)
   }
 
@@ -106,12 +110,12 @@ import Testing
     let weights = Weights(ParameterBuffer(list), engine: engine)
     weights[layer.bias][0, 33] = .nan
     let workspace = SoftmaxWorkspace(
-      words: SoftmaxWorkspace.words(of: 40), width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true,
+      shard: SoftmaxWorkspace.shard(of: 40), width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true,
       engine: engine, in: arena)
     let losses = arena.vector(of: Double.self, count: 1)
     layer.score(
       arena.matrix(rowCount: 1, columnCount: 2), targets: arena.vector(of: Int32.self, count: 1),
-      weights: weights, into: losses, workspace: workspace, engine: engine)
+      weights: weights, into: losses, workspace: workspace)
     #expect(!losses[0].isFinite)
   }
 
@@ -140,11 +144,11 @@ import Testing
 
     /// The same by shards of the vocabulary, each on a thread of its own; their parts put together.
     ///
-    /// A budget of three chunks for the largest of two shards; the last of seven has no words.
-    func run(shardCount: Int, precision: Precision, threshold: Float) -> (
+    /// A budget of three chunks for the largest of two shards; the last of seven has no rows.
+    func run(shardCount: Int, precision: Precision, threshold: Float, defers: Bool) -> (
       loss: Double, gradients: [String: [Float]]
     ) {
-      let meeting = Meeting(count: shardCount)
+      let meeting = GatheringRound(count: shardCount)
       let gradients = ParameterBuffer(weights.list)
       let zGradients = (0..<shardCount).map { _ in arena.matrix(rowCount: Self.rowCount, columnCount: 24) }
       let losses = arena.vector(of: Double.self, count: shardCount)
@@ -154,18 +158,24 @@ import Testing
         Thread {
           let engine = ComputeEngine(threadCount: 1, precision: precision)
           let arena = Arena()
-          let words = SoftmaxWorkspace.words(of: 2500, index: index, count: shardCount)
+          let shard = SoftmaxWorkspace.shard(of: 2500, index: index, count: shardCount)
           let workspace = SoftmaxWorkspace(
-            words: words, width: 24, rowCount: Self.rowCount, byteBudget: 30 * 1536 * 2, scoringOnly: false,
-            deferring: true, engine: engine, in: arena)
-          let own = Self.rowCount * index / shardCount..<Self.rowCount * (index + 1) / shardCount
-          let (loss, deferred) = layer.forwardBackward(
-            sharing: z, targets: targets, ownRows: own, scale: 1 / Float(Self.rowCount), threshold: threshold,
-            weights: Weights(weights, engine: engine), gradients: gradients, into: zGradients[index],
-            workspace: workspace, engine: engine
-          ) { $0.merge(meeting.gather($0.numbers, of: index).map(SoftmaxStatistics.init)) }
-          layer.addDeferred(deferred, gradients: gradients, workspace: workspace, engine: engine)
-          losses[index] = loss
+            shard: shard, width: 24, rowCount: Self.rowCount, byteBudget: 30 * 1536 * 2,
+            threshold: threshold, scoringOnly: false, deferring: true, engine: engine, in: arena)
+          let all = SoftmaxRows(
+            output: z, targets: targets, gradient: zGradients[index],
+            ownRows: Self.rowCount * index / shardCount..<Self.rowCount * (index + 1) / shardCount)
+          let vocabulary = ThreadedShards(shard, round: meeting, defers: defers)
+          do {
+            let (loss, deferred) = try layer.forwardBackward(
+              all, scale: 1 / Float(Self.rowCount), weights: Weights(weights, engine: engine),
+              gradients: gradients, workspace: workspace, vocabulary: vocabulary, sink: nil)
+            #expect((deferred != nil) == defers)
+            try deferred?.add(sink: nil)
+            losses[index] = loss
+          } catch {
+            Issue.record(error)
+          }
           withExtendedLifetime(arena) {}
           group.leave()
         }.start()
@@ -185,23 +195,17 @@ import Testing
 
     func run(
       _ engine: ComputeEngine, threshold: Float = 0,
-      finished: (_ words: Range<Int>, _ rows: [Float]) -> Void = { _, _ in }
-    ) -> (loss: Double, gradients: [String: [Float]]) {
+      finished: @escaping (GradientRange, [Float]) -> Void = { _, _ in }
+    ) throws -> (loss: Double, gradients: [String: [Float]]) {
       let gradients = ParameterBuffer(weights.list)
       let zGradient = arena.matrix(rowCount: Self.rowCount, columnCount: 24)
       let workspace = SoftmaxWorkspace(
-        words: SoftmaxWorkspace.words(of: 2500), width: 24, rowCount: Self.rowCount,
-        byteBudget: 30 * 2500 * 4,
-        scoringOnly: false,
-        engine: engine, in: arena)
-      let loss = layer.forwardBackward(
-        z, targets: targets, scale: 1 / Float(Self.rowCount), threshold: threshold,
-        weights: Weights(weights, engine: engine), gradients: gradients, into: zGradient,
-        workspace: workspace, engine: engine
-      ) { piece in
-        let words = layer.pieces[piece]
-        finished(words, gradients[layer.embedding].rows(words).elements)
-      }
+        shard: SoftmaxWorkspace.shard(of: 2500), width: 24, rowCount: Self.rowCount,
+        byteBudget: 30 * 2500 * 4, threshold: threshold, scoringOnly: false, engine: engine, in: arena)
+      let (loss, _) = try layer.forwardBackward(
+        SoftmaxRows(output: z, targets: targets, gradient: zGradient), scale: 1 / Float(Self.rowCount),
+        weights: Weights(weights, engine: engine), gradients: gradients, workspace: workspace,
+        vocabulary: WholeVocabulary(vocabularySize: 2500), sink: RangeSink(gradients, finished))
       return (
         loss,
         [
@@ -214,28 +218,36 @@ import Testing
 
   /// Five blocks of words in up to five pieces, rows in three chunks.
   @Test(arguments: [2, 3, 5, 9], [1, 2, 3])
-  func piecesAreFinishedInTheirOrderAndChangeNothing(pieceCount: Int, threadCount: Int) {
+  func piecesAreFinishedInTheirOrderAndChangeNothing(pieceCount: Int, threadCount: Int) throws {
     let engine = ComputeEngine(threadCount: threadCount)
-    let whole = Bench().run(engine)
-    var (end, rows) = (0, [Float]())
-    let inPieces = Bench(pieceCount: pieceCount).run(engine) { words, finished in
-      #expect(words.lowerBound == end && words.count <= (5 / min(pieceCount, 5) + 1) * 512)
-      end = words.upperBound
-      rows += finished
+    let whole = try Bench().run(engine)
+    let bench = Bench(pieceCount: pieceCount)
+    let (matrix, bias) = (bench.layer.embedding, bench.layer.bias)
+    var (end, elements) = (0, [Float]())
+    let inPieces = try bench.run(engine) { range, finished in
+      #expect(range.range.lowerBound == end)
+      #expect(range.rowLength == nil || finished.count <= (5 / min(pieceCount, 5) + 1) * 512 * 24)
+      end = range.range.upperBound
+      elements += finished
     }
-    #expect(end == 2500)
+    #expect(end == bench.weights.list.elementCount)
     #expect(inPieces.loss == whole.loss && inPieces.gradients == whole.gradients)
-    #expect(rows == whole.gradients["matrix"], "nothing is added to what was finished")
+    #expect(
+      Array(elements[matrix.range]) == whole.gradients["matrix"], "nothing is added to what was finished")
+    #expect(Array(elements[bias.range]) == whole.gradients["bias"], "nothing is added to what was finished")
   }
 
   /// All of them cut the rows alike, or they would wait for each other for ever.
   @Test(.timeLimit(.minutes(2)), arguments: [1, 2, 3, 7], [Precision.float32, .bfloat16])
-  func shardsTogetherGiveLossAndGradientsOfTheWhole(shardCount: Int, precision: Precision) {
-    for threshold: Float in [0, 1e-3] {
-      let whole = Bench().run(ComputeEngine(threadCount: 1, precision: precision), threshold: threshold)
-      let shards = Bench().run(shardCount: shardCount, precision: precision, threshold: threshold)
+  func shardsTogetherGiveLossAndGradientsOfTheWhole(
+    shardCount: Int, precision: Precision
+  ) throws {
+    for (threshold, defers): (Float, Bool) in [(0, true), (1e-3, true), (0, false), (1e-3, false)] {
+      let whole = try Bench().run(ComputeEngine(threadCount: 1, precision: precision), threshold: threshold)
+      let shards = Bench().run(
+        shardCount: shardCount, precision: precision, threshold: threshold, defers: defers)
       #expect(abs(shards.loss - whole.loss) < 1e-6 * whole.loss)
-      // The blocks that a threshold leaves to sums hang on which rows are in a chunk.
+      // Which blocks a threshold leaves to sums depends on which rows are in a chunk.
       let tolerance = threshold == 0 && precision == .float32 ? 1e-5 : 8e-3
       for (name, gradient) in whole.gradients {
         let error = relativeError(shards.gradients[name], gradient)
@@ -251,10 +263,10 @@ import Testing
   }
 
   /// Rounding to bfloat16 costs each factor up to 2⁻⁹; where the fast engine is not there both are the same.
-  @Test(arguments: [1, 3]) func bfloat16StaysNearTheExactLossAndGradients(threadCount: Int) {
+  @Test(arguments: [1, 3]) func bfloat16StaysNearTheExactLossAndGradients(threadCount: Int) throws {
     let bench = Bench()
-    let exact = bench.run(TestedEngine.reference.make())
-    let rounded = bench.run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
+    let exact = try bench.run(TestedEngine.reference.make())
+    let rounded = try bench.run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
     #expect(abs(rounded.loss - exact.loss) < 2e-3 * exact.loss)
     for (name, gradient) in exact.gradients {
       let error = relativeError(rounded.gradients[name], gradient)
@@ -268,9 +280,9 @@ import Testing
     throws
   {
     let bench = Bench()
-    let exact = bench.run(kind.make())
-    let all = bench.run(kind.make(), threshold: 1e-12)
-    let factored = bench.run(kind.make(), threshold: 1e-3)
+    let exact = try bench.run(kind.make())
+    let all = try bench.run(kind.make(), threshold: 1e-12)
+    let factored = try bench.run(kind.make(), threshold: 1e-3)
     #expect(all.loss == exact.loss && factored.loss == exact.loss)
     for (name, gradient) in exact.gradients {
       #expect(all.gradients[name] == gradient)
@@ -291,14 +303,14 @@ import Testing
   /// Words of a block that differ in their biases alone have one share of it in every row.
   @Test(arguments: TestedEngine.allCases) func aThresholdChangesNothingWhereWordsDifferInBiasAlone(
     kind: TestedEngine
-  ) {
+  ) throws {
     let bench = Bench()
     let matrix = bench.weights[bench.layer.embedding]
     for word in 1024..<2500 {
       matrix.row(word).update(from: matrix.row(word / 512 * 512), count: matrix.columnCount)
     }
-    let exact = bench.run(kind.make())
-    let factored = bench.run(kind.make(), threshold: 1e-3)
+    let exact = try bench.run(kind.make())
+    let factored = try bench.run(kind.make(), threshold: 1e-3)
     for (name, gradient) in exact.gradients {
       let error = relativeError(factored.gradients[name], gradient)
       #expect(error < (kind == .fast ? 4e-4 : 1e-6), "\(name) is off by \(error)")
@@ -310,11 +322,12 @@ import Testing
   }
 
   /// Logits far beyond what an exponential can hold.
-  @Test(arguments: TestedEngine.allCases) func hugeLogitsGiveFiniteLossAndGradients(kind: TestedEngine) {
+  @Test(arguments: TestedEngine.allCases) func hugeLogitsGiveFiniteLossAndGradients(kind: TestedEngine) throws
+  {
     let bench = Bench()
     for word in stride(from: 0, to: 2500, by: 3) { bench.weights[bench.layer.bias][0, word] = 3e4 }
     bench.weights[bench.layer.bias][0, 7] = -3e4
-    let result = bench.run(kind.make())
+    let result = try bench.run(kind.make())
     #expect(result.loss.isFinite)
     #expect(result.gradients.values.allSatisfy { $0.allSatisfy(\.isFinite) })
   }
@@ -322,19 +335,55 @@ import Testing
   /// A new engine's first call, when its memory is made, gives what every later one gives.
   @Test(arguments: [Precision.float32, .bfloat16]) func theFirstCallOfAnEngineIsLikeTheNext(
     precision: Precision
-  ) {
+  ) throws {
     let bench = Bench()
-    let expected = bench.run(ComputeEngine(threadCount: 1, precision: precision))
+    let expected = try bench.run(ComputeEngine(threadCount: 1, precision: precision))
     for _ in 0..<10 {
-      let found = bench.run(ComputeEngine(threadCount: 4, precision: precision))
+      let found = try bench.run(ComputeEngine(threadCount: 4, precision: precision))
       #expect(found.loss == expected.loss)
       #expect(found.gradients["matrix"] == expected.gradients["matrix"])
     }
   }
 }
 
-/// Threads that give each other numbers, round after round.
-private final class Meeting: @unchecked Sendable {
+/// A shard of a vocabulary whose rows of z are known to all threads.
+private final class ThreadedShards: VocabularyShards {
+  let shard: RowShard
+  let defersMatrixGradient: Bool
+  var gradientDivisor: Float { 1 }
+  private let round: GatheringRound
+
+  init(_ shard: RowShard, round: GatheringRound, defers: Bool) {
+    self.shard = shard
+    self.round = round
+    defersMatrixGradient = defers
+  }
+
+  func fetchRows(into table: Matrix) {}
+  func gather(_ own: SoftmaxRows) -> SoftmaxRows { own }
+  func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) {}
+
+  func combine(_ statistics: SoftmaxStatistics) {
+    statistics.merge(round.gather(statistics.numbers, of: shard.index).map(SoftmaxStatistics.init))
+  }
+}
+
+/// A sink that sees each range with its elements when it is finished.
+private final class RangeSink: GradientSink {
+  private let gradients: ParameterBuffer
+  private let finished: (GradientRange, [Float]) -> Void
+
+  init(_ gradients: ParameterBuffer, _ finished: @escaping (GradientRange, [Float]) -> Void) {
+    self.gradients = gradients
+    self.finished = finished
+  }
+
+  func finish(_ range: GradientRange) { finished(range, gradients.flat.columns(range.range).elements) }
+  func finish(rows: Matrix, of tokens: Vector<Int32>) {}
+}
+
+/// Threads that all-gather numbers, round after round.
+private final class GatheringRound: @unchecked Sendable {
   private let condition = NSCondition()
   private let arena = Arena()
   private let count: Int
@@ -347,7 +396,7 @@ private final class Meeting: @unchecked Sendable {
     given = Array(repeating: nil, count: count)
   }
 
-  /// What all have given in this round, in the order of their numbers.
+  /// The numbers of all in this round, by index.
   func gather(_ own: Vector<Double>, of index: Int) -> [Vector<Double>] {
     condition.withLock {
       let copy = arena.vector(of: Double.self, count: own.count)

@@ -4,12 +4,12 @@ import Platform
 import Synchronization
 import Training
 
-/// Ranks something happens to before every exchange.
+/// A communicator that calls a hook before every exchange.
 final class HookedCommunicator: Communicator {
   private let base: any Communicator
   private let hook: @Sendable (CollectiveOperation) throws -> Void
 
-  /// Calls `hook` before each exchange through `base`, which does not take place where it throws.
+  /// Calls `hook` before each exchange through `base`; where it throws, there is no exchange.
   init(_ base: any Communicator, before hook: @escaping @Sendable (CollectiveOperation) throws -> Void) {
     self.base = base
     self.hook = hook
@@ -18,6 +18,7 @@ final class HookedCommunicator: Communicator {
   var rank: Int { base.rank }
   var rankCount: Int { base.rankCount }
   var hostNames: [String] { base.hostNames }
+  var jobRanks: [Int] { base.jobRanks }
   var layout: NodeLayout { base.layout }
   var liveness: (any Liveness)? { base.liveness }
 
@@ -40,16 +41,20 @@ final class HookedCommunicator: Communicator {
     try base.broadcast(operation, bytes, from: root)
   }
 
+  func split(color: Int) throws -> any Communicator {
+    HookedCommunicator(try base.split(color: color), before: hook)
+  }
+
   func abort(_ message: String) {
     base.abort(message)
   }
 }
 
-/// Ranks whose link becomes slow in the middle of a run: every exchange from a step on takes some time longer.
+/// A link that becomes slow during a run: every exchange from a step on takes longer.
 func slowed(
   _ base: any Communicator, fromStep firstSlowStep: Int, delaySeconds: Double
 ) -> any Communicator {
-  // What measures the link has no step: it is as slow as the last step was.
+  // Measurements of the link have no step: they are as slow as the last step.
   let isSlow = Mutex(false)
   return HookedCommunicator(base) { operation in
     let waits = isSlow.withLock { isSlow in
@@ -60,7 +65,7 @@ func slowed(
   }
 }
 
-/// Ranks whose link breaks after some exchanges.
+/// A link that breaks after some exchanges.
 func broken(_ base: any Communicator, after count: Int) -> any Communicator {
   let left = Atomic(count)
   return HookedCommunicator(base) { _ in

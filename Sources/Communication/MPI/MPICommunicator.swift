@@ -12,6 +12,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
   public let rank: Int
   /// The host each rank runs on, by rank.
   public let hostNames: [String]
+  /// The number each rank has in the whole job, by rank.
+  public let jobRanks: [Int]
   /// The number of ranks.
   public var rankCount: Int { hostNames.count }
 
@@ -26,21 +28,49 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
   private var failure: (any Error)?
   private var windows: [MPI_Win?] = []
   private var sharedMemories: [SharedMemory] = []
+  private var subsets: [MPICommunicator] = []
 
   /// Makes a communicator over all processes, whose messages meet no other's.
-  init(_ calls: MPICalls, hostNames: [String], layout: NodeLayout, liveness: (any Liveness)?) throws {
+  convenience init(
+    _ calls: MPICalls, hostNames: [String], layout: NodeLayout, liveness: (any Liveness)?
+  ) throws {
     var own: MPI_Comm?
-    var rank: CInt = 0
     try calls.call("MPI_Comm_dup") { MPI_Comm_dup(CMPI_commWorld(), &own) }
-    try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(own) }
-    try calls.call("MPI_Comm_rank") { MPI_Comm_rank(own, &rank) }
+    try self.init(
+      calls, own, hostNames: hostNames, jobRanks: Array(hostNames.indices), layout: layout,
+      liveness: liveness)
+  }
+
+  private init(
+    _ calls: MPICalls, _ communicator: MPI_Comm?, hostNames: [String], jobRanks: [Int], layout: NodeLayout,
+    liveness: (any Liveness)?
+  ) throws {
+    var rank: CInt = 0
+    try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(communicator) }
+    try calls.call("MPI_Comm_rank") { MPI_Comm_rank(communicator, &rank) }
     self.calls = calls
+    self.communicator = communicator
     self.hostNames = hostNames
+    self.jobRanks = jobRanks
     self.layout = layout
     self.liveness = liveness
     self.rank = Int(rank)
-    communicator = own
-    transfers = PeerTransfers(calls, own, rankCount: hostNames.count)
+    transfers = PeerTransfers(calls, communicator, rankCount: hostNames.count)
+  }
+
+  /// A communicator over the ranks that pass the same `color`, in the order of this one.
+  public func split(color: Int) throws -> any Communicator {
+    try keepingFailure {
+      let ranks = try ranks(ofColor: color)
+      var own: MPI_Comm?
+      // MPI takes colors of 32 bits from 0 on: the first rank of a color is one. All ranks are here, so it returns soon.
+      try calls.call("MPI_Comm_split") { MPI_Comm_split(communicator, CInt(ranks[0]), CInt(rank), &own) }
+      let subset = try MPICommunicator(
+        calls, own, hostNames: ranks.map { hostNames[$0] }, jobRanks: ranks.map { jobRanks[$0] },
+        layout: layout.subset(ranks), liveness: liveness.map { SubsetLiveness($0, ranks: ranks) })
+      subsets.append(subset)
+      return subset
+    }
   }
 
   /// Sends one blob to each other of `peers` and receives one from each; gives the byte counts received.
@@ -150,20 +180,21 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
   /// Frees what all ranks share; all call it, before MPI ends.
   func freeSharedMemory() throws {
     for index in windows.indices { try calls.call("MPI_Win_free") { MPI_Win_free(&windows[index]) } }
+    for subset in subsets { try subset.freeSharedMemory() }
     windows.removeAll()
     sharedMemories.removeAll()
   }
 
   /// Prints `message` on standard error and ends all processes of the job with status 1.
   public func abort(_ message: String) {
-    printLine("rank \(rank): \(message)")
+    printLine("rank \(jobRanks[rank]): \(message)")
     end()
   }
 
   /// Ends all processes of the job with status 1.
   func end() {
     fflush(nil)
-    _ = calls.status { MPI_Abort(communicator, 1) }
+    _ = calls.status { MPI_Abort(CMPI_commWorld(), 1) }
   }
 
   private func keepingFailure<Value>(_ body: () throws -> Value) throws -> Value {

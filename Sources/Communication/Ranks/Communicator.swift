@@ -10,6 +10,8 @@ public protocol Communicator: AnyObject, Sendable {
   var rankCount: Int { get }
   /// The host each rank runs on, by rank.
   var hostNames: [String] { get }
+  /// The number each rank has in the whole job, by rank: messages name ranks by it.
+  var jobRanks: [Int] { get }
 
   /// Which ranks share memory.
   var layout: NodeLayout { get }
@@ -36,6 +38,12 @@ public protocol Communicator: AnyObject, Sendable {
   func broadcast(_ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int)
     throws
 
+  /// A communicator over the ranks that pass the same `color`, in the order of this one.
+  ///
+  /// All ranks of this communicator call it at the same time. Messages of the two never mix; the thread that uses this
+  /// communicator uses both.
+  func split(color: Int) throws -> any Communicator
+
   /// Ends the job on all ranks, with `message` as the reason; may be called from any thread.
   func abort(_ message: String)
 }
@@ -50,13 +58,20 @@ extension Communicator {
       operation, with: Array(0..<rankCount), outgoing: outgoing, incoming: incoming, limits: limits)
   }
 
-  /// Begins to measure how long an operation waits.
-  func watch(_ operation: CollectiveOperation, _ limits: StallLimits?) -> StallWatch {
-    StallWatch(limits, operation: operation, rank: rank, hostNames: hostNames, liveness: liveness)
+  /// The ranks that pass the same `color` as this one; all ranks call it.
+  func ranks(ofColor color: Int) throws -> [Int] {
+    let own = UInt64(bitPattern: Int64(color))
+    let colors = try allGatherWords("split the communicator", [own]).map { $0[0] }
+    return colors.indices.filter { colors[$0] == own }
   }
 
-  /// As in "rank 2 (node-b)".
+  /// Begins to measure how long an operation waits.
+  func watch(_ operation: CollectiveOperation, _ limits: StallLimits?) -> StallWatch {
+    StallWatch(limits, operation: operation, rank: rank, label: label(of:), liveness: liveness)
+  }
+
+  /// As in "rank 2 (node-b)", by its number in the whole job.
   public func label(of rank: Int) -> String {
-    "rank \(rank) (\(hostNames[rank]))"
+    "rank \(jobRanks[rank]) (\(hostNames[rank]))"
   }
 }

@@ -8,32 +8,52 @@ public final class LocalCommunicator: Communicator {
   public let rank: Int
   /// The host each rank would run on, as in "local-1".
   public let hostNames: [String]
+  /// The number each rank has among those of `world`, by rank.
+  public let jobRanks: [Int]
   /// Which ranks act as if they were on one node.
   public let layout: NodeLayout
-  private let postOffice: PostOffice
-  private let sharedMemoryCount = Atomic(0)
+  private let mailbox: Mailbox
+  /// Tells this communicator's messages from those of others over the same mailbox.
+  private let context: Int
+  private let collectiveCount = Atomic(0)
 
   /// The number of ranks.
   public var rankCount: Int { hostNames.count }
   /// Ranks of one process live and die together.
   public var liveness: (any Liveness)? { nil }
 
-  private init(rank: Int, hostNames: [String], layout: NodeLayout, postOffice: PostOffice) {
-    self.layout = layout
+  private init(
+    rank: Int, hostNames: [String], jobRanks: [Int], layout: NodeLayout, mailbox: Mailbox, context: Int
+  ) {
     self.rank = rank
     self.hostNames = hostNames
-    self.postOffice = postOffice
+    self.jobRanks = jobRanks
+    self.layout = layout
+    self.mailbox = mailbox
+    self.context = context
   }
 
   /// The ranks of a new group, to be given to one thread each;
   /// so many that follow each other share memory.
   public static func world(rankCount: Int, ranksPerNode: Int = 1) -> [LocalCommunicator] {
-    let hostNames = (0..<rankCount).map { "local-\($0)" }
-    let postOffice = PostOffice(rankCount: rankCount)
+    let mailbox = Mailbox()
     let layout = NodeLayout(nodeOfRank: (0..<rankCount).map { $0 / ranksPerNode })
     return (0..<rankCount).map {
-      LocalCommunicator(rank: $0, hostNames: hostNames, layout: layout, postOffice: postOffice)
+      LocalCommunicator(
+        rank: $0, hostNames: (0..<rankCount).map { "local-\($0)" }, jobRanks: Array(0..<rankCount),
+        layout: layout, mailbox: mailbox, context: 0)
     }
+  }
+
+  /// A communicator over the ranks that pass the same `color`, in the order of this one.
+  public func split(color: Int) throws -> any Communicator {
+    let ranks = try ranks(ofColor: color)
+    guard let subsetRank = ranks.firstIndex(of: rank) else {
+      preconditionFailure("rank \(rank) is not of \(ranks)")
+    }
+    return LocalCommunicator(
+      rank: subsetRank, hostNames: ranks.map { hostNames[$0] }, jobRanks: ranks.map { jobRanks[$0] },
+      layout: layout.subset(ranks), mailbox: mailbox, context: mailbox.context(of: nextCall(ranks)))
   }
 
   /// Sends one blob to each other of `peers` and receives one from each; gives the byte counts received.
@@ -43,12 +63,12 @@ public final class LocalCommunicator: Communicator {
   ) throws -> [Int] {
     precondition(outgoing.count == peers.count && incoming.count == peers.count, "one buffer a peer")
     for (index, peer) in peers.enumerated() where peer != rank {
-      postOffice.send(Array(outgoing[index]), from: rank, to: peer)
+      mailbox.send(Array(outgoing[index]), by: route(from: rank, to: peer))
     }
     var watch = watch(operation, limits)
     return try peers.enumerated().map { index, peer in
       guard peer != rank else { return 0 }
-      let blob = try postOffice.receive(from: peer, to: rank, watch: &watch)
+      let blob = try receive(from: peer, &watch)
       guard blob.count <= incoming[index].count else {
         throw MilmError(
           "\(label(of: peer)) sent more than the \(incoming[index].count) bytes expected at \(operation)")
@@ -60,12 +80,10 @@ public final class LocalCommunicator: Communicator {
 
   /// Memory that `ranks` see together, `byteCount` for each.
   public func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
-    let number = sharedMemoryCount.add(1, ordering: .relaxed).newValue
-    let buffers = postOffice.sharedBuffers(
-      .init(firstRank: ranks[0], number: number), count: ranks.count,
-      byteCount: SharedMemory.headerByteCount + byteCount)
-    return SharedMemory(ranks: ranks, rank: rank, pieces: buffers.map(\.bytes)) { [postOffice] in
-      try withExtendedLifetime(buffers) { try postOffice.throwIfClosed() }
+    let buffers = mailbox.sharedBuffers(
+      nextCall(ranks), count: ranks.count, byteCount: SharedMemory.headerByteCount + byteCount)
+    return SharedMemory(ranks: ranks, rank: rank, pieces: buffers.map(\.bytes)) { [mailbox] in
+      try withExtendedLifetime(buffers) { try mailbox.throwIfClosed() }
     }
   }
 
@@ -74,61 +92,99 @@ public final class LocalCommunicator: Communicator {
     _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     guard rank != root else {
-      for peer in 0..<rankCount where peer != root { postOffice.send(Array(bytes), from: root, to: peer) }
+      for peer in 0..<rankCount where peer != root {
+        mailbox.send(Array(bytes), by: route(from: root, to: peer))
+      }
       return
     }
     var watch = watch(operation, nil)
-    bytes.copyBytes(from: try postOffice.receive(from: root, to: rank, watch: &watch))
+    bytes.copyBytes(from: try receive(from: root, &watch))
   }
 
   /// Makes every rank that waits, or will wait, throw `message`.
   public func abort(_ message: String) {
-    postOffice.close("\(label(of: rank)) ended the job: \(message)")
+    mailbox.close("\(label(of: rank)) ended the job: \(message)")
+  }
+
+  private func route(from sender: Int, to receiver: Int) -> Mailbox.Route {
+    Mailbox.Route(context: context, sender: sender, receiver: receiver)
+  }
+
+  private func receive(from sender: Int, _ watch: inout StallWatch) throws -> [UInt8] {
+    try mailbox.receive(by: route(from: sender, to: rank), watch: &watch) { isEmpty in
+      (0..<rankCount).filter { $0 != rank && isEmpty(route(from: $0, to: rank)) }
+    }
+  }
+
+  /// Names the next call that `ranks` make together, by the same value on all of them.
+  private func nextCall(_ ranks: [Int]) -> Mailbox.Call {
+    let number = collectiveCount.add(1, ordering: .relaxed).newValue
+    return Mailbox.Call(context: context, firstRank: ranks[0], number: number)
   }
 }
 
-/// The letters between all pairs of ranks.
+/// Messages between all ranks of a process, of all communicators over them, and what else they share.
 ///
 /// `@unchecked Sendable`: the condition's lock is held around every use of the fields.
-private final class PostOffice: @unchecked Sendable {
-  private let condition = NSCondition()
-  private var boxes: [[[[UInt8]]]]  // [to][from], oldest letter first
-  private var closingReason: String?
-  private var sharedBuffers: [SharedName: [AlignedBuffer]] = [:]
+private final class Mailbox: @unchecked Sendable {
+  /// The way of a message.
+  struct Route: Hashable {
+    let context: Int
+    let sender: Int
+    let receiver: Int
+  }
 
-  /// Which call of a node's ranks a shared memory comes from.
-  struct SharedName: Hashable {
+  /// A call that several ranks of a communicator make together.
+  struct Call: Hashable {
+    let context: Int
     let firstRank: Int
     let number: Int
   }
 
-  init(rankCount: Int) {
-    boxes = Array(repeating: Array(repeating: [], count: rankCount), count: rankCount)
-  }
+  private let condition = NSCondition()
+  private var messages: [Route: [[UInt8]]] = [:]  // oldest first
+  private var closingReason: String?
+  private var sharedBuffers: [Call: [AlignedBuffer]] = [:]
+  private var contexts: [Call: Int] = [:]
 
-  func send(_ letter: [UInt8], from sender: Int, to receiver: Int) {
+  func send(_ message: [UInt8], by route: Route) {
     condition.withLock {
-      boxes[receiver][sender].append(letter)
+      messages[route, default: []].append(message)
       condition.broadcast()
     }
   }
 
-  func receive(from sender: Int, to receiver: Int, watch: inout StallWatch) throws -> [UInt8] {
+  /// The oldest message of a route, waited for; `lateRanks` gets a function that tells whether a route has none.
+  func receive(
+    by route: Route, watch: inout StallWatch, lateRanks: ((Route) -> Bool) -> [Int]
+  ) throws -> [UInt8] {
     condition.lock()
     defer { condition.unlock() }
-    while boxes[receiver][sender].isEmpty {
+    while true {
+      if let message = messages[route]?.first {
+        messages[route]?.removeFirst()
+        watch.noteProgress()
+        return message
+      }
       if let closingReason { throw MilmError(closingReason) }
       _ = condition.wait(until: Date(timeIntervalSinceNow: 0.02))
-      try watch.check { boxes[receiver].indices.filter { $0 != receiver && boxes[receiver][$0].isEmpty } }
+      try watch.check { lateRanks { messages[$0]?.isEmpty ?? true } }
     }
-    watch.noteProgress()
-    return boxes[receiver][sender].removeFirst()
   }
 
-  func sharedBuffers(_ name: SharedName, count: Int, byteCount: Int) -> [AlignedBuffer] {
+  /// The context of the communicator that a call makes.
+  func context(of call: Call) -> Int {
     condition.withLock {
-      let buffers = sharedBuffers[name] ?? (0..<count).map { _ in AlignedBuffer(byteCount: byteCount) }
-      sharedBuffers[name] = buffers
+      let context = contexts[call] ?? contexts.count + 1
+      contexts[call] = context
+      return context
+    }
+  }
+
+  func sharedBuffers(_ call: Call, count: Int, byteCount: Int) -> [AlignedBuffer] {
+    condition.withLock {
+      let buffers = sharedBuffers[call] ?? (0..<count).map { _ in AlignedBuffer(byteCount: byteCount) }
+      sharedBuffers[call] = buffers
       return buffers
     }
   }

@@ -34,6 +34,11 @@ public struct NodeLayout: Sendable, Equatable {
     return NodeLayout(nodeOfRank: placeOfRank.map { $0.node * most + $0.local / ranksPerNode })
   }
 
+  /// The layout of some of the ranks, renumbered in the order given.
+  public func subset(_ ranks: [Int]) -> NodeLayout {
+    NodeLayout(nodeOfRank: ranks.map(node(of:)))
+  }
+
   /// How many ranks there are.
   public var rankCount: Int { placeOfRank.count }
   /// How many nodes there are.

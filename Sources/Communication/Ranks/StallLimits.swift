@@ -35,6 +35,26 @@ public protocol Liveness: AnyObject, Sendable {
   func liftStartLimit()
 }
 
+/// What is heard of some of the ranks that a communicator was split from.
+final class SubsetLiveness: Liveness {
+  private let base: any Liveness
+  private let ranks: [Int]
+
+  /// Rank r of the subset is rank `ranks[r]` of `base`.
+  init(_ base: any Liveness, ranks: [Int]) {
+    self.base = base
+    self.ranks = ranks
+  }
+
+  func silentSeconds(of rank: Int) -> Double { base.silentSeconds(of: ranks[rank]) }
+  func lastState(of rank: Int) -> String { base.lastState(of: ranks[rank]) }
+  var activity: RankActivity { base.activity }
+  var silenceLimits: StallLimits { base.silenceLimits }
+  func limitSilence(_ limits: StallLimits) { base.limitSilence(limits) }
+  var patienceSeconds: Double { base.patienceSeconds }
+  func liftStartLimit() { base.liftStartLimit() }
+}
+
 /// Measures the time without progress in one operation, and knows what to say when it is too long.
 ///
 /// A rank may make others wait for as long as it gives signs of life, unless the operation has limits of its own.
@@ -46,20 +66,20 @@ struct StallWatch {
   private let limits: StallLimits?
   private let operation: CollectiveOperation
   private let rank: Int
-  private let hostNames: [String]
+  private let label: (Int) -> String
   private let liveness: (any Liveness)?
   private var lastProgress = ContinuousClock.now
   private var lastLook = ContinuousClock.now
   private var hasWarned = false
 
   init(
-    _ limits: StallLimits?, operation: CollectiveOperation, rank: Int, hostNames: [String],
+    _ limits: StallLimits?, operation: CollectiveOperation, rank: Int, label: @escaping (Int) -> String,
     liveness: (any Liveness)? = nil
   ) {
     self.limits = limits
     self.operation = operation
     self.rank = rank
-    self.hostNames = hostNames
+    self.label = label
     self.liveness = liveness
     liveness?.activity.begin(operation, abortSeconds: liveness?.silenceLimits.abortSeconds)
   }
@@ -109,11 +129,10 @@ struct StallWatch {
 
   private func sentence(_ seconds: Double, _ late: [Int]) -> String {
     let names = late.map { late in
-      "rank \(late) (\(hostNames[late]))"
-        + (liveness.map { ", last known at \($0.lastState(of: late))" } ?? "")
+      label(late) + (liveness.map { ", last known at \($0.lastState(of: late))" } ?? "")
     }.joined(separator: "; ")
     let tenths = (seconds * 10).rounded() / 10
     return
-      "rank \(rank) (\(hostNames[rank])) has waited \(tenths) s without progress at \(operation) for \(names)"
+      "\(label(rank)) has waited \(tenths) s without progress at \(operation) for \(names)"
   }
 }

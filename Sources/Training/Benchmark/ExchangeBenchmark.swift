@@ -180,9 +180,9 @@ final class GradientStepper {
     let start = ContinuousClock.now
     gradients.clear(replica.shard, engine: replica.engine)
     replica.sharing?.begin(step: replica.state.step, limits: nil, isTraced: false)
-    _ = try replica.accumulateSegments(of: data, into: gradients) { part in
-      if case .rows(_, let rows) = part { lastRowElementCount = rows.count }
-    }
+    let rowCounter = RowCounter()
+    _ = try replica.accumulateSegments(of: data, into: gradients, sink: rowCounter)
+    lastRowElementCount = rowCounter.elementCount
     advance()
     // What was given to each other meanwhile is no computing.
     return (ContinuousClock.now - start).inSeconds - (replica.sharing?.cost.exposedSeconds ?? 0)
@@ -193,7 +193,8 @@ final class GradientStepper {
     try replica.ranks.control.barrier("before a step")
     let start = ContinuousClock.now
     replica.beginStep(gradients, flushing: false)
-    _ = try replica.accumulateSegments(of: data, into: gradients) { try replica.submit($0, of: gradients) }
+    _ = try replica.accumulateSegments(
+      of: data, into: gradients, sink: replica.exchangeSink(gradients))
     let report = try replica.finishExchange()
     let seconds = (ContinuousClock.now - start).inSeconds
     replica.exchange.commit()
@@ -215,4 +216,12 @@ final class GradientStepper {
     replica.state.step += 1
     replica.state.segmentIndex += replica.configuration.training.accumulate
   }
+}
+
+/// A sink that exchanges nothing: counts the numbers of the looked-up rows.
+private final class RowCounter: GradientSink {
+  private(set) var elementCount = 0
+
+  func finish(_ range: GradientRange) {}
+  func finish(rows: Matrix, of tokens: Vector<Int32>) { elementCount = rows.count }
 }

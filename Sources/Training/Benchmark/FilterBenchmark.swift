@@ -92,7 +92,7 @@ public struct FilterBenchmark {
       thread: CommunicationThread())
     replica.parameters.copy(from: loaded.weights, engine: engine)
     let gradients = ParameterBuffer(replica.model.parameters)
-    let loss = try replica.accumulateSegments(of: data, into: gradients) { _ in }
+    let loss = try replica.accumulateSegments(of: data, into: gradients, sink: nil)
     if threshold == 0 { exact.copy(from: gradients, engine: engine) }
     let tokensPerStep = Double(configuration.tokensPerStep)
     let row = Row(

@@ -116,9 +116,9 @@ final class OwnLosses: BlockLosses {
     cache = scoring.cache(method, plan: plan)
   }
 
-  func score(_ block: ReadBlock) -> ScoredBlock? {
+  func score(_ block: ReadBlock) throws -> ScoredBlock? {
     if block.startsAnew { scorer.startAnew() }
-    let losses = scorer.score(inputs: block.inputs, targets: block.targets, rowCount: block.rowCount)
+    let losses = try scorer.score(inputs: block.inputs, targets: block.targets, rowCount: block.rowCount)
     if let cache {
       let rows = 0..<block.rowCount
       let probabilities = cache.read(scorer.output.rows(rows), targets: block.targets[rows])

@@ -16,16 +16,15 @@ extension Replica {
     sharing?.begin(step: state.step, limits: limits, isTraced: isTraced)
   }
 
-  /// Forward and backward through the segments of the step under way;
-  /// `finished` gets parts of the gradient on the way.
+  /// Forward and backward through the segments of the step under way; `sink` receives the gradient on the way.
   ///
-  /// Returns the sum of the losses in nats. A rank without lanes gives zeros, part after part in the order of the others.
+  /// Returns the sum of the losses in nats. A rank without lanes contributes zeros, range after range in the same order.
   func accumulateSegments(
-    of data: TrainingData, into gradients: ParameterBuffer, finished: (GradientPart) throws -> Void
+    of data: TrainingData, into gradients: ParameterBuffer, sink: (any GradientSink)?
   ) throws -> Double {
     guard !data.ownLanes.isEmpty else {
-      for range in model.gradientRanges { try finished(.dense(range)) }
-      try finished(.rows(words: data.inputs, rows: gradients[model.tiedMatrix].rows(0..<0)))
+      for range in model.gradientRanges { try sink?.finish(range) }
+      try sink?.finish(rows: gradients[model.tiedMatrix].rows(0..<0), of: data.inputs)
       return 0
     }
     let training = configuration.training
@@ -34,36 +33,17 @@ extension Replica {
     var loss = 0.0
     for index in 0..<training.accumulate {
       let segmentIndex = state.segmentIndex + index
-      if data.lanes.isEpochStart(segmentIndex) { pass.resetState() }
+      if data.lanes.isEpochStart(segmentIndex) { pass.carriedState.reset() }
       let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
-      if let sharing {
-        sharing.read(segmentIndex, of: data)
-        loss += try pass.accumulate(
-          segment, index: index, lossScale: lossScale, gradients: gradients, sharing: sharing,
-          finished: finished)
-      } else {
-        loss += try pass.accumulate(
-          segment, index: index, lossScale: lossScale, gradients: gradients, finished: finished)
-      }
+      sharing?.read(segmentIndex, of: data)
+      loss += try pass.accumulate(
+        segment, index: index, lossScale: lossScale, gradients: gradients, sink: sink)
     }
     return loss
   }
 
-  /// Hands a finished part of the gradient over; what belongs to words that are dealt out stays where it is.
-  func submit(_ part: GradientPart, of gradients: ParameterBuffer) throws {
-    switch part {
-    case .dense(let range):
-      guard shard.common.contains(range.range.lowerBound) else { return }
-      let first = shard.common.lowerBound
-      try exchange.submit(range: range.range.lowerBound - first..<range.range.upperBound - first)
-    case .rows(let words, let rows):
-      if shard.isCommon(model.tiedMatrix) {
-        try exchange.submitRows(ids: UnsafeBufferPointer(words.buffer), rows: rows.data)
-      } else {
-        try sharing?.returnRows(words, rows, addingTo: gradients[model.tiedMatrix])
-      }
-    }
-  }
+  /// The sink that submits a step's gradient to the exchange.
+  func exchangeSink(_ gradients: ParameterBuffer) -> ExchangeSink { ExchangeSink(self, gradients) }
 
   /// Waits for what was submitted, and says what the step's exchange has cost.
   func finishExchange() throws -> ExchangeReport {
@@ -75,5 +55,32 @@ extension Replica {
   /// What all ranks have alike of a flat buffer.
   func common(_ buffer: ParameterBuffer) -> UnsafeMutablePointer<Float> {
     buffer.flat.data + shard.common.lowerBound
+  }
+}
+
+/// Submits the gradient to the exchange as it is finished; that of vocabulary rows that are sharded goes to their owners.
+final class ExchangeSink: GradientSink {
+  private let replica: Replica
+  private let gradients: ParameterBuffer
+
+  fileprivate init(_ replica: Replica, _ gradients: ParameterBuffer) {
+    self.replica = replica
+    self.gradients = gradients
+  }
+
+  func finish(_ range: GradientRange) throws {
+    let common = replica.shard.common
+    guard common.contains(range.range.lowerBound) else { return }
+    try replica.exchange.submit(
+      range: range.range.lowerBound - common.lowerBound..<range.range.upperBound - common.lowerBound)
+  }
+
+  func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
+    let tied = replica.model.tiedMatrix
+    if replica.shard.isCommon(tied) {
+      try replica.exchange.submitRows(ids: UnsafeBufferPointer(tokens.buffer), rows: rows.data)
+    } else {
+      try replica.sharing?.returnRows(tokens, rows, addingTo: gradients[tied])
+    }
   }
 }

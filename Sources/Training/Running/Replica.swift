@@ -60,17 +60,17 @@ public final class Replica {
     self.share = share
     shard = model.shard(of: ranks.rank, configuration.exchange.vocabulary, share)
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, shard: shard, engine: engine)
-    pass = SegmentPass(
-      model, parameters: parameters, stepCount: configuration.training.segment,
-      laneCount: share.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
-      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold), words: shard.words)
-    exchange = try Self.exchange(
-      configuration, model: model, common: shard.common, ranks: ranks, share: share, thread: thread)
     sharing = shard.words.map { [model] in
       VocabularySharing(
         $0, model: model, configuration.training, share: share, communicator: ranks.gradients,
         thread: thread)
     }
+    pass = SegmentPass(
+      model, parameters: parameters, stepCount: configuration.training.segment,
+      laneCount: share.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
+      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold), vocabulary: sharing)
+    exchange = try Self.exchange(
+      configuration, model: model, common: shard.common, ranks: ranks, share: share, thread: thread)
     state = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
@@ -123,7 +123,8 @@ extension LanguageModel {
     case .replicated: return ParameterShard(all: parameters)
     case .sharded:
       let index = share.trainingRanks.firstIndex(of: rank).map { $0 - share.trainingRanks.lowerBound }
-      return ParameterShard(parameters, words: index.map { words(index: $0, count: share.trainingRankCount) })
+      return ParameterShard(
+        parameters, words: index.map { vocabularyShard(index: $0, count: share.trainingRankCount) })
     }
   }
 }

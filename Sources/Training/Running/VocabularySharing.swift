@@ -3,10 +3,12 @@ import LanguageModel
 import Layers
 import Tensors
 
-/// The vocabulary dealt out to the ranks that have lanes: the model's side of a `ShardExchange`.
+/// The vocabulary sharded over the ranks that have lanes: the model's side of a `ShardExchange`.
 ///
-/// Every rank reads the text of all lanes, so that nobody has to say which words it needs.
-final class VocabularySharing: WordSharing {
+/// Every rank reads the tokens of all lanes, so that no rank has to ask for rows.
+///
+/// `@unchecked Sendable`: one thread uses it, like the pass that it belongs to.
+final class VocabularySharing: VocabularyShards, @unchecked Sendable {
   private let exchange: ShardExchange
   private let share: LaneShare
   /// Rows of z of one rank.
@@ -17,30 +19,32 @@ final class VocabularySharing: WordSharing {
   private let sorted: Vector<Int32>
   private var distinct: [UnsafeBufferPointer<Int32>] = []
   private let output: Matrix
+  private let gradient: Matrix
   private let arena = Arena()
 
-  /// The words of this rank, which is one of those with lanes.
-  let words: RowShard
-  let meanRankCount: Int
+  let shard: RowShard
+  let gradientDivisor: Float
+  var defersMatrixGradient: Bool { true }
 
   /// The sharing of a rank whose segments have as many words as its lanes say.
   init(
-    _ words: RowShard, model: LanguageModel, _ configuration: TrainingConfiguration, share: LaneShare,
+    _ shard: RowShard, model: LanguageModel, _ configuration: TrainingConfiguration, share: LaneShare,
     communicator: any Communicator, thread: CommunicationThread
   ) {
-    self.words = words
+    self.shard = shard
     self.share = share
-    meanRankCount = communicator.rankCount
+    gradientDivisor = Float(communicator.rankCount)
     rowCount = share.laneCountPerRank * configuration.segment
     let width = model.tiedMatrix.columnCount
-    let allRowCount = words.count * rowCount
+    let allRowCount = shard.count * rowCount
     inputs = arena.vector(of: Int32.self, count: allRowCount)
     targets = arena.vector(of: Int32.self, count: allRowCount)
     sorted = arena.vector(of: Int32.self, count: allRowCount)
     output = arena.matrix(rowCount: allRowCount, columnCount: width)
+    gradient = arena.matrix(rowCount: allRowCount, columnCount: width)
     exchange = ShardExchange(
-      words, owners: Array(share.trainingRanks), width: width,
-      maximumRowCount: min(rowCount * configuration.accumulate, words.rowCount),
+      shard, owners: Array(share.trainingRanks), width: width,
+      maximumRowCount: min(rowCount * configuration.accumulate, shard.rowCount),
       // Of the rows of a chunk, which are at most all, a rank merges its part.
       maximumElementCount: rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow),
       communicator: communicator, thread: thread)
@@ -67,12 +71,12 @@ final class VocabularySharing: WordSharing {
     try exchange.fetchRows(distinct, into: table.data)
   }
 
-  func gather(_ own: Matrix) throws -> SharedRows {
-    let first = words.index * rowCount
+  func gather(_ own: SoftmaxRows) throws -> SoftmaxRows {
+    let first = shard.index * rowCount
     let ownRows = first..<first + rowCount
-    output.rows(ownRows).copy(from: own)
+    output.rows(ownRows).copy(from: own.output)
     try exchange.gather("z", output.data, parts: parts(of: output.count))
-    return SharedRows(output: output, targets: targets, ownRows: ownRows)
+    return SoftmaxRows(output: output, targets: targets, gradient: gradient, ownRows: ownRows)
   }
 
   /// Each rank merges a part of the rows and hands the result round: what is sent to each does not grow with the ranks.
@@ -84,30 +88,30 @@ final class VocabularySharing: WordSharing {
     let parts = parts(of: 2 * numbers.count / floatsPerRow).map {
       floatsPerRow * $0.lowerBound..<floatsPerRow * $0.upperBound
     }
-    let own = parts[words.index]
+    let own = parts[shard.index]
     let known = try exchange.swap("logits' sums", floats, parts: parts).map { start in
       SoftmaxStatistics(
         Vector(UnsafeMutableRawPointer(start).assumingMemoryBound(to: Double.self), count: own.count / 2))
     }
-    known[words.index].merge(known)
+    known[shard.index].merge(known)
     try exchange.gather("logits' sums, merged", floats, parts: parts)
   }
 
-  func scatter(_ gradient: Matrix, into own: Matrix) throws {
+  func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) throws {
     try exchange.scatter(
-      "gradient of z", gradient.data, parts: parts(of: gradient.count), factor: Float(meanRankCount),
-      into: own.data)
+      "gradient of z", all.gradient.data, parts: parts(of: all.gradient.count), factor: gradientDivisor,
+      into: own.gradient.data)
   }
 
   /// So many things cut in as even parts as there are shards.
   private func parts(of count: Int) -> [Range<Int>] {
-    (0..<words.count).map { count * $0 / words.count..<count * ($0 + 1) / words.count }
+    (0..<shard.count).map { count * $0 / shard.count..<count * ($0 + 1) / shard.count }
   }
 
   /// Adds the gradients of looked-up words, as means over all ranks, where their owners have them.
   func returnRows(_ ids: Vector<Int32>, _ rows: Matrix, addingTo gradient: Matrix) throws {
     try exchange.returnRows(
-      ids: UnsafeBufferPointer(ids.buffer), rows: rows.data, divisor: Float(meanRankCount),
+      ids: UnsafeBufferPointer(ids.buffer), rows: rows.data, divisor: gradientDivisor,
       addingTo: gradient.data)
   }
 }

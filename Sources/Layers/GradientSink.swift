@@ -1,0 +1,54 @@
+import Tensors
+
+/// A range of the flat gradient that the backward pass finishes at once.
+public struct GradientRange: Sendable, Equatable {
+  /// What it holds: a tensor's name, or a group's.
+  public let name: String
+  /// The elements of the flat gradient.
+  public let range: Range<Int>
+  /// The length of a row where rows differ in scale, as those of an embedding do; nil elsewhere.
+  public let rowLength: Int?
+
+  /// A range under its name.
+  public init(name: String, range: Range<Int>, rowLength: Int? = nil) {
+    self.name = name
+    self.range = range
+    self.rowLength = rowLength
+  }
+}
+
+/// Receives the parts of a step's gradient as backward finishes them, in the same order on all ranks.
+///
+/// Exchange, trace and fault injection are sinks around each other.
+public protocol GradientSink: AnyObject {
+  /// A range of the flat gradient holds its final value for this step, but for rows that follow.
+  func finish(_ range: GradientRange) throws
+
+  /// Gradient rows of the input side of the tied matrix: distinct tokens, ascending, and a row for each.
+  ///
+  /// They are not part of the flat gradient yet; whoever receives them last adds them to it.
+  func finish(rows: Matrix, of tokens: Vector<Int32>) throws
+}
+
+/// The sink of a process that is alone: adds the rows of the tied matrix to its gradient.
+public final class LocalGradientSink: GradientSink {
+  private let matrix: Matrix
+  private let engine: ComputeEngine
+
+  /// Adds rows to the gradient of the tied matrix.
+  public init(adding matrix: Matrix, engine: ComputeEngine) {
+    self.matrix = matrix
+    self.engine = engine
+  }
+
+  /// Does nothing: the range is final.
+  public func finish(_ range: GradientRange) {}
+
+  /// Adds each row to its token's.
+  public func finish(rows: Matrix, of tokens: Vector<Int32>) {
+    for index in 0..<tokens.count {
+      let token = Int(tokens[index])
+      engine.add(rows.rows(index..<index + 1), to: matrix.rows(token..<token + 1))
+    }
+  }
+}

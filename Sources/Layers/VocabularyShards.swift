@@ -1,0 +1,78 @@
+import Tensors
+
+/// The rows of a segment that the softmax works through.
+public struct SoftmaxRows: Sendable {
+  /// z, rows × E.
+  public let output: Matrix
+  /// A token for each row.
+  public let targets: Vector<Int32>
+  /// Receives dL/dz, rows × E.
+  public let gradient: Matrix
+  /// The rows whose loss this rank reports.
+  public let ownRows: Range<Int>
+
+  /// Rows of which all belong to this rank unless `ownRows` says otherwise.
+  public init(output: Matrix, targets: Vector<Int32>, gradient: Matrix, ownRows: Range<Int>? = nil) {
+    precondition(targets.count == output.rowCount, "a target for each row")
+    self.output = output
+    self.targets = targets
+    self.gradient = gradient
+    self.ownRows = ownRows ?? 0..<output.rowCount
+  }
+}
+
+/// What ranks over which the rows of the tied matrix are sharded do for each other in a segment: each computes the
+/// logits of its own tokens, in the rows of all ranks.
+///
+/// All of them call the operations in the same order. Rows of all ranks stand in the order of shards, equally many of each.
+/// The implementation knows the tokens of the segment of every rank. One thread calls it.
+public protocol VocabularyShards: AnyObject, Sendable {
+  /// The rows of the tied matrix whose logits this rank computes.
+  var shard: RowShard { get }
+
+  /// What the loss of all ranks' rows is divided by, so that the gradients of matrix and bias are a mean over ranks;
+  /// 1 where the matrix is not sharded.
+  var gradientDivisor: Float { get }
+
+  /// Whether the last chunk's gradients of matrix and bias are computed after back-propagation through time, which hides
+  /// what other ranks send meanwhile.
+  var defersMatrixGradient: Bool { get }
+
+  /// Copies the rows of the tokens that this rank reads into their places in its `table`, V × E, whose other rows of other
+  /// shards may be old.
+  func fetchRows(into table: Matrix) throws
+
+  /// The rows of all ranks, to which this one contributes its own; the views stay valid until the next call.
+  func gather(_ own: SoftmaxRows) throws -> SoftmaxRows
+
+  /// Merges what this shard knows of the rows of a chunk with what the other shards know.
+  func combine(_ statistics: SoftmaxStatistics) throws
+
+  /// Sets the gradient of `own` to the sum of all shards' parts of it times `gradientDivisor`; the gradient of `all` is
+  /// this shard's part for the rows of all ranks.
+  func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) throws
+}
+
+/// The tied matrix of a rank that has all of its rows: every operation is the identity.
+public final class WholeVocabulary: VocabularyShards {
+  /// All rows.
+  public let shard: RowShard
+  /// The gradients are this rank's own.
+  public var gradientDivisor: Float { 1 }
+  /// Nobody is waited for, and pieces of the matrix that are finished early are sent early.
+  public var defersMatrixGradient: Bool { false }
+
+  /// All rows of a vocabulary.
+  public init(vocabularySize: Int) {
+    shard = SoftmaxWorkspace.shard(of: vocabularySize)
+  }
+
+  /// All rows are here.
+  public func fetchRows(into table: Matrix) {}
+  /// There are no other rows.
+  public func gather(_ own: SoftmaxRows) -> SoftmaxRows { own }
+  /// All logits are known.
+  public func combine(_ statistics: SoftmaxStatistics) {}
+  /// The gradient is complete.
+  public func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) {}
+}

@@ -1,0 +1,84 @@
+import Foundation
+import Logging
+import Platform
+import Reporting
+
+/// Sums steps up into lines of metrics and of progress, on rank 0.
+final class RunReporter {
+  private let record: RunRecord
+  private let progress: TrainingProgress
+  private let logger: Logger
+  private let codec: () -> String
+  private let work: () -> BackgroundWork
+  private let tokensPerStep: Int
+  private let reportEvery: Int
+  private var metrics = MetricsAccumulator()
+  /// Whether writing a line has failed.
+  private(set) var hasFailed = false
+  private let clock = ContinuousClock()
+  private var lastStep = ContinuousClock.now
+  private var reportedWork = BackgroundWork()
+
+  init(
+    record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
+    work: @escaping () -> BackgroundWork, tokensPerStep: Int, reportEvery: Int
+  ) {
+    self.record = record
+    self.progress = progress
+    self.logger = logger
+    self.codec = codec
+    self.work = work
+    self.tokensPerStep = tokensPerStep
+    self.reportEvery = reportEvery
+  }
+
+  /// Adds a step, and writes a line where one is due or the step `isLast`.
+  func add(
+    _ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool
+  ) {
+    let now = clock.now
+    metrics.add([
+      "loss": .sum(report.loss, over: Double(tokensPerStep)), "learningRate": .number(report.learningRate),
+      "gradientNorm": .number(report.gradientNorm),
+      "tokensPerSecond": .sum(Double(tokensPerStep), over: (now - lastStep).inSeconds),
+      "computeSeconds": .number(report.computeSeconds), "stalledSeconds": .number(report.stalledSeconds),
+      "exchangeSeconds": .number(report.exchange.totalSeconds),
+      "exposedSeconds": .number(report.exchange.exposedSeconds),
+      "encodeSeconds": .number(report.exchange.encodeSeconds),
+      "wireSeconds": .number(report.exchange.wireSeconds),
+      "decodeSeconds": .number(report.exchange.decodeSeconds),
+      "rawBytes": .integer(report.exchange.rawByteCount),
+      "wireBytes": .integer(report.exchange.wireByteCount),
+    ])
+    lastStep = now
+    guard step % reportEvery == 0 || isLast else { return }
+    let done = work()
+    let newWork = done - reportedWork
+    reportedWork = done
+    metrics.add([
+      "step": .integer(step), "tokens": .integer(tokenCount), "epoch": .number(epoch),
+      "checkpointSeconds": .number(newWork.checkpointSeconds),
+      "evaluationSeconds": .number(newWork.evaluationSeconds), "codec": .text(codec()),
+      "skippedSteps": .integer(skippedStepCount),
+    ])
+    let line = metrics.finishLine()
+    do {
+      try record.append(line)
+    } catch {
+      // Reported once: a full disk would fill the terminal too.
+      if !hasFailed {
+        logger.error("metrics are not complete; training goes on", metadata: ["reason": "\(error)"])
+      }
+      hasFailed = true
+    }
+    progress.update(line)
+  }
+
+  /// Logs a skipped step and the reason.
+  func warn(step: Int, skippedBecauseOf reason: String) {
+    logger.warning("a step was skipped", metadata: ["step": "\(step)", "reason": "\(reason)"])
+  }
+
+  /// Ends the line of progress.
+  func finish() { progress.finish() }
+}

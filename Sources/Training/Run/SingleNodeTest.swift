@@ -1,0 +1,209 @@
+import Checkpoints
+import Communication
+import Corpus
+import Foundation
+import Logging
+import Platform
+import Reporting
+
+/// A test of the complete product on one machine: built-in text, all codecs, checkpoint, resume, corruption, evaluation.
+public struct SingleNodeTest {
+  private let ranks: Ranks
+  private let logger: Logger
+
+  /// A test on these ranks, which must share a host.
+  public init(ranks: Ranks, logger: Logger) {
+    self.ranks = ranks
+    self.logger = logger
+  }
+
+  private struct Check {
+    let name: String
+    let failure: String?
+    let detail: String
+    let seconds: Double
+  }
+
+  /// Runs all checks and prints a table on rank 0; returns, on all ranks, whether all have passed.
+  public func run() throws -> Bool {
+    guard Set(ranks.control.hostNames).count == 1 else {
+      throw MilmError(
+        "the single-node test has one temporary folder: expected ranks on one host, found "
+          + "\(Set(ranks.control.hostNames).count) hosts")
+    }
+    let folder = try makeFolder()
+    defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: folder) } }
+    let corpus = "\(folder)/corpus"
+    var checks = [try check("prepare built-in text") { try prepare(corpus, wordCount: 60) }]
+    for codec in Codec.allCases {
+      checks.append(
+        try check("train, stop and resume with \(codec.rawValue)") {
+          try resumeEqualsUninterrupted(
+            configuration(codec: codec, steps: 12), codec.rawValue, folder: folder, corpus: corpus)
+        })
+    }
+    checks.append(
+      try check("shard the vocabulary, stop and resume") {
+        // A vocabulary of several blocks, so that each of several ranks has rows.
+        let corpus = "\(folder)/many-words"
+        _ = try prepare(corpus, wordCount: 2000)
+        var configuration = try self.configuration(codec: .int8, steps: 12)
+        configuration.exchange.vocabulary = .sharded
+        return try resumeEqualsUninterrupted(configuration, "sharded", folder: folder, corpus: corpus)
+      })
+    checks.append(
+      try check("learn, choose the best checkpoint") { try learn(folder: folder, corpus: corpus) })
+    checks.append(try check("evaluate as training did") { try evaluate(folder: folder, corpus: corpus) })
+    checks.append(
+      try check("refuse a corrupted checkpoint") { try refuseCorruption(folder: folder, corpus: corpus) })
+    try ranks.control.barrier("single-node test done")
+    if ranks.isCoordinator { show(checks) }
+    return checks.allSatisfy { $0.failure == nil }
+  }
+
+  private func check(_ name: String, _ body: () throws -> String) throws -> Check {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let result = Result { try ranks.together(name, body) }
+    let seconds = (clock.now - start).inSeconds
+    switch result {
+    case .success(let detail): return Check(name: name, failure: nil, detail: detail, seconds: seconds)
+    case .failure(let error): return Check(name: name, failure: "\(error)", detail: "", seconds: seconds)
+    }
+  }
+
+  private func show(_ checks: [Check]) {
+    let width = checks.reduce(0) { max($0, $1.name.count) } + 2
+    for check in checks {
+      let time = String(format: "%6.2f s", check.seconds)
+      let name = check.name.padding(toLength: width, withPad: " ", startingAt: 0)
+      print("\(check.failure == nil ? "passed" : "FAILED")  \(name)\(time)  \(check.failure ?? check.detail)")
+    }
+    let passed = checks.count { $0.failure == nil }
+    print("\(passed) passed, \(checks.count - passed) failed")
+  }
+
+  private func makeFolder() throws -> String {
+    let path = try ranks.onCoordinator("make a temporary folder") {
+      let folder = FileManager.default.temporaryDirectory.appendingPathComponent("milm-\(UUID().uuidString)")
+      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+      return folder.path
+    }
+    let bytes = try ranks.control.broadcast(
+      "temporary folder", Array((path ?? "").utf8), from: Ranks.coordinator)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  private func prepare(_ corpus: String, wordCount: Int) throws -> String {
+    let description = try ranks.onCoordinator("generate text") {
+      try SyntheticText(seed: 1, wordCount: wordCount).writeCorpus(
+        at: URL(filePath: corpus), trainTokenCount: 40_000, validTokenCount: 2000, testTokenCount: 2000)
+    }
+    guard let description else { return "" }
+    let entropyRate = String(format: "%.3f", description.entropyRate ?? .nan)
+    return "\(description.vocabularySize) words, entropy rate \(entropyRate) nats"
+  }
+}
+
+extension SingleNodeTest {
+  private func configuration(codec: Codec, steps: Int) throws -> RunConfiguration {
+    let lanes = ranks.rankCount * 12
+    return try RunConfiguration(
+      yaml: """
+        model: { variant: multencdec, embedding: 24, hidden: 32, decoderContext: 4, \
+        encoderContext: 4, dropout: { input: 0.05, output: 0.05 } }
+        training: { lanes: \(lanes), segment: 16, steps: \(steps), precision: float32, threads: 1 }
+        optimizer: { learningRate: 1.0e-2 }
+        schedule: { warmup: 10, final: 1.0e-3 }
+        exchange: { codec: \(codec.rawValue), hashEvery: 1, ranksPerNode: 1 }
+        coordinator: { evaluateEvery: \(steps / 4), checkpointEvery: \(steps / 4), evaluateStreams: 4 }
+        """, source: "the single-node test")
+  }
+
+  private func train(
+    _ configuration: RunConfiguration, corpus: String, output: String,
+    resume: TrainingRequest.Resume = .never, lastStep: Int? = nil
+  ) throws -> Trainer.Outcome {
+    var request = TrainingRequest(corpus: corpus, output: output)
+    request.resume = resume
+    request.lastStep = lastStep
+    var quiet = logger
+    quiet.logLevel = .error
+    return try TrainingRun(
+      request, configuration: configuration, ranks: ranks, logger: quiet,
+      output: TerminalOutput(isTerminal: false) { _ in }
+    ).train()
+  }
+
+  private func resumeEqualsUninterrupted(
+    _ configuration: RunConfiguration, _ name: String, folder: String, corpus: String
+  ) throws -> String {
+    let whole = "\(folder)/whole-\(name)"
+    let parts = "\(folder)/parts-\(name)"
+    _ = try train(configuration, corpus: corpus, output: whole)
+    // Step 5 lies between checkpoints, so residuals have to be carried over.
+    _ = try train(configuration, corpus: corpus, output: parts, lastStep: 5)
+    _ = try train(configuration, corpus: corpus, output: parts, resume: .auto)
+    let digests = try ranks.onCoordinator("compare the runs") {
+      try [whole, parts].map { run in
+        let checkpoint = try Checkpoint(directory: "\(run)/checkpoints/last")
+        try checkpoint.verify()
+        return ["model.safetensors", "optimizer.safetensors", "carry.safetensors"].map {
+          checkpoint.state.files[$0]?.sha256
+        }
+      }
+    }
+    guard let digests else { return "" }
+    guard digests[0] == digests[1] else { throw MilmError("parameters differ after resuming") }
+    return "bit-equal after 12 steps"
+  }
+
+  private func learn(folder: String, corpus: String) throws -> String {
+    let configuration = try configuration(codec: .int8, steps: 240)
+    let outcome = try train(configuration, corpus: corpus, output: "\(folder)/learnt")
+    guard let best = outcome.bestPerplexity else { throw MilmError("no evaluation took effect") }
+    // exp(entropy rate) is about 4; a unigram model is above 40.
+    guard best < 12 else { throw MilmError("expected a perplexity below 12, found \(best)") }
+    return String(format: "valid perplexity %.2f at step %d", best, outcome.bestStep ?? 0)
+  }
+
+  private func evaluate(folder: String, corpus: String) throws -> String {
+    let run = "\(folder)/learnt"
+    let summary = try EvaluationRun(
+      path: run, corpus: corpus, text: .split(.valid), method: ScoringMethod(reading: .streams(4)),
+      ranks: ranks
+    ).evaluate()
+    let found = try ranks.onCoordinator("compare the perplexities") {
+      let recorded = try Checkpoint(directory: "\(run)/checkpoints/last").state.bestPerplexity
+      guard let recorded, let summary, abs(summary.perplexity - recorded) <= 1e-6 * recorded else {
+        throw MilmError(
+          "perplexity: expected \(recorded ?? .nan), as recorded, found \(summary?.perplexity ?? .nan)")
+      }
+      return String(format: "perplexity %.4f", summary.perplexity)
+    }
+    return found ?? ""
+  }
+
+  private func refuseCorruption(folder: String, corpus: String) throws -> String {
+    let run = "\(folder)/parts-int8"
+    let configuration = try configuration(codec: .int8, steps: 12)
+    _ = try ranks.onCoordinator("corrupt a checkpoint") {
+      let file = "\(run)/checkpoints/step-00000012/model.safetensors"
+      let handle = try FileHandle(forUpdating: URL(filePath: file))
+      try handle.seek(toOffset: 4000)
+      try handle.write(contentsOf: Data([0x55, 0xAA, 0x55, 0xAA]))
+      try handle.close()
+    }
+    _ = try train(configuration, corpus: corpus, output: run, resume: .auto)
+    let digests = try ranks.onCoordinator("compare the runs") {
+      try ["\(folder)/whole-int8", run].map {
+        try Checkpoint(directory: "\($0)/checkpoints/last").state.files["model.safetensors"]
+      }
+    }
+    guard let digests else { return "" }
+    guard digests[0] == digests[1] else {
+      throw MilmError("the run that resumed from the previous checkpoint differs")
+    }
+    return "resumed from the previous one, bit-equal"
+  }
+}

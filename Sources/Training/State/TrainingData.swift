@@ -1,0 +1,45 @@
+import Corpus
+import LanguageModel
+import Tensors
+
+/// The training split as this rank reads it.
+public struct TrainingData: Sendable {
+  /// The tokens of the split.
+  public let tokens: any TokenSequence
+  /// All lanes, the same for every number of ranks.
+  public let lanes: Lanes
+  /// The lanes of this rank.
+  public let ownLanes: Range<Int>
+  let inputs: Vector<Int32>
+  let targets: Vector<Int32>
+  private let arena = Arena()
+
+  /// This rank's lanes of a split; throws where ranks do not divide the lanes, or the text is too short.
+  init(
+    _ tokens: any TokenSequence, endOfSentenceID: Int32, configuration: RunConfiguration, ranks: Ranks
+  ) throws {
+    let training = configuration.training
+    let share = try LaneShare(configuration, rankCount: ranks.rankCount)
+    self.tokens = tokens
+    lanes = try Lanes(
+      tokenCount: tokens.count, laneCount: training.lanes, segmentLength: training.segment,
+      endOfSentenceID: endOfSentenceID)
+    ownLanes = share.lanes(of: ranks.rank)
+    inputs = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
+    targets = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
+  }
+
+  /// Segment `index` of the run, counted over all epochs; the tokens stay valid until the next one is read.
+  func segment(_ index: Int, firstTime: Int, key: RandomKey) -> Segment {
+    lanes.read(
+      segmentIndex: index, lanes: ownLanes, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
+    return Segment(
+      inputs: inputs, targets: targets, firstLane: ownLanes.lowerBound, firstTime: firstTime, key: key)
+  }
+
+  /// The tokens of any lanes in segment `index`, time-major.
+  func read(_ index: Int, lanes others: Range<Int>, inputs: Vector<Int32>, targets: Vector<Int32>) {
+    lanes.read(
+      segmentIndex: index, lanes: others, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
+  }
+}

@@ -1,0 +1,80 @@
+import Checkpoints
+
+/// Judges the steps of a run; all ranks reach the same verdict from the same numbers.
+struct StepGuard {
+  enum Verdict: Equatable {
+    case sound
+    /// To be skipped, for this reason.
+    case harmful(String)
+  }
+
+  /// Lower bounds of the deviations: after a period of steady losses a small jump is no outlier.
+  private static let leastLossDeviation = 0.05
+  private static let leastRelativeNormDeviation = 0.5
+
+  let settings: GuardConfiguration
+
+  /// The verdict on a step of this loss, in nats per token, and this gradient norm.
+  func judge(loss: Double, norm: Double, _ record: CheckpointState.GuardRecord) -> Verdict {
+    guard loss.isFinite, norm.isFinite else { return .harmful("a loss or a gradient that is not finite") }
+    guard settings.outlier > 0, isFull(record) else { return .sound }
+    let losses = Spread(record.losses)
+    if loss > losses.mean + settings.outlier * max(losses.deviation, Self.leastLossDeviation) {
+      return .harmful("a loss of \(loss), where \(losses) is usual")
+    }
+    let norms = Spread(record.norms)
+    let least = norms.mean * Self.leastRelativeNormDeviation
+    if norm > norms.mean + settings.outlier * max(norms.deviation, least) {
+      return .harmful("a gradient of norm \(norm), where \(norms) is usual")
+    }
+    return .sound
+  }
+
+  /// Adds a good step to the window.
+  func note(loss: Double, norm: Double, step: Int, in record: inout CheckpointState.GuardRecord) {
+    record.losses.append(loss)
+    record.norms.append(norm)
+    record.losses.removeFirst(max(0, record.losses.count - settings.window))
+    record.norms.removeFirst(max(0, record.norms.count - settings.window))
+    guard isFull(record) else { return }
+    let mean = Spread(record.losses).mean
+    if mean < record.lowestLoss ?? .infinity {
+      record.lowestLoss = mean
+      record.lowestLossStep = step
+    }
+  }
+
+  /// The reason why the run has diverged; nil where it has not.
+  func divergence(_ record: CheckpointState.GuardRecord) -> String? {
+    guard settings.divergence > 0, isFull(record), let lowest = record.lowestLoss else { return nil }
+    let mean = Spread(record.losses).mean
+    guard mean > lowest + settings.divergence else { return nil }
+    return "the mean loss of \(settings.window) steps has risen from \(lowest) to \(mean)"
+  }
+
+  private func isFull(_ record: CheckpointState.GuardRecord) -> Bool {
+    settings.window > 1 && record.losses.count >= settings.window
+  }
+}
+
+/// Mean and standard deviation, in operations whose bits are the same on every CPU.
+private struct Spread: CustomStringConvertible {
+  let mean: Double
+  let deviation: Double
+
+  init(_ values: [Double]) {
+    let mean = values.reduce(0, +) / Double(values.count)
+    self.mean = mean
+    let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    deviation = (squares / Double(values.count)).squareRoot()
+  }
+
+  var description: String { "\(mean) ± \(deviation)" }
+}
+
+/// A run whose parameters are no longer good.
+struct Divergence {
+  let reason: String
+  /// Checkpoints up to this step are good.
+  let lastGoodStep: Int
+}
