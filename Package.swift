@@ -39,32 +39,44 @@ let package = Package(
       name: "Tensors", dependencies: ["CKernels", "COpenBLAS", "Platform"] + (hasOneDNN ? ["CDNNL"] : [])),
     .target(name: "Layers", dependencies: ["CKernels", "Platform", "Tensors"]),
     .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
-    .target(name: "Corpus", dependencies: ["CKernels", "CZlib", "CZstd", "Platform"]),
+    .target(
+      name: "Corpus",
+      dependencies: ["CKernels", "CZlib", "CZstd", "Platform"]),
     .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Platform", "Tensors"]),
-    .target(name: "Planning", dependencies: ["Communication", "Platform", "Tensors"]),
-    .target(name: "Checkpoints", dependencies: ["Platform"]),
+    .target(
+      name: "Checkpoints",
+      dependencies: ["Layers", "Platform", "Tensors"]),
     .target(
       name: "Reporting",
       dependencies: [
-        "Platform",
-        .product(name: "Logging", package: "swift-log"),
+        "Platform", .product(name: "Logging", package: "swift-log"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
       exclude: ["TensorBoard/event.proto"]),
     .target(
+      name: "Evaluation",
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Platform", "Tensors",
+      ]),
+    .target(
       name: "Training",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Platform", "Reporting",
-        "Tensors",
-        .product(name: "Logging", package: "swift-log"),
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Platform",
+        "Reporting", "Tensors", .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
+      ]),
+    .target(
+      name: "Measurement",
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Platform",
+        "Reporting", "Tensors", "Training",
       ]),
     .target(name: "Studies", dependencies: ["Communication", "Layers", "Platform", "Reporting", "Tensors"]),
     .executableTarget(
       name: "milm",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Planning", "Platform",
-        "Reporting", "Studies", "Tensors", "Training",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Measurement",
+        "Platform", "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -78,20 +90,20 @@ let package = Package(
       ]),
     .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
     .testTarget(
-      name: "TensorsTests", dependencies: ["Platform", "Tensors", "CKernels", "KernelLevels", "TestSupport"]),
-    .testTarget(name: "LayersTests", dependencies: ["Platform", "Layers", "Tensors", "TestSupport"]),
+      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Platform", "Tensors", "TestSupport"]),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Platform", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",
-      dependencies: ["Platform", "LanguageModel", "Layers", "Tensors", "Checkpoints", "TestSupport"],
+      dependencies: ["Checkpoints", "LanguageModel", "Layers", "Platform", "Tensors", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["Platform", "CKernels", "Corpus", "TestSupport"]),
+    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "Platform", "TestSupport"]),
     .testTarget(
       name: "CommunicationTests",
-      dependencies: ["Platform", "Communication", "Tensors", "TestSupport", "mpicheck"]),
+      dependencies: ["Communication", "Platform", "Tensors", "TestSupport", "mpicheck"]),
     .testTarget(
       name: "CheckpointsTests",
       dependencies: [
-        "Platform", "Checkpoints", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+        "Checkpoints", "Platform", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
       ]),
     .testTarget(
       name: "ReportingTests",
@@ -99,14 +111,20 @@ let package = Package(
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Platform",
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Reporting", "TestSupport", "Training",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Platform", "Reporting",
+        "TestSupport", "Training",
       ], exclude: ["Golden"]),
     .testTarget(
-      name: "PlanningTests", dependencies: ["Platform", "Communication", "Planning", "TestSupport"]),
+      name: "EvaluationTests",
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Platform",
+        "Tensors", "TestSupport",
+      ]),
     .testTarget(
-      name: "StudiesTests", dependencies: ["Platform", "Communication", "Studies", "TestSupport", "milm"]),
-    .testTarget(name: "CommandTests", dependencies: ["Platform", "Checkpoints", "TestSupport", "milm"]),
+      name: "MeasurementTests", dependencies: ["Communication", "Measurement", "Platform", "TestSupport"]),
+    .testTarget(
+      name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
+    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11

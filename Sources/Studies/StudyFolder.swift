@@ -78,10 +78,3 @@ struct StudyFolder {
     }
   }
 }
-
-/// A study that cannot be run, in one line.
-package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
-  package let description: String
-
-  init(_ description: String) { self.description = description }
-}

@@ -70,7 +70,7 @@ package struct StudyRun<Work: Study> {
           try folder?.save(outcome, of: name)
         }
         let now = ContinuousClock.now
-        time.seconds += (now - lastWrite) / .seconds(1)
+        time.seconds += (now - lastWrite).inSeconds
         lastWrite = now
         try folder?.save(time)
         progress(outcomes.count)

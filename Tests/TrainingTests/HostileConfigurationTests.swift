@@ -9,7 +9,7 @@ import Training
 struct HostileConfigurationTests {
   @Test func randomChangesAreRefusedOrHarmless() throws {
     let original = Array(RunConfiguration().yaml.utf8)
-    var generator = SplitMix64(state: 3)
+    var generator = SeededGenerator(state: 3)
     var (syntaxCount, acceptedCount) = (0, 0)
     for _ in 0..<fuzzCount {
       let text = String(decoding: mutated(original, &generator), as: UTF8.self)
@@ -63,10 +63,7 @@ struct HostileConfigurationTests {
     let path = "\(bench.folder.file("run"))/checkpoints/step-00000005/state.json"
     try Data(state.encoded()).write(to: URL(filePath: path))
     let error = #expect(throws: MilmError.self) {
-      try EvaluationRun(
-        path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid),
-        ranks: aloneRanks()
-      ).evaluate()
+      try bench.evaluation("run", text: .split(.valid)).evaluate()
     }
     #expect(
       error?.description.contains("of shape [4096, 65536], found") == true, "\(String(describing: error))")

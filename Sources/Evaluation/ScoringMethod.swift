@@ -1,3 +1,4 @@
+import Communication
 import LanguageModel
 import Platform
 import Tensors

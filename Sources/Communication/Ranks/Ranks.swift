@@ -1,8 +1,7 @@
-import Communication
 import Platform
 import Tensors
 
-/// The ranks of a job as training sees them: one group for gradients, one for snapshots,
+/// The ranks of a job as a program sees them: one group for gradients, one for snapshots,
 /// one for everything else, which never mix.
 public struct Ranks: Sendable {
   /// Start, checkpoints and evaluation; used between steps.
@@ -17,6 +16,11 @@ public struct Ranks: Sendable {
     self.control = control
     self.gradients = gradients
     self.snapshots = snapshots
+  }
+
+  /// The ranks of an MPI job.
+  public init(_ world: MPIWorld) {
+    self.init(control: world.control, gradients: world.gradients, snapshots: world.snapshots)
   }
 
   /// The number of this rank.
@@ -61,7 +65,8 @@ public struct Ranks: Sendable {
       .map { String(decoding: $0, as: UTF8.self) }
     guard let failing = messages.firstIndex(where: { !$0.isEmpty }) else { return try result.get() }
     let isCommon = messages.allSatisfy { $0 == messages[failing] }
-    throw MilmError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
+    throw MilmError(
+      isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
   }
 
   /// Runs `body` on rank 0 and throws on all ranks where it throws; gives its value there and nil elsewhere.
@@ -75,7 +80,7 @@ public struct Ranks: Sendable {
   }
 
   /// Gives all ranks what rank 0 claims; what the others pass is ignored.
-  func share(_ claim: Bool) throws -> Bool {
+  public func share(_ claim: Bool) throws -> Bool {
     try control.broadcast("a decision", [claim ? 1 : 0], from: Self.coordinator) == [1]
   }
 

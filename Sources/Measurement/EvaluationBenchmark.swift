@@ -1,7 +1,10 @@
+import Communication
 import LanguageModel
 import Layers
 import Platform
+import Reporting
 import Tensors
+import Training
 
 /// What scoring takes, forward alone: blocks of lanes × segment words, the losses of all.
 public struct EvaluationBenchmark {

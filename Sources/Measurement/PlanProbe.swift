@@ -3,7 +3,9 @@ import Foundation
 import LanguageModel
 import Layers
 import Platform
+import Reporting
 import Tensors
+import Training
 
 /// What a step of a configuration costs on this machine, for a number of ranks that need not be here.
 ///

@@ -1,6 +1,9 @@
+import Communication
 import LanguageModel
 import Platform
+import Reporting
 import Tensors
+import Training
 
 /// What matrix products reach, each by itself: those of a model's step, and the best of all.
 public struct ProductBenchmark {

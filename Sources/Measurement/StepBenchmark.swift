@@ -1,6 +1,8 @@
 import Communication
 import Foundation
 import Platform
+import Reporting
+import Training
 
 /// What a step of training takes: the whole of it, from the words to the updated parameters.
 public struct StepBenchmark {
