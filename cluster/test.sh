@@ -260,4 +260,8 @@ else
   skipped "perplexity equal to PyTorch's" "torch and safetensors are not installed (CI=true installs them)"
 fi
 # Last, since it adds a dependency to the package.
-stage "documentation" documentation
+if [ -n "$ci" ] || MILM_DOCS=1 swift package resolve >/dev/null 2>&1; then
+  stage "documentation" documentation
+else
+  skipped "documentation" "swift-docc-plugin cannot be fetched"
+fi
