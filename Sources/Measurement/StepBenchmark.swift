@@ -1,5 +1,7 @@
 import Communication
 import Foundation
+import Reporting
+import Training
 
 /// What a step of training takes: the whole of it, from the words to the updated parameters.
 public struct StepBenchmark {

@@ -5,7 +5,9 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Reporting
 import Tensors
+import Training
 
 /// Real gradients of a configuration, sent with every codec in the same run; all ranks run it together.
 public struct ExchangeBenchmark {
@@ -177,14 +179,13 @@ final class GradientStepper {
   func compute() throws -> Double {
     try replica.ranks.control.barrier("before a backward pass")
     let start = ContinuousClock.now
-    gradients.clear(replica.shard, engine: replica.engine)
-    replica.sharing?.begin(step: replica.state.step, limits: nil, isTraced: false)
+    replica.beginLocalStep(gradients)
     let rowCounter = RowCounter()
     _ = try replica.accumulateSegments(of: data, into: gradients, sink: rowCounter)
     lastRowElementCount = rowCounter.elementCount
     advance()
     // What was given to each other meanwhile is no computing.
-    return (ContinuousClock.now - start).inSeconds - (replica.sharing?.cost.exposedSeconds ?? 0)
+    return (ContinuousClock.now - start).inSeconds - replica.exposedSharingSeconds
   }
 
   /// A whole step but for the optimizer, which follows if it `updates`.
