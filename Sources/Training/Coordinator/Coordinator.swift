@@ -1,6 +1,7 @@
 import Checkpoints
 import Corpus
 import Dispatch
+import Evaluation
 import Foundation
 import LanguageModel
 import Layers
@@ -243,9 +244,13 @@ extension Coordinator {
       // The line is written before a checkpoint can contain the result.
       attempt("append to the metrics") {
         try record.append(
-          EvaluationMetrics(
-            step: step, split: Split.valid.rawValue, perplexity: score.perplexity, nll: score.nll,
-            tokens: score.tokenCount, seconds: seconds))
+          MetricsLine(
+            .evaluation,
+            [
+              "step": .integer(step), "split": .text(Split.valid.rawValue),
+              "perplexity": .number(score.perplexity), "nll": .number(score.nll),
+              "tokens": .integer(score.tokenCount), "seconds": .number(seconds),
+            ]))
       }
       keep(perplexity: score.perplexity, at: step)
     } catch is Abandoned {

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Corpus
+import Evaluation
 import Foundation
 import LanguageModel
 import Layers
@@ -194,7 +195,7 @@ public struct TrainingRun: Sendable {
 
 extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
-  func engine(_ ranks: Ranks) throws -> ComputeEngine {
+  package func engine(_ ranks: Ranks) throws -> ComputeEngine {
     let share = try ranks.threadCountOfAShare()
     return ComputeEngine(threadCount: threads ?? share, precision: precision)
   }

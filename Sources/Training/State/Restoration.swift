@@ -11,7 +11,7 @@ extension Replica {
   ///
   /// With another number of ranks the lanes' state is shared out anew, and what error feedback owes
   /// the mean gradient is kept.
-  func restore(from checkpoint: Checkpoint?) throws {
+  package func restore(from checkpoint: Checkpoint?) throws {
     let encoded: [UInt8] = try ranks.together("read the checkpoint") {
       guard let checkpoint else { return [] }
       try load(checkpoint)

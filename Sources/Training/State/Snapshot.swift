@@ -146,16 +146,3 @@ extension ResidualPart {
     }
   }
 }
-
-extension Matrix {
-  /// All elements as bytes; the rows must lie next to each other.
-  var bytes: UnsafeMutableRawBufferPointer {
-    precondition(isContiguous, "bytes of rows that lie apart")
-    return UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: data, count: count))
-  }
-
-  func tensorBytes(name: String) -> TensorBytes {
-    TensorBytes(
-      name: name, shape: [rowCount, columnCount], floats: UnsafeBufferPointer(start: data, count: count))
-  }
-}

@@ -164,7 +164,7 @@ extension Replica {
 
   /// Whether the exchange's threads have a core that no compute thread of this host wants, among those that this rank may
   /// use; the other ranks of the host are taken to use the same.
-  var hasSpareCore: Bool {
+  package var hasSpareCore: Bool {
     ranks.countOnHost * engine.threadCount < Processors.allowed.count
   }
 }
