@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// Evaluates a checkpoint on a text, alone or on several ranks.
@@ -78,9 +79,9 @@ public struct EvaluationRun: Sendable {
       source.tokens, method: method, specialTokens: source.special,
       onToken: { try source.lossFile?.append($0, nll: $1) },
       progress: { progress($0, source.tokens.count) })
-    let seconds = (ContinuousClock.now - start) / .seconds(1)
+    let seconds = (ContinuousClock.now - start).inSeconds
     guard score.nll.isFinite else {
-      throw CommunicationError(
+      throw MilmError(
         "\(source.checkpoint.path): expected finite likelihoods, found \(score.nll): the model has diverged"
           + (method.dynamic == nil ? "" : ", or --dynamic-rate is too large"))
     }
@@ -123,7 +124,7 @@ public struct EvaluationRun: Sendable {
       try checkpoint.require(vocabulary, from: corpus)
       tokens = try opened.tokens(split)
     case (.split(let split), nil):
-      throw CommunicationError("expected a corpus with the split \(split.rawValue), found none")
+      throw MilmError("expected a corpus with the split \(split.rawValue), found none")
     case (.file(let file), _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
       tokens = try vocabulary.encode(
@@ -131,10 +132,10 @@ public struct EvaluationRun: Sendable {
       ).tokens
     }
     guard tokens.count > 0 else {
-      throw CommunicationError("expected a text with tokens, found an empty one")
+      throw MilmError("expected a text with tokens, found an empty one")
     }
     if case .streams(let count) = method.reading, tokens.count < count {
-      throw CommunicationError(
+      throw MilmError(
         "expected at least a token for each of \(count) streams, found \(tokens.count)")
     }
     return Source(

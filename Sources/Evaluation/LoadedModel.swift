@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// A model with the weights of a checkpoint.
@@ -19,7 +20,7 @@ public struct LoadedModel: Sendable {
     let table = "embedding.weight"
     let shape = try file.shape(of: table)
     guard shape.count == 2, shape[1] == configuration.embedding else {
-      throw CommunicationError(
+      throw MilmError(
         "\(file.path): expected \(table) of shape V × \(configuration.embedding), found \(shape)")
     }
     model = LanguageModel(configuration, vocabularySize: shape[0])
@@ -44,7 +45,7 @@ extension Checkpoint {
     let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
     guard FileManager.default.fileExists(atPath: file) else {
-      throw CommunicationError(
+      throw MilmError(
         "\(file): expected the checkpoint's vocabulary, found no file; name its corpus with --corpus")
     }
     let vocabulary = try Vocabulary(contentsOf: URL(filePath: file))
@@ -55,7 +56,7 @@ extension Checkpoint {
   /// Throws unless `vocabulary`, read from `path`, is the one the model was trained with.
   func require(_ vocabulary: Vocabulary, from source: String) throws {
     guard vocabulary.hash == state.vocabularyHash else {
-      throw CommunicationError(
+      throw MilmError(
         "\(source): the vocabulary differs from that of \(path): expected hash \(state.vocabularyHash), "
           + "found \(vocabulary.hash)")
     }

@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Tensors
 
 /// Messages between rank 0 and the ranks that score for it: in each round rank 0 sends every other rank a request, and
@@ -57,7 +58,7 @@ final class ScoringChannel {
     for rank in 0..<communicator.rankCount where rank != Ranks.coordinator {
       let count = received[rank] / MemoryLayout<Double>.stride
       guard count == lossCounts[rank] else {
-        throw CommunicationError(
+        throw MilmError(
           "expected \(lossCounts[rank]) losses from \(communicator.label(of: rank)), found \(count)")
       }
     }

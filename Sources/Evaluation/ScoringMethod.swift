@@ -1,5 +1,6 @@
 import Communication
 import LanguageModel
+import Platform
 import Tensors
 
 /// How a text is scored; by default as one stream by the model alone.
@@ -41,16 +42,16 @@ public struct ScoringMethod: Sendable, Equatable {
   /// Throws where the parts exclude each other, or something else that is asked for.
   func check(rankCount: Int, precision: Precision, listsTokens: Bool) throws {
     if cache != nil || dynamic != nil, reading != .streams(1) {
-      throw CommunicationError("a cache or dynamic evaluation: expected one stream, found \(reading)")
+      throw MilmError("a cache or dynamic evaluation: expected one stream, found \(reading)")
     }
     if cache != nil, precision != .float32 {
-      throw CommunicationError("a neural cache: expected float32, found \(precision.rawValue)")
+      throw MilmError("a neural cache: expected float32, found \(precision.rawValue)")
     }
     if case .streams(let count) = reading, count > 1, listsTokens {
-      throw CommunicationError("losses by token: expected one stream, in the text's order, found \(count)")
+      throw MilmError("losses by token: expected one stream, in the text's order, found \(count)")
     }
     if dynamic != nil, rankCount > 1 {
-      throw CommunicationError("dynamic evaluation: expected one rank, found \(rankCount)")
+      throw MilmError("dynamic evaluation: expected one rank, found \(rankCount)")
     }
   }
 }

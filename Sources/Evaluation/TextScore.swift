@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import Platform
 
 /// How well a model predicts a text.
 public struct TextScore: Sendable, Equatable {
@@ -104,14 +105,14 @@ public struct SpecialTokens: Sendable {
 final class TokenLossFile {
   private static let bufferByteCount = 1 << 20
 
-  private let file: WholeFile
+  private let file: AtomicFile
   private let vocabulary: Vocabulary
   private var buffer: [UInt8] = []
   private var position = 0
 
   /// Begins a table of tokens of `vocabulary`; throws where no file can be written at `path`.
   init(path: String, vocabulary: Vocabulary) throws {
-    file = try WholeFile(URL(filePath: path))
+    file = try AtomicFile(path)
     self.vocabulary = vocabulary
     buffer.reserveCapacity(Self.bufferByteCount + 1024)
     buffer.append(contentsOf: "position\tword\tnll\n".utf8)

@@ -39,14 +39,6 @@ public struct Benchmark {
     let corpus = try Corpus(opening: URL(filePath: corpusPath), verification: .headerOnly)
     return (try corpus.tokens(.train), TextIdentity(corpus), corpus.vocabulary.endOfSentenceID)
   }
-
-  /// The largest amount of memory that this process has held, in megabytes, as the kernel counts it.
-  static var peakMegabytes: Double {
-    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
-    let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
-    return kibibytes * 1024 / 1e6
-  }
 }
 
 extension Collection<Double> {

@@ -1,5 +1,6 @@
 import Communication
 import LanguageModel
+import Platform
 import Tensors
 import Training
 
@@ -52,7 +53,7 @@ extension Benchmark {
   ) throws -> ModelSpeed {
     let training = configuration.training
     // The products' peak takes memory of its own, so it comes after.
-    let megabytes = try ranks.control.maximum("memory", UInt64(Self.peakMegabytes))
+    let megabytes = try ranks.control.maximum("memory", UInt64(Host.peakByteCount) / 1_000_000)
     let seconds = try ranks.control.sum("step time", [timedSeconds.median])[0] / Double(ranks.rankCount)
     let peak = try ranks.control.sum("peak", [ProductBenchmark.peakGigaflops(engine)])[0]
     let tokensPerSecond = Double(tokensPerStep) / seconds

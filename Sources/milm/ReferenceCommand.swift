@@ -1,6 +1,7 @@
 import ArgumentParser
 import Communication
 import Foundation
+import Platform
 import Training
 
 /// `milm reference`: the pages of all commands and of all configuration keys, from the code.
@@ -35,7 +36,7 @@ struct ReferenceCommand: ParsableCommand {
 
   private func compare(_ path: String, with text: String) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
-      throw CommunicationError("\(path): expected the generated page, found no file; run \(remedy)")
+      throw MilmError("\(path): expected the generated page, found no file; run \(remedy)")
     }
     let expected = text.split(separator: "\n", omittingEmptySubsequences: false)
     let found = String(decoding: data, as: UTF8.self).split(
@@ -44,7 +45,7 @@ struct ReferenceCommand: ParsableCommand {
       let expectedLine = number < expected.count ? "'\(expected[number])'" : "the end"
       let foundLine = number < found.count ? "'\(found[number])'" : "the end"
       guard expectedLine == foundLine else {
-        throw CommunicationError(
+        throw MilmError(
           "\(path):\(number + 1): expected \(expectedLine), found \(foundLine); run \(remedy)")
       }
     }

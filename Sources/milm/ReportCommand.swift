@@ -1,6 +1,7 @@
 import ArgumentParser
 import Checkpoints
 import Foundation
+import Platform
 import Reporting
 import Training
 
@@ -27,7 +28,7 @@ struct ReportCommand: ParsableCommand {
   func run() throws {
     let run = RunDirectory(path: path)
     guard FileManager.default.fileExists(atPath: run.metricsPath) else {
-      throw TrainingError("\(path): expected a run with metrics.jsonl, found none")
+      throw MilmError("\(path): expected a run with metrics.jsonl, found none")
     }
     let configuration = try? String(contentsOfFile: run.configurationPath, encoding: .utf8)
     try run.files.drawPage(

@@ -89,7 +89,7 @@ extension StudyCommand {
   struct ExpressivityCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "expressivity",
-      abstract: "The parameters that networks need to represent sums, products and bilinear forms.",
+      abstract: "Parameters needed to represent sums, products and bilinear forms.",
       discussion: """
         Example:
           mpirun --bind-to none -n 2 milm study expressivity --set budgetMinutes=40
@@ -104,7 +104,7 @@ extension StudyCommand {
   struct MultitaskCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "multitask",
-      abstract: "Learning curves of many regression tasks in one network.",
+      abstract: "Learning curves of one network on many regression tasks.",
       discussion: """
         Example:
           mpirun --bind-to none -n 2 milm study multitask --set taskCounts=[5,20,80]
