@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import Logging
 import Reporting
@@ -11,7 +12,9 @@ final class RunReporter {
   private let work: () -> BackgroundWork
   private let tokensPerStep: Int
   private let reportEvery: Int
+  private let segmentsPerEpoch: Int
   private var steps: [StepReport] = []
+  private var stalledSeconds = 0.0
   /// Whether writing a line has failed.
   private(set) var hasFailed = false
   private let clock = ContinuousClock()
@@ -20,28 +23,29 @@ final class RunReporter {
 
   init(
     record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
-    work: @escaping () -> BackgroundWork, tokensPerStep: Int, reportEvery: Int
+    work: @escaping () -> BackgroundWork, configuration: RunConfiguration, segmentsPerEpoch: Int
   ) {
     self.record = record
     self.progress = progress
     self.logger = logger
     self.codec = codec
     self.work = work
-    self.tokensPerStep = tokensPerStep
-    self.reportEvery = reportEvery
+    self.segmentsPerEpoch = segmentsPerEpoch
+    tokensPerStep = configuration.tokensPerStep
+    reportEvery = configuration.coordinator.reportEvery
   }
 
   /// Adds a step, and writes a line where one is due or the step `isLast`.
-  func add(
-    _ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool
-  ) {
+  ///
+  /// Training has stood still for `stalledSeconds` before the step: for a snapshot, a disk or an evaluation.
+  func add(_ report: StepReport, stalledSeconds: Double, _ counters: CheckpointState, isLast: Bool) {
     steps.append(report)
-    guard step % reportEvery == 0 || isLast else { return }
+    self.stalledSeconds += stalledSeconds
+    guard counters.step % reportEvery == 0 || isLast else { return }
     let done = work()
-    let metrics = summary(
-      step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount,
-      newWork: done - reportedWork)
+    let metrics = summary(counters, newWork: done - reportedWork)
     steps.removeAll(keepingCapacity: true)
+    self.stalledSeconds = 0
     lastReport = clock.now
     reportedWork = done
     do {
@@ -56,33 +60,27 @@ final class RunReporter {
     progress.update(metrics)
   }
 
-  /// Logs a skipped step and the reason.
-  func warn(step: Int, skippedBecauseOf reason: String) {
-    logger.warning("a step was skipped", metadata: ["step": "\(step)", "reason": "\(reason)"])
-  }
-
   /// Ends the line of progress.
   func finish() { progress.finish() }
 
-  private func summary(
-    step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, newWork: BackgroundWork
-  ) -> TrainingMetrics {
+  private func summary(_ counters: CheckpointState, newWork: BackgroundWork) -> TrainingMetrics {
     func sum(_ value: (StepReport) -> Double) -> Double { steps.reduce(0) { $0 + value($1) } }
     // The loss of a skipped step may not be finite; skipped steps are counted instead.
-    let losses = steps.map(\.loss).filter(\.isFinite)
+    let losses = steps.map(\.agreed.loss).filter(\.isFinite)
     let loss = losses.reduce(0, +) / Double(losses.count * tokensPerStep)
     let last = steps[steps.count - 1]
     return TrainingMetrics(
-      step: step, tokens: tokenCount, epoch: epoch, loss: loss, perplexity: exp(loss),
-      learningRate: last.learningRate, gradientNorm: last.gradientNorm,
+      step: counters.step, tokens: counters.tokenCount,
+      epoch: Double(counters.segmentIndex) / Double(segmentsPerEpoch), loss: loss, perplexity: exp(loss),
+      learningRate: last.agreed.learningRate, gradientNorm: last.agreed.gradientNorm,
       tokensPerSecond: Double(steps.count * tokensPerStep) / (clock.now - lastReport).inSeconds,
       computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
       exposedSeconds: sum(\.exchange.exposedSeconds), encodeSeconds: sum(\.exchange.encodeSeconds),
       wireSeconds: sum(\.exchange.wireSeconds), decodeSeconds: sum(\.exchange.decodeSeconds),
-      stalledSeconds: sum(\.stalledSeconds), checkpointSeconds: newWork.checkpointSeconds,
+      stalledSeconds: stalledSeconds, checkpointSeconds: newWork.checkpointSeconds,
       evaluationSeconds: newWork.evaluationSeconds,
       rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
       wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec(),
-      skippedSteps: skippedStepCount)
+      skippedSteps: counters.skippedStepCount)
   }
 }
