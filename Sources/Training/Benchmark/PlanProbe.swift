@@ -124,10 +124,10 @@ public struct PlanProbe {
     }
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: configuration, ranks: ranks)
-    let replica = try Replica(
+    let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine, thread: CommunicationThread())
-    let stepper = GradientStepper(replica, data: data)
-    replica.exchange.choose(.lossless)
+    let stepper = GradientStepper(state, data: data)
+    state.exchange.choose(.lossless)
 
     var result = Measurement()
     for _ in 0..<3 {
@@ -135,7 +135,7 @@ public struct PlanProbe {
       let step = try stepper.step(updates: true)
       result.updateSeconds = (ContinuousClock.now - start).inSeconds - step.seconds
     }
-    let (model, shard) = (replica.model, replica.shard)
+    let (model, shard) = (state.model, state.shard)
     let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerWord == nil ? 0 : $1.count) }
     let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
     if configuration.exchange.vocabulary == .sharded {
@@ -145,18 +145,18 @@ public struct PlanProbe {
     // As shards count their budget, whatever the precision.
     let rowByteCount = model.vocabularySize * Precision.bfloat16.byteCount
     result.chunkCountPerRow = Double(rowByteCount) / Double(SegmentPass.defaultLogitsByteBudget)
-    let timing = replica.exchange.timing
+    let timing = state.exchange.timing
     result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }
     result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try stepper.compute() }.median
     result.rowElementCount = Double(stepper.lastRowElementCount)
-    result.link = try replica.exchange.measureLink()
-    result.codecs = try replica.exchange.measure(
+    result.link = try state.exchange.measureLink()
+    result.codecs = try state.exchange.measure(
       configuration.exchange.candidates(choice, for: configuration.optimizer),
-      on: replica.common(stepper.gradients))
-    result.hasSpareCore = replica.hasSpareCore
+      on: state.common(stepper.gradients))
+    result.hasSpareCore = state.hasSpareCore
     result.engine = engine.summary
-    result.parameterCount = replica.model.parameters.parameterCount
-    result.vocabularySize = replica.model.vocabularySize
+    result.parameterCount = state.model.parameters.parameterCount
+    result.vocabularySize = state.model.vocabularySize
     return result
   }
 }

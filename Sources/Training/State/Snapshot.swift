@@ -86,13 +86,16 @@ final class Snapshot: @unchecked Sendable {
       CheckpointFile(
         .optimizer, tensors: moments.flatMap { $0.buffer.tensorBytes(prefix: "\($0.name).") }),
       CheckpointFile(
-        .carry, tensors: carriedState.parts.map { TensorBytes(name: $0.name, $0.values, shape: $0.values.shape) }),
+        .carry,
+        tensors: carriedState.parts.map { TensorBytes(name: $0.name, $0.values, shape: $0.values.shape) }),
     ]
     if !residuals.isEmpty {
       files.append(
         CheckpointFile(
           .exchange,
-          tensors: residuals.map { TensorBytes(name: $0.part.tensorName, $0.values, shape: [$0.values.count]) }))
+          tensors: residuals.map {
+            TensorBytes(name: $0.part.tensorName, $0.values, shape: [$0.values.count])
+          }))
     }
     return files
   }
@@ -117,5 +120,11 @@ extension TensorBytes {
 }
 
 extension Matrix {
+  /// All elements as bytes; the rows are contiguous.
+  var bytes: UnsafeMutableRawBufferPointer {
+    precondition(isContiguous, "bytes of rows that lie apart")
+    return UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: data, count: count))
+  }
+
   fileprivate var shape: [Int] { [rowCount, columnCount] }
 }

@@ -42,7 +42,7 @@ package final class TrainingState {
   /// The residuals, and the exchange of the gradient of what is not sharded.
   package let exchange: GradientExchange
   /// The vocabulary shards; nil where the vocabulary is replicated, and on a rank without lanes.
-  package let sharing: VocabularySharing?
+  let sharing: VocabularySharing?
   /// The carried state, and the passes through segments.
   package let pass: SegmentPass
   /// Which rank has which lanes.
@@ -132,7 +132,9 @@ extension TrainingState {
     }
     for (index, part) in pass.carriedState.parts.enumerated() {
       let lanesOfRanks = snapshot.map { snapshot in
-        (0..<ranks.rankCount).map { snapshot.carriedState.parts[index].values.rows(share.lanes(of: $0)).bytes }
+        (0..<ranks.rankCount).map {
+          snapshot.carriedState.parts[index].values.rows(share.lanes(of: $0)).bytes
+        }
       }
       _ = try ranks.control.gather(
         "carried state \(part.name)", UnsafeRawBufferPointer(part.values.bytes), to: Ranks.coordinator,
@@ -182,7 +184,8 @@ extension TrainingState {
         let expected = [laneCount, part.values.columnCount]
         guard try file.shape(of: part.name) == expected else {
           throw TrainingError(
-            "\(file.path): expected \(part.name) of shape \(expected), found \(try file.shape(of: part.name))")
+            "\(file.path): expected \(part.name) of shape \(expected), found \(try file.shape(of: part.name))"
+          )
         }
         try file.copy(
           part.name, into: UnsafeMutableBufferPointer(start: part.values.data, count: part.values.count))

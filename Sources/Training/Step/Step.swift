@@ -84,11 +84,18 @@ package final class Step {
 extension Step {
   /// Begins a step, whose gradient the exchange replaces by the mean over all ranks.
   package func begin(flushing: Bool = false, isTraced: Bool = false) {
+    beginAlone(isTraced: isTraced)
+    state.exchange.isTraced = isTraced
+    state.exchange.begin(
+      step: state.counters.step, flushing: flushing, gradient: state.common(gradients),
+      limits: timeouts.limits)
+  }
+
+  /// Begins a step whose gradient stays on this rank.
+  package func beginAlone(isTraced: Bool = false) {
     let limits = timeouts.limits
     let step = state.counters.step
     gradients.clear(state.shard, engine: state.engine)
-    state.exchange.isTraced = isTraced
-    state.exchange.begin(step: step, flushing: flushing, gradient: state.common(gradients), limits: limits)
     state.sharing?.begin(step: step, limits: limits, isTraced: isTraced)
     state.ranks.control.liveness?.activity.note(
       "step \(step): forward and backward", warnSeconds: limits.warnSeconds)
@@ -198,7 +205,8 @@ extension Step {
       "a step was skipped", metadata: ["step": "\(state.counters.step)", "reason": "\(reason)"])
   }
 
-  private func advance() {
+  /// Counts the step.
+  package func advance() {
     state.counters.step += 1
     state.counters.segmentIndex += state.configuration.training.accumulate
     state.counters.tokenCount += state.configuration.tokensPerStep
@@ -267,6 +275,37 @@ package struct StepReport {
     self.agreed = agreed
     self.computeSeconds = computeSeconds
     self.exchange = exchange
+  }
+}
+
+/// The timeouts within a step: those of the configuration, but never shorter than steps take.
+struct StepTimeouts {
+  /// A step that takes this many times as long as the longest one so far is stuck.
+  private static let factor = 5.0
+  /// The timeout of the first step.
+  private static let firstStepSeconds = 600.0
+
+  private let settings: ExchangeSettings
+  private let warn: @Sendable (String) -> Void
+  private var longestSeconds: Double?
+
+  /// The timeouts of a run; `warn` receives the line that names a stalled rank.
+  init(_ settings: ExchangeSettings, warn: @escaping @Sendable (String) -> Void) {
+    self.settings = settings
+    self.warn = warn
+  }
+
+  /// Takes the duration of a step into account.
+  mutating func note(stepSeconds: Double) {
+    longestSeconds = max(longestSeconds ?? 0, stepSeconds)
+  }
+
+  /// The timeouts of the next step.
+  var limits: StallLimits {
+    let expected = longestSeconds.map { $0 * Self.factor } ?? Self.firstStepSeconds
+    return StallLimits(
+      warnSeconds: max(settings.stallWarnSeconds, longestSeconds ?? 0),
+      abortSeconds: max(settings.stallAbortSeconds, expected), warn: warn)
   }
 }
 
