@@ -13,12 +13,11 @@ final class RunReporter {
   private let tokensPerStep: Int
   private let reportEvery: Int
   private let segmentsPerEpoch: Int
-  private var steps: [StepReport] = []
-  private var stalledSeconds = 0.0
+  private var metrics = MetricsAccumulator()
   /// Whether writing a line has failed.
   private(set) var hasFailed = false
   private let clock = ContinuousClock()
-  private var lastReport = ContinuousClock.now
+  private var lastStep = ContinuousClock.now
   private var reportedWork = BackgroundWork()
 
   init(
@@ -39,17 +38,35 @@ final class RunReporter {
   ///
   /// Training has stood still for `stalledSeconds` before the step: for a snapshot, a disk or an evaluation.
   func add(_ report: StepReport, stalledSeconds: Double, _ counters: CheckpointState, isLast: Bool) {
-    steps.append(report)
-    self.stalledSeconds += stalledSeconds
+    let now = clock.now
+    metrics.add([
+      "loss": .sum(report.agreed.loss, over: Double(tokensPerStep)), "learningRate": .number(report.agreed.learningRate),
+      "gradientNorm": .number(report.agreed.gradientNorm),
+      "tokensPerSecond": .sum(Double(tokensPerStep), over: (now - lastStep).inSeconds),
+      "computeSeconds": .number(report.computeSeconds), "stalledSeconds": .number(stalledSeconds),
+      "exchangeSeconds": .number(report.exchange.totalSeconds),
+      "exposedSeconds": .number(report.exchange.exposedSeconds),
+      "encodeSeconds": .number(report.exchange.encodeSeconds),
+      "wireSeconds": .number(report.exchange.wireSeconds),
+      "decodeSeconds": .number(report.exchange.decodeSeconds),
+      "rawBytes": .integer(report.exchange.rawByteCount),
+      "wireBytes": .integer(report.exchange.wireByteCount),
+    ])
+    lastStep = now
     guard counters.step % reportEvery == 0 || isLast else { return }
     let done = work()
-    let metrics = summary(counters, newWork: done - reportedWork)
-    steps.removeAll(keepingCapacity: true)
-    self.stalledSeconds = 0
-    lastReport = clock.now
+    let newWork = done - reportedWork
     reportedWork = done
+    metrics.add([
+      "step": .integer(counters.step), "tokens": .integer(counters.tokenCount),
+      "epoch": .number(Double(counters.segmentIndex) / Double(segmentsPerEpoch)),
+      "checkpointSeconds": .number(newWork.checkpointSeconds),
+      "evaluationSeconds": .number(newWork.evaluationSeconds), "codec": .text(codec()),
+      "skippedSteps": .integer(counters.skippedStepCount),
+    ])
+    let line = metrics.finishLine()
     do {
-      try record.append(metrics)
+      try record.append(line)
     } catch {
       // Reported once: a full disk would fill the terminal too.
       if !hasFailed {
@@ -57,30 +74,9 @@ final class RunReporter {
       }
       hasFailed = true
     }
-    progress.update(metrics)
+    progress.update(line)
   }
 
   /// Ends the line of progress.
   func finish() { progress.finish() }
-
-  private func summary(_ counters: CheckpointState, newWork: BackgroundWork) -> TrainingMetrics {
-    func sum(_ value: (StepReport) -> Double) -> Double { steps.reduce(0) { $0 + value($1) } }
-    // The loss of a skipped step may not be finite; skipped steps are counted instead.
-    let losses = steps.map(\.agreed.loss).filter(\.isFinite)
-    let loss = losses.reduce(0, +) / Double(losses.count * tokensPerStep)
-    let last = steps[steps.count - 1]
-    return TrainingMetrics(
-      step: counters.step, tokens: counters.tokenCount,
-      epoch: Double(counters.segmentIndex) / Double(segmentsPerEpoch), loss: loss, perplexity: exp(loss),
-      learningRate: last.agreed.learningRate, gradientNorm: last.agreed.gradientNorm,
-      tokensPerSecond: Double(steps.count * tokensPerStep) / (clock.now - lastReport).inSeconds,
-      computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
-      exposedSeconds: sum(\.exchange.exposedSeconds), encodeSeconds: sum(\.exchange.encodeSeconds),
-      wireSeconds: sum(\.exchange.wireSeconds), decodeSeconds: sum(\.exchange.decodeSeconds),
-      stalledSeconds: stalledSeconds, checkpointSeconds: newWork.checkpointSeconds,
-      evaluationSeconds: newWork.evaluationSeconds,
-      rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
-      wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec(),
-      skippedSteps: counters.skippedStepCount)
-  }
 }

@@ -9,7 +9,7 @@ import Tensors
 ///
 /// The first steps of a process are selected, then ten of every doubling: the files grow logarithmically.
 /// Events are sent to rank 0 every few steps.
-final class RunTrace {
+package final class RunTrace {
   /// All of the first steps are traced.
   static let firstStepCount = 20
   private static let stepsPerDoubling = 10

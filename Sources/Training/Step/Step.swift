@@ -263,8 +263,6 @@ package struct StepReport {
   let agreed: Agreement
   /// Forward and backward, on this rank.
   let computeSeconds: Double
-  /// Before the step, on this rank: taking a snapshot, or waiting for a disk or an evaluation.
-  var stalledSeconds = 0.0
   /// The exchange, on this rank.
   let exchange: ExchangeReport
 
