@@ -93,7 +93,7 @@ public struct ExchangeBenchmark {
     }
     var configuration = configuration
     // The codecs are taken by turns here; the configuration's own is one of them.
-    configuration.exchange.codec = .none
+    configuration.exchange.codec = Codec.none
     let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())

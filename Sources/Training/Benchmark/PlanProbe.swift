@@ -115,8 +115,8 @@ public struct PlanProbe {
     configuration.training.lanes = laneCountPerRank * ranks.rankCount
     configuration.training.accumulate = 1
     configuration.coordinator.placement = .worker
-    let choice = configuration.exchange.codec
-    configuration.exchange.codec = .none
+    let codecs = configuration.exchange.candidates(for: configuration.optimizer)
+    configuration.exchange.codec = Codec.none
     let engine = try configuration.training.engine(ranks)
     let stepCount = 2 * Self.timedStepCount + 4
     let text = try ranks.together("open the text") {
@@ -151,24 +151,11 @@ public struct PlanProbe {
     result.rowElementCount = Double(stepper.lastRowElementCount)
     result.link = try state.exchange.measureLink()
     result.codecs = try state.exchange.measure(
-      configuration.exchange.candidates(choice, for: configuration.optimizer),
-      on: state.common(stepper.gradients))
+      codecs, on: state.common(stepper.gradients))
     result.hasSpareCore = state.hasSpareCore
     result.engine = engine.summary
     result.parameterCount = state.model.parameters.parameterCount
     result.vocabularySize = state.model.vocabularySize
     return result
-  }
-}
-
-extension ExchangeSettings {
-  /// The codecs that a choice leaves open.
-  fileprivate func candidates(_ choice: CodecChoice, for optimizer: OptimizerConfiguration) -> [Codec] {
-    guard choice == .auto else {
-      var settings = self
-      settings.codec = choice
-      return [settings.chosenCodec]
-    }
-    return Codec.allCases.filter { reasonAgainst(optimizer, codec: $0) == nil && ($0.isExact || allowLoss) }
   }
 }

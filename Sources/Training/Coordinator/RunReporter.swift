@@ -40,7 +40,8 @@ final class RunReporter {
   func add(_ report: StepReport, stalledSeconds: Double, _ counters: CheckpointState, isLast: Bool) {
     let now = clock.now
     metrics.add([
-      "loss": .sum(report.agreed.loss, over: Double(tokensPerStep)), "learningRate": .number(report.agreed.learningRate),
+      "loss": .sum(report.agreed.loss, over: Double(tokensPerStep)),
+      "learningRate": .number(report.agreed.learningRate),
       "gradientNorm": .number(report.agreed.gradientNorm),
       "tokensPerSecond": .sum(Double(tokensPerStep), over: (now - lastStep).inSeconds),
       "computeSeconds": .number(report.computeSeconds), "stalledSeconds": .number(stalledSeconds),

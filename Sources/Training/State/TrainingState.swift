@@ -225,13 +225,12 @@ extension TrainingState {
 
   /// The codec until one is chosen: exact, and none at all where nothing is sent.
   private static func initialCodec(_ settings: ExchangeSettings, nodeCount: Int) -> Codec {
-    guard settings.codec == .auto else { return settings.chosenCodec }
-    return nodeCount > 1 ? .lossless : .none
+    settings.codec ?? (nodeCount > 1 ? .lossless : .none)
   }
 
   /// The decision at the beginning of a run; none where it is to be made.
   private var initialDecisions: [CheckpointState.CodecDecision] {
-    guard configuration.exchange.codec == .auto else {
+    guard configuration.exchange.codec == nil else {
       return [.init(step: 0, codec: codec.rawValue, reason: "configured")]
     }
     guard exchange.layout.nodeCount == 1 else { return [] }
@@ -240,13 +239,13 @@ extension TrainingState {
 
   /// Whether the codec is still to be chosen.
   var isCodecOpen: Bool {
-    configuration.exchange.codec == .auto && exchange.layout.nodeCount > 1
+    configuration.exchange.codec == nil && exchange.layout.nodeCount > 1
       && counters.codecDecisions.count <= outdatedDecisionCount
   }
 
   /// Adopts the codec of a checkpoint, if its ranks and nodes are those of this process.
   private func adoptCodec(of saved: CheckpointState) {
-    guard configuration.exchange.codec == .auto else { return }
+    guard configuration.exchange.codec == nil else { return }
     let nodes = saved.nodeOfRank ?? Array(0..<saved.rankCount)
     if exchange.layout.nodeCount > 1, NodeLayout(nodeOfRank: nodes) == exchange.layout,
       let name = saved.codecDecisions.last?.codec, let codec = Codec(rawValue: name)

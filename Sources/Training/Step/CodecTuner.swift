@@ -42,12 +42,8 @@ final class CodecTuner {
   }
 
   private func choose(_ gradient: UnsafeMutablePointer<Float>, reason: String) throws {
-    let settings = state.configuration.exchange
     let exchange = state.exchange
-    let codecs = Codec.allCases.filter { codec in
-      settings.reasonAgainst(state.configuration.optimizer, codec: codec) == nil
-        && (codec.isExact || settings.allowLoss)
-    }
+    let codecs = state.configuration.exchange.candidates(for: state.configuration.optimizer)
     let link = try exchange.measureLink()
     let measurements = try exchange.measure(codecs, on: gradient)
     var chosen = Codec.lossless
