@@ -5,6 +5,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Reporting
 import Tensors
 import Training

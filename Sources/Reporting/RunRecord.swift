@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Platform
 import Synchronization
 
 /// The record of a run for people and their tools, kept while it trains: `metrics.jsonl`, TensorBoard events and
@@ -20,7 +21,7 @@ package final class RunRecord: Sendable {
   private struct State: ~Copyable {
     var history: RunHistory
     let events: EventFile
-    var sessions: AppendedFile
+    var sessions: OpenFile
     var lastPage = ContinuousClock.now
     /// Whether the page is queued and its drawing has not begun.
     var isPageDue = false
@@ -39,11 +40,11 @@ package final class RunRecord: Sendable {
     self.configuration = configuration
     log = try MetricsLog(
       path: files.metrics, keepingThroughStep: step, evaluationsBeforeStep: evaluationsBeforeStep)
-    if step == nil { try replaceFile(files.sessions, with: []) }
+    if step == nil { try AtomicFile.write("", to: files.sessions) }
     let events = try Self.events(files, step, evaluationsBeforeStep, table)
     state = Mutex(
       State(
-        history: try files.history(table), events: events, sessions: try AppendedFile(path: files.sessions)))
+        history: try files.history(table), events: events, sessions: try OpenFile.appending(files.sessions)))
   }
 
   /// The events of this process, beginning with those that `metrics.jsonl` keeps though the new file expires them.
@@ -103,7 +104,7 @@ package final class RunRecord: Sendable {
       return $0.history
     }
     let page = ReportPage(history, title: title, configuration: configuration, time: Date())
-    try replaceFile(files.page, with: Array(page.html.utf8))
+    try AtomicFile.write(page.html, to: files.page)
   }
 }
 
@@ -126,7 +127,7 @@ public struct RunFiles: Sendable {
   /// Draws the page of a run from its files, at `path` (default: its place in the run).
   package func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
-    try replaceFile(path ?? self.page, with: Array(page.html.utf8))
+    try AtomicFile.write(page.html, to: path ?? self.page)
   }
 
   /// What the run has reported; unreadable lines are skipped.
@@ -157,7 +158,7 @@ public struct RunFiles: Sendable {
   private func lines<Line: Decodable>(
     of path: String, as _: Line.Type, _ decoder: JSONDecoder = JSONDecoder()
   ) throws -> [Line] {
-    try regularFileContent(path).split(separator: UInt8(ascii: "\n"))
+    try Data(regularFileContent(path) ?? []).split(separator: UInt8(ascii: "\n"))
       .compactMap { try? decoder.decode(Line.self, from: $0) }
   }
 }

@@ -3,6 +3,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Reporting
 import Tensors
 

@@ -3,6 +3,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 extension Replica {
@@ -47,7 +48,7 @@ extension Replica {
       try ranks.together("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
         guard try file.shape(of: name) == [laneCount, all.columnCount] else {
-          throw TrainingError(
+          throw MilmError(
             "\(file.path): expected \(name) of shape \([laneCount, all.columnCount]), "
               + "found \(try file.shape(of: name))")
         }
