@@ -53,7 +53,7 @@ extension Tag {
     #expect(run.transcript.contains(line), "\(run.transcript)")
   }
 
-  /// The limit is 3 s; a process that is stopped gives no sign of life, whatever the others are doing.
+  /// The limit is 3 s; a stopped process sends no heartbeat, whatever the others are doing.
   @Test(arguments: [
     ("stopped-in-control", "at 'checkpoint'"), ("stopped-in-subset", "at 'checkpoint of the odd ranks'"),
     ("stopped-in-broadcast", "at 'settings'"),
@@ -65,7 +65,7 @@ extension Tag {
       "for rank 1 (\(ProcessInfo.processInfo.hostName)), last known at step 7: forward and backward for"
     #expect(run.transcript.contains(operation), "\(run.transcript)")
     #expect(run.transcript.contains(state), "\(run.transcript)")
-    #expect(run.transcript.contains("which gave no sign of life; the limit is 3.0 s"), "\(run.transcript)")
+    #expect(run.transcript.contains("without a heartbeat; the limit is 3.0 s"), "\(run.transcript)")
   }
 
   @Test func aRankThatGivesSignsOfLifeMayBeSlow() throws {

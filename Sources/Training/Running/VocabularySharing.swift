@@ -71,7 +71,7 @@ final class VocabularySharing: WordSharing {
     let first = words.index * rowCount
     let ownRows = first..<first + rowCount
     output.rows(ownRows).copy(from: own)
-    try exchange.gather("z", output.data, parts: parts(of: output.count))
+    try exchange.allGather("z", output.data, chunks: chunks(of: output.count))
     return SharedRows(output: output, targets: targets, ownRows: ownRows)
   }
 
@@ -81,32 +81,32 @@ final class VocabularySharing: WordSharing {
     // Bits of doubles, as two floats each: they travel as they are.
     let floatsPerRow = 2 * SoftmaxStatistics.numbersPerRow
     let floats = UnsafeMutableRawPointer(numbers.data).assumingMemoryBound(to: Float.self)
-    let parts = parts(of: 2 * numbers.count / floatsPerRow).map {
+    let chunks = chunks(of: 2 * numbers.count / floatsPerRow).map {
       floatsPerRow * $0.lowerBound..<floatsPerRow * $0.upperBound
     }
-    let own = parts[words.index]
-    let known = try exchange.swap("logits' sums", floats, parts: parts).map { start in
+    let own = chunks[words.index]
+    let known = try exchange.allToAll("logits' sums", floats, chunks: chunks).map { start in
       SoftmaxStatistics(
         Vector(UnsafeMutableRawPointer(start).assumingMemoryBound(to: Double.self), count: own.count / 2))
     }
     known[words.index].merge(known)
-    try exchange.gather("logits' sums, merged", floats, parts: parts)
+    try exchange.allGather("logits' sums, merged", floats, chunks: chunks)
   }
 
   func scatter(_ gradient: Matrix, into own: Matrix) throws {
-    try exchange.scatter(
-      "gradient of z", gradient.data, parts: parts(of: gradient.count), factor: Float(meanRankCount),
+    try exchange.reduceScatter(
+      "gradient of z", gradient.data, chunks: chunks(of: gradient.count), factor: Float(meanRankCount),
       into: own.data)
   }
 
   /// So many things cut in as even parts as there are shards.
-  private func parts(of count: Int) -> [Range<Int>] {
+  private func chunks(of count: Int) -> [Range<Int>] {
     (0..<words.count).map { count * $0 / words.count..<count * ($0 + 1) / words.count }
   }
 
   /// Adds the gradients of looked-up words, as means over all ranks, where their owners have them.
   func returnRows(_ ids: Vector<Int32>, _ rows: Matrix, addingTo gradient: Matrix) throws {
-    try exchange.returnRows(
+    try exchange.reduceRows(
       ids: UnsafeBufferPointer(ids.buffer), rows: rows.data, divisor: Float(meanRankCount),
       addingTo: gradient.data)
   }

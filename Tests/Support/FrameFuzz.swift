@@ -1,15 +1,15 @@
 /// Mutants of valid frames, fed to the decoder: a test of it that a program can run for as long as it likes.
-public struct FrameFuzz {
+package struct FrameFuzz {
   /// What became of the mutants.
-  public struct Tally: Sendable, Equatable {
+  package struct Tally: Sendable, Equatable {
     /// How many there were.
-    public var mutantCount = 0
+    package var mutantCount = 0
     /// How many had a header that agrees with the expectation, and a right checksum.
-    public var pastHeaderCount = 0
+    package var pastHeaderCount = 0
     /// How many gave values.
-    public var decodedCount = 0
+    package var decodedCount = 0
     /// How many were refused with an error of one line.
-    public var refusedCount = 0
+    package var refusedCount = 0
   }
 
   private static let elementCount = 600
@@ -22,7 +22,7 @@ public struct FrameFuzz {
   private var random: SplitMix
 
   /// Mutants of frames of one codec; the same for the same seed.
-  public init(codec: Codec, seed: UInt64) {
+  package init(codec: Codec, seed: UInt64) {
     let coder = FrameCoder(maximumElementCount: Self.elementCount)
     self.coder = coder
     random = SplitMix(state: seed)
@@ -34,7 +34,7 @@ public struct FrameFuzz {
   }
 
   /// Decodes `count` mutants; throws what is not an error of the decoder's own.
-  public mutating func run(_ count: Int) throws -> Tally {
+  package mutating func run(_ count: Int) throws -> Tally {
     precondition(frames.count == 3, "valid frames to begin with")
     var tally = Tally()
     var mutant: [UInt8] = []

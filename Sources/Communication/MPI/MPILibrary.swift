@@ -1,4 +1,42 @@
 import CMPI
+import Foundation
+
+extension MPICalls {
+  /// Starts MPI, once a process; the settings this program needs hold unless the user has set others.
+  func start() throws(CommunicationError) {
+    // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
+    // the two directions of a link then alternate.
+    setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
+    // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
+    // slice, and receives nothing until then.
+    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
+    var granted: CInt = 0
+    try call("MPI_Init_thread") { MPI_Init_thread(nil, nil, CInt(MPI_THREAD_SERIALIZED), &granted) }
+    guard granted >= CInt(MPI_THREAD_SERIALIZED) else {
+      throw CommunicationError(
+        "MPI_Init_thread: expected thread level \(MPI_THREAD_SERIALIZED) (serialized), found \(granted)")
+    }
+  }
+
+  /// Ends MPI; no other call may follow.
+  func finish() throws(CommunicationError) {
+    try call("MPI_Finalize") { MPI_Finalize() }
+  }
+
+  /// The MPI library's name and version in its own words, up to the first comma.
+  static var libraryVersion: String {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_LIBRARY_VERSION_STRING) + 1) {
+      buffer in
+      var length: CInt = 0
+      buffer.initialize(repeating: 0)
+      guard MPI_Get_library_version(buffer.baseAddress, &length) == MPI_SUCCESS else { return "unknown" }
+      let text = String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      return text.split(separator: ",").first.map(String.init) ?? text
+    }
+  }
+}
 
 /// What Open MPI moves messages with in this process, in its own words; empty where the library is another.
 public struct MPITransports: Codable, Sendable, Equatable {
@@ -26,15 +64,15 @@ public struct MPITransports: Codable, Sendable, Equatable {
   }
 }
 
-extension MPIWorld {
+extension MPICalls {
   /// What Open MPI has chosen to move messages with.
   ///
   /// It keeps the variables of chosen components alone: the others are gone once MPI has started.
-  public var transports: MPITransports {
+  var transports: MPITransports {
     var granted: CInt = 0
-    let status = calls.status { MPI_T_init_thread(CInt(MPI_THREAD_SERIALIZED), &granted) }
+    let status = self.status { MPI_T_init_thread(CInt(MPI_THREAD_SERIALIZED), &granted) }
     guard status == MPI_SUCCESS else { return MPITransports() }
-    defer { _ = calls.status { MPI_T_finalize() } }
+    defer { _ = self.status { MPI_T_finalize() } }
     let categories = variableCategories()
     func components(_ framework: String) -> [String] {
       categories.filter { $0.hasPrefix(framework) }.map { String($0.dropFirst(framework.count)) }
@@ -54,11 +92,11 @@ extension MPIWorld {
   /// The names of the groups that control variables are in.
   private func variableCategories() -> [String] {
     var count: CInt = 0
-    guard calls.status(of: { MPI_T_category_get_num(&count) }) == MPI_SUCCESS else { return [] }
+    guard status(of: { MPI_T_category_get_num(&count) }) == MPI_SUCCESS else { return [] }
     return (0..<count).compactMap { index in
       var counts: (variables: CInt, performance: CInt, categories: CInt) = (0, 0, 0)
       return text(capacity: 256) { name, capacity in
-        calls.status {
+        self.status {
           MPI_T_category_get_info(
             index, name, &capacity, nil, nil, &counts.variables, &counts.performance, &counts.categories)
         }
@@ -71,11 +109,11 @@ extension MPIWorld {
     var index: CInt = 0
     var handle: MPI_T_cvar_handle?
     var capacity: CInt = 0
-    guard calls.status(of: { MPI_T_cvar_get_index(name, &index) }) == MPI_SUCCESS,
-      calls.status(of: { MPI_T_cvar_handle_alloc(index, nil, &handle, &capacity) }) == MPI_SUCCESS
+    guard status(of: { MPI_T_cvar_get_index(name, &index) }) == MPI_SUCCESS,
+      status(of: { MPI_T_cvar_handle_alloc(index, nil, &handle, &capacity) }) == MPI_SUCCESS
     else { return [] }
-    defer { _ = calls.status { MPI_T_cvar_handle_free(&handle) } }
-    let value = text(capacity: capacity) { value, _ in calls.status { MPI_T_cvar_read(handle, value) } }
+    defer { _ = self.status { MPI_T_cvar_handle_free(&handle) } }
+    let value = text(capacity: capacity) { value, _ in self.status { MPI_T_cvar_read(handle, value) } }
     return (value ?? "").split(separator: ",").map(String.init)
   }
 

@@ -1,13 +1,13 @@
-/// How long a rank waits for others that make no progress.
+/// How long a rank waits for others without progress.
 public struct StallLimits: Sendable {
-  /// Seconds without progress until one line names the late ranks.
+  /// Seconds without progress until a warning names the late ranks.
   public let warnSeconds: Double
   /// Seconds without progress until the operation fails.
   public let abortSeconds: Double
-  /// Gets the line, on the communication thread.
+  /// Prints the warning; called on the communication thread.
   public let warn: @Sendable (String) -> Void
 
-  /// Limits that call `warn` once an operation, at most.
+  /// Limits that call `warn` at most once per operation.
   public init(warnSeconds: Double, abortSeconds: Double, warn: @escaping @Sendable (String) -> Void) {
     self.warnSeconds = warnSeconds
     self.abortSeconds = abortSeconds
@@ -15,51 +15,13 @@ public struct StallLimits: Sendable {
   }
 }
 
-/// When and in what state ranks were last heard of, apart from any operation.
-public protocol Liveness: AnyObject, Sendable {
-  /// Seconds since a rank gave a sign of life.
-  func silentSeconds(of rank: Int) -> Double
-  /// What it was doing then.
-  func lastState(of rank: Int) -> String
-  /// What this rank itself is doing.
-  var activity: RankActivity { get }
-  /// How long any operation waits for ranks that give no sign of life.
-  var silenceLimits: StallLimits { get }
-  /// Sets them.
-  func limitSilence(_ limits: StallLimits)
-  /// How many seconds an operation without limits of its own waits for ranks that do give signs of life.
-  var patienceSeconds: Double { get }
-  /// Says that from now on a rank may make others wait for as long as it gives signs of life.
-  func liftStartLimit()
-}
-
-/// What is heard of some of the ranks that a communicator was split from.
-final class SubsetLiveness: Liveness {
-  private let base: any Liveness
-  private let ranks: [Int]
-
-  /// Rank r of the subset is rank `ranks[r]` of `base`.
-  init(_ base: any Liveness, ranks: [Int]) {
-    self.base = base
-    self.ranks = ranks
-  }
-
-  func silentSeconds(of rank: Int) -> Double { base.silentSeconds(of: ranks[rank]) }
-  func lastState(of rank: Int) -> String { base.lastState(of: ranks[rank]) }
-  var activity: RankActivity { base.activity }
-  var silenceLimits: StallLimits { base.silenceLimits }
-  func limitSilence(_ limits: StallLimits) { base.limitSilence(limits) }
-  var patienceSeconds: Double { base.patienceSeconds }
-  func liftStartLimit() { base.liftStartLimit() }
-}
-
-/// Measures the time without progress in one operation, and knows what to say when it is too long.
+/// Measures the time without progress in one operation; warns, then throws, when it exceeds the limits.
 ///
-/// A rank may make others wait for as long as it gives signs of life, unless the operation has limits of its own.
+/// An operation without limits of its own waits for as long as the late ranks' heartbeat is received.
 struct StallWatch {
-  /// A gap between two looks at the clock beyond which this process was stopped itself; it proves nothing.
+  /// A gap between two checks beyond which this process was stopped itself; it does not count.
   private static let ownStopSeconds = 2.0
-  private static let secondsBetweenLooks = 0.1
+  private static let secondsBetweenChecks = 0.1
 
   private let limits: StallLimits?
   private let operation: CollectiveOperation
@@ -67,7 +29,7 @@ struct StallWatch {
   private let label: (Int) -> String
   private let liveness: (any Liveness)?
   private var lastProgress = ContinuousClock.now
-  private var lastLook = ContinuousClock.now
+  private var lastCheck = ContinuousClock.now
   private var hasWarned = false
 
   init(
@@ -84,22 +46,22 @@ struct StallWatch {
 
   mutating func noteProgress() {
     lastProgress = .now
-    lastLook = lastProgress
-    liveness?.activity.sign()
+    lastCheck = lastProgress
+    liveness?.activity.noteReturn()
   }
 
-  /// Says that the operation is over.
+  /// Marks the end of the operation.
   func end() {
     liveness?.activity.end()
   }
 
-  /// Warns once, then throws, when the limits are passed; `lateRanks` is asked only then.
+  /// Warns once, then throws, when a limit is exceeded; `lateRanks` is called only then.
   mutating func check(_ lateRanks: () -> [Int]) throws(CommunicationError) {
-    let gap = (ContinuousClock.now - lastLook).seconds
-    guard gap >= Self.secondsBetweenLooks else { return }
-    lastLook = .now
+    let gap = (ContinuousClock.now - lastCheck).seconds
+    guard gap >= Self.secondsBetweenChecks else { return }
+    lastCheck = .now
     if gap > Self.ownStopSeconds { lastProgress += .seconds(gap) }
-    liveness?.activity.sign()
+    liveness?.activity.noteReturn()
     let seconds = (ContinuousClock.now - lastProgress).seconds
     if let limits, seconds >= limits.abortSeconds {
       throw CommunicationError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
@@ -121,7 +83,7 @@ struct StallWatch {
     let silent = lateRanks().filter { liveness.silentSeconds(of: $0) >= abortSeconds }
     guard silent.isEmpty else {
       throw CommunicationError(
-        "\(sentence(seconds, silent)), which gave no sign of life; the limit is \(abortSeconds) s")
+        "\(sentence(seconds, silent)), without a heartbeat; the limit is \(abortSeconds) s")
     }
   }
 

@@ -1,5 +1,75 @@
 import CKernels
 
+/// Describes a frame to be sent.
+package struct FrameDescription: Sendable {
+  /// How its values are coded.
+  package let codec: Codec
+  /// The operation it belongs to.
+  package let operation: CollectiveOperation
+  /// The rank that sends it.
+  package let sender: Int
+  /// The number of values.
+  package let elementCount: Int
+  /// Values that share a scale, for codecs with scales.
+  package let blockLength: Int
+
+  /// A frame of `elementCount` values.
+  package init(
+    codec: Codec, operation: CollectiveOperation, sender: Int, elementCount: Int, blockLength: Int
+  ) {
+    self.codec = codec
+    self.operation = operation
+    self.sender = sender
+    self.elementCount = elementCount
+    self.blockLength = blockLength
+  }
+}
+
+/// What a received frame must hold; any difference is an error.
+package struct FrameExpectation: Sendable {
+  /// How its values must be coded.
+  package let codec: Codec
+  /// The operation it must belong to.
+  package let operation: CollectiveOperation
+  /// The rank it must come from.
+  package let sender: Int
+  /// The allowed numbers of values.
+  package let elementCounts: ClosedRange<Int>
+  /// Values that share a scale.
+  package let blockLength: Int
+
+  /// A frame with a number of values within `elementCounts`.
+  package init(
+    codec: Codec, operation: CollectiveOperation, sender: Int, elementCounts: ClosedRange<Int>,
+    blockLength: Int
+  ) {
+    self.codec = codec
+    self.operation = operation
+    self.sender = sender
+    self.elementCounts = elementCounts
+    self.blockLength = blockLength
+  }
+
+  /// Compares the header with the expectation, field by field.
+  func check(_ header: FrameHeader) throws(CommunicationError) {
+    try expect("step", UInt64(operation.step), header.step)
+    try expect("bucket", UInt32(operation.index), header.bucket)
+    try expect("phase", operation.phase.rawValue, header.phase)
+    try expect("sender", UInt32(sender), header.sender)
+    try expect("codec", codec.code, header.codec)
+    try expect("block length", UInt32(blockLength), header.blockLength)
+    guard let elementCount = Int(exactly: header.elementCount), elementCounts.contains(elementCount) else {
+      throw CommunicationError("elements: expected \(expectedElements), found \(header.elementCount)")
+    }
+    let rawByteCount = codec.rawByteCount(elementCount: elementCount, blockLength: blockLength)
+    try expect("raw bytes", UInt64(rawByteCount), header.rawByteCount)
+  }
+
+  private var expectedElements: String {
+    elementCounts.count == 1 ? "\(elementCounts.lowerBound)" : "at most \(elementCounts.upperBound)"
+  }
+}
+
 /// The first 64 bytes of a frame, little-endian.
 ///
 /// | offset | what |
@@ -18,7 +88,7 @@ import CKernels
 /// | 48 | u64 bytes of the payload |
 /// | 56 | u64 XXH64 of the payload, seeded with the XXH64 of the 56 bytes before |
 ///
-/// The payload is a u64 byte count a section, then the sections.
+/// The payload is a u64 byte count per section, then the sections.
 struct FrameHeader: Equatable {
   static let byteCount = 64
   static let magic: UInt32 = 0x4843_584D
@@ -36,7 +106,7 @@ struct FrameHeader: Equatable {
   var rawByteCount: UInt64
   var payloadByteCount: UInt64
 
-  /// Writes the header before the payload that already stands in `frame`.
+  /// Writes the header before the payload, which is already in `frame`.
   func write(to frame: UnsafeMutableRawBufferPointer) {
     func store<Value: FixedWidthInteger>(_ value: Value, at offset: Int) {
       frame.storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)
@@ -56,7 +126,7 @@ struct FrameHeader: Equatable {
     store(Self.checksum(of: UnsafeRawBufferPointer(frame)), at: Self.checksumOffset)
   }
 
-  /// Reads the header of `frame`; the error says in which respect these bytes are no whole frame.
+  /// Reads the header of `frame`; throws where the bytes are not a whole frame.
   init(reading frame: UnsafeRawBufferPointer) throws(CommunicationError) {
     func load<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
       Value(littleEndian: frame.loadUnaligned(fromByteOffset: offset, as: type))
@@ -94,7 +164,7 @@ struct FrameHeader: Equatable {
     self.payloadByteCount = UInt64(payloadByteCount)
   }
 
-  /// The byte count of the frame `bytes` begin with, as it says itself; nil if they cannot hold it.
+  /// The byte count of the frame at the front of `bytes`, from its header; nil if they cannot hold it.
   static func frameByteCount(atFrontOf bytes: UnsafeRawBufferPointer) -> Int? {
     guard bytes.count >= byteCount else { return nil }
     let announced = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 48, as: UInt64.self))

@@ -1,6 +1,29 @@
 import CKernels
 import Foundation
 
+/// The only thread that talks to other ranks; runs jobs one at a time, in the order they were submitted.
+///
+/// Every rank must submit the same collective operations in the same order.
+/// Denormal floats count as zero here.
+package final class CommunicationThread: Sendable {
+  private let thread = SerialThread(name: "communication")
+
+  /// Starts the thread.
+  package init() {}
+
+  /// Runs `job` after all jobs submitted before it, and returns at once.
+  package func submit(_ job: @escaping @Sendable () -> Void) {
+    thread.submit(job)
+  }
+
+  /// Runs `job` after all jobs submitted before it, waits for it, and gives what it returns or throws.
+  ///
+  /// Never call it from a job: it would wait for itself.
+  package func run<Value: Sendable>(_ job: @escaping @Sendable () throws -> Value) throws -> Value {
+    try thread.start(job).value()
+  }
+}
+
 /// A thread that runs jobs one at a time, in the order they were submitted.
 ///
 /// Denormal floats count as zero there.
@@ -84,4 +107,11 @@ final class Answer<Value: Sendable>: @unchecked Sendable {
     guard let result else { preconditionFailure("signalled without a value") }
     return try result.get()
   }
+}
+
+/// The processor time of this thread in seconds: time taken by other threads does not count.
+var coreSeconds: Double {
+  var time = timespec()
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+  return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
 }
