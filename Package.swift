@@ -7,6 +7,11 @@ let hasOneDNN =
   FileManager.default.fileExists(atPath: "/usr/include/dnnl.h")
   && Context.environment["MILM_WITHOUT_ONEDNN"] == nil
 
+/// Only Tests/EndToEnd/build-documentation.sh sets MILM_DOCS.
+let documentationPlugin: [Package.Dependency] =
+  Context.environment["MILM_DOCS"] == nil
+  ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
+
 /// Who may import whom is the design: a module reaches only what its line names.
 let package = Package(
   name: "milm",
@@ -19,7 +24,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
-  ],
+  ] + documentationPlugin,
   targets: [
     .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),

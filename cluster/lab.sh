@@ -1,46 +1,34 @@
 #!/usr/bin/env bash
-# A cluster on one machine: hosts that have a network, a host name and, where asked, folders of their own.
+# A cluster on one machine: hosts with a network, a host name and, on request, folders of their own.
 #
 #   cluster/lab.sh up --hosts N [--rate 1gbit] [--delay 0.1ms] [--cores N] [--private FOLDER…]
 #   cluster/lab.sh run [-n RANKS] [--hosts-used N] [--slots N] -- milm train CONFIG.yaml --corpus CORPUS --output RUN
 #   cluster/lab.sh on HOST -- COMMAND…       # one command on one host; hosts count from 1
-#   cluster/lab.sh link HOST up|down         # plugs in a host's cable, or pulls it out
-#   cluster/lab.sh rate RATE                 # gives all links another rate, and measures it
-#   cluster/lab.sh status | down | check     # check: does this machine allow a lab? In one line why not
+#   cluster/lab.sh link HOST up|down         # connects or disconnects a host
+#   cluster/lab.sh rate RATE                 # changes the rate of all links and measures it
+#   cluster/lab.sh status | down | check     # check: states in one line why this machine does not allow a lab
 #
-# A host is a set of Linux namespaces, joined to the others by a switch in a namespace of its own: nothing of it is in the
-# machine's own network. A link has --rate each way (default 1gbit) and --delay one way (default none; it needs netem in
-# the kernel). A host has the machine's cores divided by the hosts, at least one, or --cores of them.
-# --private FOLDER gives every host its own copy in memory, made at `up`: no file system is shared there. What hosts write
-# to it is gone after `down`; take it out with: cluster/lab.sh on 1 -- tar -cC FOLDER . | tar -xC ELSEWHERE
-# `run` starts mpirun on host 1, through cluster/launch.sh, with --slots ranks a host (default 1) on --hosts-used hosts
-# (default as many as -n needs, or all). `milm` is .build/release/milm or $MILM; other programs are taken as they are.
-# MILM_LAB is the lab's name (default lab): labs of different names can be up at once. Needs root.
+# A host is a set of Linux namespaces, joined to the others by a switch in a namespace of its own: the machine's own
+# network is not touched. Needs root.
+# --rate       bandwidth of each link in each direction (default 1gbit)
+# --delay      one-way latency (default none; it needs netem in the kernel)
+# --cores      cores per host (default: the machine's cores divided by the hosts, at least one)
+# --private    gives each host its own copy of the folder in memory, made at `up`, as if no file system were shared. What
+#              hosts write to it is lost at `down`; take it out with cluster/lab.sh on 1 -- tar -cC FOLDER . | tar -xC …
+# `run` starts mpirun on host 1 through cluster/launch.sh, with --slots ranks per host (default 1) on --hosts-used hosts
+# (default: as many as -n needs, or all). `milm` is $MILM or .build/release/milm; other programs are taken from PATH.
+# MILM_LAB is the lab's name (default lab): labs of different names can be up at the same time.
 set -euo pipefail
 
 repository=$(dirname "$(dirname "$(realpath "$0")")")
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$repository/cluster/common.sh"
 name=${MILM_LAB:-lab}
-# What the lab knows of itself. Hosts see it too: the agent is there, and `private` is a memory of each host's own.
+# The lab's state. Hosts see it too: Open MPI's launch agent is in it, and `private` is memory of each host's own.
 state=/run/milm-$name
 subnet=10.77.0
 
-# Ends with what is wrong with the command line.
-usage() {
-  printf 'lab: %s\n' "$1" >&2
-  exit 64
-}
-
-# Ends with what stands in the way.
-fail() {
-  printf 'lab: %s\n' "$1" >&2
-  exit 1
-}
-
-is_count() {
-  [[ $1 =~ ^[1-9][0-9]{0,2}$ ]]
-}
-
-# bits RATE : bits a second of a rate as tc writes it; nothing where it is none.
+# bits RATE : bits per second of a rate in tc's notation; nothing if it is not one.
 bits() {
   [[ $1 =~ ^([1-9][0-9]{0,5})(k|m|g)bit$ ]] || return 0
   case ${BASH_REMATCH[2]} in
@@ -51,15 +39,15 @@ bits() {
 }
 
 expect_rate() {
-  [ -n "$(bits "$1")" ] || usage "expected a rate such as 1gbit or 100mbit, found '$1'"
+  [ -n "$(bits "$1")" ] || usage_error "expected a rate such as 1gbit or 100mbit, found '$1'"
 }
 
-# The namespaces of the switch. Its first process holds all others of the lab: its end is theirs.
+# The namespaces of the switch. Its first process is the parent of all of the lab's: they end with it.
 rack_namespaces=(--net --mount --pid --fork)
-# The namespaces of a host. Processes are numbered for the whole lab: mpirun's agent goes from one host to the next.
+# The namespaces of a host. The lab has one PID namespace: mpirun's agent enters one host from another.
 host_namespaces=(--net --mount --uts --ipc)
 
-# check [DELAY] : ends in one line where this machine does not allow a lab, or not a delay.
+# check [DELAY] : fails with one line if this machine does not allow a lab, or a delay.
 check() {
   [ "$(id -u)" -eq 0 ] || fail "expected root, which namespaces need, found user $(id -un)"
   local tool missing=()
@@ -82,7 +70,7 @@ check() {
     fail "expected netem in the kernel for a delay of $1, found: ${found%%$'\n'*}; without --delay the lab works"
 }
 
-# rack : the pid of the process that holds the lab; fails where it is no more, also where its pid was given anew.
+# rack : the pid of the process that holds the lab; fails if it has ended, even if its pid was reused.
 rack() {
   local pid
   pid=$(cat "$state/rack.pid" 2>/dev/null) && grep -qaF "$state/rack.pid" "/proc/$pid/cmdline" 2>/dev/null &&
@@ -95,17 +83,17 @@ expect_up() {
 }
 
 expect_host() {
-  { is_count "$1" && [ "$1" -le "$(<"$state/count")" ]; } ||
-    usage "expected a host from 1 to $(<"$state/count"), found '$1'"
+  { is_count "$1" && [ ${#1} -le 3 ] && [ "$1" -le "$(<"$state/count")" ]; } ||
+    usage_error "expected a host from 1 to $(<"$state/count"), found '$1'"
 }
 
-# Keeps namespaces alive and collects what ends in them. It says its pid, as its parent's /proc has it, when it is ready;
-# it ends when the lab's folder is gone, so that none is left behind by an `up` that was killed or a folder removed by hand.
+# Keeps namespaces alive and reaps processes in them. It writes its pid, as its parent's /proc has it, when it is ready, and
+# ends when the lab's folder is gone, so that neither a killed `up` nor a folder removed by hand leaves it behind.
 # shellcheck disable=SC2016  # The inner shell expands its own variables.
 hold='read -r pid _ </proc/self/stat && mount -t proc proc /proc && echo "$pid" >"$1.new" && mv "$1.new" "$1" || exit 1
   while [ -e "$1" ]; do sleep 2 & wait; done'
 
-# close_inherited : closes every open file but the first three and the shell's own.
+# close_inherited : closes all open files except the standard ones and the shell's own.
 close_inherited() {
   local path number
   for path in "/proc/$BASHPID/fd/"*; do
@@ -116,12 +104,12 @@ close_inherited() {
   done
 }
 
-# start_holder FILE COMMAND… : starts a holder in the namespaces that COMMAND makes; FILE then has its pid.
+# start_holder FILE COMMAND… : starts a holder in the namespaces that COMMAND creates and writes its pid to FILE.
 start_holder() {
   local file=$1 attempt
   shift
   (
-    # It outlives the caller, who may wait until all that it passed on is closed.
+    # It outlives the caller, whose own caller may wait until inherited files are closed.
     close_inherited
     "$@" bash -c "$hold" milm-lab "$file" </dev/null >/dev/null 2>>"$state/log"
   )
@@ -132,15 +120,15 @@ start_holder() {
   fail "expected a new namespace within 10 seconds, found none: $(tail -n 1 "$state/log")"
 }
 
-# in_rack COMMAND… : runs a command where the switch is.
+# in_rack COMMAND… : runs a command in the switch's namespaces.
 in_rack() {
-  # nsenter would fork for --pid, stop itself where it sees its child stopped, and stay so when both are woken.
+  # With --pid nsenter would fork, stop itself when its child stops, and not wake up with it.
   # shellcheck disable=SC2016  # The inner shell expands its own arguments.
   setpriv --pdeathsig TERM nsenter --target "$(<"$state/rack.pid")" --net --mount --pid --no-fork -- \
     sh -c '"$@"; exit $?' lab "$@"
 }
 
-# in_host HOST COMMAND… : runs a command on a host and its cores, in the caller's folder; it ends when its caller does.
+# in_host HOST COMMAND… : runs a command on a host and its cores, in the caller's folder; it ends with its caller.
 in_host() {
   local host=$1
   shift
@@ -150,10 +138,10 @@ in_host() {
     setpriv --pdeathsig TERM sh -c 'cd "$1" && shift && exec "$@"' lab "$PWD" "$@"
 }
 
-# shape DEVICE DELAY : the commands that give an end of a link its rate, with a burst of what a millisecond takes.
+# shape DEVICE DELAY : the commands that set the rate of one end of a link, with a burst of one millisecond.
 shape() {
   local burst=$(($(bits "$rate") / 8000)) place=root
-  # Less than one segment as the kernel hands it over would never leave.
+  # A burst below the size of one segmentation-offload packet would block it for ever.
   [ "$burst" -ge 16000 ] || burst=16000
   if [ -n "$2" ]; then
     printf 'tc qdisc replace dev %s root handle 1: netem delay %s limit 100000\n' "$1" "$2"
@@ -162,7 +150,7 @@ shape() {
   printf 'tc qdisc replace dev %s %s handle 2: tbf rate %s burst %d latency 50ms\n' "$1" "$place" "$rate" "$burst"
 }
 
-# shape_links : gives every link its rate at both ends, and the delay at the host's.
+# shape_links : sets every link's rate at both ends, and the delay at the host's end.
 shape_links() {
   local host
   for ((host = 1; host <= $(<"$state/count"); host++)); do
@@ -172,7 +160,7 @@ shape_links() {
   printf '%s\n' "$rate" >"$state/rate"
 }
 
-# add_host HOST : a host with its own network and name, its cable in the switch, and its own folders.
+# add_host HOST : creates a host with its network, name and folders, connected to the switch.
 add_host() {
   local host=$1 index
   start_holder "$state/host-$host.pid" in_rack setsid --fork unshare "${host_namespaces[@]}"
@@ -192,7 +180,7 @@ add_host() {
   done
 }
 
-# write_state : what hosts and later commands look up.
+# write_state : writes what hosts and later commands read.
 write_state() {
   mkdir "$state/private"
   printf '%s\n' "$host_count" >"$state/count"
@@ -204,9 +192,9 @@ write_state() {
       echo "$subnet.$host $name-$host"
     done
   } >"$state/hosts"
-  deal_cores
-  # Open MPI starts its daemon on another host with this, in place of ssh: HOST COMMAND-LINE. As through ssh nothing of
-  # the caller's stays open in a daemon, which outlives its mpirun where it is cut off.
+  assign_cores
+  # Open MPI starts its daemon on another host with this instead of ssh: HOST COMMAND-LINE. As with ssh, a daemon inherits
+  # no open files: it outlives its mpirun when it is disconnected.
   cat >"$state/agent" <<AGENT
 #!/bin/bash
 $(declare -f close_inherited)
@@ -219,8 +207,8 @@ AGENT
   chmod +x "$state/agent"
 }
 
-# deal_cores : writes each host's cores, dealt in turn from those that this process may use.
-deal_cores() {
+# assign_cores : writes each host's cores, assigned round-robin from those that this process may use.
+assign_cores() {
   local cores=() host index mine
   mapfile -t cores < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
   if [ -z "$core_count" ]; then
@@ -235,52 +223,70 @@ deal_cores() {
   done
 }
 
-# stream FROM TO : what a plain TCP stream reaches between two hosts.
+# One plain TCP stream for a second: `receive ADDRESS` answers with the rate that arrived, `send ADDRESS` prints it.
+stream_program='
+import socket, sys, time
+role, address = sys.argv[1], (sys.argv[2], 7571)
+block = bytearray(1 << 18)
+if role == "receive":
+    with socket.create_server(address) as server:
+        server.settimeout(20)
+        connection, _ = server.accept()
+    byte_count, start = 0, None
+    while count := connection.recv_into(block):
+        end = time.monotonic()
+        # The first block was buffered: the clock starts at its arrival.
+        byte_count, start = (byte_count + count, start) if start else (0, end)
+    connection.sendall(b"%.0f Mbit/s" % (byte_count * 8e-6 / (end - start)))
+else:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            connection = socket.create_connection(address, timeout=20)
+            break
+        except ConnectionRefusedError:
+            # The receiver starts at the same time.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        connection.sendall(block)
+    connection.shutdown(socket.SHUT_WR)
+    print(connection.recv(64).decode())
+'
+
+# stream FROM TO : the throughput of a plain TCP stream between two hosts.
 stream() {
-  local program=$repository/cluster/tcp-stream.py
-  in_host "$2" python3 "$program" receive "$subnet.$2" 2>>"$state/log" &
-  in_host "$1" python3 "$program" send "$subnet.$2" 2>>"$state/log"
+  in_host "$2" python3 -c "$stream_program" receive "$subnet.$2" 2>>"$state/log" &
+  in_host "$1" python3 -c "$stream_program" send "$subnet.$2" 2>>"$state/log"
   wait "$!"
 }
 
-# report_link : checks with plain TCP the way from host 1 to the last host and back, and says what it reaches.
+# report_link : measures plain TCP from host 1 to the last host and back.
 report_link() {
-  local last forth back
+  local last there back
   last=$(<"$state/count")
   [ "$last" -gt 1 ] || return 0
-  { forth=$(stream 1 "$last") && back=$(stream "$last" 1); } ||
+  { there=$(stream 1 "$last") && back=$(stream "$last" 1); } ||
     fail "expected TCP between host 1 and host $last, found none: $(tail -n 1 "$state/log")"
   printf 'lab: links of %s; plain TCP from %s-1 to %s-%d reaches %s, back %s\n' \
-    "$rate" "$name" "$name" "$last" "$forth" "$back" >&2
+    "$rate" "$name" "$name" "$last" "$there" "$back" >&2
 }
 
 up() {
-  host_count="" rate=1gbit delay="" core_count="" private=()
-  local folder
-  while [ $# -gt 0 ]; do
-    case $1 in
-      --hosts) host_count=${2-} ;;
-      --rate) rate=${2-} ;;
-      --delay) delay=${2-} ;;
-      --cores) core_count=${2-} ;;
-      --private)
-        { folder=$(realpath -e -- "${2-}" 2>/dev/null) && [ -d "$folder" ] && [ "$folder" != / ]; } ||
-          usage "expected a folder after --private, found '${2-}'"
-        private+=("$folder")
-        # More folders may follow the first.
-        if [ $# -gt 2 ] && [[ $3 != --* ]]; then
-          set -- --private "${@:3}"
-          continue
-        fi
-        ;;
-      *) usage "expected --hosts, --rate, --delay, --cores or --private, found $1" ;;
-    esac
-    shift $(($# < 2 ? $# : 2))
+  host_count="" rate=1gbit delay="" core_count=""
+  local folders=() private=() folder path
+  read_options "--hosts=host_count --rate=rate --delay=delay --cores=core_count --private=folders+" "$@"
+  for folder in "${folders[@]}"; do
+    { path=$(realpath -e -- "$folder" 2>/dev/null) && [ -d "$path" ] && [ "$path" != / ]; } ||
+      usage_error "expected folders after --private, found '$folder'"
+    private+=("$path")
   done
-  { is_count "$host_count" && [ "$host_count" -le 200 ]; } ||
-    usage "expected --hosts from 1 to 200, found '$host_count'"
-  [ -z "$core_count" ] || is_count "$core_count" || usage "expected a number after --cores, found '$core_count'"
-  [[ $delay =~ ^([0-9]+(\.[0-9]+)?(us|ms|s))?$ ]] || usage "expected a delay such as 0.1ms, found '$delay'"
+  { is_count "$host_count" && [ ${#host_count} -le 3 ] && [ "$host_count" -le 200 ]; } ||
+    usage_error "expected --hosts from 1 to 200, found '$host_count'"
+  [ -z "$core_count" ] || is_count "$core_count" || usage_error "expected a number after --cores, found '$core_count'"
+  [[ $delay =~ ^([0-9]+(\.[0-9]+)?(us|ms|s))?$ ]] || usage_error "expected a delay such as 0.1ms, found '$delay'"
   expect_rate "$rate"
   check "$delay"
 
@@ -300,7 +306,7 @@ up() {
   status
 }
 
-# rate RATE : every link from now on.
+# set_rate RATE : of every link.
 set_rate() {
   rate=${1-}
   expect_rate "$rate"
@@ -312,14 +318,14 @@ set_rate() {
 link() {
   expect_up
   expect_host "${1-}"
-  [ "${2-}" = up ] || [ "${2-}" = down ] || usage "expected up or down, found '${2-}'"
+  [ "${2-}" = up ] || [ "${2-}" = down ] || usage_error "expected up or down, found '${2-}'"
   in_rack ip link set "port$1" "$2"
 }
 
 on() {
   expect_up
   expect_host "${1-}"
-  { [ "${2-}" = -- ] && [ $# -gt 2 ]; } || usage "expected on HOST -- COMMAND…"
+  { [ "${2-}" = -- ] && [ $# -gt 2 ]; } || usage_error "expected on HOST -- COMMAND…"
   local host=$1
   shift 2
   in_host "$host" "$@"
@@ -328,20 +334,10 @@ on() {
 run() {
   local rank_count="" used="" slots=1 host hosts=()
   expect_up
-  while [ $# -gt 0 ]; do
-    case $1 in
-      -n) rank_count=${2-} ;;
-      --hosts-used) used=${2-} ;;
-      --slots) slots=${2-} ;;
-      --) break ;;
-      *) usage "expected -n, --hosts-used, --slots or --, found $1" ;;
-    esac
-    shift $(($# < 2 ? $# : 2))
-  done
-  { [ "${1-}" = -- ] && [ $# -gt 1 ]; } || usage "expected -- and a command such as milm train …"
-  shift
-  is_count "$slots" || usage "expected a number after --slots, found '$slots'"
-  [ -z "$rank_count" ] || is_count "$rank_count" || usage "expected a number after -n, found '$rank_count'"
+  read_options "-n=rank_count --hosts-used=used --slots=slots --" "$@"
+  [ ${#remaining[@]} -gt 0 ] || usage_error "expected -- and a command such as milm train …, found none"
+  is_count "$slots" || usage_error "expected a number after --slots, found '$slots'"
+  [ -z "$rank_count" ] || is_count "$rank_count" || usage_error "expected a number after -n, found '$rank_count'"
   if [ -z "$used" ]; then
     used=$(<"$state/count")
     [ -z "$rank_count" ] || [ $(((rank_count + slots - 1) / slots)) -ge "$used" ] ||
@@ -353,13 +349,13 @@ run() {
   done
 
   local program=${MILM:-$repository/.build/release/milm}
-  [ "$1" = milm ] || program=$(command -v "$1") || fail "expected a program, found none named $1"
-  shift
+  [ "${remaining[0]}" = milm ] || program=$(command -v "${remaining[0]}") ||
+    fail "expected a program, found none named ${remaining[0]}"
   in_host 1 env "${mpi[@]}" MILM="$(realpath "$program")" "$repository/cluster/launch.sh" \
-    -n "${rank_count:-$((used * slots))}" --host "$(IFS=, && echo "${hosts[*]}")" -- "$@"
+    -n "${rank_count:-$((used * slots))}" --host "$(IFS=, && echo "${hosts[*]}")" -- "${remaining[@]:1}"
 }
 
-# Open MPI's settings: from host to host through the lab's links alone, and its files where they end with the lab.
+# Open MPI's settings: only the lab's links between hosts, and its files where they are removed with the lab.
 mpi=(OMPI_MCA_plm=rsh OMPI_MCA_plm_rsh_agent="$state/agent" OMPI_MCA_pml=ob1 OMPI_MCA_btl='tcp,vader,self'
   OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0 OMPI_MCA_orte_tmpdir_base="$state/private"
   OMPI_MCA_btl_vader_backing_directory="$state/private" OMPI_MCA_osc_sm_backing_directory="$state/private")
@@ -375,16 +371,16 @@ status() {
   sed -n 's/./each with its own &/p' "$state/folders"
 }
 
-# down : ends every process of the lab, and with them its namespaces, links and mounts; then removes its folder.
+# down : ends every process of the lab and with them its namespaces, links and mounts; then removes its folder.
 down() {
   local status=$? pid attempt
   [ -d "$state" ] || return "$status"
-  # A rack that an `up` was killed right after starting says its pid in a moment.
+  # If `up` was killed right after it started the rack, the pid appears in a moment.
   for ((attempt = 0; attempt < 50; attempt++)); do
     ! [ -s "$state/rack.pid" ] || break
     sleep 0.02
   done
-  # Whoever waits outside for a command of the lab is in the switch's network as well: stopped, it would keep its dead.
+  # Also kills callers that wait outside for a command in the lab: stopped ones would keep zombies.
   if pid=$(rack) && [ "$(readlink "/proc/$pid/ns/net")" != "$(readlink /proc/self/ns/net)" ]; then
     pkill -KILL --ns "$pid" --nslist net . || true
     while grep -qs '^State:.[^Z]' "/proc/$pid/status"; do
@@ -395,13 +391,13 @@ down() {
   return "$status"
 }
 
-[[ $name =~ ^[a-z][a-z0-9]{0,19}$ ]] || usage "MILM_LAB: expected up to 20 small letters and digits, found '$name'"
+[[ $name =~ ^[a-z][a-z0-9]{0,19}$ ]] || usage_error "MILM_LAB: expected up to 20 small letters and digits, found '$name'"
 command=${1-}
 [ $# -eq 0 ] || shift
 case $command in
   up | run | on | link | status | down) "$command" "$@" ;;
   rate) set_rate "$@" ;;
   check) check "$@" ;;
-  -h | --help) sed -n 's/^# \{0,1\}//; 2,19p' "$0" ;;
-  *) usage "expected up, run, on, link, rate, status, down or check, found '$command'; see --help" ;;
+  -h | --help) print_help ;;
+  *) usage_error "expected up, run, on, link, rate, status, down or check, found '$command'; see --help" ;;
 esac

@@ -1,25 +1,28 @@
 #!/usr/bin/env bash
-# Installs what is missing and runs every test: units, format, and the product from end to end.
+# Installs what is missing and runs every test: units, static checks, and the product from end to end.
 #
 #   cluster/test.sh [FOLDER]
 #
-# FOLDER keeps what the end-to-end checks made; without it they work in a temporary folder. Ends at the first failure, with
-# its exit status and a table of stages and times. A check that this machine does not allow is skipped, and says why;
-# with CI=true what can be installed for it is.
+# FOLDER keeps what the end-to-end checks write (default: a temporary folder). Ends at the first failure, with its exit
+# status and a table of stages and times. A stage that this machine does not allow is skipped, with the reason. With
+# CI=true, tools that can be installed are installed rather than missed.
 set -euo pipefail
 
 cd "$(dirname "$(dirname "$(realpath "$0")")")"
-milm=$PWD/.build/release/milm
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. cluster/common.sh
+# shellcheck source-path=SCRIPTDIR/.. source=Tests/EndToEnd/torch.sh
+. Tests/EndToEnd/torch.sh
 
+only_help "$@"
+[ $# -le 1 ] || usage_error "expected at most one folder, found $*"
+milm=$PWD/.build/release/milm
+ci=""
+[ "${CI:-}" != true ] || ci=1
 # Test perplexity on Wikipedia's lead paragraphs after configs/quickstart.yaml; word frequencies alone give about 600.
 text_perplexity_limit=450
-# Share above the best possible perplexity that a generated language may be left with.
-generated_perplexity_share=1.3
-
-# shellcheck source-path=SCRIPTDIR source=stages.sh
-. cluster/stages.sh
-# shellcheck source-path=SCRIPTDIR source=torch.sh
-. cluster/torch.sh
+# Largest ratio to the lowest possible perplexity of a generated language.
+generated_perplexity_ratio=1.3
 
 if [ $# -gt 0 ]; then
   mkdir -p "$1"
@@ -30,40 +33,64 @@ else
   trap 'stage_report; rm -rf "$work"' EXIT
 fi
 
-fail() {
-  printf 'test: %s\n' "$1" >&2
-  return 1
+install() {
+  local packages=()
+  [ -z "$ci" ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross)
+  cluster/install.sh "${packages[@]}"
 }
 
+# ---------------------------------------------------------------- builds and unit tests
+
 build_tests() {
-  # All products would include the tools of the packages, protoc among them.
+  # Not all products: those include the tools of dependencies, such as protoc.
   quietly "$work/build.log" swift build -c release --product milmPackageTests
 }
 
-unit_tests() {
-  quietly "$work/test.log" swift test -c release --skip-build
-  tail -n 1 "$work/test.log" >&2
+# run_tests LOG OPTION… : prints Swift Testing's closing line.
+run_tests() {
+  local log=$work/$1
+  shift
+  quietly "$log" swift test -c release --skip-build "$@"
+  grep 'Test run with' "$log" | tail -n 1 >&2 || fail "expected the closing line of Swift Testing in $log, found none"
 }
 
-# Whether milm in this checkout multiplies with oneDNN; else there is only one way to build it.
 has_onednn() {
   [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && [ -e /usr/include/dnnl.h ]
 }
 
-# The build as it is where there are the three needed packages alone. It comes first, and the next one takes over from it all
-# that does not multiply.
+# The build for machines without oneDNN. It comes first: the next build reuses all objects that do not depend on oneDNN.
 openblas_build() {
   MILM_WITHOUT_ONEDNN=1 build_tests
 }
 
 openblas_tests() {
-  MILM_WITHOUT_ONEDNN=1 quietly "$work/openblas-test.log" swift test -c release --skip-build \
-    --filter 'TensorsTests|LayersTests|LanguageModelTests'
-  tail -n 1 "$work/openblas-test.log" >&2
+  MILM_WITHOUT_ONEDNN=1 run_tests openblas-test.log --filter 'TensorsTests|LayersTests|LanguageModelTests'
   "$milm" train --single-node-test
 }
 
-# The C loops for a processor that is not x86: compiled, not run.
+unit_tests() {
+  run_tests test.log
+}
+
+# ---------------------------------------------------------------- static checks
+
+format() {
+  swift format lint --strict -r Sources Tests Package.swift
+}
+
+layers() {
+  Tests/check-layers.py
+}
+
+reference_pages() {
+  "$milm" reference --output Sources/milm/milm.docc --check
+}
+
+links() {
+  Tests/EndToEnd/check-documentation.py
+}
+
+# The portable C kernels: compiled for aarch64, not run.
 arm_headers=/usr/aarch64-linux-gnu/include
 
 arm_kernels() {
@@ -75,15 +102,44 @@ arm_kernels() {
   done
 }
 
-format() {
-  swift format lint --strict -r Sources Tests Package.swift
+shell_scripts() {
+  shellcheck -x cluster/*.sh cluster/jobs/slurm/milm.sbatch cluster/jobs/pbs/milm.pbs .ci/run \
+    Tests/EndToEnd/*.sh Tests/Benchmarks/*.sh
 }
 
 scripts() {
-  shellcheck -x cluster/*.sh cluster/milm.sbatch cluster/milm.pbs .ci/run
+  Tests/EndToEnd/check-help.py
 }
 
-# expect_perplexity JSON LOW HIGH : the perplexity that milm evaluate wrote lies between the two.
+# ---------------------------------------------------------------- the product from end to end
+
+# A network namespace without any connection; Open MPI needs the loopback interface up.
+offline=(unshare --net)
+[ "$(id -u)" -eq 0 ] || offline+=(--user --map-root-user)
+loopback_up='import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh22x", b"lo", 0x41))  # SIOCSIFFLAGS, up and running'
+
+single_node() {
+  "$milm" train --single-node-test
+}
+
+single_node_on_2_ranks() {
+  cluster/launch.sh -n 2 -- train --single-node-test
+}
+
+kills() {
+  Tests/EndToEnd/kills.py 24 --milm "$milm"
+}
+
+readme_commands() {
+  Tests/EndToEnd/readme-commands.py "$milm" >&2
+}
+
+pbs_job() {
+  Tests/EndToEnd/pbs-test.sh
+}
+
+# expect_perplexity JSON LOW HIGH : of what milm evaluate wrote.
 expect_perplexity() {
   python3 - "$@" <<'END'
 import json, sys
@@ -95,27 +151,27 @@ print(f"    perplexity {perplexity:.2f}, expected {low:.2f} to {high:.2f}", file
 END
 }
 
-# is_generated CORPUS : a generated language has a known entropy.
+# is_generated CORPUS : only a generated language has a known entropy.
 is_generated() {
   grep -q '"entropyRate"' "$1/corpus.json"
 }
 
-# expect_learnt_language FOLDER : a quickstart's perplexity is near the best possible one of its generated language.
-expect_learnt_language() {
-  is_generated "$1/corpus" || fail "$1: expected a generated corpus, found another"
-  local best
-  best=$(python3 -c 'import json, math, sys; print(math.exp(json.load(open(sys.argv[1]))["entropyRate"]))' \
+# expect_learned_language FOLDER : a quickstart's perplexity is near the lowest possible of its generated language.
+expect_learned_language() {
+  is_generated "$1/corpus" || fail "expected a generated corpus in $1, found a text"
+  local lowest
+  lowest=$(python3 -c 'import json, math, sys; print(math.exp(json.load(open(sys.argv[1]))["entropyRate"]))' \
     "$1/corpus/corpus.json")
-  expect_perplexity "$1/test.json" "$best" \
-    "$(python3 -c 'import sys; print(float(sys.argv[1]) * float(sys.argv[2]))' "$best" "$generated_perplexity_share")"
+  expect_perplexity "$1/test.json" "$lowest" \
+    "$(python3 -c 'import sys; print(float(sys.argv[1]) * float(sys.argv[2]))' "$lowest" "$generated_perplexity_ratio")"
 }
 
-# The way of the README; where there is no network it is that of the generated language.
+# The README's first command; without network it learns the generated language.
 quickstart() {
   cluster/quickstart.sh "$work/quickstart"
   if is_generated "$work/quickstart/corpus"; then
-    [ "${CI:-}" != true ] || fail "expected the real text in CI, found that it could not be fetched"
-    expect_learnt_language "$work/quickstart"
+    [ -z "$ci" ] || fail "expected the real text in CI, found that it could not be fetched"
+    expect_learned_language "$work/quickstart"
   else
     expect_perplexity "$work/quickstart/test.json" 1 "$text_perplexity_limit"
   fi
@@ -123,37 +179,18 @@ quickstart() {
 
 quickstart_again() {
   cluster/quickstart.sh "$work/quickstart" 2>&1 | tee "$work/again.log" >&2
-  grep -q 'the corpus is there' "$work/again.log" || fail "expected the corpus to be used again, found it made anew"
+  grep -q 'reusing the corpus' "$work/again.log" || fail "expected the corpus to be reused, found that it was rebuilt"
 }
-
-# A network namespace of its own, in which nothing is reachable; Open MPI needs the loopback interface up.
-alone=(unshare --net)
-[ "$(id -u)" -eq 0 ] || alone+=(--user --map-root-user)
-loopback_up='import fcntl, socket, struct
-fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh22x", b"lo", 0x41))  # SIOCSIFFLAGS, up and running'
 
 quickstart_offline() {
   # shellcheck disable=SC2016  # The inner shell expands its own arguments.
-  env -u MILM_OFFLINE "${alone[@]}" bash -c 'python3 -c "$1" && exec cluster/quickstart.sh "$2"' \
+  env -u MILM_OFFLINE "${offline[@]}" bash -c 'python3 -c "$1" && exec cluster/quickstart.sh "$2"' \
     quickstart "$loopback_up" "$work/offline"
-  expect_learnt_language "$work/offline"
+  expect_learned_language "$work/offline"
 }
 
-single_node() {
-  "$milm" train --single-node-test
-}
-
-kills() {
-  cluster/kills.sh 24
-}
-
-single_node_on_2_ranks() {
-  cluster/launch.sh -n 2 -- train --single-node-test
-}
-
-# The quickstart's run as TensorBoard shows it.
 tensorboard() {
-  cluster/check-tensorboard.sh "$work/quickstart/run" "$work/tensorboard"
+  Tests/EndToEnd/check-tensorboard.sh "$work/quickstart/run" "$work/tensorboard"
 }
 
 pytorch_agreement() {
@@ -161,21 +198,14 @@ pytorch_agreement() {
     "$work/quickstart/corpus"
 }
 
-readme_commands() {
-  cluster/readme-commands.py "$milm" >&2
+documentation() {
+  quietly "$work/documentation.log" Tests/EndToEnd/build-documentation.sh "$work/documentation"
 }
 
-pbs_job() {
-  cluster/pbs-test.sh
-}
-
-install() {
-  local packages=()
-  [ "${CI:-}" != true ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross)
-  cluster/install.sh "${packages[@]}"
-}
+# ---------------------------------------------------------------- the stages
 
 stage "install" install
+
 if has_onednn; then
   stage "build with tests, without oneDNN" openblas_build
   stage "unit tests without oneDNN" openblas_tests
@@ -183,42 +213,51 @@ else
   skipped "build with oneDNN" "oneDNN is not installed"
 fi
 stage "build with tests (release)" build_tests
+no_lab=$(cluster/lab.sh check 2>&1) || skipped "unit tests on several hosts" "$no_lab"
 stage "unit tests (release)" unit_tests
-no_lab=$(cluster/lab.sh check 2>&1) || skipped "training on several hosts, of the unit tests" "$no_lab"
+
 stage "format" format
+[ ! -e Tests/check-layers.py ] || stage "layers" layers
+if "$milm" reference --help >/dev/null 2>&1; then
+  stage "reference pages" reference_pages
+fi
+[ ! -e Tests/EndToEnd/check-documentation.py ] || stage "links" links
 if [ -d "$arm_headers" ]; then
-  stage "C loops for aarch64" arm_kernels
+  stage "C kernels for aarch64" arm_kernels
 else
-  skipped "C loops for aarch64" "libc6-dev-arm64-cross is not installed (CI=true installs it)"
+  skipped "C kernels for aarch64" "libc6-dev-arm64-cross is not installed (CI=true installs it)"
 fi
 if command -v shellcheck >/dev/null; then
-  stage "scripts" scripts
+  stage "shell scripts" shell_scripts
 else
-  skipped "scripts" "shellcheck is not installed"
+  skipped "shell scripts" "shellcheck is not installed (CI=true installs it)"
 fi
+stage "scripts" scripts
 
-stage "single-node test, alone" single_node
+stage "single-node test, 1 rank" single_node
 stage "single-node test, 2 ranks" single_node_on_2_ranks
 stage "24 kills" kills
-stage "commands of the README" readme_commands
+stage "commands of the documentation" readme_commands
 stage "PBS batch file, with a stand-in for qsub" pbs_job
 stage "quickstart" quickstart
 stage "quickstart again" quickstart_again
 if python3 -c 'import tensorboard' 2>/dev/null; then
   stage "TensorBoard shows metrics.jsonl" tensorboard
 else
-  skipped "TensorBoard shows metrics.jsonl" "tensorboard is not installed; cluster/check-tensorboard.sh installs it"
+  skipped "TensorBoard shows metrics.jsonl" "tensorboard is not installed; Tests/EndToEnd/check-tensorboard.sh installs it"
 fi
-if "${alone[@]}" true 2>/dev/null; then
+if "${offline[@]}" true 2>/dev/null; then
   stage "quickstart, network unreachable" quickstart_offline
 else
   skipped "quickstart, network unreachable" "unshare --net is not permitted"
 fi
-if has_torch || { [ "${CI:-}" = true ] && install_torch "$work/python"; }; then
+if has_torch || { [ -n "$ci" ] && install_torch "$work/python"; }; then
   stage "perplexity equal to PyTorch's" pytorch_agreement
-elif [ "${CI:-}" = true ]; then
+elif [ -n "$ci" ]; then
   tail -n 5 "$work/python.log" >&2
   fail "expected torch and safetensors to be installable in CI, found that they are not"
 else
   skipped "perplexity equal to PyTorch's" "torch and safetensors are not installed (CI=true installs them)"
 fi
+# Last, since it adds a dependency to the package.
+stage "documentation" documentation

@@ -16,7 +16,7 @@ struct DoctorCommand: ParsableCommand {
 
       Examples:
         milm doctor --json
-        cluster/launch.sh -n 4 --hostfile cluster/hosts.example -- doctor
+        cluster/launch.sh -n 4 --hostfile cluster/jobs/hosts.example -- doctor
       """)
 
   @Option(help: "Seconds until ranks that do not find each other are given up.")

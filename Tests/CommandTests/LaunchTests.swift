@@ -21,7 +21,7 @@ struct LaunchTests {
   }
 
   @Test func manyHostsAreBoundToTheThreadsAndTalkOverTheInterface() throws {
-    let hosts = repositoryFolder.appendingPathComponent("cluster/hosts.example").path
+    let hosts = repositoryFolder.appendingPathComponent("cluster/jobs/hosts.example").path
     let run = try launch([
       "-n", "4", "--hostfile", hosts, "--threads", "16", "--interface", "eth7", "--dry-run", "--", "doctor",
     ])

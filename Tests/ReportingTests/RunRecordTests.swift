@@ -139,7 +139,7 @@ struct RunRecordTests {
   }
 }
 
-/// TensorBoard's own reading of these files is in `cluster/check-tensorboard.sh`.
+/// TensorBoard's own reading of these files is in `Tests/EndToEnd/check-tensorboard.sh`.
 struct EventFileTests {
   let folder: TemporaryFolder
   let files: RunFiles

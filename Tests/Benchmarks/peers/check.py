@@ -1,0 +1,87 @@
+"""Fails unless both peers compute what Tests/Reference/model.py says: loss, state and every gradient.
+
+    python3 Tests/Benchmarks/peers/check.py
+
+Tiny shapes, no dropout, every style, variant and mode, two segments with the state carried on. Tolerances are relative to the norm of the
+tensor: 1e-5 in float32, 1e-1 in bfloat16 (8 bits of mantissa, added up in a recurrence).
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.functional import cross_entropy
+
+from measure import STYLES
+from modes import MODES, Mode
+from model import VARIANTS, LanguageModel, Shape
+from standard import Standard
+from tuned import Tuned
+
+LANES, STEPS, VOCABULARY = 8, 6, 64
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-1}
+
+
+def compare(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Fails where two tensors differ by more than the tolerance."""
+    difference = (torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected)).item()
+    if not difference <= tolerance:
+        raise SystemExit(f"{name}: expected a difference of at most {tolerance:g}, found {difference:.1e}")
+
+
+def counterparts(reference: LanguageModel, peer: Standard | Tuned) -> dict[str, tuple[Parameter, Parameter]]:
+    """Each tensor of the reference and the peer's, whose values become the same; what only the peer has becomes zero."""
+    own = dict(peer.named_parameters())
+    for parameter in own.values():
+        torch.nn.init.zeros_(parameter)
+    pairs = {name: (tensor, own[peer.name_here(name)]) for name, tensor in reference.named_parameters()}
+    for theirs, ours in pairs.values():
+        ours.data.copy_(theirs.data)
+    return pairs
+
+
+def check_variant(style: str, mode: Mode, variant: str) -> None:
+    """Compares two training segments and the scores of a third."""
+    shape = Shape(variant, "full", VOCABULARY, 16, 48, decoder_context=12, encoder_context=20)
+    # Past a limit of recompilations torch.compile would quietly check what is not compiled.
+    torch.compiler.reset()
+    reference, peer = LanguageModel(shape), STYLES[style](shape, mode)
+    for parameter in reference.parameters():
+        torch.nn.init.uniform_(parameter, -0.2, 0.2)
+    pairs = counterparts(reference, peer)
+    name, tolerance = f"{style} {variant} {mode.name}", TOLERANCE[mode.dtype]
+
+    theirs = ours = reference.zero_state(LANES)
+    for _ in range(2):
+        words = torch.randint(VOCABULARY, (STEPS + 1, LANES))
+        z, *theirs = reference(words[:-1], *(tensor.detach() for tensor in theirs))
+        expected = cross_entropy(reference.logits(z).flatten(0, 1), words[1:].flatten())
+        found, *ours = peer(words[:-1], words[1:], *(tensor.detach() for tensor in ours))
+        compare(f"{name}: loss", found.detach(), expected.detach(), tolerance)
+        expected.backward()
+        found.backward()
+    for tensor, (wanted, got) in pairs.items():
+        compare(f"{name}: gradient of {tensor}", got.grad, wanted.grad, tolerance)
+
+    peer.eval()
+    with torch.inference_mode():
+        z, *_ = reference(words[:-1], *theirs)
+        expected = cross_entropy(reference.logits(z).flatten(0, 1), words[1:].flatten(), reduction="none")
+        found, *_ = peer(words[:-1], words[1:], *ours)
+    compare(f"{name}: scores", found, expected, tolerance)
+
+
+def check() -> None:
+    """Compares every style and variant in every mode."""
+    torch.manual_seed(7)
+    for style, mode in product(STYLES, MODES.values()):
+        for variant in VARIANTS:
+            check_variant(style, mode, variant)
+        print(f"{style} {mode.name}: loss, gradients and scores are the reference's", flush=True)
+
+
+if __name__ == "__main__":
+    check()

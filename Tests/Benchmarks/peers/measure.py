@@ -1,0 +1,200 @@
+"""Measures a training step, or evaluation, of one language model in PyTorch on the CPU; prints one line of JSON.
+
+    python3 Tests/Benchmarks/peers/measure.py --variant multencdec --mode bf16-compiled --lanes 16 --segment 64
+
+A training step is forward, mean loss over lanes × segment words, backward, clipping of the norm to 0.25 and Adam; the state is
+carried on. Compiling and the first steps are not timed. Style `standard` is the model as a PyTorch user writes it
+(standard.py), `tuned` the same by hand for speed (tuned.py); check.py compares both with Tests/Reference/model.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from modes import MODES
+from model import Shape
+from perplexity import read_tokens
+from standard import Standard
+from tuned import Tuned
+
+STYLES = {"standard": Standard, "tuned": Tuned}
+CLIP = 0.25
+INPUT_DROPOUT = 0.1
+OUTPUT_DROPOUT = 0.2
+SEED = 1
+
+
+def parsed(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--variant", default="multencdec", choices=["lstm", "multdec", "multencdec"])
+    parser.add_argument("--style", default="standard", choices=STYLES)
+    parser.add_argument("--mode", default="bf16-compiled", choices=MODES)
+    parser.add_argument("--task", default="train", choices=["train", "evaluate"])
+    parser.add_argument("--corpus", type=Path, help="what milm prepare wrote; its training split is read")
+    sizes = {"lanes": 16, "segment": 64, "vocabulary": 267_735, "embedding": 256, "hidden": 2048}
+    sizes |= {"decoder-context": 32, "encoder-context": 72, "steps": 3, "warmup": 2}
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X")
+    return parser.parse_args(words)
+
+
+def zipf_words(count: int, vocabulary: int) -> Tensor:
+    """Words whose frequency falls as 1 / (rank + 1)."""
+    frequencies = 1 / torch.arange(1, vocabulary + 1, dtype=torch.double)
+    return torch.multinomial(frequencies, count, replacement=True)
+
+
+def segments(words: Tensor, lanes: int, segment: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets, T × B, from lanes that run through equal stretches of the words."""
+    stretch = len(words) // lanes
+    rows = words[: lanes * stretch].view(lanes, stretch).T.contiguous()
+    for start in range(0, stretch - segment, segment):
+        yield rows[start : start + segment], rows[start + 1 : start + segment + 1]
+
+
+def text(arguments: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:
+    """As many segments as are measured and warmed up with."""
+    stretch = (arguments.steps + arguments.warmup) * arguments.segment + 1
+    count = arguments.lanes * stretch
+    if arguments.corpus is None:
+        words = zipf_words(count, arguments.vocabulary)
+    else:
+        words = read_tokens(arguments.corpus / "train.tokens")[:count]
+        if len(words) < count:
+            raise SystemExit(f"{arguments.corpus}: expected {count} words for training, found {len(words)}")
+        if words.max() >= arguments.vocabulary:
+            raise SystemExit(
+                f"{arguments.corpus}: expected a vocabulary of {arguments.vocabulary}, found word {words.max()}"
+            )
+    return segments(words, arguments.lanes, arguments.segment)
+
+
+def initialise(model: nn.Module) -> None:
+    """Small weights, zero biases: the first loss is near ln V."""
+    for parameter in model.parameters():
+        bound = 0.02 if parameter.dim() > 1 else 0
+        nn.init.uniform_(parameter, -bound, bound)
+
+
+def built(arguments: argparse.Namespace) -> Standard | Tuned:
+    shape = Shape(
+        arguments.variant,
+        "full",
+        arguments.vocabulary,
+        arguments.embedding,
+        arguments.hidden,
+        arguments.decoder_context,
+        arguments.encoder_context,
+    )
+    model = STYLES[arguments.style](shape, MODES[arguments.mode], INPUT_DROPOUT, OUTPUT_DROPOUT)
+    initialise(model)
+    return model
+
+
+def training(model: Standard | Tuned, lanes: int, rate: float) -> Callable[[Tensor, Tensor], float]:
+    """A function that does a training step and gives its loss."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+    state = model.zero_state(lanes)
+
+    def step(words: Tensor, targets: Tensor) -> float:
+        nonlocal state
+        loss, h, c = model(words, targets, *state)
+        state = h.detach(), c.detach()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+def evaluation(model: Standard | Tuned, lanes: int) -> Callable[[Tensor, Tensor], float]:
+    """A function that scores a block and gives its mean loss."""
+    model.eval()
+    state = model.zero_state(lanes)
+
+    @torch.inference_mode()
+    def block(words: Tensor, targets: Tensor) -> float:
+        nonlocal state
+        losses, *state = model(words, targets, *state)
+        return losses.mean().item()
+
+    return block
+
+
+def keep_freed_memory() -> None:
+    """Has glibc reuse what is freed instead of mapping it anew; every step frees gigabytes."""
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    library = ctypes.CDLL(None)
+    library.mallopt(trim_threshold, -1)
+    library.mallopt(mmap_max, 0)
+
+
+def peak_megabytes() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def versions() -> dict[str, str]:
+    onednn = re.search(r"MKL-DNN v([\d.]+)", torch.__config__.show())
+    return {
+        "torch": torch.__version__,
+        "onednn": onednn[1] if onednn else "none",
+        "python": sys.version.split()[0],
+        "cpuCapability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def measure(arguments: argparse.Namespace) -> dict:
+    """The JSON of one measurement."""
+    if arguments.style == "tuned":
+        keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(SEED)
+    model = built(arguments)
+    if arguments.task == "train":
+        step = training(model, arguments.lanes, arguments.learning_rate)
+    else:
+        step = evaluation(model, arguments.lanes)
+    seconds, losses = [], []
+    for words, targets in text(arguments):
+        began = time.perf_counter()
+        losses.append(step(words, targets))
+        seconds.append(time.perf_counter() - began)
+    median = statistics.median(seconds[arguments.warmup :])
+    return {
+        "tokensPerSecond": arguments.lanes * arguments.segment / median,
+        "secondsPerStep": median,
+        "fastestSeconds": min(seconds[arguments.warmup :]),
+        "peakMegabytes": peak_megabytes(),
+        "task": arguments.task,
+        "variant": arguments.variant,
+        "style": arguments.style,
+        "mode": arguments.mode,
+        "threads": arguments.threads,
+        "lanes": arguments.lanes,
+        "segment": arguments.segment,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "firstLoss": losses[0],
+        "lastLoss": losses[-1],
+        "versions": versions(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(parsed())), flush=True)

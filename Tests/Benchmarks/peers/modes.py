@@ -1,0 +1,36 @@
+"""The modes that both PyTorch peers are run in, and the way to the reference that both compute: Tests/Reference/model.py."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "Reference"))
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How PyTorch computes: a precision, and whether the parts are compiled."""
+
+    name: str
+    dtype: torch.dtype
+    is_compiled: bool
+
+    def prepared(self, function: Callable) -> Callable:
+        """The function as this mode runs it."""
+        return torch.compile(function) if self.is_compiled else function
+
+
+MODES = {
+    mode.name: mode
+    for mode in (
+        Mode("fp32-eager", torch.float32, False),
+        Mode("fp32-compiled", torch.float32, True),
+        Mode("bf16-eager", torch.bfloat16, False),
+        Mode("bf16-compiled", torch.bfloat16, True),
+    )
+}

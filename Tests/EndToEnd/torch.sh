@@ -1,0 +1,33 @@
+# shellcheck shell=bash
+# PyTorch for the CPU, for scripts to source: has_torch, install_torch.
+
+torch_version=2.13.0
+torch_requirements=("torch==$torch_version+cpu" safetensors==0.8.0 numpy)
+torch_index=https://download.pytorch.org/whl/cpu
+
+# has_torch : Python has this PyTorch and safetensors.
+has_torch() {
+  python3 -c 'import sys, torch, safetensors; sys.exit(torch.__version__.split("+")[0] != sys.argv[1])' \
+    "$torch_version" 2>/dev/null
+}
+
+# install_torch FOLDER : installs into the folder only, and adds it to PYTHONPATH.
+install_torch() {
+  local pip=(python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$1")
+  # pip's configured index may have the CPU wheels; PyTorch's own index has them.
+  "${pip[@]}" "${torch_requirements[@]}" 2>"$1.log" ||
+    "${pip[@]}" --extra-index-url "$torch_index" "${torch_requirements[@]}" 2>"$1.log" || return 1
+  export PYTHONPATH=$1${PYTHONPATH:+:$PYTHONPATH}
+  has_torch
+}
+
+# require_torch : installs PyTorch for the benchmarks, into .build, unless Python has it.
+require_torch() {
+  local folder=$PWD/.build/peer-python
+  export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
+  ! has_torch || return 0
+  # shellcheck disable=SC2154  # Set by cluster/common.sh.
+  printf '%s: installing PyTorch %s into %s\n' "$script" "$torch_version" "$folder" >&2
+  mkdir -p "$folder"
+  install_torch "$folder" || fail "expected PyTorch to be installable, found that it is not; see $folder.log"
+}
