@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import TestSupport
 
 /// A million mutants of valid frames, or as many as the environment says in `MILM_FUZZ_COUNT`, half of them with their
 /// checksums made right again: each gives values or an error, and says how many got past the header.

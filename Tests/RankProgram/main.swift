@@ -1,7 +1,7 @@
 import Communication
 import Foundation
 
-// Runs one scenario as a rank of an MPI job: `mpirun -n 3 mpicheck all-reduce`. Exit status 0: it holds.
+// Runs one scenario as a rank of an MPI job: `mpirun -n 3 RankProgram all-reduce`. Exit status 0: it holds.
 // A number after the name says how many ranks are taken for one node, whatever the host; it is 1 if left out.
 
 let name = CommandLine.arguments.dropFirst().first ?? ""

@@ -1,14 +1,16 @@
-/// Mutants of valid frames, fed to the decoder: a test of it that a program can run for as long as it likes.
+import Communication
+
+/// A fuzzer of the frame decoder: mutants of valid frames.
 package struct FrameFuzz {
-  /// What became of the mutants.
+  /// Outcomes of the mutants.
   package struct Tally: Sendable, Equatable {
-    /// How many there were.
+    /// All mutants.
     package var mutantCount = 0
-    /// How many had a header that agrees with the expectation, and a right checksum.
+    /// Mutants whose header agrees with the expectation, with a correct checksum.
     package var pastHeaderCount = 0
-    /// How many gave values.
+    /// Mutants that decoded to values.
     package var decodedCount = 0
-    /// How many were refused with an error of one line.
+    /// Mutants refused with an error.
     package var refusedCount = 0
   }
 
@@ -29,13 +31,13 @@ package struct FrameFuzz {
     expectation = FrameExpectation(
       codec: codec, operation: Self.operation, sender: 1,
       elementCounts: Self.elementCount...Self.elementCount, blockLength: 32)
-    // Frames of numbers that compress well, a little, and not at all reach different parts of the decoder.
+    // Frames of values that compress well, a little, and not at all reach different paths of the decoder.
     frames = [0, 3, 24].compactMap { Self.frame(codec, coder, randomBitCount: $0) }
   }
 
-  /// Decodes `count` mutants; throws what is not an error of the decoder's own.
+  /// Decodes `count` mutants; throws errors that are not the decoder's own.
   package mutating func run(_ count: Int) throws -> Tally {
-    precondition(frames.count == 3, "valid frames to begin with")
+    precondition(frames.count == 3, "valid frames")
     var tally = Tally()
     var mutant: [UInt8] = []
     for number in 0..<count {
@@ -82,7 +84,7 @@ package struct FrameFuzz {
     bytes[index] = UInt8.random(in: 0...255, using: &random)
   }
 
-  /// Makes the payload's size and the checksum right.
+  /// Corrects the payload's size and the checksum.
   private static func seal(_ bytes: inout [UInt8]) {
     guard bytes.count >= FrameHeader.byteCount else { return }
     let size = bytes.count - FrameHeader.byteCount

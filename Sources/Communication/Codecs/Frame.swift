@@ -51,7 +51,7 @@ package struct FrameExpectation: Sendable {
   }
 
   /// Compares the header with the expectation, field by field.
-  func check(_ header: FrameHeader) throws(CommunicationError) {
+  package func check(_ header: FrameHeader) throws(CommunicationError) {
     try expect("step", UInt64(operation.step), header.step)
     try expect("bucket", UInt32(operation.index), header.bucket)
     try expect("phase", operation.phase.rawValue, header.phase)
@@ -89,8 +89,8 @@ package struct FrameExpectation: Sendable {
 /// | 56 | u64 XXH64 of the payload, seeded with the XXH64 of the 56 bytes before |
 ///
 /// The payload is a u64 byte count per section, then the sections.
-struct FrameHeader: Equatable {
-  static let byteCount = 64
+package struct FrameHeader: Equatable {
+  package static let byteCount = 64
   static let magic: UInt32 = 0x4843_584D
   static let version: UInt16 = 1
   private static let checksumOffset = 56
@@ -127,7 +127,7 @@ struct FrameHeader: Equatable {
   }
 
   /// Reads the header of `frame`; throws where the bytes are not a whole frame.
-  init(reading frame: UnsafeRawBufferPointer) throws(CommunicationError) {
+  package init(reading frame: UnsafeRawBufferPointer) throws(CommunicationError) {
     func load<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
       Value(littleEndian: frame.loadUnaligned(fromByteOffset: offset, as: type))
     }
@@ -172,7 +172,7 @@ struct FrameHeader: Equatable {
     return byteCount + Int(announced)
   }
 
-  static func checksum(of frame: UnsafeRawBufferPointer) -> UInt64 {
+  package static func checksum(of frame: UnsafeRawBufferPointer) -> UInt64 {
     let seed = CKernels_xxh64(frame.baseAddress, checksumOffset, 0)
     let payload = UnsafeRawBufferPointer(rebasing: frame[byteCount...])
     return CKernels_xxh64(payload.baseAddress, payload.count, seed)

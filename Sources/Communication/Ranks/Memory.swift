@@ -24,14 +24,14 @@ final class AlignedBuffer: @unchecked Sendable {
 }
 
 /// Floats with a fixed address, initially zero.
-final class FloatBuffer: @unchecked Sendable {
+package final class FloatBuffer: @unchecked Sendable {
   /// The first element.
-  let start: UnsafeMutablePointer<Float>
+  package let start: UnsafeMutablePointer<Float>
   /// The number of elements.
   let count: Int
   private let memory: ZeroedMemory
 
-  init(count: Int) {
+  package init(count: Int) {
     memory = ZeroedMemory(byteCount: MemoryLayout<Float>.stride * max(count, 1))
     start = memory.start.bindMemory(to: Float.self, capacity: max(count, 1))
     self.count = count
