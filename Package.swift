@@ -65,9 +65,11 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
-    .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
 
-    .target(name: "TestSupport", path: "Tests/Support"),
+    .target(name: "TestSupport", dependencies: ["Communication"], path: "Tests/Support"),
+    .executableTarget(
+      name: "RankProgram", dependencies: ["Communication", "Tensors", "TestSupport"],
+      path: "Tests/RankProgram"),
     .target(
       name: "KernelLevels", path: "Tests/KernelLevels",
       cSettings: [
@@ -81,7 +83,7 @@ let package = Package(
       resources: [.copy("Fixtures")]),
     .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "TestSupport"]),
     .testTarget(
-      name: "CommunicationTests", dependencies: ["Communication", "Tensors", "TestSupport", "mpicheck"]),
+      name: "CommunicationTests", dependencies: ["Communication", "Tensors", "TestSupport", "RankProgram"]),
     .testTarget(
       name: "CheckpointsTests",
       dependencies: ["Checkpoints", "TestSupport", .product(name: "Crypto", package: "swift-crypto")]),

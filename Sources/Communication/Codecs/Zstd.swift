@@ -13,9 +13,9 @@ struct ZstdCompressor: ~Copyable {
     ZSTD_freeCCtx(context)
   }
 
-  /// Whether a long source is worth the time of compressing it, from samples at four places.
+  /// Whether compressing a long source pays, from samples at four places.
   ///
-  /// Mantissas of floats are noise more often than not, and zstd takes as long to find that out as to compress.
+  /// Mantissas are mostly noise, and zstd takes as long to find that out as to compress.
   func isWorthCompressing(
     _ source: UnsafeRawBufferPointer, _ compression: Compression, scratch: UnsafeMutableRawBufferPointer,
     price: WirePrice
@@ -32,7 +32,7 @@ struct ZstdCompressor: ~Copyable {
       byteCount += try compress(sample, compression, into: scratch) ?? sampleByteCount
     }
     let sampledByteCount = sampleCount * sampleByteCount
-    return Double(byteCount) < Double(sampledByteCount) * compression.worthwhileShare
+    return Double(byteCount) < Double(sampledByteCount) * compression.largestFraction
       && price.pays(byteCount: sampledByteCount - byteCount, coreSeconds: coreSeconds - start)
   }
 
@@ -79,16 +79,53 @@ struct ZstdDecompressor: ~Copyable {
     }
   }
 
-  /// zstd has two sizes that are none: 2⁶⁴ − 1 for unknown, 2⁶⁴ − 2 for bytes that are no frame.
+  /// zstd returns 2⁶⁴ − 1 for an unknown size, 2⁶⁴ − 2 for bytes that are not a frame.
   private func describe(_ announced: UInt64) -> String {
     announced >= UInt64.max - 1 ? "no zstd frame of known size" : "\(announced)"
   }
 }
 
-/// The size zstd gives, or its error.
+/// Returns the size of a zstd result, or throws its error.
 private func check(_ result: Int) throws(CommunicationError) -> Int {
   guard ZSTD_isError(result) == 0 else {
     throw CommunicationError("zstd: \(String(cString: ZSTD_getErrorName(result)))")
   }
   return result
+}
+
+/// The cost of a byte on the wire, to compare with the cost of compressing it.
+///
+/// Wire time that overlaps with computing is free, and so is core time while the step waits for the wire: the exposed
+/// fraction of the wire time is learned from previous steps. Decisions change bytes, never values, so ranks need not agree.
+package struct WirePrice: Sendable {
+  /// Weight of the last step.
+  private static let lastStepWeight = 0.5
+
+  /// Wire seconds per byte.
+  private var secondsPerByte = 0.0
+  /// Exposed fraction of the wire time; 1 until it is known.
+  private var exposedFraction = 1.0
+
+  /// The price before the first step.
+  package init() {}
+
+  /// The price where all wire time overlaps with computing.
+  static var nothing: WirePrice {
+    var price = WirePrice()
+    price.exposedFraction = 0
+    return price
+  }
+
+  /// Whether it pays to spend `coreSeconds` to save `byteCount` bytes.
+  package func pays(byteCount: Int, coreSeconds: Double) -> Bool {
+    Double(byteCount) * secondsPerByte * exposedFraction >= coreSeconds * (1 - exposedFraction)
+  }
+
+  /// Learns from a step: bytes sent, wire seconds, and the exposed seconds.
+  package mutating func learn(wireByteCount: Int, wireSeconds: Double, exposedSeconds: Double) {
+    guard wireByteCount > 0, wireSeconds > 0 else { return }
+    secondsPerByte = wireSeconds / Double(wireByteCount)
+    let share = min(exposedSeconds / wireSeconds, 1)
+    exposedFraction += Self.lastStepWeight * (share - exposedFraction)
+  }
 }

@@ -1,20 +1,20 @@
 import CMPI
 import Synchronization
 
-/// The one road to MPI: one call at a time, from whatever thread, and errors as Swift errors.
+/// Serializes calls into MPI from any thread, and turns error codes into Swift errors.
 ///
-/// MPI is started with `MPI_THREAD_SERIALIZED`, which leaves the "one at a time" to us. No call made here
-/// waits for other ranks, except those of start and end; so the lock is never held for long.
+/// `MPI_THREAD_SERIALIZED` allows one call at a time. Calls that wait for other ranks are made only where all ranks are
+/// known to arrive soon, so the lock is never held for long.
 final class MPICalls: Sendable {
   private let lock = Mutex<Void>(())
 
-  /// Makes one call and throws its error in MPI's own words.
+  /// Makes one call and throws its error with MPI's description.
   func call(_ name: StaticString, _ function: () -> CInt) throws(CommunicationError) {
     let code = status(of: function)
     guard code == MPI_SUCCESS else { throw CommunicationError("\(name): \(text(of: code))") }
   }
 
-  /// Makes one call whose error code means more than failure.
+  /// Makes one call and returns its error code.
   func status(of function: () -> CInt) -> CInt {
     lock.withLock { _ in function() }
   }
@@ -25,7 +25,7 @@ final class MPICalls: Sendable {
     return status { MPI_Error_class(code, &errorClass) } == MPI_SUCCESS ? errorClass : code
   }
 
-  /// MPI's own words for an error code.
+  /// MPI's description of an error code.
   func text(of code: CInt) -> String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_ERROR_STRING) + 1) { buffer in
       var length: CInt = 0
@@ -34,5 +34,15 @@ final class MPICalls: Sendable {
       guard status == MPI_SUCCESS else { return "error code \(code)" }
       return String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
+  }
+}
+
+/// What went wrong between ranks, in one line: where, what was expected, what was found.
+public struct CommunicationError: Error, CustomStringConvertible, Equatable {
+  /// The line.
+  public let description: String
+
+  init(_ description: String) {
+    self.description = description
   }
 }
