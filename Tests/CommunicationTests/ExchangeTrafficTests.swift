@@ -67,7 +67,6 @@ import Testing
       return try values.withUnsafeMutableBufferPointer { buffer in
         exchange.begin(step: 1, flushing: false, gradient: try #require(buffer.baseAddress))
         try exchange.submit(range: table[0].range)
-        try communicator.barrier("dense part is submitted")
         let dense = try thread.run { counting.traffic }
         try ids.withUnsafeBufferPointer { ids in
           try gradients.withUnsafeBufferPointer {
