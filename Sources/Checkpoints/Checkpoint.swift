@@ -1,11 +1,12 @@
 import Foundation
+import Platform
 
-/// A part of a checkpoint that holds tensors, one safetensors file.
+/// A part of a checkpoint that holds tensors: one safetensors file.
 public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
   /// The file's name without `.safetensors`.
   public let rawValue: String
 
-  /// The part in the file of this name and `.safetensors`.
+  /// The part in `NAME.safetensors`.
   public init(rawValue: String) {
     self.rawValue = rawValue
   }
@@ -16,7 +17,7 @@ public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
   public static let optimizer = CheckpointPart(rawValue: "optimizer")
   /// The LSTM state of every lane.
   public static let carry = CheckpointPart(rawValue: "carry")
-  /// The residuals of error feedback; absent when all are zero.
+  /// The error-feedback residuals; absent when all are zero.
   public static let exchange = CheckpointPart(rawValue: "exchange")
 
   /// The file's name in a checkpoint.
@@ -25,11 +26,11 @@ public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
 
 /// One safetensors file of a checkpoint to be written.
 public struct CheckpointFile {
-  /// Which file of the checkpoint it is.
+  /// The part that it holds.
   public let part: CheckpointPart
   /// The texts of its `__metadata__`.
   public let metadata: [String: String]
-  /// Its tensors, in the order they are written.
+  /// Its tensors, in file order.
   public let tensors: [TensorBytes]
 
   /// A file over tensors in the caller's memory.
@@ -40,55 +41,54 @@ public struct CheckpointFile {
   }
 }
 
-/// A complete checkpoint whose `state.json` has been read and checked; the other files are checked by
-/// `verify()`.
+/// A complete checkpoint whose `state.json` has been verified; `verify()` verifies the other files.
 public struct Checkpoint: Sendable {
   /// The checkpoint's directory.
   public let path: String
   /// The content of its `state.json`.
   public let state: CheckpointState
 
-  /// Reads the `state.json` of a checkpoint's directory; throws `CheckpointError`.
+  /// Reads and verifies the `state.json` of a checkpoint directory.
   public init(directory path: String) throws {
     self.path = path
     state = try CheckpointState(contentsOf: "\(path)/\(stateFileName)")
   }
 
-  /// The checkpoint at its place in a run, whose name must tell the step in its `state.json`.
+  /// The checkpoint at a location in a run, whose step must be that in `state.json`.
   init(at location: CheckpointLocation) throws {
     guard case .directory = try FileEntry(at: location.path) else {
-      throw CheckpointError(location.path, "expected the directory of a checkpoint")
+      throw MilmError(location.path, "expected the directory of a checkpoint")
     }
     try self.init(directory: location.path)
     guard state.step == location.step else {
-      throw CheckpointError(path, "expected a checkpoint of step \(location.step), found step \(state.step)")
+      throw MilmError(path, "expected a checkpoint of step \(location.step), found step \(state.step)")
     }
   }
 
-  /// Opens a checkpoint's directory, or of a run's directory `best` if there is one, else `last`.
+  /// Opens a checkpoint directory, or `best` of a run directory if there is one, else `last`.
   ///
-  /// Throws `CheckpointError`. Only `state.json` has been checked then; see `verify()`.
+  /// Only `state.json` is verified; see `verify()`.
   public static func open(_ path: String) throws -> Checkpoint {
     if case .file = try FileEntry(at: "\(path)/\(stateFileName)") {
       return try Checkpoint(directory: path)
     }
     let run = RunDirectory(path: path)
     guard let location = try run.location(of: .best) ?? run.location(of: .last) else {
-      throw CheckpointError(path, "expected a checkpoint or a run that has one, found neither")
+      throw MilmError(path, "expected a checkpoint or a run that has one, found neither")
     }
     return try Checkpoint(at: location)
   }
 
-  /// Reads every file and throws `CheckpointError` unless its length and sha256 are those in `state.json`.
+  /// Reads every file and throws if its length or sha256 differs from that in `state.json`.
   public func verify() throws {
     for (name, expected) in state.files.sorted(by: { $0.key < $1.key }) {
       let filePath = "\(path)/\(name)"
       let byteCount = try OpenFile.reading(filePath).byteCount()
       guard byteCount == expected.byteCount else {
-        throw CheckpointError(filePath, "expected \(expected.byteCount) bytes, found \(byteCount)")
+        throw MilmError(filePath, "expected \(expected.byteCount) bytes, found \(byteCount)")
       }
       guard try FileDigest(ofFile: filePath) == expected else {
-        throw CheckpointError(filePath, "its sha256 is not the one in \(stateFileName): the file is damaged")
+        throw MilmError(filePath, "its sha256 differs from that in \(stateFileName): the file is corrupted")
       }
     }
   }
@@ -98,10 +98,10 @@ public struct Checkpoint: Sendable {
     state.files[part.fileName] != nil
   }
 
-  /// Opens a part's tensors; throws `CheckpointError`, also when the checkpoint has no such part.
+  /// Opens the tensors of a part; throws if the checkpoint does not have it.
   public func tensors(_ part: CheckpointPart) throws -> SafetensorsFile {
     guard contains(part) else {
-      throw CheckpointError(path, "expected \(part.fileName) in this checkpoint, found none")
+      throw MilmError(path, "expected \(part.fileName) in this checkpoint, found none")
     }
     return try SafetensorsFile(path: "\(path)/\(part.fileName)")
   }

@@ -1,37 +1,38 @@
 import Foundation
+import Platform
 
-/// The layout of a run's directory, RUN.
+/// The layout of a run directory, RUN.
 public struct RunDirectory: Sendable, Equatable {
   /// The directory itself.
   public let path: String
 
-  /// The run at `path`; nothing is looked at or created.
+  /// The run at `path`; nothing is accessed or created.
   public init(path: String) {
     self.path = path
   }
 
-  /// What was run, as YAML.
+  /// The configuration, as YAML.
   public var configurationPath: String { "\(path)/config.yaml" }
-  /// The words of the model, one a line, so that a run can be evaluated on any text.
+  /// The words of the model, one per line, so that a run can be evaluated on any text.
   public var vocabularyPath: String { "\(path)/vocabulary.txt" }
   /// The file that is locked while a job trains.
   public var lockPath: String { "\(path)/lock" }
-  /// One line of JSON a report.
+  /// One line of JSON per report.
   public var metricsPath: String { "\(path)/metrics.jsonl" }
-  /// One line of JSON a process that trained.
+  /// One line of JSON per process that trained.
   public var sessionsPath: String { "\(path)/sessions.jsonl" }
-  /// Curves and summary, a page.
+  /// The page with curves and a summary.
   public var reportPath: String { "\(path)/report.html" }
-  /// The files that TensorBoard opens.
+  /// The TensorBoard event files.
   public var tensorboardPath: String { "\(path)/tensorboard" }
-  /// Events of traced steps, a file a rank.
+  /// The traces, one file per rank.
   public var tracePath: String { "\(path)/trace" }
   /// The directory of the checkpoints and of the links to them.
   public var checkpointsPath: String { "\(path)/checkpoints" }
 
-  /// Makes the directory and those above it, and `checkpoints` in it; what is there already stays.
+  /// Creates the directory with its parents and `checkpoints`; existing content is left unchanged.
   ///
-  /// Throws `CheckpointError`, also where `checkpoints` is anything but a directory of this run.
+  /// Throws if `checkpoints` is anything but a directory of this run.
   public func create() throws {
     try makeDirectories(path)
     if case .absent = try FileEntry(at: checkpointsPath) {
@@ -40,19 +41,12 @@ public struct RunDirectory: Sendable, Equatable {
     try requireOwnCheckpoints()
   }
 
-  /// Removes what a killed process has left half-written beside the run's files.
-  func removeRemains() throws {
-    for name in try directoryEntries(path) {
-      let isRemains =
-        ["config.yaml", "metrics.jsonl", "sessions.jsonl", "report.html"].contains {
-          name.hasPrefix("\($0).tmp-")
-        }
-        || name.hasPrefix(".vocabulary.txt.") && name.hasSuffix(".tmp")
-      if isRemains { try removeEntry("\(path)/\(name)") }
-    }
+  /// Removes the temporary files that a killed process left beside the run's files.
+  func removeLeftovers() throws {
+    try AtomicFile.removeLeftovers(in: path)
   }
 
-  /// Whether a run was begun here: its configuration or a checkpoint is there.
+  /// Whether there is a run: a configuration or a checkpoint.
   public func holdsRun() throws -> Bool {
     if case .absent = try FileEntry(at: configurationPath) {
       return try !checkpointSteps().isEmpty
@@ -60,13 +54,12 @@ public struct RunDirectory: Sendable, Equatable {
     return true
   }
 
-  /// Replaces `config.yaml`: the old one or the new one is there at every instant.
+  /// Replaces `config.yaml` atomically.
   public func writeConfiguration(_ yaml: String) throws {
-    try replaceFile(configurationPath, with: yaml)
-    try OpenFile.synchronizeDirectory(path)
+    try AtomicFile.write(yaml, to: configurationPath)
   }
 
-  /// The steps of the complete checkpoints, rising; none where there is no run yet.
+  /// The steps of the complete checkpoints, ascending; empty if there is no run.
   public func checkpointSteps() throws -> [Int] {
     if case .absent = try FileEntry(at: checkpointsPath) { return [] }
     try requireOwnCheckpoints()
@@ -77,24 +70,24 @@ public struct RunDirectory: Sendable, Equatable {
     }.sorted()
   }
 
-  /// Where the checkpoint of a step is, or would be.
+  /// The location of the checkpoint of a step, which need not exist.
   public func location(ofStep step: Int) -> CheckpointLocation {
     CheckpointLocation(step: step, path: "\(checkpointsPath)/\(CheckpointLocation.name(ofStep: step))")
   }
 
-  /// The checkpoint that `last` or `best` points to, nothing where there is no such link.
+  /// The checkpoint that `last` or `best` points to, nil if there is no such link.
   ///
-  /// Throws `CheckpointError` where it is no symbolic link to a name of a checkpoint beside it.
+  /// Throws if it is not a symbolic link to the name of a checkpoint in the same directory.
   public func location(of link: CheckpointLink) throws -> CheckpointLocation? {
     let linkPath = path(of: link)
     switch try FileEntry(at: linkPath) {
     case .absent: return nil
     case .symbolicLink: break
-    default: throw CheckpointError(linkPath, "expected a symbolic link")
+    default: throw MilmError(linkPath, "expected a symbolic link")
     }
     let target = try linkTarget(linkPath)
     guard let step = CheckpointLocation.step(ofName: target) else {
-      throw CheckpointError(linkPath, "expected a link to step-… beside it, found \(target)")
+      throw MilmError(linkPath, "expected a link to step-… beside it, found \(target)")
     }
     return location(ofStep: step)
   }
@@ -103,25 +96,25 @@ public struct RunDirectory: Sendable, Equatable {
     "\(checkpointsPath)/\(link.rawValue)"
   }
 
-  /// A `checkpoints` that is a link could lead any write and removal out of the run.
-  private func requireOwnCheckpoints() throws(CheckpointError) {
+  /// If `checkpoints` were a link, writes and removals could leave the run.
+  private func requireOwnCheckpoints() throws(MilmError) {
     guard case .directory = try FileEntry(at: checkpointsPath) else {
-      throw CheckpointError(checkpointsPath, "expected a directory, found a file or a symbolic link")
+      throw MilmError(checkpointsPath, "expected a directory, found a file or a symbolic link")
     }
   }
 }
 
 /// The symbolic links in `checkpoints`.
 public enum CheckpointLink: String, Sendable, CaseIterable {
-  /// The checkpoint written last.
+  /// The most recent checkpoint.
   case last
   /// The checkpoint of the lowest perplexity.
   case best
 }
 
-/// A checkpoint's place in a run.
+/// The location of a checkpoint in a run.
 public struct CheckpointLocation: Sendable, Equatable {
-  /// The step it was written after.
+  /// The step of the checkpoint.
   public let step: Int
   /// Its directory.
   public let path: String
@@ -132,7 +125,7 @@ public struct CheckpointLocation: Sendable, Equatable {
     return "step-" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
   }
 
-  /// The inverse of `name(ofStep:)`, nothing for any other name.
+  /// The inverse of `name(ofStep:)`, nil for any other name.
   static func step(ofName name: String) -> Int? {
     guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), step >= 0 else { return nil }
     return name == self.name(ofStep: step) ? step : nil

@@ -1,44 +1,43 @@
-import Crypto
 import Foundation
+import Platform
 
 /// `state.json` as bytes.
 ///
-/// The file is JSON, one member a line, sorted by name, but for the last member, `checksum`. The file
-/// *without it* is the file with the comma that ends the line before `checksum` and the line of `checksum`
-/// cut out, which is JSON again; the checksum is the sha256 of those bytes. Python can verify it:
+/// The file is JSON with one member per line, sorted by name, except for the last member, `checksum`: the sha256 of
+/// the file without the line of `checksum` and the comma before it, which is JSON again. Verification in Python:
 ///
 ///     import hashlib, re, sys
 ///     text = open(sys.argv[1], "rb").read()
 ///     parts = re.fullmatch(rb'(.*),\n  "checksum" : "([0-9a-f]{64})"\n}\n', text, re.DOTALL)
 ///     assert parts and hashlib.sha256(parts[1] + b"\n}\n").hexdigest() == parts[2].decode()
 extension CheckpointState {
-  /// No state file is longer; a longer one is not read.
+  /// A longer file is not read.
   static let maximumByteCount = 16 << 20
   private static let checksumStart = Array(",\n  \"checksum\" : \"".utf8)
   private static let ending = Array("\n}\n".utf8)
 
-  /// The bytes of a state file; the same state gives the same bytes.
+  /// The bytes of a state file, a function of the state.
   public func encoded() throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
       positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     let members = Array(try encoder.encode(self).dropLast(2))
-    let checksum = hexadecimal(SHA256.hash(data: members + Self.ending))
+    let checksum = SHA256Digest.hexadecimal(of: members + Self.ending)
     return members + Self.checksumStart + Array("\(checksum)\"".utf8) + Self.ending
   }
 
-  /// Reads a state file and checks its size, checksum, nesting, version and values; throws `CheckpointError`.
+  /// Reads a state file and verifies its size, checksum, nesting, version and values.
   init(contentsOf path: String) throws {
     try self.init(encoded: OpenFile.reading(path).readAll(limit: Self.maximumByteCount), path: path)
   }
 
-  /// Reads the bytes of a state file, which errors say are from `path`; throws as `init(contentsOf:)` does.
+  /// Decodes and verifies the bytes of a state file; `path` is for error messages.
   public init(encoded bytes: [UInt8], path: String) throws {
     try Self.verifyChecksum(bytes, path: path)
     let version = try Self.version(bytes, path: path)
     guard version == Self.currentFormatVersion else {
-      throw CheckpointError(
+      throw MilmError(
         path,
         "expected formatVersion \(Self.currentFormatVersion), found \(version.map(String.init) ?? "none")")
     }
@@ -48,26 +47,26 @@ extension CheckpointState {
     do {
       self = try decoder.decode(Self.self, from: Data(bytes))
     } catch let error as DecodingError {
-      throw CheckpointError(path, Self.describe(error))
+      throw MilmError(path, Self.describe(error))
     }
-    if let defect { throw CheckpointError(path, defect) }
+    if let defect { throw MilmError(path, defect) }
   }
 
-  private static func verifyChecksum(_ bytes: [UInt8], path: String) throws(CheckpointError) {
+  private static func verifyChecksum(_ bytes: [UInt8], path: String) throws(MilmError) {
     let tailByteCount = checksumStart.count + 64 + 1 + ending.count
     let tail = bytes.suffix(tailByteCount)
     guard tail.count == tailByteCount, tail.starts(with: checksumStart), tail.suffix(4) == [0x22] + ending
     else {
-      throw CheckpointError(path, "expected `checksum` as its last field, found none")
+      throw MilmError(path, "expected `checksum` as its last field, found none")
     }
     let found = tail.dropFirst(checksumStart.count).prefix(64)
-    let expected = hexadecimal(SHA256.hash(data: bytes.dropLast(tailByteCount) + ending))
+    let expected = SHA256Digest.hexadecimal(of: bytes.dropLast(tailByteCount) + ending)
     guard found.elementsEqual(expected.utf8) else {
-      throw CheckpointError(path, "its checksum does not fit its content: the file is damaged")
+      throw MilmError(path, "its checksum differs from that of its content: the file is corrupted")
     }
   }
 
-  /// The file's version, once the nesting is known to be shallow enough for a decoder that recurses.
+  /// The file's version; throws if the nesting is too deep for a recursive decoder.
   private static func version(_ bytes: [UInt8], path: String) throws -> Int? {
     do {
       let members = try bytes.withUnsafeBytes { try JSONReader.members(of: $0, maximumDepth: 8) }
@@ -76,7 +75,7 @@ extension CheckpointState {
       }
       return version
     } catch let problem as JSONProblem {
-      throw CheckpointError(path, "expected JSON, found \(problem.description)")
+      throw MilmError(path, "expected JSON, found \(problem.description)")
     }
   }
 

@@ -1,13 +1,14 @@
 import Foundation
+import Platform
 import Synchronization
 
-/// A corpus on the disk: vocabulary and tokens, ready to be read at any position.
+/// A corpus on disk: a vocabulary and the tokens of each split, with random access.
 public struct Corpus: Sendable {
   static let vocabularyFileName = "vocabulary.txt"
   static let fileNames = Set(
     [CorpusDescription.fileName, vocabularyFileName] + Split.allCases.map(\.tokenFileName))
 
-  /// What `corpus.json` says.
+  /// The content of `corpus.json`.
   public let description: CorpusDescription
   /// The words of the corpus.
   public let vocabulary: Vocabulary
@@ -16,27 +17,25 @@ public struct Corpus: Sendable {
 
   /// Opens the corpus in a folder and verifies it.
   ///
-  /// - Parameter verification: how much of the token files is checked.
-  /// - Throws: `CorpusError` naming the file that is missing, damaged, or not of this corpus.
+  /// - Parameter verification: how much of the token files is verified.
+  /// - Throws: an error that names the file that is missing, corrupted, or not of this corpus.
   public init(opening folder: URL, verification: Verification = .full) throws {
     description = try CorpusDescription(readingFrom: folder)
     name = folder.relativePath
-    // Of a large corpus, each takes a tenth of a second.
-    (vocabulary, files) = try sideBySide(
+    // Each takes a tenth of a second for a large corpus.
+    (vocabulary, files) = try concurrently(
       { [description] in try description.vocabulary(in: folder) },
       { [description] in try description.tokenFiles(in: folder, verification) })
   }
 
-  /// Whether the corpus was made with a split.
+  /// Whether the corpus has a split.
   public func contains(_ split: Split) -> Bool { files[split] != nil }
 
-  /// The tokens of a split.
-  ///
-  /// - Throws: `CorpusError` if the corpus was made without it.
+  /// The tokens of a split; throws if the corpus does not have it.
   public func tokens(_ split: Split) throws -> TokenFile {
     guard let file = files[split] else {
       let present = Split.allCases.filter { files[$0] != nil }.map(\.rawValue).joined(separator: ", ")
-      throw CorpusError("expected a \(split.rawValue) split in \(name), found only \(present)")
+      throw MilmError("expected a \(split.rawValue) split in \(name), found only \(present)")
     }
     return file
   }
@@ -47,12 +46,12 @@ extension CorpusDescription {
     let url = folder.appendingPathComponent(Corpus.vocabularyFileName)
     let vocabulary = try Vocabulary(contentsOf: url)
     guard vocabulary.hash == vocabularyHash else {
-      throw CorpusError(
+      throw MilmError(
         "expected a vocabulary with hash \(vocabularyHash) in \(folder.relativePath), found \(vocabulary.hash)"
       )
     }
     guard vocabulary.count == vocabularySize else {
-      throw CorpusError("expected \(vocabularySize) words in \(url.relativePath), found \(vocabulary.count)")
+      throw MilmError("expected \(vocabularySize) words in \(url.relativePath), found \(vocabulary.count)")
     }
     return vocabulary
   }
@@ -64,7 +63,7 @@ extension CorpusDescription {
       let url = folder.appendingPathComponent(split.tokenFileName)
       let file = try TokenFile(opening: url, vocabularyCount: vocabularySize, verification: verification)
       guard file.count == counts.tokens else {
-        throw CorpusError("expected \(counts.tokens) tokens in \(url.relativePath), found \(file.count)")
+        throw MilmError("expected \(counts.tokens) tokens in \(url.relativePath), found \(file.count)")
       }
       files[split] = file
     }
@@ -72,8 +71,8 @@ extension CorpusDescription {
   }
 }
 
-/// The results of two pieces of work done at the same time; where both throw, the first one's error.
-private func sideBySide<First: Sendable, Second: Sendable>(
+/// The results of two closures that run concurrently; if both throw, the error of the first.
+private func concurrently<First: Sendable, Second: Sendable>(
   _ first: @Sendable () throws -> First, _ second: @Sendable () throws -> Second
 ) throws -> (First, Second) {
   let firstResult = Mutex<Result<First, any Error>?>(nil)
@@ -88,7 +87,19 @@ private func sideBySide<First: Sendable, Second: Sendable>(
     }
   }
   guard let first = firstResult.withLock({ $0 }), let second = secondResult.withLock({ $0 }) else {
-    preconditionFailure("work that was not done")
+    preconditionFailure("no result")
   }
   return try (first.get(), second.get())
+}
+
+/// A part of a corpus.
+public enum Split: String, CaseIterable, Codable, Sendable {
+  /// For training; the only source of the vocabulary.
+  case train
+  /// For choosing between checkpoints.
+  case valid
+  /// For reported results.
+  case test
+
+  var tokenFileName: String { "\(rawValue).tokens" }
 }

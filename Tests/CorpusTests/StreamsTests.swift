@@ -1,4 +1,5 @@
 import Corpus
+import Platform
 import Testing
 
 struct StreamsTests {
@@ -35,7 +36,7 @@ struct StreamsTests {
     #expect(scored.sorted() == tokens.ids)
   }
 
-  @Test func theFirstStreamsAreOneLonger() throws {
+  @Test func theFirstStreamsAreOneTokenLonger() throws {
     let streams = try Streams(tokenCount: 11, streamCount: 4, endOfSentenceID: 0)
     #expect((0..<4).map(streams.range) == [0..<3, 3..<6, 6..<9, 9..<11])
     #expect(streams.block(firstStep: 2, length: 5).liveStreamCountInLastStep == 3)
@@ -57,7 +58,7 @@ struct StreamsTests {
 
   @Test(arguments: [(3, 4), (0, 1), (5, 0)])
   func refusesStreamsWithoutTokens(tokenCount: Int, streamCount: Int) {
-    #expect(throws: CorpusError.self) {
+    #expect(throws: MilmError.self) {
       try Streams(tokenCount: tokenCount, streamCount: streamCount, endOfSentenceID: 0)
     }
   }

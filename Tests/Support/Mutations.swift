@@ -1,11 +1,12 @@
 import Foundation
+import Platform
 
-/// How many mutations of each kind of file a test tries: `MILM_FUZZ_COUNT`, else few enough for every day.
+/// The number of mutations that a fuzz test tries: `MILM_FUZZ_COUNT` (default: few enough for every run).
 public let fuzzCount = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 5000
 
-/// Says what became of the mutations of one kind of file, and how much memory this process has held at most.
+/// Prints the results of the mutations of one kind of file, and the peak memory of this process.
 ///
-/// `passed` are those whose header, checksum or syntax is right, so that what comes after is judged.
+/// `passedCount` mutations had a valid header, checksum or syntax, so that later checks were reached.
 public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, acceptedCount: Int) {
   let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
   let peak =
@@ -15,27 +16,8 @@ public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, accep
       + "\(acceptedCount) acceptable, no crash; \(peak)")
 }
 
-/// SplitMix64, so that a failure comes again.
-public struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  /// The numbers that belong to `state`.
-  public init(state: UInt64) {
-    self.state = state
-  }
-
-  /// The next number.
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
-}
-
-/// A text with one to four random changes of the kinds that upset parsers.
-public func mutated(_ original: [UInt8], _ generator: inout SeededGenerator) -> [UInt8] {
+/// A copy with one to four random changes of kinds that upset parsers.
+public func mutated(_ original: [UInt8], _ generator: inout SplitMix64) -> [UInt8] {
   var bytes = original
   let snippets = [
     "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "-", "9", "1e999", "null", "\0", "é", "[[[[[[", "../",

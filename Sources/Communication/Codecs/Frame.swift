@@ -1,4 +1,4 @@
-import CKernels
+import Platform
 
 /// Describes a frame to be sent.
 package struct FrameDescription: Sendable {
@@ -51,7 +51,7 @@ package struct FrameExpectation: Sendable {
   }
 
   /// Compares the header with the expectation, field by field.
-  package func check(_ header: FrameHeader) throws(CommunicationError) {
+  package func check(_ header: FrameHeader) throws(MilmError) {
     try expect("step", UInt64(operation.step), header.step)
     try expect("bucket", UInt32(operation.index), header.bucket)
     try expect("phase", operation.phase.rawValue, header.phase)
@@ -59,7 +59,7 @@ package struct FrameExpectation: Sendable {
     try expect("codec", codec.code, header.codec)
     try expect("block length", UInt32(blockLength), header.blockLength)
     guard let elementCount = Int(exactly: header.elementCount), elementCounts.contains(elementCount) else {
-      throw CommunicationError("elements: expected \(expectedElements), found \(header.elementCount)")
+      throw MilmError("elements: expected \(expectedElements), found \(header.elementCount)")
     }
     let rawByteCount = codec.rawByteCount(elementCount: elementCount, blockLength: blockLength)
     try expect("raw bytes", UInt64(rawByteCount), header.rawByteCount)
@@ -127,12 +127,12 @@ package struct FrameHeader: Equatable {
   }
 
   /// Reads the header of `frame`; throws where the bytes are not a whole frame.
-  package init(reading frame: UnsafeRawBufferPointer) throws(CommunicationError) {
+  package init(reading frame: UnsafeRawBufferPointer) throws(MilmError) {
     func load<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
       Value(littleEndian: frame.loadUnaligned(fromByteOffset: offset, as: type))
     }
     guard frame.count >= Self.byteCount else {
-      throw CommunicationError("expected at least \(Self.byteCount) bytes, found \(frame.count)")
+      throw MilmError("expected at least \(Self.byteCount) bytes, found \(frame.count)")
     }
     try expect("magic number", Self.magic, load(UInt32.self, at: 0))
     try expect("version", Self.version, load(UInt16.self, at: 4))
@@ -173,17 +173,17 @@ package struct FrameHeader: Equatable {
   }
 
   package static func checksum(of frame: UnsafeRawBufferPointer) -> UInt64 {
-    let seed = CKernels_xxh64(frame.baseAddress, checksumOffset, 0)
+    let seed = XXH64.hash(UnsafeRawBufferPointer(rebasing: frame[..<checksumOffset]))
     let payload = UnsafeRawBufferPointer(rebasing: frame[byteCount...])
-    return CKernels_xxh64(payload.baseAddress, payload.count, seed)
+    return XXH64.hash(payload, seed: seed)
   }
 }
 
 /// Throws "expected …, found …" where the two differ.
 func expect<Value: Equatable>(
   _ what: String, _ expected: Value, _ found: Value
-) throws(CommunicationError) {
+) throws(MilmError) {
   guard expected == found else {
-    throw CommunicationError("\(what): expected \(expected), found \(found)")
+    throw MilmError("\(what): expected \(expected), found \(found)")
   }
 }

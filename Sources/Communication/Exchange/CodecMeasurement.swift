@@ -1,3 +1,5 @@
+import Platform
+
 /// Measured cost of coding one range of the gradient, per element.
 public struct CodingCost: Sendable, Equatable {
   /// Core seconds per element from floats to a frame.

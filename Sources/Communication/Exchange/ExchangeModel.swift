@@ -1,3 +1,5 @@
+import Platform
+
 /// When the ranges of a step's gradient are submitted, in seconds from its start.
 package struct StepTiming: Sendable, Equatable {
   /// The ranges in the order in which they are submitted, by their index, and when.

@@ -1,3 +1,5 @@
+import Platform
+
 /// Costs of one rank's exchange in one step.
 package struct ExchangeReport: Sendable, Equatable {
   /// The codec of this step.
@@ -48,7 +50,7 @@ package struct ExchangeReport: Sendable, Equatable {
     let start = ContinuousClock.now
     let value = try body(&self)
     let end = ContinuousClock.now
-    let seconds = (end - start).seconds
+    let seconds = (end - start).inSeconds
     switch work {
     case .encode: encodeSeconds += seconds
     case .wire: wireSeconds += seconds

@@ -1,3 +1,5 @@
+import Platform
+
 /// How the values of a frame are coded.
 struct FrameFormat: Sendable {
   let codec: Codec
@@ -122,8 +124,8 @@ final class FrameChannel: @unchecked Sendable {
   }
 
   /// The error of a frame that is not as expected.
-  func refusal(_ reason: String, from sender: Int, _ operation: CollectiveOperation) -> CommunicationError {
-    CommunicationError("frame from \(communicator.label(of: sender)) at \(operation): \(reason)")
+  func refusal(_ reason: String, from sender: Int, _ operation: CollectiveOperation) -> MilmError {
+    MilmError("frame from \(communicator.label(of: sender)) at \(operation): \(reason)")
   }
 }
 

@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 
 /// How the buckets of a range become means; runs on the communication thread.
 extension GradientExchange {
@@ -102,11 +103,11 @@ extension GradientExchange {
 extension GradientExchange {
   /// Work under way and its cost.
   private struct Coding<Value: Sendable> {
-    let answer: Answer<(value: Value, cost: ExchangeReport)>
+    let promise: Promise<(value: Value, cost: ExchangeReport)>
 
     /// Waits for it, and adds its cost to the report.
     func finish(_ report: inout ExchangeReport) throws -> Value {
-      let (value, cost) = try answer.value()
+      let (value, cost) = try promise.value()
       report.add(cost)
       return value
     }
@@ -119,7 +120,7 @@ extension GradientExchange {
     var blank = ExchangeReport(codec: step.codec, isTraced: isTraced, worker: .coding)
     blank.trace?.note(operation(bucket, phase), floatByteCount: 4 * elementCount)
     return Coding(
-      answer: coding.start { [blank] in
+      promise: coding.start { [blank] in
         var cost = blank
         return (try work(&cost), cost)
       })

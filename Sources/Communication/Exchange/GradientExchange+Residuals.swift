@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 
 /// Rounding errors that later steps correct (error feedback), in two versions: of the last committed step, and of the step
 /// under way.
@@ -188,7 +189,7 @@ extension FloatBuffer {
   fileprivate func read(_ part: ResidualPart, of saved: SavedResiduals) throws {
     let values = try saved.read(part)
     guard values.count == count else {
-      throw CommunicationError("saved residuals of \(part): expected \(count) values, found \(values.count)")
+      throw MilmError("saved residuals of \(part): expected \(count) values, found \(values.count)")
     }
     values.withUnsafeBytes { mutableBytes.copyMemory(from: $0) }
   }

@@ -1,3 +1,5 @@
+import Platform
+
 /// Predicts when buckets are reduced, in the order of `GradientExchange.reduce`: one is on the wire while others are coded.
 package struct PipelineSchedule {
   /// Seconds of the stages of one bucket.

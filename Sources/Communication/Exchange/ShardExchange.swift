@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 import Tensors
 
 /// The collectives of ranks that own shards of a matrix's rows, so that its gradient need not be exchanged.
@@ -167,7 +168,7 @@ package final class ShardExchange: @unchecked Sendable {
     for index in 0..<count {
       let id = Int(Int32(bitPattern: span.start[index].bitPattern))
       guard id > previous, id < shard.rowCount, shard.contains(id), span.count == count * (width + 1) else {
-        throw CommunicationError(
+        throw MilmError(
           "rows' gradients from \(communicator.label(of: rank)): expected ascending rows of shard \(shard.index) "
             + "of \(shard.count), found row \(id) after \(previous)")
       }
@@ -218,7 +219,7 @@ extension ShardExchange {
       }
       return (counts, cost)
     }
-    let seconds = (ContinuousClock.now - start).seconds
+    let seconds = (ContinuousClock.now - start).inSeconds
     report.totalSeconds += seconds
     report.exposedSeconds += seconds
     return counts

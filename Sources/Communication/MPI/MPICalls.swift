@@ -1,4 +1,5 @@
 import CMPI
+import Platform
 import Synchronization
 
 /// Serializes calls into MPI from any thread, and turns error codes into Swift errors.
@@ -9,9 +10,9 @@ final class MPICalls: Sendable {
   private let lock = Mutex<Void>(())
 
   /// Makes one call and throws its error with MPI's description.
-  func call(_ name: StaticString, _ function: () -> CInt) throws(CommunicationError) {
+  func call(_ name: StaticString, _ function: () -> CInt) throws(MilmError) {
     let code = status(of: function)
-    guard code == MPI_SUCCESS else { throw CommunicationError("\(name): \(text(of: code))") }
+    guard code == MPI_SUCCESS else { throw MilmError("\(name): \(text(of: code))") }
   }
 
   /// Makes one call and returns its error code.
@@ -34,15 +35,5 @@ final class MPICalls: Sendable {
       guard status == MPI_SUCCESS else { return "error code \(code)" }
       return String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
-  }
-}
-
-/// What went wrong between ranks, in one line: where, what was expected, what was found.
-public struct CommunicationError: Error, CustomStringConvertible, Equatable {
-  /// The line.
-  public let description: String
-
-  init(_ description: String) {
-    self.description = description
   }
 }

@@ -1,4 +1,5 @@
 import CMPI
+import Platform
 
 /// A group of ranks with messages of its own: `MPI_Comm` and the typed calls on it.
 ///
@@ -12,7 +13,7 @@ final class MPIGroup: @unchecked Sendable {
   let rank: Int
   let rankCount: Int
 
-  private init(_ calls: MPICalls, _ handle: MPI_Comm?) throws(CommunicationError) {
+  private init(_ calls: MPICalls, _ handle: MPI_Comm?) throws(MilmError) {
     var (rank, rankCount): (CInt, CInt) = (0, 0)
     try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(handle) }
     try calls.call("MPI_Comm_rank") { MPI_Comm_rank(handle, &rank) }
@@ -24,26 +25,26 @@ final class MPIGroup: @unchecked Sendable {
   }
 
   /// All ranks of the job.
-  static func world(_ calls: MPICalls) throws(CommunicationError) -> MPIGroup {
+  static func world(_ calls: MPICalls) throws(MilmError) -> MPIGroup {
     try MPIGroup(calls, CMPI_commWorld())
   }
 
   /// The same ranks with other messages; waits for all of them.
-  func duplicated() throws(CommunicationError) -> MPIGroup {
+  func duplicated() throws(MilmError) -> MPIGroup {
     var other: MPI_Comm?
     try calls.call("MPI_Comm_dup") { MPI_Comm_dup(handle, &other) }
     return try MPIGroup(calls, other)
   }
 
   /// The ranks that pass the same `color`, a number from 0 on, in the order of this group; waits for all of them.
-  func split(color: Int) throws(CommunicationError) -> MPIGroup {
+  func split(color: Int) throws(MilmError) -> MPIGroup {
     var other: MPI_Comm?
     try calls.call("MPI_Comm_split") { MPI_Comm_split(handle, CInt(color), CInt(rank), &other) }
     return try MPIGroup(calls, other)
   }
 
   /// For each rank the first of those it shares memory with; waits for all of them.
-  func firstRanksOfNodes() throws(CommunicationError) -> [Int] {
+  func firstRanksOfNodes() throws(MilmError) -> [Int] {
     var node: MPI_Comm?
     try calls.call("MPI_Comm_split_type") {
       MPI_Comm_split_type(handle, CMPI_typeShared(), CInt(rank), CMPI_infoNull(), &node)
@@ -59,7 +60,7 @@ final class MPIGroup: @unchecked Sendable {
   }
 
   /// The host of each rank; waits for all of them.
-  func gatherHostNames() throws(CommunicationError) -> [String] {
+  func gatherHostNames() throws(MilmError) -> [String] {
     let capacity = Int(MPI_MAX_PROCESSOR_NAME)
     var own = [CChar](repeating: 0, count: capacity)
     var names = [CChar](repeating: 0, count: capacity * rankCount)
@@ -75,7 +76,7 @@ final class MPIGroup: @unchecked Sendable {
   }
 
   /// Sums values over all ranks in MPI's own order, in place; waits for all of them.
-  func sum(_ values: UnsafeMutableBufferPointer<Float>) throws(CommunicationError) {
+  func sum(_ values: UnsafeMutableBufferPointer<Float>) throws(MilmError) {
     try calls.call("MPI_Allreduce") {
       MPI_Allreduce(
         CMPI_inPlace(), values.baseAddress, CInt(values.count), CMPI_float(), CMPI_sum(), handle)
@@ -85,7 +86,7 @@ final class MPIGroup: @unchecked Sendable {
   /// Starts to copy `bytes` of rank `root` over those of all others; they stay where they are until the request is done.
   func startBroadcast(
     _ bytes: UnsafeMutableRawBufferPointer, from root: Int
-  ) throws(CommunicationError) -> MPI_Request? {
+  ) throws(MilmError) -> MPI_Request? {
     var request = CMPI_requestNull()
     try calls.call("MPI_Ibcast") {
       MPI_Ibcast(bytes.baseAddress, CInt(bytes.count), CMPI_byte(), CInt(root), handle, &request)
@@ -94,7 +95,7 @@ final class MPIGroup: @unchecked Sendable {
   }
 
   /// Whether what a request stands for is done.
-  func isDone(_ request: inout MPI_Request?) throws(CommunicationError) -> Bool {
+  func isDone(_ request: inout MPI_Request?) throws(MilmError) -> Bool {
     var isDone: CInt = 0
     try calls.call("MPI_Test") { MPI_Test(&request, &isDone, CMPI_statusIgnore()) }
     return isDone != 0
@@ -116,7 +117,7 @@ final class MPISharedWindow: @unchecked Sendable {
   private var window: MPI_Win?
 
   /// `byteCount` zero bytes for each rank of a group; waits for all of them.
-  init(_ group: MPIGroup, byteCount: Int) throws(CommunicationError) {
+  init(_ group: MPIGroup, byteCount: Int) throws(MilmError) {
     var (window, base): (MPI_Win?, UnsafeMutableRawPointer?) = (nil, nil)
     try group.calls.call("MPI_Win_allocate_shared") {
       MPI_Win_allocate_shared(byteCount, 1, CMPI_infoNull(), group.handle, &base, &window)
@@ -138,7 +139,7 @@ final class MPISharedWindow: @unchecked Sendable {
   }
 
   /// Frees the memory; waits for all ranks of the group.
-  func free() throws(CommunicationError) {
+  func free() throws(MilmError) {
     try calls.call("MPI_Win_free") { MPI_Win_free(&window) }
   }
 }

@@ -1,9 +1,10 @@
 import CMPI
 import Foundation
+import Platform
 
 extension MPICalls {
   /// Starts MPI, once a process; the settings this program needs hold unless the user has set others.
-  func start() throws(CommunicationError) {
+  func start() throws(MilmError) {
     // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
     // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
@@ -15,13 +16,13 @@ extension MPICalls {
     var granted: CInt = 0
     try call("MPI_Init_thread") { MPI_Init_thread(nil, nil, CInt(MPI_THREAD_SERIALIZED), &granted) }
     guard granted >= CInt(MPI_THREAD_SERIALIZED) else {
-      throw CommunicationError(
+      throw MilmError(
         "MPI_Init_thread: expected thread level \(MPI_THREAD_SERIALIZED) (serialized), found \(granted)")
     }
   }
 
   /// Ends MPI; no other call may follow.
-  func finish() throws(CommunicationError) {
+  func finish() throws(MilmError) {
     try call("MPI_Finalize") { MPI_Finalize() }
   }
 

@@ -1,4 +1,5 @@
 import CMPI
+import Platform
 
 /// Sends one blob to and receives one from each peer, at the same time, in messages of limited size.
 ///
@@ -49,7 +50,7 @@ final class PeerTransfers {
   /// Starts both transfers with one peer.
   func start(
     with peer: Int, outgoing: UnsafeRawBufferPointer, incoming: UnsafeMutableRawBufferPointer
-  ) throws(CommunicationError) {
+  ) throws(MilmError) {
     self.outgoing[peer] = outgoing
     self.incoming[peer] = incoming
     doneByteCounts[peer] = 0
@@ -88,7 +89,7 @@ final class PeerTransfers {
     }
   }
 
-  private func sendMessage(to peer: Int) throws(CommunicationError) {
+  private func sendMessage(to peer: Int) throws(MilmError) {
     let start = doneByteCounts[peer]
     let message = outgoing[peer][start...].prefix(Self.messageByteCount)
     let address = UnsafeRawBufferPointer(rebasing: message).baseAddress
@@ -97,7 +98,7 @@ final class PeerTransfers {
     }
   }
 
-  private func receiveMessage(from peer: Int) throws(CommunicationError) {
+  private func receiveMessage(from peer: Int) throws(MilmError) {
     let start = doneByteCounts[rankCount + peer]
     let message = incoming[peer][start...].prefix(Self.messageByteCount)
     let address = UnsafeMutableRawBufferPointer(rebasing: message).baseAddress
@@ -117,7 +118,7 @@ final class PeerTransfers {
     guard code != MPI_SUCCESS else { return Int(count) }
     guard code == MPI_ERR_IN_STATUS,
       let index = (0..<Int(count)).first(where: { statuses[$0].MPI_ERROR != MPI_SUCCESS })
-    else { throw CommunicationError("MPI_Testsome: \(group.calls.text(of: code))") }
+    else { throw MilmError("MPI_Testsome: \(group.calls.text(of: code))") }
     throw failure(of: Int(completed[index]), code: statuses[index].MPI_ERROR)
   }
 
@@ -131,7 +132,7 @@ final class PeerTransfers {
   }
 
   /// Counts one completed message and starts the next if the blob has one.
-  private func advance(_ request: Int, _ status: MPI_Status) throws(CommunicationError) {
+  private func advance(_ request: Int, _ status: MPI_Status) throws(MilmError) {
     let peer = request % rankCount
     var sentCount = CInt(min(outgoing[peer].count - doneByteCounts[peer], Self.messageByteCount))
     if request >= rankCount {

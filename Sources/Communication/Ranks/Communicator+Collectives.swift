@@ -1,3 +1,5 @@
+import Platform
+
 /// Collectives built on `exchange` and `broadcast`, for rare operations of start, checkpoint and evaluation.
 ///
 /// Each begins with an exchange of headers, in which ranks compare the operation's name: ranks in different operations fail
@@ -41,7 +43,7 @@ extension Communicator {
     }
     precondition(incoming.count == rankCount, "gather needs space for every rank")
     for sender in 0..<rankCount where byteCounts[sender] != incoming[sender].count {
-      throw CommunicationError(
+      throw MilmError(
         "'\(name)': expected \(incoming[sender].count) bytes from \(label(of: sender)), "
           + "found \(byteCounts[sender])")
     }
@@ -80,7 +82,7 @@ extension Communicator {
   public func broadcast(_ name: String, over bytes: UnsafeMutableRawBufferPointer, from root: Int) throws {
     let byteCounts = try exchangeHeaders(name, byteCount: bytes.count)
     for other in 0..<rankCount where byteCounts[other] != bytes.count {
-      throw CommunicationError(
+      throw MilmError(
         "'\(name)': expected \(bytes.count) bytes on \(label(of: other)), found \(byteCounts[other])")
     }
     try broadcast(.control(name), bytes, from: root)
@@ -107,11 +109,11 @@ extension Communicator {
         outgoing: peers.map { _ in UnsafeRawBufferPointer(isSender ? message : nothing) },
         incoming: peers.map { _ in isSender ? nothing : message }, limits: nil)
       guard isSender || byteCounts.contains(message.count) else {
-        throw CommunicationError(
+        throw MilmError(
           "'\(name)': expected \(message.count) bytes from \(label(of: sender)), found \(byteCounts.max() ?? 0)"
         )
       }
-      between((ContinuousClock.now - began).seconds)
+      between((ContinuousClock.now - began).inSeconds)
     }
   }
 
@@ -145,7 +147,7 @@ extension Communicator {
     let blobs = try allGather(name, values.flatMap { $0.littleEndianBytes }, limits: limits)
     return try blobs.enumerated().map { sender, blob in
       guard blob.count == values.count * 8 else {
-        throw CommunicationError(
+        throw MilmError(
           "'\(name)': expected \(values.count) values from \(label(of: sender)), found \(blob.count / 8)")
       }
       return blob.withUnsafeBytes { bytes in
@@ -176,7 +178,7 @@ extension Communicator {
       let header = UnsafeRawBufferPointer(incoming[sender])
       guard received[sender] == headerByteCount, header[8...].elementsEqual(own[8...]) else {
         let found = String(decoding: header[8..<received[sender].clamped(8, headerByteCount)], as: UTF8.self)
-        throw CommunicationError(
+        throw MilmError(
           "\(label(of: sender)) is at '\(found.prefix { $0 != "\0" })', \(label(of: rank)) at '\(name)'")
       }
       return Int(UInt64(littleEndian: header.loadUnaligned(as: UInt64.self)))
@@ -221,7 +223,7 @@ extension Communicator {
       return "\(hashes[tensor].name): expected hash \(hexadecimal(expected)), \(ranks)"
     }
     guard differences.isEmpty else {
-      throw CommunicationError(
+      throw MilmError(
         "parameters differ between ranks at step \(step): \(differences.joined(separator: "; "))")
     }
   }

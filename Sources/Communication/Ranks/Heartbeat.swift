@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// A thread that sends this rank's activity to all other ranks once a second, and receives theirs.
@@ -40,7 +41,7 @@ final class Heartbeat: Liveness, @unchecked Sendable {
   }
 
   func silentSeconds(of rank: Int) -> Double {
-    received.withLock { (ContinuousClock.now - $0.times[rank]).seconds }
+    received.withLock { (ContinuousClock.now - $0.times[rank]).inSeconds }
   }
 
   func lastState(of rank: Int) -> String { received.withLock { $0.states[rank] } }

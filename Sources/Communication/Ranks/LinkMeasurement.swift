@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// Measured speed of a link between ranks.
 public struct LinkMeasurement: Sendable, Equatable {
@@ -71,7 +72,7 @@ private struct LinkProbe {
   func time(byteCount: Int) throws -> Double {
     let start = ContinuousClock.now
     _ = try exchange(byteCount: byteCount)
-    return (ContinuousClock.now - start).seconds
+    return (ContinuousClock.now - start).inSeconds
   }
 
   /// The largest value of all peers.

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// Ranks that are processes of an MPI job.
 ///
@@ -63,7 +64,7 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
       do {
         try transfers.wait(onProgress: { watch.noteProgress() }, onPause: { try watch.check($0) })
       } catch let error as PeerTransfers.Failure {
-        throw CommunicationError("\(operation), \(label(of: error.peer)): \(error.reason)")
+        throw MilmError("\(operation), \(label(of: error.peer)): \(error.reason)")
       }
       return peers.map { $0 == rank ? 0 : transfers.receivedByteCount(from: $0) }
     }
