@@ -34,8 +34,8 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   @Option(help: "Number of builds; the fastest one counts.")
   var rounds = 3
 
-  @Option(help: "The folder for temporary files.", completion: .directory)
-  var folder = FileManager.default.temporaryDirectory.path
+  @Option(help: "The folder for temporary files (default: the system's).", completion: .directory)
+  var folder: String?
 
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
@@ -50,7 +50,8 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   }
 
   func run() throws {
-    let own = URL(filePath: folder).appendingPathComponent("milm-prepare-\(UUID().uuidString)")
+    let own = URL(filePath: folder ?? FileManager.default.temporaryDirectory.path).appendingPathComponent(
+      "milm-prepare-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: own, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: own) }
     let text = train.map { URL(filePath: $0) } ?? own.appendingPathComponent("words.txt")

@@ -64,9 +64,9 @@ struct ReferenceCommand: ParsableCommand {
     func add(_ command: any ParsableCommand.Type, _ path: String) {
       guard command.configuration.shouldDisplay else { return }
       lines += ["## \(path)", "", "```text"]
-      lines += Milm.helpMessage(for: command, columns: 100).split(
+      lines += Milm.helpMessage(for: command, columns: columnCount).split(
         separator: "\n", omittingEmptySubsequences: false
-      ).map { String($0.replacing(#/ +$/#, with: "")) }
+      ).flatMap(wrapped)
       lines += ["```", ""]
       for subcommand in command.configuration.subcommands {
         add(subcommand, "\(path) \(subcommand.configuration.commandName ?? subcommand._commandName)")
@@ -74,6 +74,16 @@ struct ReferenceCommand: ParsableCommand {
     }
     add(Milm.self, "milm")
     return lines.joined(separator: "\n")
+  }
+
+  private static let columnCount = 116
+
+  /// A line without trailing spaces, wrapped; ArgumentParser leaves usage lines whole.
+  private static func wrapped(_ line: Substring) -> [String] {
+    guard line.count > columnCount, let space = line.prefix(columnCount).lastIndex(of: " ") else {
+      return [String(line.replacing(#/ +$/#, with: ""))]
+    }
+    return [String(line[..<space])] + wrapped(Substring("      " + line[space...]))
   }
 
   /// Every configuration key in a table for each section.

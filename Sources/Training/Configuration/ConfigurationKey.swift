@@ -60,6 +60,17 @@ package struct ConfigurationKey: Sendable {
       parse: { Value(rawValue: $0) }, format: { $0.rawValue })
   }
 
+  /// `auto`, which is nil, or a choice.
+  static func automaticChoice<Value: RawRepresentable<String> & CaseIterable & Sendable>(
+    _ path: String, _ place: Place<Value?>, _ meaning: String
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path, place, meaning, false,
+      values: (["auto"] + Value.allCases.map(\.rawValue)).joined(separator: " | "),
+      parse: { text in text == "auto" ? .some(nil) : Value(rawValue: text).map { .some($0) } },
+      format: { $0?.rawValue ?? "auto" })
+  }
+
   static func flag(_ path: String, _ place: Place<Bool>, _ meaning: String) -> ConfigurationKey {
     ConfigurationKey(
       path, place, meaning, false, values: "true | false", parse: { ["true": true, "false": false][$0] },
@@ -178,7 +189,7 @@ extension ConfigurationKey {
 
   private static var exchange: [ConfigurationKey] {
     [
-      .choice(
+      .automaticChoice(
         "exchange.codec", \.exchange.codec,
         "Codec of the gradient all-reduce; `auto` measures and chooses after the second step."),
       .choice(
