@@ -10,9 +10,9 @@ import Tensors
 /// Evaluates a checkpoint on a text, alone or on several ranks.
 ///
 /// Rank 0 reads checkpoint and text and broadcasts the weights; `TextScorer` does the rest.
-public struct EvaluationRun: Sendable {
+package struct EvaluationRun: Sendable {
   /// What is scored.
-  public enum Text: Sendable, Equatable {
+  package enum Text: Sendable, Equatable {
     /// A split of the corpus.
     case split(Split)
     /// A text file, in the model's vocabulary.
@@ -34,7 +34,7 @@ public struct EvaluationRun: Sendable {
   /// `corpus` may be nil for a text file. Products have operands of `precision` where the engine supports it, on
   /// `threadCount` threads per rank (default: the rank's share of the host's cores). The loss of every token is written
   /// to `tokenLossPath` if given; `method` must then keep the text's order.
-  public init(
+  package init(
     _ checkpoint: Checkpoint?, model: ModelConfiguration, corpus: String?, text: Text,
     method: ScoringMethod = ScoringMethod(), precision: Precision = .float32, threadCount: Int? = nil,
     tokenLossPath: String? = nil, ranks: Ranks
@@ -54,7 +54,7 @@ public struct EvaluationRun: Sendable {
   ///
   /// Rank 0 gets the summary, the others nil.
   /// `progress` gets the tokens done and their total, on rank 0.
-  public func evaluate(
+  package func evaluate(
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> EvaluationSummary? {
     let defaultThreadCount = try ranks.threadCountOfAShare()

@@ -2,47 +2,47 @@ import Foundation
 import LanguageModel
 
 /// The result of an evaluation: the object that `--json` prints.
-public struct EvaluationSummary: Encodable, Sendable {
+package struct EvaluationSummary: Encodable, Sendable {
   /// The split; nil for another text.
-  public let split: String?
+  package let split: String?
   /// The other text; nil for a split.
-  public let text: String?
+  package let text: String?
   /// How the text was scored.
-  public let method: ScoringMethod
+  package let method: ScoringMethod
   /// The total, the counts, and the same by word frequency.
-  public let score: TextScore
+  package let score: TextScore
   /// Tokens/s over all ranks.
-  public let tokensPerSecond: Double
+  package let tokensPerSecond: Double
   /// Number of ranks.
-  public let ranks: Int
+  package let ranks: Int
   /// Parameters of the model.
-  public let parameters: Int
+  package let parameters: Int
   /// The checkpoint's directory.
-  public let checkpoint: String
+  package let checkpoint: String
   /// The checkpoint's step.
-  public let step: Int
+  package let step: Int
 
   /// Tokens scored, `<eos>` and `<unk>` included.
-  public var tokens: Int { score.tokenCount }
+  package var tokens: Int { score.tokenCount }
   /// The total negative log-likelihood in nats.
-  public var nll: Double { score.nll }
+  package var nll: Double { score.nll }
   /// exp(nll / tokens).
-  public var perplexity: Double { score.perplexity }
+  package var perplexity: Double { score.perplexity }
   /// Tokens that are `<unk>`.
-  public var unknownTokens: Int { score.unknownTokenCount }
+  package var unknownTokens: Int { score.unknownTokenCount }
   /// Streams of the text; 1 for windows.
-  public var streams: Int {
+  package var streams: Int {
     if case .streams(let count) = method.reading { return count }
     return 1
   }
   /// Tokens per window; nil for streams.
-  public var window: Int? {
+  package var window: Int? {
     if case .windows(let length) = method.reading { return length }
     return nil
   }
 
   /// Why the perplexity is not comparable with that of the model alone on one stream; empty where it is.
-  public var caveats: [String] {
+  package var caveats: [String] {
     var lines: [String] = []
     if streams > 1 { lines.append("\(streams) streams: not comparable with one stream") }
     if let window {
@@ -72,7 +72,7 @@ public struct EvaluationSummary: Encodable, Sendable {
   }
 
   /// Encodes every key, `null` where there is no value.
-  public func encode(to encoder: any Encoder) throws {
+  package func encode(to encoder: any Encoder) throws {
     var object = encoder.container(keyedBy: CodingKeys.self)
     try object.encode(split, forKey: .split)
     try object.encode(text, forKey: .text)

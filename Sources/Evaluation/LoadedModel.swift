@@ -8,14 +8,14 @@ import Platform
 import Tensors
 
 /// A model with the weights of a checkpoint.
-public struct LoadedModel: Sendable {
+package struct LoadedModel: Sendable {
   /// The model.
-  public let model: LanguageModel
+  package let model: LanguageModel
   /// Its weights.
-  public let weights: ParameterBuffer
+  package let weights: ParameterBuffer
 
   /// Loads a checkpoint's weights; throws where a tensor is missing or its shape differs from the configuration's.
-  public init(_ checkpoint: Checkpoint, configuration: ModelConfiguration) throws {
+  package init(_ checkpoint: Checkpoint, configuration: ModelConfiguration) throws {
     let file = try checkpoint.tensors(.model)
     let table = "embedding.weight"
     let shape = try file.shape(of: table)
@@ -41,7 +41,7 @@ public struct LoadedModel: Sendable {
 
 extension Checkpoint {
   /// The model's vocabulary: that of `corpus`, else of the run that the checkpoint is in.
-  public func vocabulary(corpus: String?) throws -> Vocabulary {
+  package func vocabulary(corpus: String?) throws -> Vocabulary {
     let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
     guard FileManager.default.fileExists(atPath: file) else {

@@ -4,9 +4,9 @@ import Platform
 import Tensors
 
 /// How a text is scored; by default as one stream by the model alone.
-public struct ScoringMethod: Sendable, Equatable {
+package struct ScoringMethod: Sendable, Equatable {
   /// How the text is divided.
-  public enum Reading: Sendable, Equatable {
+  package enum Reading: Sendable, Equatable {
     /// Contiguous streams of near equal length, the state carried along each from zero.
     case streams(Int)
     /// Non-overlapping windows of so many tokens, the state zero at the start of each.
@@ -14,28 +14,28 @@ public struct ScoringMethod: Sendable, Equatable {
   }
 
   /// Dynamic evaluation: gradient descent on what has been scored.
-  public struct Dynamic: Sendable, Equatable, Encodable {
+  package struct Dynamic: Sendable, Equatable, Encodable {
     /// The learning rate of a segment's step.
-    public var rate: Double
+    package var rate: Double
     /// Tokens per segment.
-    public var segment: Int
+    package var segment: Int
 
     /// A step of `rate` after every `segment` tokens.
-    public init(rate: Double, segment: Int) {
+    package init(rate: Double, segment: Int) {
       self.rate = rate
       self.segment = segment
     }
   }
 
   /// How the text is divided.
-  public var reading: Reading
+  package var reading: Reading
   /// A neural cache whose probabilities are interpolated with the model's.
-  public var cache: NeuralCache.Settings?
+  package var cache: NeuralCache.Settings?
   /// Dynamic evaluation; nil for fixed weights.
-  public var dynamic: Dynamic?
+  package var dynamic: Dynamic?
 
   /// The model alone, by default on one stream.
-  public init(reading: Reading = .streams(1)) {
+  package init(reading: Reading = .streams(1)) {
     self.reading = reading
   }
 

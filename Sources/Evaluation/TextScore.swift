@@ -3,15 +3,15 @@ import Foundation
 import Platform
 
 /// How well a model predicts a text.
-public struct TextScore: Sendable, Equatable {
+package struct TextScore: Sendable, Equatable {
   /// The total negative log-likelihood in nats.
-  public private(set) var nll = 0.0
+  package private(set) var nll = 0.0
   /// Tokens predicted, `<eos>` and `<unk>` included.
-  public private(set) var tokenCount = 0
+  package private(set) var tokenCount = 0
   /// Tokens that are `<unk>`.
-  public private(set) var unknownTokenCount = 0
+  package private(set) var unknownTokenCount = 0
   /// The score by word frequency, most frequent first.
-  public private(set) var buckets: [FrequencyBucket]
+  package private(set) var buckets: [FrequencyBucket]
   private let unknown: Int32
 
   /// An empty score.
@@ -21,7 +21,7 @@ public struct TextScore: Sendable, Equatable {
   }
 
   /// exp(nll / tokens).
-  public var perplexity: Double { exp(nll / Double(tokenCount)) }
+  package var perplexity: Double { exp(nll / Double(tokenCount)) }
 
   /// Adds a token.
   mutating func add(_ token: Int32, nll: Double) {
@@ -35,18 +35,18 @@ public struct TextScore: Sendable, Equatable {
 }
 
 /// The tokens whose frequency rank in the vocabulary is in one decade; rank 1 is the training text's most frequent word.
-public struct FrequencyBucket: Sendable, Equatable, Encodable {
+package struct FrequencyBucket: Sendable, Equatable, Encodable {
   /// The first rank.
-  public let fromRank: Int
+  package let fromRank: Int
   /// The last rank.
-  public let toRank: Int
+  package let toRank: Int
   /// Tokens in the bucket.
-  public private(set) var tokens = 0
+  package private(set) var tokens = 0
   /// Their negative log-likelihood in nats.
-  public private(set) var nll = 0.0
+  package private(set) var nll = 0.0
 
   /// exp(nll / tokens); nil for an empty bucket.
-  public var perplexity: Double? { tokens > 0 ? exp(nll / Double(tokens)) : nil }
+  package var perplexity: Double? { tokens > 0 ? exp(nll / Double(tokens)) : nil }
 
   /// Ranks 1 to 10, 11 to 100, 101 to 1,000 and so on.
   static func decades(vocabularySize: Int) -> [FrequencyBucket] {
@@ -73,7 +73,7 @@ public struct FrequencyBucket: Sendable, Equatable, Encodable {
   }
 
   /// Encodes every key, `null` for the perplexity of an empty bucket.
-  public func encode(to encoder: any Encoder) throws {
+  package func encode(to encoder: any Encoder) throws {
     var object = encoder.container(keyedBy: CodingKeys.self)
     try object.encode(fromRank, forKey: .fromRank)
     try object.encode(toRank, forKey: .toRank)
@@ -84,14 +84,14 @@ public struct FrequencyBucket: Sendable, Equatable, Encodable {
 }
 
 /// The vocabulary entries that scoring treats apart.
-public struct SpecialTokens: Sendable {
+package struct SpecialTokens: Sendable {
   /// The id of `<eos>`, from which a stream's first token is predicted.
-  public let endOfSentence: Int32
+  package let endOfSentence: Int32
   /// The id of `<unk>`, which is counted.
-  public let unknown: Int32
+  package let unknown: Int32
 
   /// Those of a vocabulary.
-  public init(_ vocabulary: Vocabulary) {
+  package init(_ vocabulary: Vocabulary) {
     endOfSentence = vocabulary.endOfSentenceID
     unknown = vocabulary.unknownID
   }

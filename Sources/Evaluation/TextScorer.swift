@@ -8,14 +8,14 @@ import Tensors
 ///
 /// Where there are at least as many lanes as ranks, every rank scores lanes of its own (`LaneScoring`); else rank 0
 /// computes the recurrence, and the others the softmax (`SoftmaxScoring`).
-public struct TextScorer {
+package struct TextScorer {
   let model: LanguageModel
   let weights: ParameterBuffer
   let engine: ComputeEngine
   let ranks: any Communicator
 
   /// A scorer over `ranks`, which all have the same weights (default: this process alone).
-  public init(
+  package init(
     model: LanguageModel, weights: ParameterBuffer, engine: ComputeEngine,
     ranks: any Communicator = LocalCommunicator.world(rankCount: 1)[0]
   ) {
@@ -29,7 +29,7 @@ public struct TextScorer {
   ///
   /// `onToken` gets the loss of each token in the text's order where it is in one stream or in windows. `progress` gets
   /// the number of tokens done, and may throw to end it. Throws where there are fewer tokens than streams.
-  public func score(
+  package func score(
     _ tokens: some TokenSequence, method: ScoringMethod, specialTokens: SpecialTokens,
     onToken: (_ token: Int32, _ nll: Double) throws -> Void = { _, _ in },
     progress: (Int) throws -> Void = { _ in }
@@ -61,7 +61,7 @@ public struct TextScorer {
   }
 
   /// On the other ranks: scores what rank 0 sends until it is done.
-  public func serve() throws {
+  package func serve() throws {
     engine.prepareThread()
     let shape = try shareShape(stepCount: 0, laneCount: 0)
     if shape.laneCount >= ranks.rankCount {

@@ -10,55 +10,55 @@ import Tensors
 import Training
 
 /// Real gradients of a configuration, sent with every codec in the same run; all ranks run it together.
-public struct ExchangeBenchmark {
+package struct ExchangeBenchmark {
   /// What one way of sending cost, a step on rank 0; seconds of the quickest step by its total.
-  public struct Row: Sendable, Encodable {
+  package struct Row: Sendable, Encodable {
     /// The codec's name, or `MPI_Allreduce`.
-    public let codec: String
+    package let codec: String
     /// How many times fewer bytes were sent than floats take.
-    public let ratio: Double
+    package let ratio: Double
     /// Bytes rank 0 sent.
-    public let wireBytes: Int
+    package let wireBytes: Int
     /// Floats in bytes a second, coded by one core while nothing else is computed.
-    public let encodeGigabytesPerSecond: Double
+    package let encodeGigabytesPerSecond: Double
     /// Floats in bytes a second, decoded by one core while nothing else is computed.
-    public let decodeGigabytesPerSecond: Double
+    package let decodeGigabytesPerSecond: Double
     /// Seconds the communication thread was at work or waiting.
-    public let seconds: Double
+    package let seconds: Double
     /// Seconds of coding.
-    public let encodeSeconds: Double
+    package let encodeSeconds: Double
     /// Seconds of sending, receiving and waiting.
-    public let wireSeconds: Double
+    package let wireSeconds: Double
     /// Seconds of decoding and adding.
-    public let decodeSeconds: Double
+    package let decodeSeconds: Double
     /// Seconds training waited.
-    public let exposedSeconds: Double
+    package let exposedSeconds: Double
     /// Seconds of the whole step, but for the update.
-    public let stepSeconds: Double
+    package let stepSeconds: Double
     /// √(Σ error² ÷ Σ value²) of the first rounding, over the samples of all ranges.
-    public let relativeError: Double
+    package let relativeError: Double
   }
 
   /// Everything measured.
-  public struct Result: Sendable, Encodable {
+  package struct Result: Sendable, Encodable {
     /// Ranks of the job.
-    public let ranks: Int
+    package let ranks: Int
     /// Nodes, after `exchange.ranksPerNode`.
-    public let nodes: Int
+    package let nodes: Int
     /// Compute threads a rank.
-    public let threads: Int
+    package let threads: Int
     /// Numbers in the model.
-    public let parameters: Int
+    package let parameters: Int
     /// Words a step, all ranks together.
-    public let tokensPerStep: Int
+    package let tokensPerStep: Int
     /// Seconds of forward and backward pass without an exchange beside it.
-    public let computeSeconds: Double
+    package let computeSeconds: Double
     /// Microseconds of an exchange of nothing; nil for one node.
-    public let linkLatencyMicroseconds: Double?
+    package let linkLatencyMicroseconds: Double?
     /// Megabytes a second each way; nil for one node.
-    public let linkMegabytesPerSecond: Double?
+    package let linkMegabytesPerSecond: Double?
     /// A row a codec, and one of `MPI_Allreduce` where there is MPI.
-    public let rows: [Row]
+    package let rows: [Row]
   }
 
   private let benchmark: Benchmark
@@ -68,7 +68,7 @@ public struct ExchangeBenchmark {
   private let warmupStepCount: Int
 
   /// A benchmark that trains `warmupStepCount` steps, then takes `stepCount` with each codec.
-  public init(
+  package init(
     _ benchmark: Benchmark, stepCount: Int, warmupStepCount: Int
   ) {
     self.benchmark = benchmark
@@ -81,7 +81,7 @@ public struct ExchangeBenchmark {
   /// Runs it on all ranks, of which rank 0's result counts.
   ///
   /// Begins from `checkpoint`, which rank 0 alone has, where it `isResumed`.
-  public func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
+  package func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
     let engine = try configuration.training.engine(ranks)
     // Of drawn words there are enough for some steps; they come again after that.
     let drawnStepCount = 16
