@@ -1,39 +1,39 @@
 import Foundation
 import Platform
 
-/// How fast a corpus is built from a text, all included: reading, vocabulary, token file, forcing to the disk.
-public struct BuildBenchmark: Sendable {
-  /// What one or several builds came to.
-  public struct Result: Codable, Sendable {
-    /// Bytes of the text as stored.
-    public let bytes: Int
+/// Measures how fast a corpus is built from a text, from reading to forcing files to disk.
+package struct BuildBenchmark: Sendable {
+  /// The measurements of one or several builds.
+  package struct Result: Codable, Sendable {
+    /// Bytes of the text, as stored.
+    package let bytes: Int
     /// Tokens of the text, one `<eos>` for every line.
-    public let tokens: Int
-    /// Words of the vocabulary.
-    public let vocabulary: Int
-    /// Threads that read.
-    public let threads: Int
-    /// Seconds that each build took.
-    public let seconds: [Double]
-    /// Bytes of the text a second in millions, of the fastest build.
-    public let megabytesPerSecond: Double
-    /// The largest amount of memory that this process has held, in megabytes, as the kernel counts it.
-    public let peakMegabytes: Double
+    package let tokens: Int
+    /// Size of the vocabulary.
+    package let vocabulary: Int
+    /// Number of threads.
+    package let threads: Int
+    /// Seconds of each build.
+    package let seconds: [Double]
+    /// Millions of bytes of the text per second in the fastest build.
+    package let megabytesPerSecond: Double
+    /// Peak memory of this process in megabytes.
+    package let peakMegabytes: Double
   }
 
   private let text: URL
   private let options: CorpusBuilder.Options
   private let folder: URL
 
-  /// - Parameter folder: where the corpora are built and removed again.
-  public init(text: URL, options: CorpusBuilder.Options, folder: URL) {
+  /// - Parameter folder: where corpora are built and removed.
+  package init(text: URL, options: CorpusBuilder.Options, folder: URL) {
     self.text = text
     self.options = options
     self.folder = folder
   }
 
   /// Builds the corpus several times; `progress` is called after each.
-  public func run(roundCount: Int, progress: (Int) -> Void = { _ in }) throws -> Result {
+  package func run(roundCount: Int, progress: (Int) -> Void = { _ in }) throws -> Result {
     let byteCount = try TextSource.file(text).storedByteCount()
     let output = folder.appendingPathComponent("corpus")
     var seconds: [Double] = []
@@ -52,11 +52,11 @@ public struct BuildBenchmark: Sendable {
       peakMegabytes: Double(Host.peakByteCount) / 1e6)
   }
 
-  /// Writes a text in which `wordCount` different words occur, each of them twice, in no order.
-  public static func writeText(wordCount: Int, to file: URL) throws {
+  /// Writes a text of `wordCount` distinct words, each occurring twice, in scrambled order.
+  package static func writeText(wordCount: Int, to file: URL) throws {
     let writer = try AtomicFile(file.path)
     var bytes = ByteBuffer(capacity: 1 << 20)
-    // A prime beyond any count leads through all numbers.
+    // Multiples of a prime larger than any count visit all numbers.
     for stride in [2_147_483_647, 4_294_967_291] {
       for position in 0..<wordCount {
         let word = String(position * stride % wordCount, radix: 36)

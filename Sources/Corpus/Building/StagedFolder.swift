@@ -1,26 +1,25 @@
 import Foundation
 import Platform
 
-/// A folder that appears under its name whole or not at all.
+/// A folder that appears under its name complete or not at all.
 ///
-/// It is filled beside its final place, under a hidden temporary name that ends in `.tmp`;
-/// without `publish()` nothing stays behind. What a killed process left behind is removed by the next one
-/// with the same destination; a lock tells it from a folder that is being filled.
+/// It is filled under a temporary name beside its destination; without `publish()` nothing is left behind.
+/// What a killed process left behind is removed by the next one with the same destination; a lock distinguishes
+/// it from a folder that is being filled.
 final class StagedFolder {
-  /// Where to write in the meantime.
+  /// Where to write until it is published.
   let url: URL
   private let destination: URL
   private let name: String
   private let lock: Int32
   private var isPublished = false
 
-  /// Begins a folder that is to stand at `destination`.
+  /// Begins a folder that is to be at `destination`.
   ///
-  /// - Throws: `MilmError` if something stands there that is neither an empty folder nor a corpus alone:
-  ///   a mistyped path must not cost anyone's files.
+  /// - Throws: if there is anything but an empty folder or a corpus: a mistyped path must not destroy files.
   init(for destination: URL) throws {
     name = destination.relativePath
-    // A symbolic link to a corpus stays a link, and what it points to is replaced.
+    // A symbolic link to a corpus stays a link; its target is replaced.
     self.destination = destination.resolvingSymlinksInPath()
     try Self.checkReplaceable(self.destination, name: name)
     let path = self.destination.path
@@ -31,7 +30,7 @@ final class StagedFolder {
     } catch {
       throw MilmError("cannot make the folder \(parent.path) for \(name): \(error.localizedDescription)")
     }
-    Self.removeRemains(of: self.destination.lastPathComponent, in: parent)
+    Self.removeLeftovers(of: self.destination.lastPathComponent, in: parent)
     guard mkdir(url.path, 0o755) == 0 else { throw MilmError(name, cannot: "write") }
     lock = open(url.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else { throw MilmError(name, cannot: "lock") }
@@ -42,11 +41,11 @@ final class StagedFolder {
     if !isPublished { try? FileManager.default.removeItem(at: url) }
   }
 
-  /// Gives the folder its name, in the place of an earlier corpus if there is one.
+  /// Gives the folder its name, replacing an earlier corpus.
   func publish() throws {
     try synchronizeDirectory(url.path)
     try Self.checkReplaceable(destination, name: name)
-    // Over nothing, and over an empty folder, a plain rename is enough.
+    // A plain rename replaces nothing or an empty folder.
     if rename(url.path, destination.path) != 0 {
       guard errno == ENOTEMPTY || errno == EEXIST else { throw MilmError(name, cannot: "write") }
       try replace()
@@ -55,8 +54,8 @@ final class StagedFolder {
     try synchronizeDirectory(destination.deletingLastPathComponent().path)
   }
 
-  /// Removes the unpublished folders of a destination whose processes are gone.
-  private static func removeRemains(of name: String, in parent: URL) {
+  /// Removes unpublished folders of the destination whose processes are gone.
+  private static func removeLeftovers(of name: String, in parent: URL) {
     let entries = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
     for entry in entries where AtomicFile.isTemporary(entry, of: name) {
       let path = parent.appendingPathComponent(entry).path
@@ -67,8 +66,7 @@ final class StagedFolder {
     }
   }
 
-  /// Puts the folder in the place of the earlier one in one step where the file system
-  /// can do that, else in two.
+  /// Replaces the earlier folder, in one step if the file system can do that, else in two.
   private func replace() throws {
     if !exchangePaths(url.path, destination.path) {
       let aside = AtomicFile.temporaryPath(for: destination.path)
@@ -80,7 +78,7 @@ final class StagedFolder {
       }
       guard rename(aside, url.path) == 0 else { throw MilmError(aside, cannot: "remove") }
     }
-    // From here on the temporary name holds the earlier corpus.
+    // The temporary name now belongs to the earlier corpus.
     try? FileManager.default.removeItem(at: url)
   }
 

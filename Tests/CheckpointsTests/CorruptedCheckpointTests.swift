@@ -3,8 +3,8 @@ import Foundation
 import TestSupport
 import Testing
 
-struct DamagedCheckpointTests {
-  enum Damage: String, CaseIterable {
+struct CorruptedCheckpointTests {
+  enum Corruption: String, CaseIterable {
     case truncatedModel = "model.safetensors: expected "
     case flippedBit = "optimizer.safetensors: its sha256"
     case missingModel = "model.safetensors: cannot open"
@@ -34,42 +34,44 @@ struct DamagedCheckpointTests {
     }
   }
 
-  /// A run of three checkpoints of another process, of which the newest is damaged.
-  private func damagedRun(_ damage: Damage, in folder: TemporaryFolder) throws -> RunDirectory {
+  /// A run of three checkpoints of another process, of which the newest is corrupted.
+  private func corruptedRun(_ corruption: Corruption, in folder: TemporaryFolder) throws -> RunDirectory {
     let run = RunDirectory(path: folder.file("run"))
     try run.create()
     let store = try CheckpointStore(lock: RunLock(run))
     for step in 1...3 { try write(step, to: store, seed: Float(step)) }
-    try damage.happen(to: run.location(ofStep: 3).path, from: run.location(ofStep: 1).path)
+    try corruption.happen(to: run.location(ofStep: 3).path, from: run.location(ofStep: 1).path)
     return run
   }
 
-  @Test(arguments: Damage.allCases) func fallsBackToTheOneBeforeAndSaysWhy(damage: Damage) throws {
+  @Test(arguments: Corruption.allCases) func fallsBackToThePreviousOneAndSaysWhy(corruption: Corruption)
+    throws
+  {
     let folder = try TemporaryFolder()
-    let run = try damagedRun(damage, in: folder)
+    let run = try corruptedRun(corruption, in: folder)
     let store = try CheckpointStore(lock: RunLock(run))
     var refusals: [String] = []
     let checkpoint = try #require(try store.newestVerified { refusals.append($0) })
     #expect(checkpoint.state.step == 2)
     #expect(try checkpoint.tensors(.model).withFloats(of: "weight") { $0[0] } == 2)
     #expect(refusals.count == 1)
-    #expect(refusals.first?.contains(damage.rawValue) == true, "\(refusals)")
+    #expect(refusals.first?.contains(corruption.rawValue) == true, "\(refusals)")
     #expect(refusals.first?.contains("step-00000003") == true)
     #expect(refusals.first?.contains("\n") == false)
   }
 
-  @Test(arguments: Damage.allCases) func canBeWrittenOver(damage: Damage) throws {
+  @Test(arguments: Corruption.allCases) func canBeOverwritten(corruption: Corruption) throws {
     let folder = try TemporaryFolder()
-    let store = try CheckpointStore(lock: RunLock(try damagedRun(damage, in: folder)))
+    let store = try CheckpointStore(lock: RunLock(try corruptedRun(corruption, in: folder)))
     try write(3, to: store, seed: 7)
     let checkpoint = try #require(try store.newestVerified { Issue.record("\($0)") })
     try checkpoint.verify()
     #expect(try checkpoint.tensors(.model).withFloats(of: "weight") { $0[0] } == 7)
   }
 
-  @Test func findsNoneWhereAllAreDamaged() throws {
+  @Test func findsNoneIfAllAreCorrupted() throws {
     let folder = try TemporaryFolder()
-    let run = try damagedRun(.missingModel, in: folder)
+    let run = try corruptedRun(.missingModel, in: folder)
     for step in 1...2 { try flipBit("\(run.location(ofStep: step).path)/model.safetensors") }
     var refusals: [String] = []
     #expect(try CheckpointStore(lock: RunLock(run)).newestVerified { refusals.append($0) } == nil)
@@ -80,9 +82,9 @@ struct DamagedCheckpointTests {
     #expect(try OpenRun().store.newestVerified { Issue.record("\($0)") } == nil)
   }
 
-  @Test func isAnErrorWhenItIsNamed() throws {
+  @Test func isAnErrorWhenNamedExplicitly() throws {
     let folder = try TemporaryFolder()
-    let run = try damagedRun(.flippedBit, in: folder)
+    let run = try corruptedRun(.flippedBit, in: folder)
     let checkpoint = try Checkpoint.open(run.location(ofStep: 3).path)
     #expect(try refusal { try checkpoint.verify() }.contains("optimizer.safetensors: its sha256"))
   }

@@ -1,23 +1,25 @@
 import Foundation
 import Platform
 
-/// A safetensors file of 32-bit floats, mapped into memory and checked when it is opened.
+/// A safetensors file of 32-bit floats, mapped into memory; its header is verified when it is opened.
 ///
-/// The file must not be shortened while it is open: the kernel ends a program that reads beyond a mapped
-/// file's end. The mapping is read-only and lives as long as the object, which is why threads may share it.
+/// The file must not be truncated while it is open: the kernel kills a process that reads beyond the end of a mapped
+/// file.
+///
+/// `@unchecked Sendable`: `data` is a part of `file`, which is read-only and lives as long as the object.
 public final class SafetensorsFile: @unchecked Sendable {
-  /// Where the file is.
+  /// The file's path.
   public let path: String
   /// The texts of `__metadata__`.
   public let metadata: [String: String]
-  /// The tensors' names, in the order of their bytes.
+  /// The names of the tensors, in file order.
   public let names: [String]
 
   private let entries: [String: SafetensorsHeader.Entry]
   private let file: MappedFile
   private let data: UnsafeRawBufferPointer
 
-  /// Maps the file and checks its header against its size; throws `MilmError`.
+  /// Maps the file and verifies its header against its size.
   public init(path: String) throws {
     file = try MappedFile(path)
     do {
@@ -37,14 +39,14 @@ public final class SafetensorsFile: @unchecked Sendable {
     entries[name] != nil
   }
 
-  /// The extents of a tensor, the slowest varying first; throws when there is none of this name.
+  /// The extents of a tensor, slowest-varying first; throws if there is no tensor of this name.
   public func shape(of name: String) throws -> [Int] {
     try entry(name).shape
   }
 
-  /// Lends a tensor's floats, row-major, for the duration of `body`; throws when there is none of this name.
+  /// Calls `body` with a tensor's floats, row-major; throws if there is no tensor of this name.
   ///
-  /// They are the mapped file itself, or a copy where a foreign file has them at an odd address.
+  /// They are in the mapped file itself, or in a copy if they are not aligned there.
   public func withFloats<Result>(
     of name: String, _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) throws -> Result {
@@ -59,8 +61,7 @@ public final class SafetensorsFile: @unchecked Sendable {
     }
   }
 
-  /// Copies a tensor's floats into `destination`, which must have exactly their count; throws otherwise, and
-  /// when there is no tensor of this name.
+  /// Copies a tensor's floats into `destination`; throws if the counts differ or there is no tensor of this name.
   public func copy(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
     let bytes = try bytes(of: name)
     guard bytes.count == destination.count * MemoryLayout<Float>.stride else {
@@ -84,7 +85,7 @@ public final class SafetensorsFile: @unchecked Sendable {
   }
 }
 
-/// Splits a file's bytes into the checked header and the data.
+/// Splits a file's bytes into the verified header and the data.
 private func parseSafetensors(
   _ bytes: UnsafeRawBufferPointer
 ) throws(SafetensorsProblem) -> (header: SafetensorsHeader, data: UnsafeRawBufferPointer) {
@@ -100,4 +101,50 @@ private func parseSafetensors(
   let json = UnsafeRawBufferPointer(rebasing: afterLength.prefix(Int(length)))
   let data = UnsafeRawBufferPointer(rebasing: afterLength.dropFirst(Int(length)))
   return (try SafetensorsHeader(parsing: json, dataByteCount: data.count), data)
+}
+
+/// A named tensor in the caller's memory, which must not change until the file is written.
+public struct TensorBytes {
+  /// The tensor's name in the file.
+  public let name: String
+  /// Extents, slowest-varying first; empty for a scalar.
+  public let shape: [Int]
+  /// The 32-bit floats of the tensor, row-major, little-endian.
+  public let bytes: UnsafeRawBufferPointer
+
+  /// A tensor over `floats`, whose count is the product of `shape`.
+  public init(name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
+    self.init(name: name, shape: shape, bytes: UnsafeRawBufferPointer(floats))
+  }
+
+  /// A tensor over `bytes`, four per element of `shape`.
+  public init(name: String, shape: [Int], bytes: UnsafeRawBufferPointer) {
+    precondition(
+      shape.reduce(MemoryLayout<Float>.stride, *) == bytes.count,
+      "tensor \(name) of shape \(shape) has \(bytes.count) bytes")
+    self.name = name
+    self.shape = shape
+    self.bytes = bytes
+  }
+}
+
+/// Writes tensors as a new safetensors file at `path` and returns its digest once it is on disk.
+///
+/// The tensors are read in place, once, and written in the given order. On an error, nothing is left at `path`.
+@discardableResult
+public func writeSafetensors(
+  _ tensors: [TensorBytes], metadata: [String: String] = [:], to path: String
+) throws -> FileDigest {
+  var file = try DigestingFile(creating: path)
+  do {
+    let header = SafetensorsHeader(laying: tensors, metadata: metadata)
+    try header.encoded().withUnsafeBytes { try file.write($0) }
+    for tensor in tensors {
+      try file.write(tensor.bytes)
+    }
+    return try file.finish()
+  } catch {
+    unlink(path)
+    throw error
+  }
 }

@@ -1,7 +1,102 @@
 import Foundation
 import Platform
 
-/// One making of a corpus, in a folder that is published when all of it is there.
+/// Builds a corpus from texts: the vocabulary from the training text, then the tokens of every split.
+///
+/// Every text is read once, by several threads. Provisional ids of the training text are kept in a file until
+/// the vocabulary is known, so building takes twice the disk space of the training tokens. Memory grows only
+/// with the number of distinct words.
+package struct CorpusBuilder: Sendable {
+  /// How texts are split into words, and which words become the vocabulary.
+  package struct Options: Sendable {
+    /// The words that become the vocabulary.
+    package var vocabulary: VocabularySelection
+    /// Whether the texts are raw and must be tokenized first.
+    package var tokenizing: Bool
+    /// The number of threads; the result does not depend on it.
+    package var threadCount: Int
+
+    /// Default: all words of tokenized texts, all processors.
+    package init(
+      vocabulary: VocabularySelection = .init(), tokenizing: Bool = false,
+      threadCount: Int = ProcessInfo.processInfo.activeProcessorCount
+    ) {
+      self.vocabulary = vocabulary
+      self.tokenizing = tokenizing
+      self.threadCount = threadCount
+    }
+  }
+
+  /// The progress of a build.
+  package struct Progress: Equatable, Sendable {
+    /// The current pass over a text.
+    package enum Phase: Equatable, Sendable {
+      /// Reading the training text and counting its words.
+      case counting
+      /// Writing the tokens of a split.
+      case encoding(Split)
+    }
+
+    /// The current phase.
+    package let phase: Phase
+    /// Bytes read in this phase, as stored.
+    package let doneByteCount: Int
+    /// Bytes to read in this phase, as stored.
+    package let totalByteCount: Int
+  }
+
+  private let sources: [Split: [TextSource]]
+  private let options: Options
+  private let entropyRate: Double?
+  private let check: @Sendable (CorpusDescription) throws -> Void
+
+  /// A builder for texts, plain or compressed (`.zst`, `.gz`, `.zip`); the texts of a split are concatenated.
+  package init(train: [URL], valid: [URL] = [], test: [URL] = [], options: Options = .init()) {
+    let files: [Split: [URL]] = [.train: train, .valid: valid, .test: test]
+    self.init(sources: files.mapValues { $0.map(TextSource.file) }, options: options, entropyRate: nil)
+  }
+
+  /// - Parameter check: throws if the result is not as expected; then nothing is published.
+  init(
+    sources: [Split: [TextSource]], options: Options, entropyRate: Double?,
+    check: @escaping @Sendable (CorpusDescription) throws -> Void = { _ in }
+  ) {
+    self.sources = sources
+    self.options = options
+    self.entropyRate = entropyRate
+    self.check = check
+  }
+
+  /// Builds the corpus and publishes it at `output` atomically, replacing an earlier corpus.
+  ///
+  /// - Parameters:
+  ///   - progress: called after every block, from one thread at a time; if it throws, the build stops.
+  ///   - remark: called with a line about a text that is unusual and probably not intended.
+  /// - Returns: the content of `corpus.json`.
+  /// - Throws: an error after which nothing is left behind and an earlier corpus is unchanged.
+  ///   A folder that holds anything but a corpus is refused.
+  @discardableResult
+  package func build(
+    at output: URL, progress: @escaping (Progress) throws -> Void = { _ in },
+    remark: @escaping (String) -> Void = { _ in }
+  ) throws -> CorpusDescription {
+    try options.vocabulary.validate()
+    guard let train = sources[.train], !train.isEmpty else {
+      throw MilmError("expected a training text, found none")
+    }
+    let storedByteCounts = try sources.mapValues { try $0.reduce(0) { try $0 + $1.storedByteCount() } }
+    let build = CorpusBuild(
+      sources: sources, options: options, folder: try StagedFolder(for: output), remark: remark
+    ) { phase, split, byteCount in
+      // The size of a pipe is known only at its end.
+      let total = max(storedByteCounts[split] ?? 0, byteCount)
+      try progress(Progress(phase: phase, doneByteCount: byteCount, totalByteCount: total))
+    }
+    return try build.run(train: train, entropyRate: entropyRate, check: check)
+  }
+}
+
+/// One build, in a folder that is published when it is complete.
 struct CorpusBuild {
   let sources: [Split: [TextSource]]
   let options: CorpusBuilder.Options
@@ -9,9 +104,7 @@ struct CorpusBuild {
   let remark: (String) -> Void
   let report: (_ phase: CorpusBuilder.Progress.Phase, Split, _ storedByteCount: Int) throws -> Void
 
-  /// Makes everything, then gives the folder its name.
-  ///
-  /// - Parameter check: throws where what was built is not what it should be.
+  /// Builds everything, then publishes the folder unless `check` throws.
   func run(
     train: [TextSource], entropyRate: Double?, check: (CorpusDescription) throws -> Void
   ) throws -> CorpusDescription {
@@ -77,7 +170,7 @@ struct CorpusBuild {
       vocabularyCount: ranking.order.count, vocabularyHash: hash)
   }
 
-  /// Adds the words of one counter to those of others, and returns the ids they have there.
+  /// Adds one counter's words to `all` and returns their ids there.
   private func merge(_ words: consuming WordTable, into all: inout WordTable) -> [Int32] {
     (0..<words.count).map { all.add(words.bytes(of: $0), count: words.occurrenceCount(of: $0)) }
   }
@@ -116,7 +209,7 @@ struct CorpusBuild {
     return described(split, texts, blocks, counts)
   }
 
-  // MARK: What both need
+  // MARK: Common
 
   private func blocks(_ texts: [TextSource], onRead: @escaping (Int) throws -> Void) -> TextBlocks {
     TextBlocks(texts, tokenizer: options.tokenizing ? Tokenizer() : nil, hashing: true, onRead: onRead)
@@ -132,7 +225,7 @@ struct CorpusBuild {
   ) -> EncodedSplit {
     if counts.loneReturnCount > 0 {
       remark(
-        "\(names(texts)): \(counts.loneReturnCount) carriage returns end no line; they are taken as white space"
+        "\(names(texts)): \(counts.loneReturnCount) carriage returns do not end a line; they count as white space"
       )
     }
     let sources = zip(texts, blocks.digests).map {
