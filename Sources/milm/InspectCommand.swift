@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Training
 
 /// `milm inspect`: what is in a configuration, a checkpoint, a run or a corpus.
@@ -37,7 +38,7 @@ struct InspectCommand: ParsableCommand {
     if FileManager.default.fileExists(atPath: "\(path)/corpus.json") { return try inspectCorpus() }
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw TrainingError("nothing at \(path): expected a checkpoint, a run, a corpus or a configuration")
+      throw MilmError("nothing at \(path): expected a checkpoint, a run, a corpus or a configuration")
     }
     if isDirectory.boolValue { return try inspectCheckpoint() }
     try inspectConfiguration()
@@ -61,8 +62,7 @@ struct InspectCommand: ParsableCommand {
   private func inspectCheckpoint() throws {
     let checkpoint = try Checkpoint.open(path)
     try checkpoint.verify()
-    let configuration = try RunConfiguration(
-      yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
+    let configuration = try RunConfiguration(checkpoint)
     let size = try checkpoint.tensors(.model).shape(of: "embedding.weight")[0]
     let state = checkpoint.state
     try show(

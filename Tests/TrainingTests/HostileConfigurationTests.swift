@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -8,7 +9,7 @@ import Training
 struct HostileConfigurationTests {
   @Test func randomChangesAreRefusedOrHarmless() throws {
     let original = Array(RunConfiguration().yaml.utf8)
-    var generator = SeededGenerator(state: 3)
+    var generator = SplitMix64(state: 3)
     var (syntaxCount, acceptedCount) = (0, 0)
     for _ in 0..<fuzzCount {
       let text = String(decoding: mutated(original, &generator), as: UTF8.self)
@@ -44,7 +45,7 @@ struct HostileConfigurationTests {
     let text = try #require(Self.texts[name])
     let clock = ContinuousClock()
     let begun = clock.now
-    let error = #expect(throws: TrainingError.self) { try RunConfiguration(yaml: text, source: "hostile") }
+    let error = #expect(throws: MilmError.self) { try RunConfiguration(yaml: text, source: "hostile") }
     #expect(error?.description.contains { $0.isNewline } == false)
     #expect((error?.description.count ?? 0) < 5000)
     #expect(clock.now - begun < .seconds(20))
@@ -61,11 +62,8 @@ struct HostileConfigurationTests {
     state.configuration = huge.yaml
     let path = "\(bench.folder.file("run"))/checkpoints/step-00000005/state.json"
     try Data(state.encoded()).write(to: URL(filePath: path))
-    let error = #expect(throws: TrainingError.self) {
-      try EvaluationRun(
-        path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid),
-        ranks: aloneRanks()
-      ).evaluate()
+    let error = #expect(throws: MilmError.self) {
+      try bench.evaluation("run", text: .split(.valid)).evaluate()
     }
     #expect(
       error?.description.contains("of shape [4096, 65536], found") == true, "\(String(describing: error))")

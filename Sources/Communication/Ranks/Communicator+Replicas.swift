@@ -1,3 +1,5 @@
+import Platform
+
 extension Communicator {
   /// Checks that all ranks hold the same parameters at the end of `step`.
   ///
@@ -14,7 +16,7 @@ extension Communicator {
       return "\(hashes[tensor].name): expected hash \(hexadecimal(expected)), \(ranks)"
     }
     guard differences.isEmpty else {
-      throw CommunicationError(
+      throw MilmError(
         "parameters differ between ranks at step \(step): \(differences.joined(separator: "; "))")
     }
   }

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Platform
 import Reporting
 
 /// Sums steps up into lines of metrics and of progress, on rank 0.

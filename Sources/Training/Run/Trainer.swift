@@ -3,6 +3,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Reporting
 import Tensors
 
@@ -70,7 +71,7 @@ public final class Trainer {
   }
 
   /// A trainer whose steps are taken for their time: no checkpoints, no reports.
-  convenience init(alone replica: Replica, data: TrainingData) {
+  package convenience init(alone replica: Replica, data: TrainingData) {
     let boundary = Boundary(replica.configuration, origin: .fresh, evaluates: false)
     let work = BoundaryWork(boundary, replica, coordinator: nil, faults: FaultPlan())
     self.init(
@@ -123,7 +124,7 @@ public final class Trainer {
   }
 
   /// One update: segments forward and backward, exchange, guard, clipping, optimizer.
-  func takeStep() throws -> StepReport {
+  package func takeStep() throws -> StepReport {
     let clock = ContinuousClock()
     let start = clock.now
     let configuration = replica.configuration

@@ -1,10 +1,12 @@
 import Checkpoints
 import Communication
 import Corpus
+import Evaluation
 import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Reporting
 import Tensors
 
@@ -152,7 +154,7 @@ public struct TrainingRun: Sendable {
     let returned = try ranks.onCoordinator("go back to the last good checkpoint") {
       let good = try storage?.lastGoodCheckpoint(through: divergence.lastGoodStep, logger: logger)
       guard record.returnCount < settings.returns, let good else {
-        throw TrainingError(
+        throw MilmError(
           "\(divergence.reason), after going back \(record.returnCount) times; the last good checkpoint is "
             + (good?.path ?? "none"))
       }
@@ -194,7 +196,7 @@ public struct TrainingRun: Sendable {
 
 extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
-  func engine(_ ranks: Ranks) throws -> ComputeEngine {
+  package func engine(_ ranks: Ranks) throws -> ComputeEngine {
     let share = try ranks.threadCountOfAShare()
     return ComputeEngine(threadCount: threads ?? share, precision: precision)
   }
@@ -227,7 +229,7 @@ extension TrainingRun {
     guard configuration.coordinator.evaluateEvery > 0, corpus.contains(.valid) else { return }
     let tokenCount = try corpus.tokens(.valid).count
     guard configuration.coordinator.evaluateStreams <= tokenCount else {
-      throw TrainingError(
+      throw MilmError(
         "coordinator.evaluateStreams: expected at most the \(tokenCount) tokens of the valid split, "
           + "found \(configuration.coordinator.evaluateStreams)")
     }

@@ -7,7 +7,7 @@ import Tensors
 /// A step's gradient: computed segment by segment, and handed to the exchange as it is finished.
 extension Replica {
   /// Begins a step whose gradient the exchange makes the mean over all ranks.
-  func beginStep(
+  package func beginStep(
     _ gradients: ParameterBuffer, flushing: Bool, limits: StallLimits? = nil, isTraced: Bool = false
   ) {
     gradients.clear(shard, engine: engine)
@@ -16,10 +16,19 @@ extension Replica {
     sharing?.begin(step: state.step, limits: limits, isTraced: isTraced)
   }
 
+  /// Begins a step whose gradient stays on this rank.
+  package func beginLocalStep(_ gradients: ParameterBuffer) {
+    gradients.clear(shard, engine: engine)
+    sharing?.begin(step: state.step, limits: nil, isTraced: false)
+  }
+
+  /// Seconds of the step so far that were spent on rows of other ranks' words.
+  package var exposedSharingSeconds: Double { sharing?.cost.exposedSeconds ?? 0 }
+
   /// Forward and backward through the segments of the step under way; `sink` receives the gradient on the way.
   ///
   /// Returns the sum of the losses in nats. A rank without lanes contributes zeros, range after range in the same order.
-  func accumulateSegments(
+  package func accumulateSegments(
     of data: TrainingData, into gradients: ParameterBuffer, sink: (any GradientSink)?
   ) throws -> Double {
     guard !data.ownLanes.isEmpty else {
@@ -43,17 +52,19 @@ extension Replica {
   }
 
   /// The sink that submits a step's gradient to the exchange.
-  func exchangeSink(_ gradients: ParameterBuffer) -> ExchangeSink { ExchangeSink(self, gradients) }
+  package func exchangeSink(_ gradients: ParameterBuffer) -> any GradientSink {
+    ExchangeSink(self, gradients)
+  }
 
   /// Waits for what was submitted, and says what the step's exchange has cost.
-  func finishExchange() throws -> ExchangeReport {
+  package func finishExchange() throws -> ExchangeReport {
     var report = try exchange.finish()
     if let sharing { report.add(apart: sharing.cost) }
     return report
   }
 
   /// What all ranks have alike of a flat buffer.
-  func common(_ buffer: ParameterBuffer) -> UnsafeMutablePointer<Float> {
+  package func common(_ buffer: ParameterBuffer) -> UnsafeMutablePointer<Float> {
     buffer.flat.data + shard.common.lowerBound
   }
 }

@@ -7,14 +7,20 @@ import Layers
 import Tensors
 
 /// What a model and its checkpoints have to know of the text.
-struct TextIdentity {
-  let vocabularySize: Int
-  let vocabularyHash: String
-  let isTokenized: Bool
+package struct TextIdentity {
+  package let vocabularySize: Int
+  package let vocabularyHash: String
+  package let isTokenized: Bool
+
+  package init(vocabularySize: Int, vocabularyHash: String, isTokenized: Bool) {
+    self.vocabularySize = vocabularySize
+    self.vocabularyHash = vocabularyHash
+    self.isTokenized = isTokenized
+  }
 }
 
 extension TextIdentity {
-  init(_ corpus: Corpus) {
+  package init(_ corpus: Corpus) {
     self.init(
       vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
       isTokenized: corpus.description.tokenized)
@@ -26,27 +32,27 @@ extension TextIdentity {
 ///
 /// Counters, and parameters and moments of what is not dealt out, are the same on all ranks at the end of every step.
 public final class Replica {
-  let configuration: RunConfiguration
-  let ranks: Ranks
-  let engine: ComputeEngine
-  let model: LanguageModel
-  let parameters: ParameterBuffer
+  package let configuration: RunConfiguration
+  package let ranks: Ranks
+  package let engine: ComputeEngine
+  package let model: LanguageModel
+  package let parameters: ParameterBuffer
   /// What of parameters, gradients and moments is kept up to date here.
-  let shard: ParameterShard
-  let optimizer: Optimizer
+  package let shard: ParameterShard
+  package let optimizer: Optimizer
   /// The exchange of what all ranks have alike.
-  let exchange: GradientExchange
+  package let exchange: GradientExchange
   /// How the words are shared out; nil where they are not, and on a rank without lanes.
   let sharing: VocabularySharing?
   let pass: SegmentPass
   /// Which rank has which lanes.
   let share: LaneShare
-  var state: CheckpointState
+  package var state: CheckpointState
   /// How many of the codec decisions in `state` were made for other ranks or nodes.
   var frozenDecisionCount = 0
 
   /// A replica before its first step; throws where the lanes cannot be shared out.
-  init(
+  package init(
     _ configuration: RunConfiguration, text: TextIdentity, ranks: Ranks,
     engine: ComputeEngine, thread: CommunicationThread
   ) throws {

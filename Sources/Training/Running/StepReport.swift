@@ -1,9 +1,9 @@
 import Communication
 
 /// What one step was, the same on every rank but for the times.
-struct StepReport {
+package struct StepReport {
   /// The sum of the losses in nats over all lanes of all ranks.
-  let loss: Double
+  package let loss: Double
   /// The norm of the mean gradient before clipping.
   let gradientNorm: Double
   /// The common rate of the step.

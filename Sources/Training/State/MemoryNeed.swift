@@ -1,10 +1,12 @@
+import Communication
 import Foundation
 import LanguageModel
+import Platform
 import Reporting
 
 /// The estimated memory of a rank, in bytes.
-struct MemoryNeed {
-  let byteCount: Int
+package struct MemoryNeed {
+  package let byteCount: Int
   private let rankCountOnHost: Int
 
   /// The need of this rank.
@@ -15,7 +17,7 @@ struct MemoryNeed {
   }
 
   /// The need of any rank of any job.
-  init(
+  package init(
     _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
@@ -54,16 +56,9 @@ struct MemoryNeed {
 
   /// Throws where the ranks of this host need more memory than is available.
   func check() throws {
-    guard let available = Self.availableByteCount, byteCount > available / rankCountOnHost else { return }
-    throw TrainingError(
+    guard let available = Host.availableByteCount, byteCount > available / rankCountOnHost else { return }
+    throw MilmError(
       "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
         + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
-  }
-
-  /// `MemAvailable` of the kernel; nil where it is not known.
-  private static var availableByteCount: Int? {
-    let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)
-    let line = text?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
-    return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
   }
 }

@@ -3,6 +3,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 extension Replica {
@@ -11,7 +12,7 @@ extension Replica {
   ///
   /// With another number of ranks the lanes' state is shared out anew, and what error feedback owes
   /// the mean gradient is kept.
-  func restore(from checkpoint: Checkpoint?) throws {
+  package func restore(from checkpoint: Checkpoint?) throws {
     let encoded: [UInt8] = try ranks.together("read the checkpoint") {
       guard let checkpoint else { return [] }
       try load(checkpoint)
@@ -47,7 +48,7 @@ extension Replica {
       try ranks.together("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
         guard try file.shape(of: name) == [laneCount, all.columnCount] else {
-          throw TrainingError(
+          throw MilmError(
             "\(file.path): expected \(name) of shape \([laneCount, all.columnCount]), "
               + "found \(try file.shape(of: name))")
         }

@@ -1,6 +1,7 @@
 import Communication
 import Foundation
 import Layers
+import Platform
 import Synchronization
 import Tensors
 
@@ -19,7 +20,7 @@ final class ShardTransfer: @unchecked Sendable {
   /// How many times as long as a piece took the link is left to training.
   private static let pausesPerPiece = 3.0
   private let isUrgent = Atomic(false)
-  private let thread = BackgroundThread(name: "snapshots", givesWay: false)
+  private let thread = JobThread(name: "snapshots")
   private let failure = Mutex<(any Error)?>(nil)
   private let arena = Arena()
 
@@ -74,7 +75,7 @@ final class ShardTransfer: @unchecked Sendable {
   }
 
   private func perform(_ job: @escaping @Sendable () throws -> Void) {
-    thread.perform { [self] in
+    thread.submit { [self] in
       do { try job() } catch { failure.withLock { $0 = error } }
     }
   }

@@ -3,6 +3,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Reporting
 import Synchronization
 import Tensors
@@ -144,18 +145,5 @@ extension ResidualPart {
     case .sender(let rank): "sender." + String(format: "%04d", rank)
     case .owner: "owner"
     }
-  }
-}
-
-extension Matrix {
-  /// All elements as bytes; the rows must lie next to each other.
-  var bytes: UnsafeMutableRawBufferPointer {
-    precondition(isContiguous, "bytes of rows that lie apart")
-    return UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: data, count: count))
-  }
-
-  func tensorBytes(name: String) -> TensorBytes {
-    TensorBytes(
-      name: name, shape: [rowCount, columnCount], floats: UnsafeBufferPointer(start: data, count: count))
   }
 }

@@ -2,6 +2,7 @@ import Checkpoints
 import Communication
 import Foundation
 import Logging
+import Platform
 import Tensors
 
 /// Chooses the codec where the configuration leaves it to the program, and minds whether the choice was good.
@@ -63,7 +64,7 @@ final class CodecTuner {
       "codec", Array(chosen.rawValue.utf8), from: Ranks.coordinator)
     let name = String(decoding: bytes, as: UTF8.self)
     guard let codec = Codec(rawValue: name) else {
-      throw TrainingError("rank 0 chose the codec '\(name)', which this rank does not know")
+      throw MilmError("rank 0 chose the codec '\(name)', which this rank does not know")
     }
     window.removeAll()
     hasWarned = false
@@ -164,7 +165,7 @@ extension Replica {
 
   /// Whether the exchange's threads have a core that no compute thread of this host wants, among those that this rank may
   /// use; the other ranks of the host are taken to use the same.
-  var hasSpareCore: Bool {
+  package var hasSpareCore: Bool {
     ranks.countOnHost * engine.threadCount < Processors.allowed.count
   }
 }

@@ -1,0 +1,228 @@
+import Checkpoints
+import Communication
+import Corpus
+import Foundation
+import LanguageModel
+import Layers
+import Logging
+import Platform
+import Reporting
+import Tensors
+import Training
+
+/// Real gradients of a configuration, sent with every codec in the same run; all ranks run it together.
+public struct ExchangeBenchmark {
+  /// What one way of sending cost, a step on rank 0; seconds of the quickest step by its total.
+  public struct Row: Sendable, Encodable {
+    /// The codec's name, or `MPI_Allreduce`.
+    public let codec: String
+    /// How many times fewer bytes were sent than floats take.
+    public let ratio: Double
+    /// Bytes rank 0 sent.
+    public let wireBytes: Int
+    /// Floats in bytes a second, coded by one core while nothing else is computed.
+    public let encodeGigabytesPerSecond: Double
+    /// Floats in bytes a second, decoded by one core while nothing else is computed.
+    public let decodeGigabytesPerSecond: Double
+    /// Seconds the communication thread was at work or waiting.
+    public let seconds: Double
+    /// Seconds of coding.
+    public let encodeSeconds: Double
+    /// Seconds of sending, receiving and waiting.
+    public let wireSeconds: Double
+    /// Seconds of decoding and adding.
+    public let decodeSeconds: Double
+    /// Seconds training waited.
+    public let exposedSeconds: Double
+    /// Seconds of the whole step, but for the update.
+    public let stepSeconds: Double
+    /// √(Σ error² ÷ Σ value²) of the first rounding, over the samples of all ranges.
+    public let relativeError: Double
+  }
+
+  /// Everything measured.
+  public struct Result: Sendable, Encodable {
+    /// Ranks of the job.
+    public let ranks: Int
+    /// Nodes, after `exchange.ranksPerNode`.
+    public let nodes: Int
+    /// Compute threads a rank.
+    public let threads: Int
+    /// Numbers in the model.
+    public let parameters: Int
+    /// Words a step, all ranks together.
+    public let tokensPerStep: Int
+    /// Seconds of forward and backward pass without an exchange beside it.
+    public let computeSeconds: Double
+    /// Microseconds of an exchange of nothing; nil for one node.
+    public let linkLatencyMicroseconds: Double?
+    /// Megabytes a second each way; nil for one node.
+    public let linkMegabytesPerSecond: Double?
+    /// A row a codec, and one of `MPI_Allreduce` where there is MPI.
+    public let rows: [Row]
+  }
+
+  private let benchmark: Benchmark
+  private let configuration: RunConfiguration
+  private let ranks: Ranks
+  private let stepCount: Int
+  private let warmupStepCount: Int
+
+  /// A benchmark that trains `warmupStepCount` steps, then takes `stepCount` with each codec.
+  public init(
+    _ benchmark: Benchmark, stepCount: Int, warmupStepCount: Int
+  ) {
+    self.benchmark = benchmark
+    configuration = benchmark.configuration
+    ranks = benchmark.ranks
+    self.stepCount = stepCount
+    self.warmupStepCount = warmupStepCount
+  }
+
+  /// Runs it on all ranks, of which rank 0's result counts.
+  ///
+  /// Begins from `checkpoint`, which rank 0 alone has, where it `isResumed`.
+  public func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
+    let engine = try configuration.training.engine(ranks)
+    // Of drawn words there are enough for some steps; they come again after that.
+    let drawnStepCount = 16
+    let (text, data) = try ranks.together("open the text") {
+      let text = try benchmark.text(
+        tokenCount: self.configuration.tokensPerStep * drawnStepCount + self.configuration.training.lanes)
+      let data = try TrainingData(
+        text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration,
+        ranks: ranks)
+      return (text, data)
+    }
+    var configuration = configuration
+    // The codecs are taken by turns here; the configuration's own is one of them.
+    configuration.exchange.codec = .none
+    let replica = try Replica(
+      configuration, text: text.identity, ranks: ranks, engine: engine,
+      thread: CommunicationThread())
+    if isResumed { try replica.restore(from: checkpoint) }
+    let stepper = GradientStepper(replica, data: data)
+    replica.exchange.choose(.lossless)
+    for _ in 0..<warmupStepCount { _ = try stepper.step(updates: true) }
+    let link = try replica.exchange.measureLink()
+    let computeSeconds = try (0..<stepCount).map { _ in try stepper.compute() }.min() ?? 0
+    let alone = try replica.exchange.measure(Codec.allCases, on: replica.common(stepper.gradients))
+    var rows: [Row] = []
+    for codec in Codec.allCases {
+      replica.exchange.choose(codec)
+      let steps = try (0..<stepCount).map { _ in try stepper.step(updates: false) }
+      rows.append(row(codec, steps, alone.first { $0.codec == codec }))
+    }
+    if let row = try allReduceRow(replica, stepper, computeSeconds) { rows.append(row) }
+    return Result(
+      ranks: ranks.rankCount, nodes: replica.exchange.layout.nodeCount, threads: engine.threadCount,
+      parameters: replica.model.parameters.parameterCount, tokensPerStep: configuration.tokensPerStep,
+      computeSeconds: computeSeconds, linkLatencyMicroseconds: link.map { $0.latencySeconds * 1e6 },
+      linkMegabytesPerSecond: link.map { $0.bytesPerSecond / 1e6 }, rows: rows)
+  }
+
+  /// `alone` is what the codec does with a gradient of this rank's own lanes, beside nothing else.
+  private func row(_ codec: Codec, _ steps: [GradientStepper.Step], _ alone: CodecMeasurement?) -> Row {
+    let best = steps.min { $0.seconds < $1.seconds } ?? steps[0]
+    let report = best.report
+    func perSecond(_ seconds: Double?) -> Double { seconds.map { $0 > 0 ? 4e-9 / $0 : 0 } ?? 0 }
+    return Row(
+      codec: codec.rawValue,
+      ratio: report.wireByteCount > 0 ? Double(report.rawByteCount) / Double(report.wireByteCount) : 1,
+      wireBytes: report.wireByteCount,
+      encodeGigabytesPerSecond: perSecond(alone?.encodeSeconds),
+      decodeGigabytesPerSecond: perSecond(alone?.decodeSeconds),
+      seconds: report.totalSeconds, encodeSeconds: report.encodeSeconds, wireSeconds: report.wireSeconds,
+      decodeSeconds: report.decodeSeconds, exposedSeconds: report.exposedSeconds, stepSeconds: best.seconds,
+      relativeError: alone?.relativeError ?? 0)
+  }
+
+  /// The same gradient summed by MPI alone, after the backward pass, as fp32.
+  private func allReduceRow(
+    _ replica: Replica, _ stepper: GradientStepper, _ computeSeconds: Double
+  ) throws -> Row? {
+    guard ranks.rankCount > 1 else { return nil }
+    let times = try (0..<stepCount).compactMap { _ in
+      _ = try stepper.compute()
+      return try replica.exchange.timePlainAllReduce(
+        stepper.gradients.flat.data, elementCount: replica.model.parameters.elementCount)
+    }
+    guard let seconds = times.min() else { return nil }
+    let elementCount = Double(replica.model.parameters.elementCount)
+    let share = Double(ranks.rankCount - 1) / Double(ranks.rankCount)
+    return Row(
+      codec: "MPI_Allreduce", ratio: 1, wireBytes: Int(8 * elementCount * share), encodeGigabytesPerSecond: 0,
+      decodeGigabytesPerSecond: 0, seconds: seconds, encodeSeconds: 0, wireSeconds: seconds,
+      decodeSeconds: 0, exposedSeconds: seconds, stepSeconds: computeSeconds + seconds, relativeError: 0)
+  }
+}
+
+/// Takes steps of a replica as training does, without coordinator and reports.
+final class GradientStepper {
+  struct Step {
+    let report: ExchangeReport
+    let seconds: Double
+  }
+
+  private let replica: Replica
+  private let data: TrainingData
+  let gradients: ParameterBuffer
+  /// Numbers of the rows that the last segment touched.
+  private(set) var lastRowElementCount = 0
+
+  init(_ replica: Replica, data: TrainingData) {
+    self.replica = replica
+    self.data = data
+    gradients = ParameterBuffer(replica.model.parameters)
+  }
+
+  /// Forward and backward pass of the next segments, and nothing else; gives the seconds.
+  func compute() throws -> Double {
+    try replica.ranks.control.barrier("before a backward pass")
+    let start = ContinuousClock.now
+    replica.beginLocalStep(gradients)
+    let rowCounter = RowCounter()
+    _ = try replica.accumulateSegments(of: data, into: gradients, sink: rowCounter)
+    lastRowElementCount = rowCounter.elementCount
+    advance()
+    // What was given to each other meanwhile is no computing.
+    return (ContinuousClock.now - start).inSeconds - replica.exposedSharingSeconds
+  }
+
+  /// A whole step but for the optimizer, which follows if it `updates`.
+  func step(updates: Bool) throws -> Step {
+    try replica.ranks.control.barrier("before a step")
+    let start = ContinuousClock.now
+    replica.beginStep(gradients, flushing: false)
+    _ = try replica.accumulateSegments(
+      of: data, into: gradients, sink: replica.exchangeSink(gradients))
+    let report = try replica.finishExchange()
+    let seconds = (ContinuousClock.now - start).inSeconds
+    replica.exchange.commit()
+    if updates { try update() }
+    advance()
+    return Step(report: report, seconds: seconds)
+  }
+
+  private func update() throws {
+    let squares = replica.optimizer.squares(of: gradients)
+    let owned = try replica.ranks.control.sum("squares of the gradient", [squares.owned])[0]
+    let norm = (squares.common + owned).squareRoot()
+    replica.optimizer.update(
+      replica.parameters, gradient: gradients, gradientScale: replica.optimizer.clippingScale(norm: norm),
+      learningRate: replica.configuration.optimizer.learningRate, updateCount: replica.state.step + 1)
+  }
+
+  private func advance() {
+    replica.state.step += 1
+    replica.state.segmentIndex += replica.configuration.training.accumulate
+  }
+}
+
+/// A sink that exchanges nothing: counts the numbers of the looked-up rows.
+private final class RowCounter: GradientSink {
+  private(set) var elementCount = 0
+
+  func finish(_ range: GradientRange) {}
+  func finish(rows: Matrix, of tokens: Vector<Int32>) { elementCount = rows.count }
+}

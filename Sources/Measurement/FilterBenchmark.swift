@@ -1,0 +1,140 @@
+import Checkpoints
+import Communication
+import Evaluation
+import Foundation
+import LanguageModel
+import Layers
+import Platform
+import Reporting
+import Tensors
+import Training
+
+/// What approximating improbable blocks of words in the softmax's gradients gains, and what it costs whom.
+public struct FilterBenchmark {
+  /// What one threshold does.
+  public struct Row: Encodable, Sendable {
+    /// Blocks whose probabilities are all below it are approximated; 0: none.
+    public let threshold: Double
+    /// Words a second over whole steps, by the median.
+    public let tokensPerSecond: Double
+    /// √(Σ error² ÷ Σ exact²) of the gradient of z and of the rest of the model behind it.
+    public let errorOfOthers: Double
+    /// The same of the tied matrix, for words by their rank: the first 1,000, those up to 10,000, those up to 100,000, the rest.
+    public let errorByRank: [Double]
+  }
+
+  /// All thresholds on the same words.
+  public struct Result: Encodable, Sendable {
+    /// The step of the checkpoint.
+    public let step: Int
+    /// Lanes.
+    public let lanes: Int
+    /// T.
+    public let segment: Int
+    /// Compute threads.
+    public let threads: Int
+    /// What operands of products are rounded to.
+    public let precision: String
+    /// The loss of the words in nats a token, the same for every threshold.
+    public let loss: Double
+    /// A row for each threshold.
+    public let rows: [Row]
+  }
+
+  /// Where the classes of words end, by rank.
+  private static let rankLimits = [1_000, 10_000, 100_000, Int.max]
+
+  private let benchmark: Benchmark
+  private let checkpoint: Checkpoint
+  private let stepCount: Int
+
+  /// A benchmark of a trained model, `stepCount` timed steps for each threshold.
+  public init(_ benchmark: Benchmark, checkpoint: Checkpoint, stepCount: Int) {
+    self.benchmark = benchmark
+    self.checkpoint = checkpoint
+    self.stepCount = stepCount
+  }
+
+  /// Takes the thresholds one after the other, 0 first.
+  ///
+  /// `progress` hears of those done and in all.
+  public func run(
+    thresholds: [Double], progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
+  ) throws -> Result {
+    let loaded = try LoadedModel(checkpoint, configuration: benchmark.configuration.model)
+    let exact = ParameterBuffer(loaded.model.parameters)
+    var rows: [Row] = []
+    var loss = 0.0
+    var engine: ComputeEngine?
+    for (index, threshold) in ([0] + thresholds).enumerated() {
+      let found = try measure(threshold, loaded, exact: exact)
+      rows.append(found.row)
+      loss = found.loss
+      engine = found.engine
+      progress(index + 1, thresholds.count + 1)
+    }
+    let training = benchmark.configuration.training
+    return Result(
+      step: checkpoint.state.step, lanes: training.lanes, segment: training.segment,
+      threads: engine?.threadCount ?? 0, precision: engine?.precision.rawValue ?? "", loss: loss, rows: rows)
+  }
+
+  /// The first threshold, 0, leaves its gradient in `exact`.
+  private func measure(
+    _ threshold: Double, _ loaded: LoadedModel, exact: ParameterBuffer
+  ) throws -> (row: Row, loss: Double, engine: ComputeEngine) {
+    var configuration = benchmark.configuration
+    configuration.training.softmaxThreshold = threshold
+    let engine = try configuration.training.engine(benchmark.ranks)
+    let text = try benchmark.text(tokenCount: 0)
+    let data = try TrainingData(
+      text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: configuration, ranks: benchmark.ranks
+    )
+    let replica = try Replica(
+      configuration, text: text.identity, ranks: benchmark.ranks, engine: engine,
+      thread: CommunicationThread())
+    replica.parameters.copy(from: loaded.weights, engine: engine)
+    let gradients = ParameterBuffer(replica.model.parameters)
+    let loss = try replica.accumulateSegments(of: data, into: gradients, sink: nil)
+    if threshold == 0 { exact.copy(from: gradients, engine: engine) }
+    let tokensPerStep = Double(configuration.tokensPerStep)
+    let row = Row(
+      threshold: threshold, tokensPerSecond: try tokensPerStep / secondsPerStep(replica, data),
+      errorOfOthers: error(
+        gradients, exact, replica.model.tiedMatrix.range.upperBound..<exact.flat.columnCount),
+      errorByRank: ranges(replica.model).map { error(gradients, exact, $0) })
+    return (row, loss / tokensPerStep, engine)
+  }
+
+  private func secondsPerStep(_ replica: Replica, _ data: TrainingData) throws -> Double {
+    let trainer = Trainer(alone: replica, data: data)
+    let seconds = try (0...stepCount).map { _ in
+      let clock = ContinuousClock()
+      let start = clock.now
+      _ = try trainer.takeStep()
+      return (clock.now - start).inSeconds
+    }
+    return seconds.dropFirst().median
+  }
+
+  /// The elements of the tied matrix that belong to each class of words.
+  private func ranges(_ model: LanguageModel) -> [Range<Int>] {
+    let matrix = model.tiedMatrix
+    var first = 0
+    return Self.rankLimits.map { limit in
+      let end = min(limit, matrix.rowCount)
+      defer { first = end }
+      return matrix.offset + min(first, end) * matrix.columnCount..<matrix.offset + end * matrix.columnCount
+    }
+  }
+
+  private func error(_ found: ParameterBuffer, _ exact: ParameterBuffer, _ range: Range<Int>) -> Double {
+    var (difference, size) = (0.0, 0.0)
+    for index in range {
+      let expected = Double(exact.flat[0, index])
+      difference += (Double(found.flat[0, index]) - expected) * (Double(found.flat[0, index]) - expected)
+      size += expected * expected
+    }
+    return size > 0 ? (difference / size).squareRoot() : 0
+  }
+}

@@ -1,0 +1,118 @@
+import Communication
+import LanguageModel
+import Platform
+import Reporting
+import Tensors
+import Training
+
+/// What matrix products reach, each by itself: those of a model's step, and the best of all.
+public struct ProductBenchmark {
+  /// One product: m × k times k × n.
+  public struct Product: Encodable, Sendable {
+    /// What it is for.
+    public let name: String
+    /// m.
+    public let rows: Int
+    /// n.
+    public let columns: Int
+    /// k.
+    public let depth: Int
+    /// What the run's engine reaches, in GFLOP/s.
+    public let gigaflops: Double
+    /// What OpenBLAS reaches in fp32, in GFLOP/s.
+    public let openBLASGigaflops: Double
+  }
+
+  /// The products of a model and the peak.
+  public struct Result: Encodable, Sendable {
+    /// The library that multiplies.
+    public let engine: String
+    /// The instruction set that it has chosen.
+    public let cpuLevel: String
+    /// What operands of products are rounded to.
+    public let precision: String
+    /// Compute threads.
+    public let threads: Int
+    /// The best of all products: a large square one.
+    public let peakGigaflops: Double
+    /// The products of the model's step.
+    public let products: [Product]
+  }
+
+  private let benchmark: Benchmark
+
+  /// The products of a benchmark's model.
+  public init(_ benchmark: Benchmark) { self.benchmark = benchmark }
+
+  /// Measures them one after the other, on every rank at once; the figures are this rank's.
+  public func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Result {
+    let engine = try benchmark.configuration.training.engine(benchmark.ranks)
+    let reference = ComputeEngine(threadCount: engine.threadCount, library: .openBLAS)
+    let shapes = self.shapes
+    let products = shapes.enumerated().map { index, shape in
+      defer { progress(index + 1, shapes.count) }
+      return Product(
+        name: shape.name, rows: shape.rows, columns: shape.columns, depth: shape.depth,
+        gigaflops: Self.gigaflops(engine, shape.rows, shape.columns, shape.depth),
+        openBLASGigaflops: Self.gigaflops(reference, shape.rows, shape.columns, shape.depth))
+    }
+    return Result(
+      engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
+      threads: engine.threadCount, peakGigaflops: Self.peakGigaflops(engine), products: products)
+  }
+
+  private typealias Shape = (name: String, rows: Int, columns: Int, depth: Int)
+
+  private var shapes: [Shape] {
+    let (model, training) = (benchmark.configuration.model, benchmark.configuration.training)
+    let laneCount = training.lanes / benchmark.ranks.rankCount
+    let rowCount = laneCount * training.segment
+    var shapes: [Shape] = [
+      ("LSTM, one step, forward", laneCount, 4 * model.hidden, model.hidden),
+      ("LSTM, one step, backward", laneCount, model.hidden, 4 * model.hidden),
+      ("LSTM, input of all steps", rowCount, 4 * model.hidden, model.embedding),
+      ("softmax, a block of words", rowCount, 512, model.embedding),
+    ]
+    if model.variant != .lstm, model.form == .full {
+      let width = (model.decoderContext + 1) * model.embedding
+      shapes.append(("decoder, forward", rowCount, width, model.hidden))
+      shapes.append(("decoder, backward", rowCount, model.hidden, width))
+    }
+    if model.variant == .multencdec, model.form == .full {
+      let width = (model.encoderContext + 1) * model.embedding
+      shapes.append(("encoder, forward", rowCount, width, model.embedding))
+      shapes.append(("encoder, backward", rowCount, model.embedding, width))
+    }
+    return shapes
+  }
+
+  /// A product large enough for every cache to matter as little as it can.
+  static func peakGigaflops(_ engine: ComputeEngine) -> Double {
+    gigaflops(engine, 2048, 2048, 2048)
+  }
+
+  /// The best of several repetitions, packing left out: it is paid once a step.
+  private static func gigaflops(_ engine: ComputeEngine, _ m: Int, _ n: Int, _ k: Int) -> Double {
+    let arena = Arena()
+    let a = arena.matrix(rowCount: m, columnCount: k)
+    let b = arena.matrix(rowCount: k, columnCount: n)
+    let c = arena.matrix(rowCount: m, columnCount: n)
+    engine.fillUniformly(a.data, count: a.count, limit: 1, key: RandomKey(seed: 1))
+    engine.fillUniformly(b.data, count: b.count, limit: 1, key: RandomKey(seed: 2))
+    let packed = engine.packedMatrix([b])
+    engine.pack(packed)
+    let operationCount = 2 * Double(m) * Double(n) * Double(k)
+    // Some milliseconds a repetition, so that the clock's own time does not show.
+    let callCount = max(1, Int(4e9 / operationCount))
+    let clock = ContinuousClock()
+    var best = 0.0
+    for repetition in 0..<8 {
+      let start = clock.now
+      for _ in 0..<callCount { engine.multiply(a, packed, into: c) }
+      let seconds = (clock.now - start).inSeconds
+      if repetition > 0 { best = max(best, Double(callCount) * operationCount / seconds / 1e9) }
+    }
+    withExtendedLifetime(arena) {}
+    return best
+  }
+}

@@ -1,0 +1,55 @@
+import Communication
+import Foundation
+import Platform
+import Reporting
+import Training
+
+/// What a step of training takes: the whole of it, from the words to the updated parameters.
+public struct StepBenchmark {
+  /// Steps before the timed ones: memory is touched, primitives are made.
+  private static let warmupStepCount = 3
+
+  private let benchmark: Benchmark
+  private let stepCount: Int
+
+  /// A benchmark of `stepCount` timed steps.
+  public init(_ benchmark: Benchmark, stepCount: Int) {
+    self.benchmark = benchmark
+    self.stepCount = stepCount
+  }
+
+  /// Takes the steps; all ranks call it and get the same figures.
+  ///
+  /// `progress` hears of steps done and in all.
+  public func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> ModelSpeed {
+    let ranks = benchmark.ranks
+    let training = benchmark.configuration.training
+    let totalCount = stepCount + Self.warmupStepCount
+    let engine = try training.engine(ranks)
+    let text = try ranks.together("open the text") {
+      try benchmark.text(
+        tokenCount: benchmark.configuration.tokensPerStep * totalCount + training.lanes)
+    }
+    let data = try TrainingData(
+      text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration, ranks: ranks
+    )
+    let replica = try Replica(
+      benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
+      thread: CommunicationThread())
+    let trainer = Trainer(alone: replica, data: data)
+
+    var seconds: [Double] = []
+    var losses: [Double] = []
+    for step in 0..<totalCount {
+      let clock = ContinuousClock()
+      let start = clock.now
+      losses.append(try trainer.takeStep().loss / Double(benchmark.configuration.tokensPerStep))
+      seconds.append((clock.now - start).inSeconds)
+      progress(step + 1, totalCount)
+    }
+    return try benchmark.speed(
+      of: replica.model, engine: engine, flopsPerToken: 6 * replica.model.multiplicationsPerToken,
+      tokensPerStep: benchmark.configuration.tokensPerStep,
+      timedSeconds: Array(seconds.dropFirst(Self.warmupStepCount)), losses: losses)
+  }
+}

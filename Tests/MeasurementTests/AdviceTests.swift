@@ -1,0 +1,108 @@
+import Measurement
+import Testing
+
+/// What ranks find becomes what to change.
+struct AdviceTests {
+  private func healthy(_ host: String = "a") -> RankFacts {
+    var facts = RankFacts()
+    facts.host = host
+    facts.processor = "P"
+    facts.hostProcessorCount = 8
+    facts.processorCount = 8
+    facts.processorMask = "ff"
+    facts.threadCount = 8
+    facts.engine = "E"
+    facts.mpi = "M"
+    facts.version = "1"
+    facts.interfaces = ["eth0"]
+    facts.tcpInterfaces = ["eth0"]
+    facts.diskByteCount = 100_000_000_000
+    facts.sharedMemoryByteCount = 1_000_000_000
+    return facts
+  }
+
+  private func advice(
+    _ ranks: [RankFacts], gigabits: [Double] = [], offsets: [Double]? = nil
+  ) -> [String] {
+    let links = gigabits.enumerated().map {
+      Diagnosis.Link(
+        from: "h\($0.offset)", to: "h\($0.offset + 1)", latencySeconds: 1e-4, gigabitsPerSecond: $0.element)
+    }
+    return Advice(
+      ranks: ranks, links: links, clockOffsets: offsets ?? ranks.map { _ in 0 }, uncertainty: 1e-3
+    ).lines
+  }
+
+  @Test func nothingIsToBeChangedWhereAllIsWell() {
+    #expect(advice([healthy()]).isEmpty)
+    #expect(advice([healthy("a"), healthy("b")], gigabits: [25]).isEmpty)
+  }
+
+  @Test func aRankBoundToOneCoreIsToBeFreed() {
+    var bound = healthy()
+    (bound.processorCount, bound.processorMask, bound.threadCount) = (1, "01", 1)
+    let lines = advice([bound])
+    #expect(lines.count == 1 && lines[0].contains("1 of 8 processors") && lines[0].contains("--bind-to none"))
+  }
+
+  @Test func ranksBoundToTheirShareAreWell() {
+    let ranks = ["0f", "f0"].map { mask in
+      var facts = healthy()
+      (facts.processorCount, facts.processorMask, facts.threadCount) = (4, mask, 4)
+      return facts
+    }
+    #expect(advice(ranks).isEmpty)
+  }
+
+  @Test func moreThreadsThanProcessorsAreTooMany() {
+    let lines = advice([healthy(), healthy()])
+    #expect(lines.count == 1 && lines[0].contains("8 processors for 16 compute threads of 2 ranks"))
+  }
+
+  @Test func hostsThatDifferAreNamed() {
+    var other = healthy("b")
+    other.mpi = "Open MPI 5"
+    let lines = advice([healthy("a"), other], gigabits: [25])
+    #expect(lines.count == 1 && lines[0].contains("MPI differs: a has M, b has Open MPI 5"))
+  }
+
+  @Test func bridgesAreToBeLeftOutUnlessAnInterfaceIsChosen() {
+    var first = healthy("a")
+    first.tcpInterfaces = ["docker0", "eth1"]
+    let lines = advice([first, healthy("b")], gigabits: [25])
+    #expect(lines.count == 1 && lines[0].contains("docker0") && lines[0].contains("--interface eth1"))
+    first.tcpInterfaces = ["docker0"]
+    first.transports.tcpIncluded = ["docker0"]
+    #expect(advice([first, healthy("b")], gigabits: [25]).isEmpty)
+    // Left out, or of no use to what MPI sends with.
+    first = healthy("a")
+    first.interfaces = ["docker0", "eth0"]
+    #expect(advice([first, healthy("b")], gigabits: [25]).isEmpty)
+  }
+
+  @Test func aSlowLinkAmongQuickOnesIsNamed() {
+    let ranks = ["h0", "h1", "h2", "h3"].map(healthy)
+    let lines = advice(ranks, gigabits: [25, 4, 25])
+    #expect(lines.count == 1 && lines[0].contains("h1 – h2") && lines[0].contains("4.00 Gbit/s"))
+    #expect(advice(ranks, gigabits: [1, 1, 1]).contains { $0.contains("exchange.codec") })
+  }
+
+  @Test func littleSpaceAndLateClocksAreTold() {
+    var first = healthy("a")
+    first.diskByteCount = 1_000_000
+    #expect(advice([first])[0].contains("1 MB of disk"))
+    first = healthy("a")
+    (first.sharedMemoryByteCount, first.threadCount) = (64_000_000, 4)
+    #expect(advice([first, first])[0].contains("64 MB in /dev/shm"))
+    let lines = advice([healthy("a"), healthy("b")], gigabits: [25], offsets: [0, -5])
+    #expect(lines.count == 1 && lines[0].contains("clock of b"))
+  }
+
+  @Test func anEngineWithoutBfloat16SaysWhatToDo() {
+    var facts = healthy()
+    facts.engineNote = "this build has no oneDNN, which multiplies bfloat16 numbers"
+    #expect(advice([facts])[0].contains("libdnnl-dev"))
+    facts.engineNote = "this processor has no products of bfloat16 numbers"
+    #expect(advice([facts])[0].contains("float32"))
+  }
+}
