@@ -55,7 +55,7 @@ final class CodecTuner {
     if replica.ranks.isCoordinator, let link {
       let predictions = measurements.map {
         exchange.predict($0, link: link, hasSpareCore: replica.hasSpareCore)
-      }.quickestOfEachCodec
+      }.cheapestOfEachCodec
       tell(predictions, link)
       prediction = predictions.best(computeSeconds: exchange.timing.finishSeconds)
       chosen = prediction?.codec ?? chosen
