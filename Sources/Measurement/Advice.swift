@@ -90,8 +90,8 @@ package struct Advice: Sendable {
       return []
     }
     let remedy =
-      note.contains("this build")
-      ? "install libdnnl-dev and build again" : "set training.precision: float32, which is what is computed"
+      ranks[rank].hasOneDNN
+      ? "set training.precision: float32, which is what is computed" : "install libdnnl-dev and build again"
     return ["\(note) (\(ranks[rank].host)): \(remedy)"]
   }
 

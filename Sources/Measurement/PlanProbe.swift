@@ -18,12 +18,14 @@ package struct PlanProbe {
     package let computeSeconds: Double
     /// Seconds of norm and optimizer, of a rank that has all words.
     package let updateSeconds: Double
-    /// Seconds of it that are for words.
-    package let updateSecondsOfWords: Double
-    /// Exchanges of a planned step for which all ranks wait, where the vocabulary is shared out; else 0.
-    package let sharingOperationCount: Int
-    /// The ranges of the gradient in the order in which they are ready: number, and at which share of the computing.
-    package let ready: [(range: Int, share: Double)]
+    /// The exchange of the gradient.
+    package let exchange: ExchangeModel
+    /// The ranges of the gradient in the order in which they are ready: number, and at which fraction of the compute.
+    package let ready: [(range: Int, fraction: Double)]
+    /// The numbers of the ranges of the tied matrix.
+    package let tiedRanges: [Int]
+    /// A sharded vocabulary.
+    package let sharding: ShardingCosts
     /// What each allowed codec costs on each range, on gradients of the first steps.
     package let codecs: [CodecMeasurement]
     /// Numbers of the rows of the tied matrix that a planned step of a rank touches.
@@ -83,13 +85,13 @@ package struct PlanProbe {
       ).byteCount
     }
     let chunks = whole.chunkCountPerRow * Double(laneCountPerRank * segment)
-    let isSharded = configuration.exchange.vocabulary == .sharded
     return Result(
       computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
-      updateSecondsOfWords: whole.updateSecondsOfWords,
-      // Looked-up rows, z, its gradient and each chunk's sums, there and back, in a segment; the rows' gradients once.
-      sharingOperationCount: isSharded ? accumulate * (3 + 2 * Int(chunks.rounded(.up))) + 1 : 0,
-      ready: whole.ready,
+      exchange: whole.exchange, ready: whole.ready, tiedRanges: whole.tiedRanges,
+      sharding: ShardingCosts(
+        segmentCount: accumulate, rowCount: laneCountPerRank * segment,
+        width: configuration.model.embedding, chunkCount: Int(chunks.rounded(.up)),
+        updateSeconds: whole.updateSecondsOfWords),
       codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
       engine: whole.engine, parameterCount: whole.parameterCount,
       tokenCountPerRank: laneCountPerRank * segment * accumulate, byteCountPerRank: try need(rankCount - 1),
@@ -97,11 +99,13 @@ package struct PlanProbe {
   }
 
   private struct Measurement {
+    var exchange: ExchangeModel
+    var tiedRanges: [Int] = []
     var computeSeconds = 0.0
     var updateSeconds = 0.0
     var updateSecondsOfWords = 0.0
     var chunkCountPerRow = 0.0
-    var ready: [(range: Int, share: Double)] = []
+    var ready: [(range: Int, fraction: Double)] = []
     var codecs: [CodecMeasurement] = []
     var rowElementCount = 0.0
     var link: LinkMeasurement?
@@ -132,15 +136,18 @@ package struct PlanProbe {
     let timer = StepTimer(state, data: data)
     state.exchange.choose(.lossless)
 
-    var result = Measurement()
+    var result = Measurement(exchange: state.exchange.model)
     for _ in 0..<3 { result.updateSeconds = max(0, try timer.update()) }
     let (model, shard) = (state.model, state.shard)
     let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerWord == nil ? 0 : $1.count) }
     let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
-    if configuration.exchange.vocabulary == .sharded {
-      result.updateSecondsOfWords = perElement * Double(wordCount)
+    result.updateSecondsOfWords = perElement * Double(wordCount)
+    if !shard.isCommon(model.tiedMatrix) {
       result.updateSeconds = perElement * Double(shard.common.count + wordCount)
     }
+    let tied = model.tiedMatrix.range
+    result.tiedRanges = model.gradientRanges.filter { shard.common.contains($0.range.lowerBound) }
+      .indices(where: { tied.contains($0.range.lowerBound) }).ranges.flatMap { $0 }
     // As shards count their budget, whatever the precision.
     let rowByteCount = model.vocabularySize * Precision.bfloat16.byteCount
     result.chunkCountPerRow = Double(rowByteCount) / Double(SegmentPass.defaultLogitsByteBudget)

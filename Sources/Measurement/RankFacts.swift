@@ -23,6 +23,8 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var engine = ""
   /// Why products are not of bfloat16 numbers; nil where they are.
   package var engineNote: String?
+  /// Whether this build has oneDNN.
+  package var hasOneDNN = ComputeEngine.hasOneDNN
   /// The MPI library.
   package var mpi = ""
   /// `OMPI_MCA_…` of the environment, that of mpirun's own left out.

@@ -1,90 +1,104 @@
 import Communication
-import Training
+import Layers
 
-/// What a step of one rank costs, as it was measured, whatever the number of ranks.
+/// Measured costs of a step on one rank, for any number of ranks.
 package struct StepCosts: Sendable {
   /// Seconds of forward and backward pass.
   package var computeSeconds: Double
   /// Seconds of norm and optimizer.
   package var updateSeconds: Double
-  /// The ranges of the gradient in the order in which they are ready: number, and at which share of the computing.
-  package var ready: [(range: Int, share: Double)]
-  /// What each codec costs on each range; those the configuration allows, the most exact first.
+  /// The exchange of the gradient, which states its own messages and bytes for any layout of nodes.
+  package var exchange: ExchangeModel
+  /// The ranges of the gradient in the order in which they are ready: number, and at which fraction of the compute.
+  package var ready: [(range: Int, fraction: Double)]
+  /// The numbers of the ranges of the tied matrix; none where the measured exchange did not have them.
+  package var tiedRanges: [Int]
+  /// Costs of each allowed codec on each range, the most exact codec first.
   package var codecs: [CodecMeasurement]
-  /// Numbers that a rank's rows of the tied matrix have, those of the words that occurred.
+  /// Elements of the rows of the tied matrix that a rank's tokens touch.
   package var rowElementCount: Double
-  /// Words of a rank's step.
+  /// Tokens per step on one rank.
   package var tokenCount: Int
-  /// What it takes to share the vocabulary out; nil where every rank has all of it.
-  package var sharing: SharingCosts?
+  /// Costs of sharding the vocabulary; nil where they were not measured.
+  package var sharding: ShardingCosts?
 
-  /// Costs as they were measured.
+  /// Costs as measured.
   package init(
-    computeSeconds: Double, updateSeconds: Double, ready: [(range: Int, share: Double)],
-    codecs: [CodecMeasurement], rowElementCount: Double, tokenCount: Int, sharing: SharingCosts? = nil
+    computeSeconds: Double, updateSeconds: Double, exchange: ExchangeModel,
+    ready: [(range: Int, fraction: Double)], tiedRanges: [Int] = [], codecs: [CodecMeasurement],
+    rowElementCount: Double, tokenCount: Int,
+    sharding: ShardingCosts? = nil
   ) {
     self.computeSeconds = computeSeconds
     self.updateSeconds = updateSeconds
+    self.exchange = exchange
     self.ready = ready
+    self.tiedRanges = tiedRanges
     self.codecs = codecs
     self.rowElementCount = rowElementCount
     self.tokenCount = tokenCount
-    self.sharing = sharing
+    self.sharding = sharding
   }
 }
 
-/// What ranks that share the vocabulary out give each other in a step, and what each is spared; counts are of one rank.
-package struct SharingCosts: Sendable {
-  /// Rows of z, over all segments of the step.
+/// A sharded vocabulary per step, on one rank.
+package struct ShardingCosts: Sendable {
+  /// Segments per step.
+  package var segmentCount: Int
+  /// Rows of z of one rank in a segment.
   package var rowCount: Int
   /// E.
   package var width: Int
-  /// Exchanges for which all ranks wait.
-  package var operationCount: Int
-  /// Seconds of the update of all words, of which a rank has its share alone.
+  /// Chunks of the softmax in a segment.
+  package var chunkCount: Int
+  /// Seconds of updating all vocabulary rows, of which a rank updates only its shard.
   package var updateSeconds: Double
 
   /// Costs of a step.
-  package init(rowCount: Int, width: Int, operationCount: Int, updateSeconds: Double) {
+  package init(segmentCount: Int, rowCount: Int, width: Int, chunkCount: Int, updateSeconds: Double) {
+    self.segmentCount = segmentCount
     self.rowCount = rowCount
     self.width = width
-    self.operationCount = operationCount
+    self.chunkCount = chunkCount
     self.updateSeconds = updateSeconds
   }
 
-  /// Bytes that a rank sends to each other: z, its gradient, two numbers of double precision for each of its rows, there and
-  /// back, and the rows looked up with their gradients, of which each other has its share.
-  func byteCountToEach(rankCount: Int, rowElementCount: Double) -> Double {
-    Double(8 * rowCount * width + 32 * rowCount) + 8 * rowElementCount / Double(rankCount)
+  /// What a rank sends to the others of its group in a step, in the order of `VocabularyShards`: in each segment looked-up
+  /// rows, z, the statistics of each chunk and the gradient of z; then the gradients of the looked-up rows.
+  func traffic(groupSize: Int, rowElementCount: Double) -> ExchangeTraffic {
+    let shards = ShardTraffic(ownerCount: groupSize, width: width)
+    let lookedUp = rowElementCount / Double(width) * Double(groupSize - 1) / Double(groupSize)
+    let rows = Double(rowCount)
+    // Doubles, as two floats each.
+    let statistics = 2 * Double(SoftmaxStatistics.numbersPerRow) * rows / Double(chunkCount)
+    let chunk =
+      shards.allToAll(otherChunks: statistics * Double(groupSize - 1)) + shards.allGather(chunk: statistics)
+    let segment =
+      shards.fetchRows(lookedUp) + shards.allGather(chunk: rows * Double(width)) + chunk * chunkCount
+      + shards.allToAll(otherChunks: rows * Double(width) * Double(groupSize - 1))
+    return segment * segmentCount + shards.reduceRows(lookedUp)
   }
 }
 
-/// Where ranks run.
+/// The ranks, nodes and link of a job.
 package struct Cluster: Sendable {
   /// Training ranks.
   package var rankCount: Int
   /// Ranks that add their gradients in shared memory before anything is sent.
   package var ranksPerNode: Int
-  /// What a leader of a slice has of the network.
+  /// The link of one leader of a slice.
   package var link: LinkMeasurement
-  /// Whether the communication thread has a core that no compute thread wants.
+  /// Whether the communication thread has a core that no compute thread uses.
   package var hasSpareCore: Bool
-  /// The largest bucket, in bytes of fp32.
-  package var bucketByteCount: Int
 
-  /// A cluster as it is, or is imagined.
-  package init(
-    rankCount: Int, ranksPerNode: Int, link: LinkMeasurement, hasSpareCore: Bool, bucketByteCount: Int
-  ) {
+  /// A real or planned cluster.
+  package init(rankCount: Int, ranksPerNode: Int, link: LinkMeasurement, hasSpareCore: Bool) {
     self.rankCount = rankCount
     self.ranksPerNode = ranksPerNode
     self.link = link
     self.hasSpareCore = hasSpareCore
-    self.bucketByteCount = bucketByteCount
   }
 
-  /// Nodes, the last of which may not be full.
-  package var nodeCount: Int { (rankCount + ranksPerNode - 1) / ranksPerNode }
-  /// Ranks of the fullest node.
-  package var sliceCount: Int { min(ranksPerNode, rankCount) }
+  /// The nodes of the ranks, the last of which may not be full.
+  package var layout: NodeLayout { NodeLayout(nodeOfRank: (0..<rankCount).map { $0 / ranksPerNode }) }
 }

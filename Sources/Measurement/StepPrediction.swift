@@ -1,110 +1,105 @@
 import Communication
 
-/// What a step is expected to take on a cluster.
+/// The predicted step of a job.
 package struct StepPrediction: Encodable, Sendable {
   /// Training ranks.
   package let ranks: Int
   /// Nodes.
   package let nodes: Int
-  /// What gradients travel with.
+  /// Codec of the gradient.
   package let codec: String
-  /// Seconds of a whole step.
+  /// Ranks that share one copy of the vocabulary: 1 for the replicated matrix, all for the fully sharded one.
+  package let vocabularyGroup: Int
+  /// Seconds per step.
   package let secondsPerStep: Double
-  /// Seconds of it in which a rank computes, the update included.
+  /// Seconds of compute in it, the update included.
   package let computeSeconds: Double
-  /// Seconds of it that are waited for the exchange, or taken by it from computing.
+  /// Seconds of exposed communication in it, and of coding that takes a core from computing.
   package let exchangeSeconds: Double
   /// Bytes that a rank sends.
   package let bytesPerStep: Int
-  /// How many times fewer bytes than fp32 would take.
+  /// Compression ratio against fp32.
   package let ratio: Double
-  /// Words of all ranks a second.
+  /// Tokens/s over all ranks.
   package let tokensPerSecond: Double
-  /// Which share of the ranks' speed alone that is.
+  /// Fraction of the throughput without an exchange.
   package let efficiency: Double
 }
 
 extension StepCosts {
-  /// Bytes that an element of an exact row takes: digits of gradients are noise, only exponents shrink.
-  private static let exactByteCount = 3.4
-  /// Seconds that a message takes from the thread that handles it, apart from latency and bytes.
-  private static let messageSeconds = 5e-6
-  /// Bytes a second of gradient that a rank moves in shared memory, there and back; of the order of one core's share.
-  private static let sharedMemoryBytesPerSecond = 4e9
-
-  /// The step with the codec that makes it shortest; of those within 2 % of it the most exact.
-  package func prediction(on cluster: Cluster) -> StepPrediction {
-    let all = codecs.map { prediction($0, on: cluster) }
-    let limit = 1.02 * (all.map(\.secondsPerStep).min() ?? 0)
-    guard let best = all.first(where: { $0.secondsPerStep <= limit }) else {
-      preconditionFailure("costs of at least one codec")
-    }
-    return best
+  /// The step with the codec and the vocabulary groups that make it shortest.
+  ///
+  /// Groups divide the number of ranks and `fit` in memory; where none does, all ranks are one group. Of steps within 2 % of
+  /// the shortest the smallest group is preferred, then the most exact codec.
+  package func best(on cluster: Cluster, fits: (_ groupSize: Int) -> Bool = { _ in true }) -> StepPrediction {
+    let divisors = (1...cluster.rankCount).filter { cluster.rankCount.isMultiple(of: $0) }
+    let fitting = sharding == nil ? [1] : divisors.filter(fits)
+    return preferred((fitting.isEmpty ? [cluster.rankCount] : fitting).flatMap { steps($0, on: cluster) })
   }
 
-  /// The step with one codec.
-  ///
-  /// Buckets go as they do in training, each when it is ready, and the rows last.
-  private func prediction(_ measurement: CodecMeasurement, on cluster: Cluster) -> StepPrediction {
-    let others = Double(cluster.nodeCount - 1)
-    let slices = Double(cluster.sliceCount)
-    var (sentBytes, floatBytes, hiddenWork) = (0.0, 0.0, 0.0)
-    var schedule = PipelineSchedule()
-    func wire(_ bytes: Double) -> Double {
-      sentBytes += bytes
-      return 2 * (cluster.link.latencySeconds + others * Self.messageSeconds) + bytes
-        / cluster.link.bytesPerSecond
+  /// The step with the codec that makes it shortest, of those within 2 % of it the most exact; `groupSize` ranks share one
+  /// copy of the vocabulary.
+  package func prediction(on cluster: Cluster, groupSize: Int = 1) -> StepPrediction {
+    preferred(steps(groupSize, on: cluster))
+  }
+
+  private func steps(_ groupSize: Int, on cluster: Cluster) -> [StepPrediction] {
+    let layout = cluster.layout
+    let model = exchange.over(layout)
+    return codecs.map { prediction($0, on: cluster, layout, model, groupSize: groupSize) }
+  }
+
+  private func preferred(_ steps: [StepPrediction]) -> StepPrediction {
+    guard let step = steps.firstNearLeast(\.secondsPerStep) else {
+      preconditionFailure("costs of at least one codec")
     }
-    for (number, share) in ready where cluster.rankCount > 1 {
-      schedule.wait(until: share * computeSeconds)
-      let cost = measurement.costs[number]
-      var buckets: [PipelineSchedule.BucketTimes] = []
-      var left = measurement.elementCounts[number]
-      while left > 0 {
-        let elements = min(left, max(cluster.bucketByteCount / 4, 1))
-        left -= elements
-        if slices > 1 {
-          schedule.wait(until: schedule.end + Double(4 * elements) / Self.sharedMemoryBytesPerSecond)
-        }
-        guard others > 0 else { continue }
-        let part = Double(elements) / Double(cluster.nodeCount) / slices
-        let times = PipelineSchedule.BucketTimes(
-          chunkCount: part, others: others, cost: cost,
-          hopSeconds: wire(2 * others * part * cost.byteCount) / 2,
-          coreSecondsPerByte: cluster.link.coreSecondsPerByte)
-        if schedule.end < computeSeconds { hiddenWork += times.coreSeconds }
-        floatBytes += 8 * others * part
-        // Through shared memory buckets go one after the other.
-        if slices > 1 { schedule.add([times]) } else { buckets.append(times) }
-      }
-      schedule.add(buckets)
+    return step
+  }
+
+  private func prediction(
+    _ measurement: CodecMeasurement, on cluster: Cluster, _ layout: NodeLayout, _ model: ExchangeModel,
+    groupSize: Int
+  ) -> StepPrediction {
+    let isSharded = groupSize > 1
+    var costs = model.prediction(
+      measurement, link: cluster.link,
+      timing: timing(of: ready.map(\.range).filter { !isSharded || !tiedRanges.contains($0) }),
+      rowElementCount: isSharded ? 0 : rowElementCount, hasSpareCore: cluster.hasSpareCore)
+    var (traffic, seconds) = (costs.traffic, costs.costSeconds)
+    if isSharded, !tiedRanges.isEmpty {
+      // Ranks of different groups that own the same rows; their exchange follows the other one on the same link.
+      let owners = stride(from: 0, to: cluster.rankCount, by: groupSize).map { $0 }
+      costs = exchange.shard(of: tiedRanges, shardCount: groupSize, over: layout.subset(owners)).prediction(
+        measurement, link: cluster.link, timing: timing(of: tiedRanges), hasSpareCore: cluster.hasSpareCore)
+      traffic += costs.traffic
+      seconds += costs.costSeconds
     }
-    var now = schedule.end
-    if let sharing, cluster.rankCount > 1 {
-      // Nothing is computed meanwhile.
-      let peers = Double(cluster.rankCount - 1)
-      let bytes = sharing.byteCountToEach(rankCount: cluster.rankCount, rowElementCount: rowElementCount)
-      let elsewhere = Double(cluster.rankCount) - slices
-      sentBytes += peers * bytes
-      floatBytes += peers * bytes
-      now =
-        max(now, computeSeconds) + elsewhere * bytes / cluster.link.bytesPerSecond
-        + Double(sharing.operationCount) * (cluster.link.latencySeconds + peers * Self.messageSeconds)
-    } else if others > 0 {
-      // Only a node's first rank sends rows, in one message to each other node.
-      let rows = rowElementCount * slices
-      let decode = measurement.decodeSeconds * rows * others
-      floatBytes += 4 * rows * others
-      now = max(now, computeSeconds) + decode + wire(rows * Self.exactByteCount * others)
+    if isSharded, let sharding {
+      // Nothing is computed meanwhile; what stays on a node costs the link nothing.
+      let own = sharding.traffic(groupSize: groupSize, rowElementCount: rowElementCount)
+      var remote = own
+      let localCount = min(cluster.ranksPerNode, groupSize)
+      remote.byteCount *= Double(groupSize - localCount) / Double(groupSize - 1)
+      traffic += own
+      seconds += remote.seconds(over: cluster.link)
     }
-    let exposed = max(0, now - computeSeconds) + (cluster.hasSpareCore ? 0 : hiddenWork)
-    let alone = computeSeconds + updateSeconds
-    let spared = (sharing?.updateSeconds ?? 0) * (1 - 1 / Double(cluster.rankCount))
+    let spared = isSharded ? (sharding?.updateSeconds ?? 0) * (1 - 1 / Double(groupSize)) : 0
+    let compute = computeSeconds + updateSeconds - spared
     return StepPrediction(
-      ranks: cluster.rankCount, nodes: cluster.nodeCount, codec: measurement.codec.rawValue,
-      secondsPerStep: alone - spared + exposed, computeSeconds: alone - spared, exchangeSeconds: exposed,
-      bytesPerStep: Int(sentBytes), ratio: sentBytes > 0 ? floatBytes / sentBytes : 1,
-      tokensPerSecond: Double(tokenCount * cluster.rankCount) / (alone - spared + exposed),
-      efficiency: alone / (alone - spared + exposed))
+      ranks: cluster.rankCount, nodes: layout.nodeCount, codec: measurement.codec.rawValue,
+      vocabularyGroup: groupSize, secondsPerStep: compute + seconds, computeSeconds: compute,
+      exchangeSeconds: seconds, bytesPerStep: Int(traffic.byteCount), ratio: traffic.ratio,
+      tokensPerSecond: Double(tokenCount * cluster.rankCount) / (compute + seconds),
+      efficiency: (computeSeconds + updateSeconds) / (compute + seconds))
+  }
+
+  /// The timing of these ranges.
+  private func timing(of ranges: [Int]) -> StepTiming {
+    var timing = StepTiming()
+    timing.submitted = ready.filter { ranges.contains($0.range) }.map {
+      ($0.range, $0.fraction * computeSeconds)
+    }
+    timing.finishSeconds = computeSeconds
+    return timing
   }
 }

@@ -25,6 +25,8 @@ struct PlanCommand: ParsableCommand {
   private static let mostRanks = 1024
   /// What TCP leaves of a link's rate, and a usual latency, where the link is not measured.
   private static let (linkShare, linkLatency) = (0.94, 50e-6)
+  /// Seconds that a message costs the thread that handles it, beyond latency and bytes.
+  private static let secondsPerMessage = 5e-6
 
   @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
   var config: String
@@ -97,25 +99,26 @@ struct PlanCommand: ParsableCommand {
       here: Ranks
     ) throws {
       let costs = StepCosts(
-        computeSeconds: probe.computeSeconds, updateSeconds: probe.updateSeconds, ready: probe.ready,
-        codecs: probe.codecs, rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank,
-        sharing: configuration.exchange.vocabulary == .replicated
-          ? nil
-          : SharingCosts(
-            rowCount: probe.tokenCountPerRank, width: configuration.model.embedding,
-            operationCount: probe.sharingOperationCount, updateSeconds: probe.updateSecondsOfWords))
+        computeSeconds: probe.computeSeconds, updateSeconds: probe.updateSeconds, exchange: probe.exchange,
+        ready: probe.ready, tiedRanges: probe.tiedRanges, codecs: probe.codecs,
+        rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank, sharding: probe.sharding)
+      let isSharded = configuration.exchange.vocabulary == .sharded
       let given = command.link.map {
-        LinkMeasurement(latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare)
+        LinkMeasurement(
+          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare,
+          secondsPerMessage: secondsPerMessage)
       }
-      let assumed = LinkMeasurement(latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkShare)
+      let assumed = LinkMeasurement(
+        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkShare,
+        secondsPerMessage: secondsPerMessage)
       let link = given ?? probe.link ?? assumed
       let onHost = here.countOnHost
       let perNode = min(configuration.exchange.ranksPerNode ?? onHost, onHost)
       func predict(_ ranks: Int) -> StepPrediction {
         costs.prediction(
           on: Cluster(
-            rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: probe.hasSpareCore,
-            bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000))
+            rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: probe.hasSpareCore),
+          groupSize: isSharded ? ranks : 1)
       }
       let words = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
       parameters = probe.parameterCount

@@ -49,6 +49,7 @@ package struct ExchangeModel: Sendable {
   private let plan: BucketPlan
   private let ranges: [ExchangeRange]
   private let rows: SparseRows?
+  private let bucketByteCount: Int
   private let layout: NodeLayout
 
   /// Bytes per second of gradient that a rank sums and copies in shared memory; of the order of one core's share.
@@ -60,8 +61,26 @@ package struct ExchangeModel: Sendable {
   package init(ranges: [ExchangeRange], rows: SparseRows?, bucketByteCount: Int, layout: NodeLayout) {
     self.ranges = ranges
     self.rows = rows
+    self.bucketByteCount = bucketByteCount
     self.layout = layout
     plan = BucketPlan(ranges, bucketByteCount: bucketByteCount, layout: layout, rank: 0)
+  }
+
+  /// The same exchange over other nodes.
+  package func over(_ layout: NodeLayout) -> ExchangeModel {
+    ExchangeModel(ranges: ranges, rows: rows, bucketByteCount: bucketByteCount, layout: layout)
+  }
+
+  /// The exchange of one of `shardCount` shards of some ranges, between the ranks that own it.
+  package func shard(of numbers: [Int], shardCount: Int, over owners: NodeLayout) -> ExchangeModel {
+    let shards = ranges.enumerated().map { number, whole in
+      guard numbers.contains(number) else { return whole }
+      let first = whole.range.lowerBound
+      return ExchangeRange(
+        range: first..<first + max(whole.range.count / shardCount, 1), blockLength: whole.blockLength,
+        name: whole.name)
+    }
+    return ExchangeModel(ranges: shards, rows: nil, bucketByteCount: bucketByteCount, layout: owners)
   }
 
   private var otherCount: Int { layout.nodeCount - 1 }
@@ -175,10 +194,7 @@ extension [ExchangePrediction] {
   ///
   /// `computeSeconds` is the time of a step without exchange. Nil if there is none to choose from.
   package func best(computeSeconds: Double) -> ExchangePrediction? {
-    guard let least = map(\.costSeconds).min() else { return nil }
-    let limit = 1.02 * (computeSeconds + least)
-    return cheapestOfEachCodec.filter { computeSeconds + $0.costSeconds <= limit }
-      .min { $0.codec.code < $1.codec.code }
+    cheapestOfEachCodec.firstNearLeast { computeSeconds + $0.costSeconds }
   }
 
   /// One prediction per codec: the cheaper one where there are two.
@@ -186,5 +202,13 @@ extension [ExchangePrediction] {
     Codec.allCases.compactMap { codec in
       filter { $0.codec == codec }.min { $0.costSeconds < $1.costSeconds }
     }
+  }
+}
+
+extension Sequence {
+  /// The first element whose value is within 2 % of the least one; nil if there is none.
+  package func firstNearLeast(_ value: (Element) -> Double) -> Element? {
+    let limit = 1.02 * (map(value).min() ?? 0)
+    return first { value($0) <= limit }
   }
 }

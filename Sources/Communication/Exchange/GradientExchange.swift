@@ -35,7 +35,7 @@ package final class GradientExchange: @unchecked Sendable {
   /// What one frame decodes to.
   let decoded: FloatBuffer
   let rows: SparseAllGather?
-  let model: ExchangeModel
+  package let model: ExchangeModel
   /// Which ranks sum through shared memory.
   package let layout: NodeLayout
   /// Nil where each rank is a node of its own.

@@ -43,6 +43,15 @@ public final class ComputeEngine: Sendable {
     prepareThread()
   }
 
+  /// Whether this build has oneDNN.
+  package static var hasOneDNN: Bool {
+    #if canImport(CDNNL)
+      true
+    #else
+      false
+    #endif
+  }
+
   /// Makes the calling thread fit to compute: it treats denormal numbers as zero, and libraries use it alone.
   public func prepareThread() {
     CKernels_flushDenormals()
