@@ -1,16 +1,16 @@
 import Foundation
 
-/// What to change, from what the ranks have found.
+/// What to change, from the facts of all ranks.
 package struct Advice: Sendable {
-  /// A line for each thing to change, the gravest first.
+  /// One line for each problem, the most severe first.
   package let lines: [String]
 
   private static let leastDiskByteCount = 10_000_000_000
   private static let leastSharedMemoryByteCount = 256_000_000
   private static let slowGigabits = 5.0
-  private static let lateSeconds = 1.0
+  private static let toleratedClockOffset = 1.0
 
-  /// Advice for a job; `ranks` and `clockOffsets` are by rank.
+  /// Advice for a job; `ranks` and `clockOffsets` are indexed by rank.
   package init(
     ranks: [RankFacts], links: [Diagnosis.Link], clockOffsets: [Double], uncertainty: Double
   ) {
@@ -27,7 +27,7 @@ package struct Advice: Sendable {
     return same.compactMap { what, value in
       guard let other = ranks.first(where: { value($0) != value(ranks[0]) }) else { return nil }
       return "\(what) differs: \(ranks[0].host) has \(value(ranks[0])), \(other.host) has \(value(other)); "
-        + "install the same everywhere (a slower processor makes all others wait)"
+        + "use the same on all hosts (the slowest processor determines the speed)"
     }
   }
 
@@ -45,12 +45,12 @@ package struct Advice: Sendable {
       guard threads > there[0].hostProcessorCount else { continue }
       lines.append(
         "\(host) has \(there[0].hostProcessorCount) processors for \(threads) compute threads of \(there.count) "
-          + "ranks: take fewer ranks or --threads")
+          + "ranks: start fewer ranks or set training.threads")
     }
     return lines
   }
 
-  /// Whether a rank has less than its share of its host's processors.
+  /// Whether a rank is bound to fewer processors than its share of the host's.
   private static func isBoundToLess(_ ranks: [RankFacts], _ rank: Int) -> Bool {
     let facts = ranks[rank]
     let sharing = ranks.count { $0.host == facts.host && $0.processorMask == facts.processorMask }
@@ -67,7 +67,7 @@ package struct Advice: Sendable {
     if ranks[0].transports.tcpIncluded.isEmpty, !misleading.isEmpty {
       let rest = ranks[0].tcpInterfaces.filter { !misleading.contains($0) }
       lines.append(
-        "\(misleading.joined(separator: ", ")) may lead nowhere, and Open MPI tries them: "
+        "\(misleading.joined(separator: ", ")) may not reach the other hosts, and Open MPI tries them: "
           + "start with --interface \(rest.first ?? "10.0.0.0/24")")
     }
     let median = links.map(\.gigabitsPerSecond).sorted()[links.count / 2]
@@ -78,7 +78,7 @@ package struct Advice: Sendable {
     }
     if median < slowGigabits {
       lines.append(
-        "links have \(figure(median)) Gbit/s: leave exchange.codec at auto, or take int8; milm plan says what that costs"
+        "links have \(figure(median)) Gbit/s: set exchange.codec: auto or int8; milm plan predicts the cost"
       )
     }
     return lines
@@ -99,8 +99,8 @@ package struct Advice: Sendable {
     var lines: [String] = []
     if ranks[0].diskByteCount < leastDiskByteCount {
       lines.append(
-        "\(ranks[0].host) has \(ranks[0].diskByteCount / 1_000_000) MB of disk left here: a checkpoint takes 12 bytes "
-          + "a parameter, and coordinator.keepLast of them are kept")
+        "\(ranks[0].host) has \(ranks[0].diskByteCount / 1_000_000) MB of free disk here: a checkpoint takes 12 bytes "
+          + "per parameter, and coordinator.keepLast of them are kept")
     }
     for host in hosts(ranks) {
       let there = ranks.filter { $0.host == host }
@@ -114,7 +114,7 @@ package struct Advice: Sendable {
 
   private static func clocks(_ ranks: [RankFacts], _ offsets: [Double], _ uncertainty: Double) -> [String] {
     guard let worst = offsets.indices.max(by: { abs(offsets[$0]) < abs(offsets[$1]) }),
-      abs(offsets[worst]) > lateSeconds + uncertainty
+      abs(offsets[worst]) > toleratedClockOffset + uncertainty
     else { return [] }
     return [
       "the clock of \(ranks[worst].host) is \(figure(offsets[worst])) s ahead of that of \(ranks[0].host): "
@@ -122,7 +122,7 @@ package struct Advice: Sendable {
     ]
   }
 
-  /// The hosts in the order of ranks.
+  /// The hosts in rank order.
   private static func hosts(_ ranks: [RankFacts]) -> [String] {
     ranks.indices.filter { rank in ranks.firstIndex { $0.host == ranks[rank].host } == rank }.map {
       ranks[$0].host

@@ -4,19 +4,19 @@ import Foundation
 import Tensors
 import Training
 
-/// What the benchmarks have in common: a configuration, its text, and what they measure by.
+/// A configuration and its text, as every benchmark uses them.
 package struct Benchmark {
-  /// The configuration, benchmarks' own settings applied.
+  /// The configuration with the settings of a benchmark.
   package let configuration: RunConfiguration
   let ranks: Ranks
   let corpusPath: String?
   let vocabularySize: Int
 
-  /// A benchmark over a corpus's training split or, without one, over words drawn by Zipf's law from a vocabulary of
+  /// A benchmark over a corpus's training split or, without one, over Zipf-distributed tokens of a vocabulary of
   /// `vocabularySize` words.
   package init(_ configuration: RunConfiguration, corpusPath: String?, vocabularySize: Int, ranks: Ranks) {
     var configuration = configuration
-    // Nothing but steps: no flush, no snapshot, no evaluation.
+    // Steps alone: no flush, no snapshot, no evaluation.
     configuration.coordinator.checkpointEvery = .max
     configuration.coordinator.evaluateEvery = 0
     configuration.exchange.hashEvery = 0
@@ -26,7 +26,7 @@ package struct Benchmark {
     self.ranks = ranks
   }
 
-  /// The text that is read, and what a model has to know of it.
+  /// The text, its identity and the id of `<eos>`.
   func text(tokenCount: Int) throws -> (
     tokens: any TokenSequence, identity: TextIdentity, endOfSentenceID: Int32
   ) {
@@ -42,10 +42,42 @@ package struct Benchmark {
 }
 
 extension Collection<Double> {
-  /// The middle of the sorted values; 0 where there are none.
+  /// The median; 0 for no values.
   var median: Double {
     let sorted = self.sorted()
     guard !sorted.isEmpty else { return 0 }
     return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2
+  }
+}
+
+/// Tokens distributed as in natural language: the probability of the word of rank r is proportional to 1 / r (Zipf 1935).
+struct ZipfText: TokenSequence {
+  let count: Int
+  /// The sum of the weights of the words up to each.
+  private let cumulative: [Double]
+  private let key: RandomKey
+
+  init(count: Int, vocabularySize: Int, seed: UInt64) {
+    self.count = count
+    key = RandomKey(seed: seed).derived("zipf")
+    var sum = 0.0
+    cumulative = (0..<vocabularySize).map { word in
+      sum += 1 / Double(word + 1)
+      return sum
+    }
+  }
+
+  subscript(position: Int) -> Int32 {
+    let place = key.uniform(position) * cumulative[cumulative.count - 1]
+    var (low, high) = (0, cumulative.count - 1)
+    while low < high {
+      let middle = (low + high) / 2
+      if cumulative[middle] > place { high = middle } else { low = middle + 1 }
+    }
+    return Int32(low)
+  }
+
+  func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {
+    for (index, position) in range.enumerated() { destination[index] = self[position] }
   }
 }

@@ -3,7 +3,7 @@ import Foundation
 import Platform
 import Tensors
 
-/// What all ranks of a job have found, and what to change.
+/// The facts and links of all ranks of a job, with advice.
 package struct Diagnosis: Encodable, Sendable {
   /// A link between two hosts.
   package struct Link: Encodable, Sendable, Equatable {
@@ -11,12 +11,12 @@ package struct Diagnosis: Encodable, Sendable {
     package let from: String
     /// The other.
     package let to: String
-    /// Seconds of an exchange of almost nothing.
+    /// Seconds of an exchange of a few bytes.
     package let latencySeconds: Double
-    /// Gbit/s each way at the same time.
+    /// Gbit/s in each direction at the same time.
     package let gigabitsPerSecond: Double
 
-    /// A link as it was measured.
+    /// A measured link.
     package init(from: String, to: String, latencySeconds: Double, gigabitsPerSecond: Double) {
       self.from = from
       self.to = to
@@ -25,21 +25,21 @@ package struct Diagnosis: Encodable, Sendable {
     }
   }
 
-  /// A rank's facts, by rank.
+  /// Facts by rank.
   package let ranks: [RankFacts]
-  /// Links of neighbouring hosts, in the order of ranks.
+  /// Links between neighboring hosts, in rank order.
   package let links: [Link]
-  /// How far each rank's clock is ahead of rank 0's, in seconds.
+  /// Clock offset of each rank against rank 0, in seconds.
   package let clockOffsets: [Double]
-  /// By how much that may be wrong, in seconds.
+  /// Uncertainty of the offsets in seconds.
   package let clockUncertainty: Double
-  /// What to change, a line each; empty where nothing is to be changed.
+  /// What to change, one line each.
   package let advice: [String]
 
-  /// How long the links of a round are measured.
+  /// Duration of the measurement of a round of links.
   private static let linkSeconds = 0.3
 
-  /// Puts together what all ranks find; all call it, and all get the same.
+  /// Gathers the facts of all ranks, which all call it and get the same.
   package init(_ own: RankFacts, communicator: any Communicator) throws {
     let blobs = try communicator.allGather("facts", Array(try JSONEncoder().encode(own)))
     var ranks = try blobs.map { try JSONDecoder().decode(RankFacts.self, from: Data($0)) }
@@ -58,7 +58,7 @@ package struct Diagnosis: Encodable, Sendable {
       Advice(ranks: ranks, links: links, clockOffsets: clocks.offsets, uncertainty: clocks.uncertainty).lines
   }
 
-  /// How far every rank's clock is ahead of rank 0's, and by how much that may be wrong, in seconds.
+  /// Clock offsets against rank 0 and their uncertainty, in seconds.
   private static func compareClocks(
     _ communicator: any Communicator
   ) throws -> (offsets: [Double], uncertainty: Double) {
@@ -74,7 +74,7 @@ package struct Diagnosis: Encodable, Sendable {
     return (offsets, 1e-9 * Double(largest))
   }
 
-  /// Neighbours by pairs in two rounds, so that the time does not depend on the number of hosts.
+  /// Measures neighbors pairwise in two rounds, so that the time does not depend on the number of hosts.
   private static func measureLinks(_ communicator: any Communicator) throws -> [Link] {
     let names = communicator.hostNames
     let first = names.indices.filter { names.firstIndex(of: names[$0]) == $0 }
@@ -84,7 +84,7 @@ package struct Diagnosis: Encodable, Sendable {
         let pair = [first[number], first[number + 1]]
         guard let place = pair.firstIndex(of: communicator.rank) else { continue }
         let link = try communicator.measureLink(with: pair, seconds: linkSeconds)
-        // One end's figures are enough.
+        // The measurement of one end is enough.
         guard place == 0 else { continue }
         measured[2 * number] = link.latencySeconds
         measured[2 * number + 1] = link.bytesPerSecond

@@ -9,55 +9,55 @@ import Reporting
 import Tensors
 import Training
 
-/// Real gradients of a configuration, sent with every codec in the same run; all ranks run it together.
+/// The all-reduce of a configuration's real gradients with every codec, in one run on all ranks.
 package struct ExchangeBenchmark {
-  /// What one way of sending cost, a step on rank 0; seconds of the quickest step by its total.
+  /// Costs per step of one codec on rank 0, of the fastest step.
   package struct Row: Sendable, Encodable {
     /// The codec's name, or `MPI_Allreduce`.
     package let codec: String
-    /// How many times fewer bytes were sent than floats take.
+    /// Compression ratio against fp32.
     package let ratio: Double
     /// Bytes rank 0 sent.
     package let wireBytes: Int
-    /// Floats in bytes a second, coded by one core while nothing else is computed.
+    /// Bytes of fp32 per second that one core encodes while nothing else is computed.
     package let encodeGigabytesPerSecond: Double
-    /// Floats in bytes a second, decoded by one core while nothing else is computed.
+    /// Bytes of fp32 per second that one core decodes while nothing else is computed.
     package let decodeGigabytesPerSecond: Double
-    /// Seconds the communication thread was at work or waiting.
+    /// Seconds of the communication thread, working or waiting.
     package let seconds: Double
-    /// Seconds of coding.
+    /// Seconds of encoding.
     package let encodeSeconds: Double
     /// Seconds of sending, receiving and waiting.
     package let wireSeconds: Double
     /// Seconds of decoding and adding.
     package let decodeSeconds: Double
-    /// Seconds training waited.
+    /// Exposed communication time in seconds.
     package let exposedSeconds: Double
-    /// Seconds of the whole step, but for the update.
+    /// Seconds of the step without the update.
     package let stepSeconds: Double
-    /// √(Σ error² ÷ Σ value²) of the first rounding, over the samples of all ranges.
+    /// √(Σ error² ÷ Σ value²) of one quantization, over the samples of all ranges.
     package let relativeError: Double
   }
 
-  /// Everything measured.
+  /// All measurements.
   package struct Result: Sendable, Encodable {
     /// Ranks of the job.
     package let ranks: Int
     /// Nodes, after `exchange.ranksPerNode`.
     package let nodes: Int
-    /// Compute threads a rank.
+    /// Compute threads per rank.
     package let threads: Int
-    /// Numbers in the model.
+    /// Parameters of the model.
     package let parameters: Int
-    /// Words a step, all ranks together.
+    /// Tokens per step, over all ranks.
     package let tokensPerStep: Int
-    /// Seconds of forward and backward pass without an exchange beside it.
+    /// Seconds of forward and backward pass without an exchange.
     package let computeSeconds: Double
-    /// Microseconds of an exchange of nothing; nil for one node.
+    /// Latency in microseconds; nil for one node.
     package let linkLatencyMicroseconds: Double?
-    /// Megabytes a second each way; nil for one node.
+    /// MB/s in each direction; nil for one node.
     package let linkMegabytesPerSecond: Double?
-    /// A row a codec, and one of `MPI_Allreduce` where there is MPI.
+    /// A row for each codec, and one for `MPI_Allreduce` under MPI.
     package let rows: [Row]
   }
 
@@ -67,7 +67,7 @@ package struct ExchangeBenchmark {
   private let stepCount: Int
   private let warmupStepCount: Int
 
-  /// A benchmark that trains `warmupStepCount` steps, then takes `stepCount` with each codec.
+  /// A benchmark that trains `warmupStepCount` steps, then times `stepCount` with each codec.
   package init(
     _ benchmark: Benchmark, stepCount: Int, warmupStepCount: Int
   ) {
@@ -78,12 +78,12 @@ package struct ExchangeBenchmark {
     self.warmupStepCount = warmupStepCount
   }
 
-  /// Runs it on all ranks, of which rank 0's result counts.
+  /// Runs it on all ranks; the result of rank 0 counts.
   ///
-  /// Begins from `checkpoint`, which rank 0 alone has, where it `isResumed`.
+  /// If it `isResumed` it starts from `checkpoint`, which rank 0 alone has.
   package func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
     let engine = try configuration.training.engine(ranks)
-    // Of drawn words there are enough for some steps; they come again after that.
+    // Generated tokens last for some steps, then repeat.
     let drawnStepCount = 16
     let (text, data) = try ranks.together("open the text") {
       let text = try benchmark.text(
@@ -94,7 +94,7 @@ package struct ExchangeBenchmark {
       return (text, data)
     }
     var configuration = configuration
-    // The codecs are taken by turns here; the configuration's own is one of them.
+    // Each codec is chosen in turn below.
     configuration.exchange.codec = Codec.none
     let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine,
@@ -120,7 +120,7 @@ package struct ExchangeBenchmark {
       linkMegabytesPerSecond: link.map { $0.bytesPerSecond / 1e6 }, rows: rows)
   }
 
-  /// `alone` is what the codec does with a gradient of this rank's own lanes, beside nothing else.
+  /// `alone` is the codec's measurement while nothing else is computed.
   private func row(_ codec: Codec, _ steps: [StepTimer.Timing], _ alone: CodecMeasurement?) -> Row {
     let best = steps.min { $0.seconds < $1.seconds } ?? steps[0]
     let report = best.report
@@ -208,7 +208,7 @@ final class StepTimer {
   }
 }
 
-/// A sink that exchanges nothing: counts the numbers of the looked-up rows.
+/// A sink that exchanges nothing and counts the elements of the looked-up rows.
 private final class RowCounter: GradientSink {
   private(set) var elementCount = 0
 

@@ -9,21 +9,21 @@ import Reporting
 import Tensors
 import Training
 
-/// What approximating improbable blocks of words in the softmax's gradients gains, and what it costs whom.
+/// Speed and gradient error of `training.softmaxThreshold`, by word frequency.
 package struct FilterBenchmark {
-  /// What one threshold does.
+  /// The result of one threshold.
   package struct Row: Encodable, Sendable {
-    /// Blocks whose probabilities are all below it are approximated; 0: none.
+    /// Blocks of the vocabulary whose probabilities are all below it are approximated; 0 for none.
     package let threshold: Double
-    /// Words a second over whole steps, by the median.
+    /// Tokens/s of whole steps, by the median.
     package let tokensPerSecond: Double
-    /// √(Σ error² ÷ Σ exact²) of the gradient of z and of the rest of the model behind it.
+    /// √(Σ error² ÷ Σ exact²) of the gradient of all parameters but the tied matrix.
     package let errorOfOthers: Double
-    /// The same of the tied matrix, for words by their rank: the first 1,000, those up to 10,000, those up to 100,000, the rest.
+    /// The same for the tied matrix by word rank: up to 1,000, 10,000, 100,000, and the rest.
     package let errorByRank: [Double]
   }
 
-  /// All thresholds on the same words.
+  /// All thresholds on the same tokens.
   package struct Result: Encodable, Sendable {
     /// The step of the checkpoint.
     package let step: Int
@@ -33,15 +33,15 @@ package struct FilterBenchmark {
     package let segment: Int
     /// Compute threads.
     package let threads: Int
-    /// What operands of products are rounded to.
+    /// Precision of the operands of matrix products.
     package let precision: String
-    /// The loss of the words in nats a token, the same for every threshold.
+    /// The loss in nats per token, the same for every threshold.
     package let loss: Double
     /// A row for each threshold.
     package let rows: [Row]
   }
 
-  /// Where the classes of words end, by rank.
+  /// The upper limits of the word classes, by rank.
   private static let rankLimits = [1_000, 10_000, 100_000, Int.max]
 
   private let benchmark: Benchmark
@@ -55,9 +55,9 @@ package struct FilterBenchmark {
     self.stepCount = stepCount
   }
 
-  /// Takes the thresholds one after the other, 0 first.
+  /// Measures the thresholds one after the other, 0 first.
   ///
-  /// `progress` hears of those done and in all.
+  /// `progress` gets the thresholds done and their total.
   package func run(
     thresholds: [Double], progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> Result {
@@ -79,7 +79,7 @@ package struct FilterBenchmark {
       threads: engine?.threadCount ?? 0, precision: engine?.precision.rawValue ?? "", loss: loss, rows: rows)
   }
 
-  /// The first threshold, 0, leaves its gradient in `exact`.
+  /// The first threshold, 0, stores its gradient in `exact`.
   private func measure(
     _ threshold: Double, _ loaded: LoadedModel, exact: ParameterBuffer
   ) throws -> (row: Row, loss: Double, engine: ComputeEngine) {
@@ -118,7 +118,7 @@ package struct FilterBenchmark {
     return seconds.dropFirst().median
   }
 
-  /// The elements of the tied matrix that belong to each class of words.
+  /// The elements of the tied matrix of each word class.
   private func ranges(_ model: LanguageModel) -> [Range<Int>] {
     let matrix = model.tiedMatrix
     var first = 0

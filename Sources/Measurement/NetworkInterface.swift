@@ -7,14 +7,14 @@ package struct NetworkInterface: Sendable, Equatable {
   /// Its IPv4 addresses.
   package let addresses: [UInt32]
 
-  /// An interface of these addresses.
+  /// An interface with these addresses.
   package init(name: String, addresses: [UInt32]) {
     self.name = name
     self.addresses = addresses
   }
 
-  /// Whether Open MPI's TCP may use it, where these are its lists of interfaces or networks, as in `10.0.0.0/24`; one that
-  /// is not empty is what it keeps to, else it leaves the other out.
+  /// Whether Open MPI's TCP may use it, given its lists of interfaces or networks (`10.0.0.0/24`); a list of included ones
+  /// takes precedence over the excluded ones.
   package func serves(including included: [String], excluding excluded: [String]) -> Bool {
     guard !addresses.isEmpty else { return false }
     return included.isEmpty ? !excluded.contains(where: isMeant) : included.contains(where: isMeant)
@@ -29,13 +29,13 @@ package struct NetworkInterface: Sendable, Equatable {
     return addresses.contains { $0 & mask == network & mask }
   }
 
-  /// An address as in `10.0.0.1`; nil for any other text.
+  /// The address in a text such as `10.0.0.1`; nil for any other text.
   private static func number(_ address: String) -> UInt32? {
     var value = in_addr()
     return inet_pton(AF_INET, address, &value) == 1 ? UInt32(bigEndian: value.s_addr) : nil
   }
 
-  /// Those of this host that are up, the loopback included, by name.
+  /// The interfaces of this host that are up, the loopback included, by name.
   static var ofThisHost: [NetworkInterface] {
     var first: UnsafeMutablePointer<ifaddrs>?
     guard getifaddrs(&first) == 0 else { return [] }
@@ -50,7 +50,7 @@ package struct NetworkInterface: Sendable, Equatable {
     return addresses.keys.sorted().map { NetworkInterface(name: $0, addresses: addresses[$0] ?? []) }
   }
 
-  /// An IPv4 address; nil for one of another kind.
+  /// An IPv4 address; nil for any other family.
   private static func number(_ address: UnsafeMutablePointer<sockaddr>?) -> UInt32? {
     guard let address, Int32(address.pointee.sa_family) == AF_INET else { return nil }
     let internet = UnsafeRawPointer(address).loadUnaligned(as: sockaddr_in.self)

@@ -7,16 +7,15 @@ import Reporting
 import Tensors
 import Training
 
-/// What a step of a configuration costs on this machine, for a number of ranks that need not be here.
+/// Measures the costs of a step on this machine for a planned number of ranks.
 ///
-/// The ranks that run it are as those of one host will be: each with the lanes that a rank of the planned job has. Long
-/// segments are not taken whole: two short ones say what a step costs and what a word of it.
+/// Each rank that runs it has the lanes of a rank of the planned job. Long segments are extrapolated from two short ones.
 package struct PlanProbe {
-  /// Everything measured, on rank 0.
+  /// All measurements, on rank 0.
   package struct Result: Sendable {
     /// Seconds of forward and backward pass of a planned step.
     package let computeSeconds: Double
-    /// Seconds of norm and optimizer, of a rank that has all words.
+    /// Seconds of norm and optimizer on a rank that has all vocabulary rows.
     package let updateSeconds: Double
     /// The exchange of the gradient.
     package let exchange: ExchangeModel
@@ -26,28 +25,28 @@ package struct PlanProbe {
     package let tiedRanges: [Int]
     /// A sharded vocabulary.
     package let sharding: ShardingCosts
-    /// What each allowed codec costs on each range, on gradients of the first steps.
+    /// Costs of each allowed codec on each range, with gradients of the first steps.
     package let codecs: [CodecMeasurement]
-    /// Numbers of the rows of the tied matrix that a planned step of a rank touches.
+    /// Elements of the rows of the tied matrix that a rank's tokens touch in a planned step.
     package let rowElementCount: Double
-    /// The link between the hosts that took part; nil where it was one.
+    /// The link between the hosts of this job; nil for one host.
     package let link: LinkMeasurement?
-    /// Whether the communication thread has a core that no compute thread wants.
+    /// Whether the communication thread has a core that no compute thread uses.
     package let hasSpareCore: Bool
-    /// Library, version, instruction set, precision and threads.
+    /// Library, version, instruction set, precision and threads of matrix products.
     package let engine: String
-    /// Numbers in the model.
+    /// Parameters of the model.
     package let parameterCount: Int
-    /// Words of a planned step of a rank.
+    /// Tokens per planned step on one rank.
     package let tokenCountPerRank: Int
-    /// Bytes that a planned rank takes, as an estimate.
+    /// Estimated bytes of memory of a planned rank.
     package let byteCountPerRank: Int
-    /// The same of rank 0, which has a copy to write and to evaluate.
+    /// The same for rank 0, which also holds a snapshot and the evaluated parameters.
     package let coordinatorByteCount: Int
   }
 
-  /// Words of a rank's step that are enough to tell from.
-  private static let wordLimit = 1024
+  /// Tokens per step and rank from which longer segments are extrapolated.
+  private static let tokenLimit = 1024
   private static let timedStepCount = 3
 
   private let benchmark: Benchmark
@@ -61,11 +60,11 @@ package struct PlanProbe {
     laneCountPerRank = try LaneShare(benchmark.configuration, rankCount: rankCount).laneCountPerRank
   }
 
-  /// Measures; all ranks call it.
+  /// Measures on all ranks.
   package func run() throws -> Result {
     let configuration = benchmark.configuration
     let segment = configuration.training.segment
-    let long = min(segment, max(4, Self.wordLimit / laneCountPerRank))
+    let long = min(segment, max(4, Self.tokenLimit / laneCountPerRank))
     let whole = try measure(segment: long)
     var compute = whole.computeSeconds
     var rows = whole.rowElementCount
@@ -73,7 +72,7 @@ package struct PlanProbe {
       let half = try measure(segment: long / 2)
       let slope = (whole.computeSeconds - half.computeSeconds) / Double(long - long / 2)
       compute += slope * Double(segment - long)
-      // Distinct words grow slower than words: by the power that the two segments show.
+      // Distinct words grow more slowly than tokens: with the power that the two segments show.
       let power = log(whole.rowElementCount / half.rowElementCount) / log(Double(long) / Double(long / 2))
       rows *= pow(Double(segment) / Double(long), power)
     }

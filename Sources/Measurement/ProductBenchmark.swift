@@ -5,11 +5,11 @@ import Reporting
 import Tensors
 import Training
 
-/// What matrix products reach, each by itself: those of a model's step, and the best of all.
+/// Speed of the matrix products of a step, each by itself, and the peak.
 package struct ProductBenchmark {
   /// One product: m × k times k × n.
   package struct Product: Encodable, Sendable {
-    /// What it is for.
+    /// Its purpose.
     package let name: String
     /// m.
     package let rows: Int
@@ -17,23 +17,23 @@ package struct ProductBenchmark {
     package let columns: Int
     /// k.
     package let depth: Int
-    /// What the run's engine reaches, in GFLOP/s.
+    /// GFLOP/s of the run's engine.
     package let gigaflops: Double
-    /// What OpenBLAS reaches in fp32, in GFLOP/s.
+    /// GFLOP/s of OpenBLAS in fp32.
     package let openBLASGigaflops: Double
   }
 
   /// The products of a model and the peak.
   package struct Result: Encodable, Sendable {
-    /// The library that multiplies.
+    /// The library of matrix products.
     package let engine: String
-    /// The instruction set that it has chosen.
+    /// The instruction set that the library uses.
     package let cpuLevel: String
-    /// What operands of products are rounded to.
+    /// Precision of the operands.
     package let precision: String
     /// Compute threads.
     package let threads: Int
-    /// The best of all products: a large square one.
+    /// The peak: a large square product.
     package let peakGigaflops: Double
     /// The products of the model's step.
     package let products: [Product]
@@ -44,7 +44,7 @@ package struct ProductBenchmark {
   /// The products of a benchmark's model.
   package init(_ benchmark: Benchmark) { self.benchmark = benchmark }
 
-  /// Measures them one after the other, on every rank at once; the figures are this rank's.
+  /// Measures them one after the other, on every rank at once; the result is this rank's.
   package func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Result {
     let engine = try benchmark.configuration.training.engine(benchmark.ranks)
     let reference = ComputeEngine(threadCount: engine.threadCount, library: .openBLAS)
@@ -71,7 +71,7 @@ package struct ProductBenchmark {
       ("LSTM, one step, forward", laneCount, 4 * model.hidden, model.hidden),
       ("LSTM, one step, backward", laneCount, model.hidden, 4 * model.hidden),
       ("LSTM, input of all steps", rowCount, 4 * model.hidden, model.embedding),
-      ("softmax, a block of words", rowCount, 512, model.embedding),
+      ("softmax, a block of the vocabulary", rowCount, 512, model.embedding),
     ]
     if model.variant != .lstm, model.form == .full {
       let width = (model.decoderContext + 1) * model.embedding
@@ -86,12 +86,12 @@ package struct ProductBenchmark {
     return shapes
   }
 
-  /// A product large enough for every cache to matter as little as it can.
+  /// GFLOP/s of a product so large that caches hardly matter.
   static func peakGigaflops(_ engine: ComputeEngine) -> Double {
     gigaflops(engine, 2048, 2048, 2048)
   }
 
-  /// The best of several repetitions, packing left out: it is paid once a step.
+  /// The best of several repetitions, without packing, which happens once per step.
   private static func gigaflops(_ engine: ComputeEngine, _ m: Int, _ n: Int, _ k: Int) -> Double {
     let arena = Arena()
     let a = arena.matrix(rowCount: m, columnCount: k)
@@ -102,7 +102,7 @@ package struct ProductBenchmark {
     let packed = engine.packedMatrix([b])
     engine.pack(packed)
     let operationCount = 2 * Double(m) * Double(n) * Double(k)
-    // Some milliseconds a repetition, so that the clock's own time does not show.
+    // Some milliseconds per repetition, so that the clock's overhead does not matter.
     let callCount = max(1, Int(4e9 / operationCount))
     let clock = ContinuousClock()
     var best = 0.0

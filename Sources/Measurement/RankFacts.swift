@@ -3,13 +3,13 @@ import Foundation
 import Platform
 import Tensors
 
-/// What one rank finds where it runs.
+/// Facts about a rank and its host.
 package struct RankFacts: Codable, Sendable, Equatable {
   /// The rank's host.
   package var host = ""
   /// The processor's name.
   package var processor = ""
-  /// Instruction sets that products profit from: avx2, avx512f, avx512_bf16, amx_bf16.
+  /// Instruction sets that matrix products use: avx2, avx512f, avx512_bf16, amx_bf16.
   package var instructionSets: [String] = []
   /// Processors of the host.
   package var hostProcessorCount = 0
@@ -17,34 +17,34 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var processorCount = 0
   /// Their set, in hexadecimal as the kernel writes it.
   package var processorMask = ""
-  /// Compute threads that a training takes where its configuration says `auto`.
+  /// Compute threads of a training with `training.threads: auto`.
   package var threadCount = 0
-  /// Library, version, instruction set and precision of products where bfloat16 is asked for.
+  /// Library, version, instruction set and precision of matrix products in bfloat16.
   package var engine = ""
-  /// Why products are not of bfloat16 numbers; nil where they are.
+  /// Why matrix products are not in bfloat16; nil where they are.
   package var engineNote: String?
   /// Whether this build has oneDNN.
   package var hasOneDNN = ComputeEngine.hasOneDNN
   /// The MPI library.
   package var mpi = ""
-  /// `OMPI_MCA_…` of the environment, that of mpirun's own left out.
+  /// `OMPI_MCA_…` of the environment, except those that mpirun sets itself.
   package var mpiSettings: [String: String] = [:]
-  /// What MPI has chosen to move messages with.
+  /// The transports that MPI has chosen.
   package var transports = MPITransports()
-  /// Network interfaces that are up, the loopback left out.
+  /// Network interfaces that are up, without the loopback.
   package var interfaces: [String] = []
   /// Network interfaces that MPI's TCP may use; none where it does not use TCP.
   package var tcpInterfaces: [String] = []
-  /// Bytes of memory that programs may take.
+  /// Bytes of available memory.
   package var memoryByteCount = 0
-  /// Free bytes where this rank was started.
+  /// Free bytes of disk in the working directory.
   package var diskByteCount = 0
   /// Free bytes of shared memory.
   package var sharedMemoryByteCount = 0
   /// The program's version.
   package var version = ""
 
-  /// This host's network interfaces that are up, the loopback left out.
+  /// This host's network interfaces that are up, without the loopback.
   package static var interfaceNames: [String] {
     NetworkInterface.ofThisHost.map(\.name).filter { $0 != "lo" }
   }
@@ -52,7 +52,7 @@ package struct RankFacts: Codable, Sendable, Equatable {
   /// Facts to be filled in.
   package init() {}
 
-  /// What this process finds; takes some milliseconds.
+  /// The facts of this process; takes some milliseconds.
   package init(host: String, version: String, transports: MPITransports) {
     let information = HostFile.text("/proc/cpuinfo")
     let flags = Set(
@@ -84,5 +84,30 @@ package struct RankFacts: Codable, Sendable, Equatable {
     memoryByteCount = HostFile.memory("MemAvailable", in: HostFile.text("/proc/meminfo")) ?? 0
     diskByteCount = HostFile.freeByteCount(FileManager.default.currentDirectoryPath) ?? 0
     sharedMemoryByteCount = HostFile.freeByteCount("/dev/shm") ?? 0
+  }
+}
+
+/// Values from the kernel's files.
+enum HostFile {
+  /// The text of a file; empty if there is none.
+  static func text(_ path: String) -> String { (try? String(contentsOfFile: path, encoding: .utf8)) ?? "" }
+
+  /// The value of the first `name : value` line; nil if there is none.
+  static func value(of name: String, in text: String) -> String? {
+    text.split(separator: "\n").lazy.compactMap { line -> String? in
+      let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
+      return parts.count == 2 && parts[0] == name ? parts[1] : nil
+    }.first
+  }
+
+  /// Bytes of a line of `/proc/meminfo`, such as `MemAvailable`.
+  static func memory(_ name: String, in text: String) -> Int? {
+    value(of: name, in: text)?.split(separator: " ").first.flatMap { Int($0) }.map { $0 * 1024 }
+  }
+
+  /// Free bytes of the file system of a folder; nil if unknown.
+  static func freeByteCount(_ folder: String) -> Int? {
+    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder)
+    return (attributes?[.systemFreeSize] as? NSNumber)?.intValue
   }
 }

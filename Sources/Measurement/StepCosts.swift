@@ -65,7 +65,7 @@ package struct ShardingCosts: Sendable {
 
   /// What a rank sends to the others of its group in a step, in the order of `VocabularyShards`: in each segment looked-up
   /// rows, z, the statistics of each chunk and the gradient of z; then the gradients of the looked-up rows.
-  func traffic(groupSize: Int, rowElementCount: Double) -> ExchangeTraffic {
+  package func traffic(groupSize: Int, rowElementCount: Double) -> ExchangeTraffic {
     let shards = ShardTraffic(ownerCount: groupSize, width: width)
     let lookedUp = rowElementCount / Double(width) * Double(groupSize - 1) / Double(groupSize)
     let rows = Double(rowCount)
