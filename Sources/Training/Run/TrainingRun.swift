@@ -22,7 +22,7 @@ public struct TrainingRun: Sendable {
   /// A run of a configuration, which is the same on all ranks.
   ///
   /// Once a stop is requested on any rank, all ranks stop after the same step, with a checkpoint.
-  public init(
+  package init(
     _ request: TrainingRequest, configuration: RunConfiguration, ranks: Ranks, logger: Logger,
     output: TerminalOutput = .standardError, stop: StopRequest = StopRequest(),
     faults: FaultPlan = FaultPlan()
