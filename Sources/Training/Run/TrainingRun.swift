@@ -61,7 +61,8 @@ public struct TrainingRun: Sendable {
     if let outcome = alreadyFinished(state, isResumed: isResumed) { return outcome }
 
     // Rank 0 decides: the corpus of another host may lack the split.
-    let evaluates = try ranks.broadcast(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
+    let evaluates = try ranks.broadcast(
+      corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     let step = state.counters.step
     var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
