@@ -58,7 +58,7 @@ struct BenchmarkExchangeCommand: ParsableCommand {
       let ranks = Ranks(world)
       let checkpoint = try ranks.onCoordinator("find the checkpoint") { try findCheckpoint() } ?? nil
       let isResumed =
-        try ranks.share(checkpoint != nil)
+        try ranks.broadcast(checkpoint != nil)
       let configuration =
         try isResumed
         ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: settings, ranks: ranks)
