@@ -7,7 +7,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// What `milm evaluate` computes: by other ranks the same, in other ways what is said of them.
+/// The scores of `milm evaluate`.
 @Suite(.timeLimit(.minutes(5))) struct EvaluationTests {
   private static let cached = {
     var method = ScoringMethod()
@@ -30,7 +30,7 @@ import Testing
   }
 
   @Test(arguments: [2, 3, 4])
-  func ranksFindWhatOneFinds(rankCount: Int) throws {
+  func theScoreIsTheSameOnAnyNumberOfRanks(rankCount: Int) throws {
     for method in Self.methods {
       let alone = try bench.evaluate(method, text: .split(.train))
       let together = try bench.evaluate(method, text: .split(.train), rankCount: rankCount)
@@ -40,7 +40,7 @@ import Testing
     }
   }
 
-  @Test func tokensAreListedInOrderWithWhatTheyCost() throws {
+  @Test func tokenLossesAreListedInOrder() throws {
     for (index, method) in [ScoringMethod(), ScoringMethod(reading: .windows(9)), Self.cached].enumerated() {
       let path = bench.folder.file("tokens-\(index).tsv")
       let summary = try bench.evaluate(method, tokenLossPath: path, rankCount: 1 + index)
@@ -58,7 +58,7 @@ import Testing
     }
   }
 
-  @Test func aListThatCannotBeWrittenIsRefusedAndNothingStaysBehind() throws {
+  @Test func anUnwritableTokenLossFileIsRefusedWithoutRemains() throws {
     let entries = try bench.folder.entries()
     #expect(throws: MilmError.self) {
       try bench.evaluate(tokenLossPath: bench.folder.file("none/tokens.tsv"))
@@ -71,7 +71,7 @@ import Testing
     #expect(try bench.folder.entries() == (entries + ["taken"]).sorted())
   }
 
-  @Test func bucketsOfFrequencyAddUpToTheWhole() throws {
+  @Test func frequencyBucketsAddUpToTheTotal() throws {
     let summary = try bench.evaluate()
     let buckets = summary.score.buckets
     #expect(buckets.map(\.fromRank) == [1, 11] && buckets.map(\.toRank) == [10, 42])
@@ -82,7 +82,7 @@ import Testing
     #expect(buckets[0].tokens == (0..<tokens.count).count { tokens[$0] < 10 })
   }
 
-  @Test func aWindowIsATextOfItsOwn() throws {
+  @Test func aWindowIsScoredLikeATextOfItsOwn() throws {
     let words = try Corpus(opening: URL(filePath: bench.corpus)).vocabulary.words.filter {
       !$0.hasPrefix("<")
     }
@@ -103,7 +103,7 @@ import Testing
     #expect(one.nll == stream.nll)
   }
 
-  @Test func aModelThatDoesNotLearnIsTheModel() throws {
+  @Test func dynamicEvaluationAtRateZeroIsStaticEvaluation() throws {
     let alone = try bench.evaluate()
     for segment in [1, 16, 700] {
       // Products of one row and of many may differ in their last digits.
@@ -113,7 +113,7 @@ import Testing
     #expect(abs(try bench.evaluate(learning(rate: 0.5)).nll - alone.nll) > 1e-4 * alone.nll)
   }
 
-  @Test func whatRepeatsIsPredictedBetterByACacheAndByLearning() throws {
+  @Test func cacheAndDynamicEvaluationPredictRepetitionsBetter() throws {
     let words = try Corpus(opening: URL(filePath: bench.corpus)).vocabulary.words.filter {
       !$0.hasPrefix("<")
     }
@@ -128,13 +128,13 @@ import Testing
     #expect(try bench.evaluate(both, text: text).caveats.count == 2)
   }
 
-  @Test func anEvaluationThatLearnsLeavesTheCheckpointAsItIs() throws {
+  @Test func dynamicEvaluationDoesNotChangeTheCheckpoint() throws {
     let before = try bench.digests()
     _ = try bench.evaluate(learning(rate: 0.5))
     #expect(try bench.digests() == before)
   }
 
-  @Test func whatIsImpossibleIsRefused() throws {
+  @Test func contradictoryMethodsAreRefused() throws {
     var twoStreams = Self.cached
     twoStreams.reading = .streams(2)
     var windows = learning(rate: 0.1)

@@ -2,7 +2,7 @@ import Measurement
 import Platform
 import Testing
 
-/// What ranks find becomes what to change.
+/// Advice from the facts of ranks.
 struct AdviceTests {
   private func healthy(_ host: String = "a") -> RankFacts {
     var facts = RankFacts()
@@ -34,19 +34,19 @@ struct AdviceTests {
     ).lines
   }
 
-  @Test func nothingIsToBeChangedWhereAllIsWell() {
+  @Test func healthyHostsGetNoAdvice() {
     #expect(advice([healthy()]).isEmpty)
     #expect(advice([healthy("a"), healthy("b")], gigabits: [25]).isEmpty)
   }
 
-  @Test func aRankBoundToOneCoreIsToBeFreed() {
+  @Test func aRankBoundToOneCoreIsReported() {
     var bound = healthy()
     (bound.processorCount, bound.processorMask, bound.threadCount) = (1, "01", 1)
     let lines = advice([bound])
     #expect(lines.count == 1 && lines[0].contains("1 of 8 processors") && lines[0].contains("--bind-to none"))
   }
 
-  @Test func ranksBoundToTheirShareAreWell() {
+  @Test func ranksBoundToTheirShareGetNoAdvice() {
     let ranks = ["0f", "f0"].map { mask in
       var facts = healthy()
       (facts.processorCount, facts.processorMask, facts.threadCount) = (4, mask, 4)
@@ -55,7 +55,7 @@ struct AdviceTests {
     #expect(advice(ranks).isEmpty)
   }
 
-  @Test func moreThreadsThanProcessorsAreTooMany() {
+  @Test func moreThreadsThanProcessorsAreReported() {
     let lines = advice([healthy(), healthy()])
     #expect(lines.count == 1 && lines[0].contains("8 processors for 16 compute threads of 2 ranks"))
   }
@@ -99,7 +99,7 @@ struct AdviceTests {
     #expect(lines.count == 1 && lines[0].contains("clock of b"))
   }
 
-  @Test func anEngineWithoutBfloat16SaysWhatToDo() {
+  @Test func anEngineWithoutBfloat16GetsAdviceByItsCause() {
     var facts = healthy()
     facts.engineNote = "this build has no oneDNN, which multiplies bfloat16 numbers"
     facts.hasOneDNN = false
