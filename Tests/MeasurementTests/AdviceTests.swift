@@ -67,7 +67,7 @@ struct AdviceTests {
     #expect(lines.count == 1 && lines[0].contains("MPI differs: a has M, b has Open MPI 5"))
   }
 
-  @Test func bridgesAreToBeLeftOutUnlessAnInterfaceIsChosen() {
+  @Test func bridgesAreReportedUnlessAnInterfaceIsChosen() {
     var first = healthy("a")
     first.tcpInterfaces = ["docker0", "eth1"]
     let lines = advice([first, healthy("b")], gigabits: [25])
@@ -81,17 +81,17 @@ struct AdviceTests {
     #expect(advice([first, healthy("b")], gigabits: [25]).isEmpty)
   }
 
-  @Test func aSlowLinkAmongQuickOnesIsNamed() {
+  @Test func aSlowLinkAmongFastOnesIsNamed() {
     let ranks = ["h0", "h1", "h2", "h3"].map(healthy)
     let lines = advice(ranks, gigabits: [25, 4, 25])
     #expect(lines.count == 1 && lines[0].contains("h1 – h2") && lines[0].contains("4.00 Gbit/s"))
     #expect(advice(ranks, gigabits: [1, 1, 1]).contains { $0.contains("exchange.codec") })
   }
 
-  @Test func littleSpaceAndLateClocksAreTold() {
+  @Test func littleSpaceAndClockOffsetsAreReported() {
     var first = healthy("a")
     first.diskByteCount = 1_000_000
-    #expect(advice([first])[0].contains("1 MB of disk"))
+    #expect(advice([first])[0].contains("1 MB of free disk"))
     first = healthy("a")
     (first.sharedMemoryByteCount, first.threadCount) = (64_000_000, 4)
     #expect(advice([first, first])[0].contains("64 MB in /dev/shm"))

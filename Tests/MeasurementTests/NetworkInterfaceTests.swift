@@ -6,14 +6,14 @@ struct NetworkInterfaceTests {
   private let ethernet = NetworkInterface(name: "eth0", addresses: [0x0A00_0105])  // 10.0.1.5
   private let loopback = NetworkInterface(name: "lo", addresses: [0x7F00_0001])
 
-  @Test func allButThoseLeftOutServe() {
+  @Test func allInterfacesButTheExcludedOnesAreUsed() {
     #expect(ethernet.serves(including: [], excluding: ["127.0.0.1/8", "sppp"]))
     #expect(!loopback.serves(including: [], excluding: ["127.0.0.1/8", "sppp"]))
     #expect(!loopback.serves(including: [], excluding: ["lo"]))
     #expect(loopback.serves(including: [], excluding: []))
   }
 
-  @Test func onlyThoseChosenServe() {
+  @Test func onlyIncludedInterfacesAreUsed() {
     #expect(ethernet.serves(including: ["eth0"], excluding: []))
     #expect(!ethernet.serves(including: ["eth1", "10.0.2.0/24"], excluding: []))
     #expect(ethernet.serves(including: ["eth1", "10.0.2.0/22"], excluding: []))
@@ -26,7 +26,7 @@ struct NetworkInterfaceTests {
     #expect(ethernet.serves(including: [], excluding: [entry]))
   }
 
-  @Test func anInterfaceWithoutAnAddressNeverServes() {
+  @Test func anInterfaceWithoutAnAddressIsNeverUsed() {
     let unplugged = NetworkInterface(name: "eth1", addresses: [])
     #expect(!unplugged.serves(including: ["eth1"], excluding: []))
     #expect(!unplugged.serves(including: [], excluding: []))
