@@ -90,7 +90,7 @@ struct TrainCommand: ParsableCommand {
     // A limit on the size of files is then an error of the write, which costs a checkpoint and not the run.
     signal(SIGXFSZ, SIG_IGN)
     let plan = FaultPlan(try faults.map { try Fault($0) })
-    try plan.strikeAtLaunch(rank: ProcessInfo.processInfo.launchedRank)
+    try plan.injectAtLaunch(rank: ProcessInfo.processInfo.launchedRank)
     onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
       defer { withExtendedLifetime(signals) {} }
       let ranks = Ranks(world)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Trains with each codec from the same seeds and prints what the codec costs in perplexity, as a Markdown table.
+"""Trains with each codec from the same seeds and prints its cost in perplexity as a Markdown table.
 
     Tests/Benchmarks/codec-learning.py --corpus wikitext-2 --output FOLDER
 
-Two ranks of one thread on this machine, each a node of its own, so that every byte is coded as between machines; with a
-codec like int8/sharded they share the vocabulary out. Runs that differ in the codec alone make a pair: same seed, same data
-in the same order. A run is FOLDER/CODEC-SEED; what is there is not trained again, and what was interrupted goes on.
+Two ranks of one thread on this machine exchange like two nodes; a codec such as int8/sharded also selects the sharded
+vocabulary. Runs that differ only in the codec make a pair: same seed, same data in the same order. A run is
+FOLDER/CODEC-SEED; finished runs are reused and interrupted ones continue.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def parsed() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="what milm prepare wrote")
-    parser.add_argument("--output", type=Path, required=True, help="where the runs lie")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "wikitext-2.yaml")
     parser.add_argument(
-        "--codecs", type=names, default=["none", "int8", "int4"], metavar="C,…", help="the first is compared with"
+        "--codecs", type=names, default=["none", "int8", "int4"], metavar="C,…", help="the first is the baseline"
     )
     parser.add_argument("--seeds", type=names, default=["1", "2", "3"], metavar="S,…")
     parser.add_argument("--steps", type=int, default=500, metavar="N")
@@ -40,7 +40,7 @@ def parsed() -> argparse.Namespace:
 
 
 def trained(arguments: argparse.Namespace, codec: str, seed: str) -> float:
-    """The validation perplexity at the end of a run."""
+    """Trains a run to its end and returns its validation perplexity."""
     run = arguments.output / f"{codec.replace('/', '-')}-{seed}"
     codec, _, vocabulary = codec.partition("/")
     settings = {
@@ -58,7 +58,7 @@ def trained(arguments: argparse.Namespace, codec: str, seed: str) -> float:
         command += ["--set", setting]
     print("codec-learning:", run.name, file=sys.stderr, flush=True)
     status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-    # mpirun may end with 0 and have started nothing: the run's own lines count.
+    # mpirun can end with status 0 without starting anything: the metrics decide.
     metrics = run / "metrics.jsonl"
     lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
     ends = [x["perplexity"] for x in lines if x.get("split") == "valid" and x["step"] == arguments.steps]
@@ -68,9 +68,9 @@ def trained(arguments: argparse.Namespace, codec: str, seed: str) -> float:
 
 
 def table(perplexities: dict[str, list[float]], seeds: list[str]) -> Iterator[str]:
-    """A row a codec; differences are those of pairs, with the standard error of their mean."""
+    """One row per codec; differences are means over pairs, with their standard error."""
     reference, *_ = perplexities
-    yield f"| codec | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | difference | of the mean |"
+    yield f"| codec | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | difference | in % |"
     yield f"|---|{'--:|' * (len(seeds) + 3)}"
     for codec, values in perplexities.items():
         mean = statistics.mean(values)
@@ -89,7 +89,7 @@ def main() -> None:
     arguments = parsed()
     arguments.output.mkdir(parents=True, exist_ok=True)
     perplexities: dict[str, list[float]] = {codec: [] for codec in arguments.codecs}
-    # Seed by seed, so that the first pairs can be compared early.
+    # Seed by seed, so that the first pairs are complete early.
     for seed in arguments.seeds:
         for codec in arguments.codecs:
             perplexities[codec].append(trained(arguments, codec, seed))

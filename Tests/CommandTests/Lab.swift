@@ -3,7 +3,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Hosts made by `cluster/lab.sh`, with their names, network and folders; gone when the test lets go of it.
+/// Hosts made by `cluster/lab.sh`, with names, network and folders, removed with this object.
 final class Lab: Sendable {
   private static let path: String = {
     let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -11,7 +11,7 @@ final class Lab: Sendable {
     return root.appendingPathComponent("cluster/lab.sh").path
   }()
 
-  /// What `lab.sh check` says where this machine does not allow a lab; nil where it does.
+  /// The message of `lab.sh check` if this machine does not allow a lab, else nil.
   static let refusal: String? = {
     guard let run = try? script(["check"], lab: "check") else { return "\(path) does not start" }
     return run.status == 0 ? nil : run.errors.trimmingCharacters(in: .whitespacesAndNewlines)
@@ -19,10 +19,10 @@ final class Lab: Sendable {
 
   private static let count = Atomic(0)
 
-  /// The lab's name: that of its hosts is this, a hyphen and their number from 1.
+  /// The lab's name; a host's name is this, a hyphen and its number from 1.
   let name: String
 
-  /// Starts a lab; each host has a copy of its own of the private folders.
+  /// Starts a lab; each host has its own copy of the private folders.
   init(hosts: Int, privateFolders: [String] = []) throws {
     let number = Self.count.wrappingAdd(1, ordering: .relaxed).newValue
     name = "t\(ProcessInfo.processInfo.processIdentifier)n\(number)"
@@ -50,15 +50,15 @@ final class Lab: Sendable {
 
   /// `milm train` under `mpirun`, with that many ranks on each host.
   ///
-  /// Where its daemons lose each other at the start, Open MPI 4.1 ends with status 0 and has started nothing: a status
-  /// alone says nothing, and such a job is started again.
+  /// If its daemons fail to connect, Open MPI 4.1 ends with status 0 without starting anything, so a job without any
+  /// message of milm is started again.
   func milm(ranks: Int, slots: Int = 1, _ arguments: [String]) throws -> ProgramRun {
-    let words = ["run", "-n", "\(ranks)", "--slots", "\(slots)", "--", "milm"] + arguments
+    let command = ["run", "-n", "\(ranks)", "--slots", "\(slots)", "--", "milm"] + arguments
     for _ in 0..<2 {
-      let run = try command(words)
+      let run = try self.command(command)
       if run.status != 0 || run.errors.contains("info: ") { return run }
     }
-    return try command(words)
+    return try self.command(command)
   }
 
   /// A command on one host.
@@ -69,7 +69,7 @@ final class Lab: Sendable {
 }
 
 extension Trait where Self == ConditionTrait {
-  /// Skips where the kernel or the user's rights do not allow a lab, and says why.
+  /// Skips the test, with the reason, if the kernel or the user's rights do not allow a lab.
   static var whereLabsAreAllowed: Self {
     .enabled(if: Lab.refusal == nil, Comment(rawValue: Lab.refusal ?? ""))
   }

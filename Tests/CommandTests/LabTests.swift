@@ -5,8 +5,8 @@ import Testing
 
 /// Ranks on several hosts, each with its own network, name and folders.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5)), .whereLabsAreAllowed) struct LabTests {
-  /// Ranks of a host may be added before they meet others', so two or more hosts with two ranks each may round
-  /// otherwise than four ranks on one host.
+  /// Gradients may be summed within a host first, so several hosts of two ranks may round differently from
+  /// one host of four.
   @Test(
     arguments: [(hosts: 2, slots: 1), (hosts: 4, slots: 1), (hosts: 2, slots: 2)], ["replicated", "sharded"])
   func ranksOnSeveralHostsTrainLikeRanksOnOne(shape: (hosts: Int, slots: Int), vocabulary: String) throws {
@@ -37,7 +37,7 @@ import Testing
 
   /// Replicas are compared after every step, so ranks that differ in a bit end the run.
   @Test(arguments: [(hosts: 2, slots: 1), (hosts: 2, slots: 2), (hosts: 4, slots: 1)])
-  func compressedRunsAcrossHostsRepeatToTheBit(hosts: Int, slots: Int) throws {
+  func compressedRunsAcrossHostsAreBitReproducible(hosts: Int, slots: Int) throws {
     let bench = try CommandBench()
     let lab = try Lab(hosts: hosts)
     let runs = try (0..<2).map { number in
@@ -45,14 +45,14 @@ import Testing
       let run = try lab.milm(
         ranks: hosts * slots, slots: slots, training(bench, to: output) + ["--set", "training.lanes=8"])
       try #require(run.status == 0, "\(run.transcript)")
-      try expectTimesThatAddUp(in: "\(output)/metrics.jsonl")
+      try expectConsistentTimes(in: "\(output)/metrics.jsonl")
       return output
     }
     #expect(try figures(of: runs[0]) == figures(of: runs[1]))
     #expect(try parameters(of: runs[0]) == parameters(of: runs[1]))
   }
 
-  @Test func theRunFolderIsNeededOnTheFirstHostAlone() throws {
+  @Test func onlyTheFirstHostNeedsTheRunFolder() throws {
     let bench = try CommandBench()
     let whole = try bench.train("whole", ranks: 2)
     let runs = bench.folder.file("runs")
@@ -77,7 +77,7 @@ import Testing
     let lab = try Lab(hosts: 2)
     let output = bench.folder.file("run")
     let end = try whileTraining(bench, in: lab, output) {
-      // Processes are numbered for the whole lab: only those with this host's name are meant.
+      // The lab has one PID namespace: only processes of this host are killed.
       try lab.on(2, "sh", "-c", "exec pkill -9 --ns $$ --nslist uts milm")
     }
     #expect(end.run.status != 0)
@@ -85,13 +85,13 @@ import Testing
     #expect(end.run.errors.contains("\(lab.name)-2"), "\(end.run.transcript)")
   }
 
-  @Test func aHostThatIsCutOffEndsTheJob() throws {
+  @Test func aDisconnectedHostEndsTheJob() throws {
     let bench = try CommandBench()
     let lab = try Lab(hosts: 2)
     let output = bench.folder.file("run")
     let end = try whileTraining(bench, in: lab, output) { try lab.command(["link", "2", "down"]) }
     #expect(end.run.status != 0)
-    // The limit of milm's configuration, and a few seconds for mpirun to end.
+    // The configured limit, and a few seconds for mpirun to end.
     #expect(end.seconds < 40)
     #expect(
       end.run.errors.contains(" s without progress")
@@ -99,7 +99,7 @@ import Testing
       "\(end.run.transcript)")
   }
 
-  @Test func nothingIsLeftOfALab() throws {
+  @Test func aLabLeavesNothingBehind() throws {
     let folder = try TemporaryFolder()
     let interfaces = try start(["ip", "-oneline", "link"]).output
     var lab: Lab? = try Lab(hosts: 3, privateFolders: [folder.path])
@@ -119,15 +119,15 @@ import Testing
     (["up", "--hosts", "2", "--private", "/no-such-folder"], 64), (["run", "--", "milm", "doctor"], 1),
     (["sideways"], 64),
   ])
-  func mistakesAreRefusedInOneLine(arguments: [String], status: Int) throws {
+  func wrongUsageIsReportedInOneLine(arguments: [String], status: Int) throws {
     let run = try Lab.script(arguments, lab: "mistake")
     #expect(run.status == status)
     #expect(run.errors.hasPrefix("lab: expected"), "\(run.transcript)")
     #expect(run.errors.split(separator: "\n").count == 1, "\(run.transcript)")
   }
 
-  /// No part of a step takes longer than the whole, however few cores the hosts share.
-  private func expectTimesThatAddUp(in path: String) throws {
+  /// The parts of a step's time add up to no more than the whole.
+  private func expectConsistentTimes(in path: String) throws {
     let lines = try objects(in: String(contentsOfFile: path, encoding: .utf8)).filter { $0["split"] == nil }
     var tokenCount = 0.0
     for line in lines {
@@ -146,8 +146,8 @@ import Testing
     ["train", bench.configuration, "--corpus", bench.corpus, "--output", output]
   }
 
-  /// Trains without end on two hosts, does `accident` when the first checkpoint is there, and measures the time from
-  /// then to the end of the job.
+  /// Trains without end on two hosts, calls `accident` after the first checkpoint, and measures the time from there to
+  /// the end of the job.
   private func whileTraining(
     _ bench: CommandBench, in lab: Lab, _ output: String, _ accident: @escaping @Sendable () throws -> Void
   ) throws -> (run: ProgramRun, seconds: Double) {
@@ -173,7 +173,7 @@ import Testing
     try figures(in: String(contentsOfFile: "\(run)/metrics.jsonl", encoding: .utf8))
   }
 
-  /// The losses of training, then the perplexities of evaluations, whose lines come when they are ready.
+  /// The losses of training, then the perplexities of evaluations, whose lines are written asynchronously.
   private func figures(in lines: String) throws -> [Double] {
     let objects = try objects(in: lines)
     let losses = objects.compactMap { $0["loss"] as? Double }

@@ -2,17 +2,17 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The line that `cluster/launch.sh --dry-run` prints, and what it refuses.
+/// The command that `cluster/launch.sh --dry-run` prints, and the usage errors of the script.
 struct LaunchTests {
   private func launch(_ arguments: [String], environment: [String: String] = [:]) throws -> ProgramRun {
     let script = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
-    // What a job around the tests has set is not theirs.
+    // A Slurm job around the tests must not be visible to them.
     let clean = ["SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_CPUS_PER_TASK", "SLURM_JOB_NUM_NODES"]
     let unset = clean.filter { environment[$0] == nil }.flatMap { ["-u", $0] }
     return try start(["env"] + unset + [script] + arguments, environment: environment)
   }
 
-  @Test func oneMachineIsNotBoundAndSharesItsCores() throws {
+  @Test func oneHostIsUnboundAndDividesItsCores() throws {
     let run = try launch(["-n", "2", "--threads", "3", "--dry-run", "--", "train", "a file.yaml"])
     #expect(run.status == 0, "\(run.transcript)")
     #expect(run.output.contains("mpirun -n 2") && run.output.contains("--bind-to none"))
@@ -20,7 +20,7 @@ struct LaunchTests {
     #expect(run.output.split(separator: "\n").count == 1)
   }
 
-  @Test func manyHostsAreBoundToTheThreadsAndTalkOverTheInterface() throws {
+  @Test func severalHostsAreBoundAndUseTheInterface() throws {
     let hosts = repositoryFolder.appendingPathComponent("cluster/jobs/hosts.example").path
     let run = try launch([
       "-n", "4", "--hostfile", hosts, "--threads", "16", "--interface", "eth7", "--dry-run", "--", "doctor",
@@ -35,7 +35,7 @@ struct LaunchTests {
   }
 
   @Test(arguments: [false, true])
-  func aSlurmJobGivesRanksAndThreads(viaSrun: Bool) throws {
+  func ranksAndThreadsDefaultToTheSlurmJob(viaSrun: Bool) throws {
     let run = try launch(
       (viaSrun ? ["--srun"] : []) + ["--dry-run", "--", "train", "a.yaml"],
       environment: [
@@ -51,7 +51,7 @@ struct LaunchTests {
     ["-n", "2", "--hostfile", "/no-such-file", "--", "train"], ["-n", "2", "--srun", "--", "train"],
     ["-n", "2", "--srun", "--host", "a", "--", "train"],
   ])
-  func mistakesAreRefusedInOneLine(arguments: [String]) throws {
+  func wrongUsageIsReportedInOneLine(arguments: [String]) throws {
     let run = try launch(arguments)
     #expect(run.status == 64, "\(run.transcript)")
     #expect(run.errors.hasPrefix("launch: expected") && run.errors.split(separator: "\n").count == 1)

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What a running job does when it is asked to stop.
+/// A running job writes a checkpoint and ends when it receives a signal.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct SignalTests {
   /// A run that would take hours.
   private func arguments(_ bench: CommandBench, _ extra: String...) -> [String] {
@@ -16,9 +16,10 @@ import Testing
   private func expectInterrupted(_ job: RunningProgram, _ bench: CommandBench) throws {
     let run = job.wait()
     #expect(run.status == 75, "\(run.transcript)")
-    let said = try #require(run.errors.firstMatch(of: /milm: interrupted at step (\d+); continue with: .*\n/))
-    #expect(String(said.0).hasSuffix("--resume auto\n"))
-    let step = try #require(Int(said.1))
+    let message = try #require(
+      run.errors.firstMatch(of: /milm: interrupted at step (\d+); continue with: .*\n/))
+    #expect(String(message.0).hasSuffix("--resume auto\n"))
+    let step = try #require(Int(message.1))
     #expect(try bench.lastStep("run") == step)
     let rest = try bench.milm(
       "train", bench.configuration, "--corpus", bench.corpus, "--output", bench.folder.file("run"),
@@ -29,7 +30,7 @@ import Testing
   }
 
   @Test(arguments: [SIGUSR1, SIGTERM, SIGINT])
-  func aProcessAloneStopsWithACheckpoint(signal: Int32) throws {
+  func oneProcessStopsWithACheckpoint(signal: Int32) throws {
     let bench = try CommandBench()
     let job = try RunningProgram([program("milm")] + arguments(bench))
     #expect(job.says("checkpoint written"))
@@ -48,7 +49,7 @@ import Testing
   }
 
   @Test(arguments: [(SIGUSR1, 0), (SIGUSR1, 2), (SIGTERM, 1)])
-  func aSignalToOneRankStopsThemAll(signal: Int32, rank: Int) throws {
+  func aSignalToOneRankStopsAllRanks(signal: Int32, rank: Int) throws {
     let bench = try CommandBench()
     let job = try RunningProgram(
       mpirunArguments(3) + [program("milm")] + arguments(bench), environment: mpirunEnvironment)
@@ -59,7 +60,7 @@ import Testing
     try expectInterrupted(job, bench)
   }
 
-  @Test func theLauncherTurnsATerminationIntoAWarning() throws {
+  @Test func theLauncherForwardsSIGTERMAsAStopRequest() throws {
     let bench = try CommandBench()
     let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
     let job = try RunningProgram(
@@ -70,8 +71,8 @@ import Testing
     try expectInterrupted(job, bench)
   }
 
-  /// The launcher passes both on; rank 0 hangs, so that the first one cannot end the job.
-  @Test func aSecondSignalToTheLauncherEndsTheJobAtOnce() throws {
+  /// The launcher forwards both signals; rank 0 hangs, so that the first cannot end the job.
+  @Test func aRepeatedSignalToTheLauncherEndsTheJobAtOnce() throws {
     let bench = try CommandBench()
     let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
     let job = try RunningProgram(
@@ -87,7 +88,7 @@ import Testing
     #expect(try bench.lastStep("run") == 100)
   }
 
-  @Test func aSecondSignalEndsTheProcessAtOnce() throws {
+  @Test func aRepeatedSignalEndsTheProcessAtOnce() throws {
     let bench = try CommandBench()
     let job = try RunningProgram(
       [program("milm")] + arguments(bench, "--fault", "hang:step:0:100"))

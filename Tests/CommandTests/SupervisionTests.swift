@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// `cluster/supervise.sh`: jobs that fail are started again.
+/// `cluster/supervise.sh`: failed jobs are restarted.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct SupervisionTests {
   private func supervise(
     _ bench: CommandBench, _ options: [String], _ more: [String], environment: [String: String] = [:]
@@ -15,8 +15,8 @@ import Testing
       environment: mpirunEnvironment.merging(["MILM": program("milm")]) { $1 }.merging(environment) { $1 })
   }
 
-  /// The fault comes again at every start, until there is a checkpoint of its step.
-  @Test func aJobThatFailsGoesOnFromItsLastCheckpoint() throws {
+  /// The fault recurs at every start until there is a checkpoint of its step.
+  @Test func aFailedJobContinuesFromItsLastCheckpoint() throws {
     let bench = try CommandBench()
     let run = try supervise(
       bench, ["--restarts", "2", "--back-off", "0", "-n", "2", "--threads", "1"], ["--fault", "die:link:0:8"]
@@ -28,7 +28,7 @@ import Testing
     #expect(try bench.lastStep("run") == 12)
   }
 
-  @Test func aJobThatAlwaysFailsIsGivenUpAfterABoundedNumberOfTimes() throws {
+  @Test func theNumberOfRestartsIsLimited() throws {
     let bench = try CommandBench()
     let run = try supervise(
       bench, ["--restarts", "1", "--back-off", "0", "-n", "1", "--threads", "1"], ["--fault", "die:step:0:2"]
@@ -38,8 +38,8 @@ import Testing
     #expect(run.errors.contains("supervise: given up after 1 restarts; continue with: "))
   }
 
-  /// Of 6 ranks there is room for 4 when a host does not answer, and 3 can share the 6 lanes.
-  @Test func hostsThatDoNotAnswerAreLeftOut() throws {
+  /// Without the unreachable host there are slots for 4 of 6 ranks, and 3 ranks divide the 6 lanes.
+  @Test func unreachableHostsAreExcluded() throws {
     let bench = try CommandBench()
     let probe = try bench.folder.write("#!/bin/sh\n[ \"$1\" = localhost ]\n", to: "probe").path
     chmod(probe, 0o755)
@@ -52,7 +52,7 @@ import Testing
     #expect(run.errors.contains("start 1 of at most 1: 3 ranks on localhost:4"))
   }
 
-  @Test func aSignalEndsTheJobWithACheckpointAndIsNoFailure() throws {
+  @Test func aSignalInterruptsTheJobWithoutARestart() throws {
     let bench = try CommandBench()
     let job = try supervise(
       bench, ["--restarts", "5", "-n", "2", "--threads", "1"],

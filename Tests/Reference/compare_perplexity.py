@@ -3,7 +3,7 @@
     python3 compare_perplexity.py .build/release/milm RUN/checkpoints/best CORPUS [--split test] [--tolerance 1e-4]
 
 Runs `milm evaluate` and scores the same checkpoint and split with model.py, both in float32, and compares the number of
-words and the perplexity. Exit status 1 where they differ by more than the tolerance (relative), with one line saying so.
+tokens and the perplexity. Exit status 1, with one line, if they differ by more than the relative tolerance.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if __name__ == "__main__":
     found = f"milm {ours['perplexity']:.6f}, PyTorch {theirs['perplexity']:.6f}, difference {difference:.1e}"
     if ours["tokens"] != theirs["tokens"]:
         raise SystemExit(
-            f"{arguments.split}: expected as many words, found {ours['tokens']} and {theirs['tokens']}"
+            f"{arguments.split}: expected equal numbers of tokens, found {ours['tokens']} and {theirs['tokens']}"
         )
     if not difference <= arguments.tolerance:
         raise SystemExit(
             f"{arguments.split}: expected a difference of at most {arguments.tolerance:g}, found {found}"
         )
-    print(f"{arguments.split}: {ours['tokens']} words, {found}")
+    print(f"{arguments.split}: {ours['tokens']} tokens, {found}")

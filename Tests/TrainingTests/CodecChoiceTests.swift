@@ -3,7 +3,7 @@ import Testing
 import Training
 
 @Suite struct CodecChoiceTests {
-  @Test func whatWasChosenStaysInAResumedRun() throws {
+  @Test func aResumedRunKeepsItsCodec() throws {
     let bench = try TrainingBench()
     let log = LogLines()
     let configuration = try bench.configuration("exchange.codec=auto")
@@ -15,7 +15,7 @@ import Training
     #expect(try bench.checkpoint("run").state.codecDecisions == decisions)
   }
 
-  @Test func otherRanksChooseAgainAndOneRankNeedsNoCodec() throws {
+  @Test func anotherNumberOfRanksChoosesAgainAndOneRankNeedsNoCodec() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("exchange.codec=auto")
     try bench.train(configuration, output: "run", rankCount: 1, lastStep: 5)
@@ -33,7 +33,7 @@ import Training
     #expect(Codec(rawValue: chosen.codec)?.isExact == true)
     #expect(!log.contains("int8 "))
   }
-  /// The link loses its speed after the choice: 10 milliseconds an exchange, nine of them a step.
+  /// The link becomes slower after the choice: 10 ms per exchange, of which a step has nine.
   private func trainOnALinkThatSlows(_ bench: TrainingBench, retunes: Bool) throws -> LogLines {
     let log = LogLines()
     let configuration = try bench.configuration(
@@ -45,7 +45,7 @@ import Training
     return log
   }
 
-  @Test func anExchangeMuchSlowerThanPredictedIsToldOnce() throws {
+  @Test func anExchangeMuchSlowerThanPredictedIsReportedOnce() throws {
     let bench = try TrainingBench()
     let log = try trainOnALinkThatSlows(bench, retunes: false)
     let warnings = log.all.filter { $0.contains("were predicted") }
@@ -60,7 +60,7 @@ import Training
     #expect(log.all.count { $0.contains("choosing again") } == 1, "\(log.all)")
     let decisions = try bench.checkpoint("run").state.codecDecisions
     try #require(decisions.count == 2)
-    // The second after 20 steps with the first choice, of which the last step tells all ranks.
+    // 20 steps after the first choice; the request travels with the step after them.
     #expect(decisions.map(\.step) == [2, 23], "\(decisions)")
     #expect(decisions[1].reason.hasPrefix("auto, chosen again"))
     #expect(log.contains("codec \(decisions[1].codec) from step 23 on"))

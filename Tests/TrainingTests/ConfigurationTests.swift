@@ -68,7 +68,7 @@ import Training
     ),
     (
       "training: { lanes: 1048576, segment: 1048576 }",
-      "run.yaml: training.lanes × segment × accumulate: expected at most 1073741824 words a step"
+      "run.yaml: training.lanes × segment × accumulate: expected at most 1073741824 tokens per step"
     ),
     ("exchange: { retune: maybe }", "run.yaml:1: exchange.retune: expected true | false, found 'maybe'"),
     (
@@ -77,11 +77,11 @@ import Training
     ),
     (
       "{ exchange: { codec: int4 }, optimizer: { beta2: 0.9 } }",
-      "run.yaml: exchange.codec int4 pays what it rounds off in bursts, which adam forgets with optimizer.beta2 "
+      "run.yaml: exchange.codec int4 releases its rounding error in bursts that adam forgets with optimizer.beta2 "
         + "0.9: expected beta2 of at least 0.99, or codec int8"
     ),
   ])
-  func whatIsWrongIsSaidInOneLine(yaml: String, expected: String) {
+  func errorsAreOneLine(yaml: String, expected: String) {
     #expect(throws: TrainingError(expected)) { try configuration(yaml) }
   }
 
@@ -96,12 +96,12 @@ import Training
       "--set training.steps=x: training.steps: expected an integer from 1 to 1099511627776, found 'x'"
     ),
   ])
-  func wrongSettingsAreSaidInOneLine(setting: String, expected: String) {
+  func errorsInSettingsAreOneLine(setting: String, expected: String) {
     #expect(throws: TrainingError(expected)) { try configuration("", setting) }
   }
 
   @Test(arguments: ["model: [", "a: b: c", "\t- x", "{\"model\": {\"hidden\": 3}"])
-  func whatIsNoYAMLIsRefusedInOneLine(yaml: String) {
+  func textThatIsNotYAMLIsRefusedInOneLine(yaml: String) {
     do {
       _ = try configuration(yaml)
       Issue.record("\(yaml) was accepted")
@@ -122,7 +122,7 @@ import Training
     ("training.steps=9", nil), ("training.threads=3", nil),
     ("model.hidden=9", "model.hidden: 2048 in the run, 9 now"),
   ])
-  func resumingForbidsAllButHowLongAndWhere(setting: String, expected: String?) throws {
+  func onlyDurationAndPlaceMayDifferOnResume(setting: String, expected: String?) throws {
     let changed = try configuration("", setting)
     #expect(changed.differenceThatForbidsResuming(from: RunConfiguration()) == expected)
   }
@@ -130,7 +130,7 @@ import Training
   @Test(arguments: [
     "quickstart", "wikitext-2", "wikitext103-lstm", "wikitext103-multdec", "wikitext103-multencdec",
   ])
-  func shippedConfigurationsAreRead(name: String) throws {
+  func shippedConfigurationsAreValid(name: String) throws {
     let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent()
     let path = root.appendingPathComponent("configs/\(name).yaml").path

@@ -5,7 +5,7 @@ import Testing
 import Training
 
 @Suite struct CoordinatorTests {
-  @Test func theBestCheckpointIsThatOfTheLowestPerplexity() throws {
+  @Test func bestPointsToTheLowestPerplexity() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("training.steps=60")
     let outcome = try bench.train(configuration, output: "run", rankCount: 2)
@@ -14,7 +14,7 @@ import Training
     #expect(try bench.evaluatedSteps("run") == Array(stride(from: 5, through: 60, by: 5)))
   }
 
-  @Test func aBestStepBetweenCheckpointsIsKeptAsOne() throws {
+  @Test func theBestStepIsKeptEvenBetweenCheckpoints() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
       "training.steps=30", "coordinator.checkpointEvery=100", "coordinator.evaluateEvery=7")
@@ -22,7 +22,7 @@ import Training
     #expect(try bench.checkpoint("run", "best").state.step == outcome.bestStep)
   }
 
-  @Test func keepLastBoundsTheCheckpoints() throws {
+  @Test func keepLastLimitsTheNumberOfCheckpoints() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
       "training.steps=50", "coordinator.keepLast=2", "coordinator.evaluateEvery=0")
@@ -31,9 +31,9 @@ import Training
     #expect(Set(names) == ["last", "step-00000045", "step-00000050"])
   }
 
-  @Test func patienceEndsARunThatNoLongerGains() throws {
+  @Test func patienceEndsARunWithoutGain() throws {
     let bench = try TrainingBench()
-    // A rate near zero: nothing gains after the first evaluation but by the noise of its last digits.
+    // The rate is so large that perplexity soon no longer falls.
     let configuration = try bench.configuration(
       "training.steps=400", "optimizer.learningRate=3.0", "optimizer.clip=0", "schedule.kind=constant",
       "schedule.warmup=0", "coordinator.patience=2")
@@ -93,7 +93,7 @@ import Training
     #expect(names.count == steps.count + 1, "something half-written was left behind: \(names)")
   }
 
-  /// Training goes on, and so do checkpoints once the disk can be written again.
+  /// Training continues, and so do checkpoints once the disk is writable again.
   @Test(.enabled("expected the right to mount a small file system") { try TinyDisk(byteCount: 4096) != nil })
   func aDiskThatIsReadOnlyForAWhileCostsItsCheckpointsAndNotTheRun() throws {
     let bench = try TrainingBench()
@@ -115,7 +115,7 @@ import Training
     withExtendedLifetime(disk) {}
   }
 
-  /// The rate ruins the parameters at some step; what is written from then on must not count as good.
+  /// The rate ruins the parameters at some step; later checkpoints must not count as good.
   @Test func stepsThatAreNotFiniteEndTheRunWithTheLastGoodCheckpointNamed() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
@@ -130,7 +130,7 @@ import Training
       #expect("\(error)".contains("10 steps in a row had a loss or a gradient that is not finite"))
       #expect("\(error)".contains("the last good checkpoint is"))
     }
-    // Only the update that ruined everything was followed by a checkpoint, and no skipped step was.
+    // The last checkpoint is that of the update that ruined the parameters: skipped steps have none.
     #expect(try RunDirectory(path: bench.folder.file("run")).checkpointSteps() == [1])
   }
 
@@ -146,7 +146,7 @@ import Training
     #expect(!FileManager.default.fileExists(atPath: bench.folder.file("run")))
   }
 
-  @Test func aModelThatTheMemoryCannotHoldIsRefusedBeforeAnythingIsWritten() throws {
+  @Test func aModelLargerThanMemoryIsRefusedBeforeAnythingIsWritten() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("model.hidden=65536", "model.decoderContext=4096")
     do {
@@ -158,11 +158,11 @@ import Training
     #expect(!FileManager.default.fileExists(atPath: bench.folder.file("run")))
   }
 
-  @Test func aCarriedStateThatIsNotFiniteCostsStepsAndIsCounted() throws {
+  @Test func aCarriedStateThatIsNotFiniteSkipsStepsUntilTheNextEpoch() throws {
     let bench = try TrainingBench(tokenCount: 12 * 6 * 4)
     let configuration = try bench.configuration("training.steps=12", "coordinator.evaluateEvery=0")
     try bench.train(configuration, output: "run", rankCount: 2, lastStep: 5)
-    try bench.spoilCarriedState("run")
+    try bench.corruptCarriedState("run")
     let outcome = try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
     // Four steps make an epoch: the state is zero again before the ninth step, so three were skipped.
     #expect(outcome.step == 12)

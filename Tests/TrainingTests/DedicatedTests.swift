@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import Training
 
-/// A coordinator without lanes does what one with lanes does.
+/// A coordinator without lanes gives the results of one with lanes.
 @Suite struct DedicatedTests {
   @Test(arguments: [2, 3, 4])
   func lossesAreThoseOfOneRank(rankCount: Int) throws {
@@ -23,7 +23,7 @@ import Training
     #expect(try bench.evaluatedSteps("run") == bench.evaluatedSteps("alone"))
   }
 
-  /// `hashEvery` is 1, so that a coordinator that strays by a bit ends the run.
+  /// `hashEvery` is 1, so that a coordinator that differs in a bit ends the run.
   @Test(arguments: Codec.allCases)
   func aResumedRunEqualsTheUninterruptedOneBitForBit(codec: Codec) throws {
     let bench = try TrainingBench()
@@ -35,9 +35,9 @@ import Training
     #expect(try bench.digests("parts") == bench.digests("whole"))
   }
 
-  /// With int8 there are residuals at step 6, which rank 0 still owes when it has no lanes any more.
+  /// With int8 there are residuals at step 6, which rank 0 keeps when it no longer has lanes.
   @Test(arguments: [(Codec.none, 1e-4), (Codec.int8, 1e-2)])
-  func aRunMayGoOnWithTheOtherPlacement(codec: Codec, tolerance: Double) throws {
+  func aRunResumesWithTheOtherPlacement(codec: Codec, tolerance: Double) throws {
     let bench = try TrainingBench()
     let worker = try bench.configuration("exchange.codec=\(codec.rawValue)")
     let dedicated = try bench.configuration(
@@ -58,7 +58,7 @@ import Training
     (1, "expected at least 2 ranks for a dedicated coordinator, found 1"),
     (6, "training.lanes: expected a multiple of the 5 training ranks, found 12"),
   ])
-  func ranksThatCannotShareTheLanesAreRefused(rankCount: Int, expected: String) throws {
+  func ranksThatDoNotDivideTheLanesAreRefused(rankCount: Int, expected: String) throws {
     let bench = try TrainingBench()
     let dedicated = try bench.configuration("coordinator.placement=dedicated")
     let error = #expect(throws: TrainingError.self) {

@@ -4,7 +4,7 @@ import Synchronization
 import Training
 
 extension TrainingBench {
-  /// Evaluates a run on ranks that are threads of this process, and gives what rank 0 gets.
+  /// Evaluates a run on ranks that are threads of this process; returns the result of rank 0.
   func evaluate(
     _ output: String, _ method: ScoringMethod = ScoringMethod(),
     text: EvaluationRun.Text = .split(.test), tokenLossPath: String? = nil, rankCount: Int = 1

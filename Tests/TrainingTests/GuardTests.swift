@@ -6,20 +6,20 @@ import Training
 
 /// Steps that would harm the model, and runs that go wrong.
 @Suite struct GuardTests {
-  @Test func aHealthyRunIsLeftAlone() throws {
+  @Test func aHealthyRunIsNotChanged() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("training.steps=300", "guard.window=20")
     let free = try bench.configuration(
       "training.steps=300", "guard.window=0", "guard.outlier=0", "guard.divergence=0")
     try bench.train(configuration, output: "guarded", rankCount: 2)
     try bench.train(free, output: "free", rankCount: 2)
-    // The model's file has the configuration in it.
+    // The file of the model contains the configuration.
     #expect(try bench.digests("guarded").dropFirst() == bench.digests("free").dropFirst())
     #expect(try bench.losses("guarded") == bench.losses("free"))
     #expect(try bench.checkpoint("guarded").state.skippedStepCount == 0)
   }
 
-  /// A window of two steps and a thousandth of a deviation: every step above the usual is outlying.
+  /// A window of two steps and a thousandth of a deviation: every step above the mean is an outlier.
   @Test(arguments: [1, 3])
   func anOutlyingStepIsSkippedByAllRanksAndCounted(rankCount: Int) throws {
     let bench = try TrainingBench()
@@ -45,7 +45,7 @@ import Training
   }
 
   /// The rate rises with the warm-up until it ruins the model; half the rate, twice, is still too much.
-  @Test func aDivergingRunGoesBackWithASmallerRateABoundedNumberOfTimes() throws {
+  @Test func aDivergingRunReturnsWithASmallerRateALimitedNumberOfTimes() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
       "training.steps=400", "optimizer.kind=sgd", "optimizer.learningRate=1e9", "optimizer.clip=0",
@@ -61,9 +61,9 @@ import Training
     #expect(message.contains("after going back \(returns) times"), "\(message)")
   }
 
-  @Test func aRunThatIsCuredBySmallerStepsIsFinished() throws {
+  @Test func aSmallerRateRescuesADivergingRun() throws {
     let bench = try TrainingBench()
-    // Good steps, then a rate that is 1000 times too large for a few: the guard brings the run back below it.
+    // Good steps, then a rate far too large: the guard lowers it.
     try bench.train(
       try bench.configuration("training.steps=10", "coordinator.evaluateEvery=0"), output: "good",
       rankCount: 2)

@@ -3,12 +3,12 @@ import Foundation
 import Synchronization
 import Training
 
-/// Ranks something happens to before every exchange.
+/// A communicator that calls a hook before every exchange.
 final class HookedCommunicator: Communicator {
   private let base: any Communicator
   private let hook: @Sendable (CollectiveOperation) throws -> Void
 
-  /// Calls `hook` before each exchange through `base`, which does not take place where it throws.
+  /// Calls `hook` before each exchange through `base`; where it throws, there is no exchange.
   init(_ base: any Communicator, before hook: @escaping @Sendable (CollectiveOperation) throws -> Void) {
     self.base = base
     self.hook = hook
@@ -49,11 +49,11 @@ final class HookedCommunicator: Communicator {
   }
 }
 
-/// Ranks whose link becomes slow in the middle of a run: every exchange from a step on takes some time longer.
+/// A link that becomes slow during a run: every exchange from a step on takes longer.
 func slowed(
   _ base: any Communicator, fromStep firstSlowStep: Int, delaySeconds: Double
 ) -> any Communicator {
-  // What measures the link has no step: it is as slow as the last step was.
+  // Measurements of the link have no step: they are as slow as the last step.
   let isSlow = Mutex(false)
   return HookedCommunicator(base) { operation in
     let waits = isSlow.withLock { isSlow in
@@ -64,7 +64,7 @@ func slowed(
   }
 }
 
-/// Ranks whose link breaks after some exchanges.
+/// A link that breaks after some exchanges.
 func broken(_ base: any Communicator, after count: Int) -> any Communicator {
   let left = Atomic(count)
   return HookedCommunicator(base) { _ in

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Training
 
-/// Configurations that somebody has tampered with, alone and in checkpoints.
+/// Malicious configurations, alone and in checkpoints.
 struct HostileConfigurationTests {
   @Test func randomChangesAreRefusedOrHarmless() throws {
     let original = Array(RunConfiguration().yaml.utf8)
@@ -40,7 +40,7 @@ struct HostileConfigurationTests {
   ]
 
   @Test(arguments: texts.keys.sorted())
-  func hostileTextsAreRefusedInOneLineAndSoon(name: String) throws {
+  func maliciousTextsAreRefusedQuicklyInOneLine(name: String) throws {
     let text = try #require(Self.texts[name])
     let clock = ContinuousClock()
     let begun = clock.now
@@ -50,7 +50,7 @@ struct HostileConfigurationTests {
     #expect(clock.now - begun < .seconds(20))
   }
 
-  /// Everything in it is consistent but for its size: an honest checksum does not make it small.
+  /// The checkpoint is consistent except for its size.
   @Test func aCheckpointThatClaimsAHugeModelIsRefusedBeforeMemoryIsTaken() throws {
     let bench = try TrainingBench()
     try bench.train(try bench.configuration("training.steps=5"), output: "run")

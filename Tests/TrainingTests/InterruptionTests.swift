@@ -27,7 +27,7 @@ import Training
   }
 
   @Test(arguments: ["worker", "dedicated"])
-  func aRunStoppedWhileItEvaluatesGoesOnAsIfNothingHadHappened(placement: String) throws {
+  func aRunInterruptedDuringAnEvaluationResumesBitForBit(placement: String) throws {
     let (bench, slow) = try slowBench()
     var configuration = slow
     configuration.coordinator.placement = placement == "worker" ? .worker : .dedicated
@@ -52,7 +52,7 @@ import Training
     #expect(try bench.evaluatedSteps("parts") == bench.evaluatedSteps("whole"))
   }
 
-  @Test func theLossOfAnEvaluatedCheckpointCostsTheEvaluationAndNotTheRun() throws {
+  @Test func aMissingCheckpointCostsItsEvaluationAndNotTheRun() throws {
     let (bench, configuration) = try slowBench()
     let stop = StopRequest()
     let log = LogLines()

@@ -2,10 +2,10 @@ import Communication
 import Testing
 import Training
 
-/// What must not depend on the number of ranks, and what must not change from run to run.
+/// Results that do not depend on the number of ranks, and runs that repeat.
 @Suite struct RankEquivalenceTests {
   @Test(arguments: ["lstm", "multdec", "multencdec"])
-  func anyNumberOfRanksHasTheSameLosses(variant: String) throws {
+  func lossesDoNotDependOnTheNumberOfRanks(variant: String) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("model.variant=\(variant)")
     for rankCount in 1...4 {
@@ -31,7 +31,7 @@ import Training
     #expect(try bench.losses("one") == bench.losses("two"))
   }
 
-  /// Two nodes of two ranks, one of three and one of one, one node alone: as one rank, and without loss bit-equal replicas.
+  /// Two nodes of two ranks, one of three and one of one, and a single node.
   @Test(arguments: [(4, 2), (4, 3), (3, 3)]) func nodesHaveTheLossesOfOneRank(
     rankCount: Int, ranksPerNode: Int
   )
@@ -48,7 +48,7 @@ import Training
     }
   }
 
-  @Test func segmentsAccumulatedGiveTheGradientOfThemAll() throws {
+  @Test func accumulatedSegmentsGiveTheGradientOfAllOfThem() throws {
     let bench = try TrainingBench()
     let accumulated = try bench.configuration("training.accumulate=2", "training.steps=4")
     try bench.train(accumulated, output: "one", rankCount: 1)
@@ -65,11 +65,11 @@ import Training
     let configuration = try bench.configuration(
       "exchange.codec=\(codec.rawValue)", "training.steps=120", "coordinator.evaluateEvery=40")
     let outcome = try bench.train(configuration, output: "run", rankCount: 2)
-    // 42 words; the chain's own perplexity is about 4.
+    // 42 tokens; the perplexity of the chain itself is about 4.
     #expect(try #require(outcome.bestPerplexity) < 20)
   }
 
-  @Test func lanesThatRanksCannotShareAreRefused() throws {
+  @Test func ranksThatDoNotDivideTheLanesAreRefused() throws {
     let bench = try TrainingBench()
     #expect(throws: TrainingError("training.lanes: expected a multiple of the 5 ranks, found 12")) {
       try bench.train(try bench.configuration(), output: "run", rankCount: 5)

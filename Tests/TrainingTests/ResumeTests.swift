@@ -34,9 +34,9 @@ import Training
     #expect(try bench.digests("parts") == bench.digests("whole"))
   }
 
-  /// From each number of ranks to each other one, over the 20 steps after the restart and more.
+  /// From each number of ranks to each other one, over the 22 steps after the restart.
   @Test(arguments: (1...4).flatMap { before in (1...4).map { (before, $0) } }.filter { $0.0 != $0.1 })
-  func anotherNumberOfRanksGoesOnWithTheSameData(before: Int, after: Int) throws {
+  func aResumeOnAnotherNumberOfRanksReadsTheSameData(before: Int, after: Int) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("training.steps=30")
     try bench.train(configuration, output: "whole", rankCount: before)
@@ -60,7 +60,7 @@ import Training
     #expect(try !bench.checkpoint("run").contains(.exchange))
   }
 
-  @Test func aRunThatIsThereIsRefusedUnlessItIsToBeResumed() throws {
+  @Test func anExistingRunIsRefusedUnlessItIsResumed() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("training.steps=5")
     try bench.train(configuration, output: "run")
@@ -70,7 +70,7 @@ import Training
     #expect(again.isFinished && log.contains("the run is finished"))
   }
 
-  @Test func autoBeginsAnewWhereThereIsNoCheckpoint() throws {
+  @Test func autoStartsFromTheBeginningWithoutACheckpoint() throws {
     let bench = try TrainingBench()
     let outcome = try bench.train(try bench.configuration("training.steps=5"), output: "run", resume: .auto)
     #expect(outcome.step == 5)
@@ -83,7 +83,7 @@ import Training
     #expect(outcome.step == 9)
   }
 
-  @Test func anotherConfigurationIsRefusedByTheNameOfItsKey() throws {
+  @Test func aChangedKeyIsRefusedByName() throws {
     let bench = try TrainingBench()
     try bench.train(try bench.configuration(), output: "run", lastStep: 5)
     let changed = try bench.configuration("model.hidden=18")
@@ -112,7 +112,7 @@ import Training
       "model.safetensors", "optimizer.safetensors", "carry.safetensors", "exchange.safetensors", "state.json",
     ],
     ["flip", "truncate", "remove"])
-  func aDamagedCheckpointIsRefusedAndTheOneBeforeUsed(file: String, damage: String) throws {
+  func aCorruptedCheckpointIsRefusedAndThePreviousOneUsed(file: String, damage: String) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("exchange.codec=int8")
     try bench.train(configuration, output: "whole", rankCount: 2)
@@ -126,7 +126,7 @@ import Training
     #expect(try bench.digests("run") == bench.digests("whole"))
   }
 
-  @Test func checkpointsNoneOfWhichVerifiesAreNeverTrainedOver() throws {
+  @Test func withoutAVerifiedCheckpointNothingIsOverwritten() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration()
     try bench.train(configuration, output: "run", lastStep: 12)
@@ -160,7 +160,7 @@ import Training
     #expect(try bench.folder.entries("two/checkpoints") == before)
   }
 
-  @Test func aNewDirectoryContinuesAnotherRunAndOwnsItsCheckpoints() throws {
+  @Test func aNewDirectoryContinuesAnotherRunWithCheckpointsOfItsOwn() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration()
     try bench.train(configuration, output: "one")
@@ -176,7 +176,7 @@ import Training
     }
   }
 
-  @Test func aPerplexityThatIsNoNumberCanBeResumedFrom() throws {
+  @Test func aPerplexityThatIsNotANumberDoesNotPreventResuming() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
       "optimizer.learningRate=1e30", "optimizer.clip=0", "schedule.warmup=0", "schedule.kind=constant",
@@ -185,7 +185,7 @@ import Training
     #expect(try bench.train(configuration, output: "run", resume: .auto).step == 3)
   }
 
-  @Test func aNamedCheckpointThatIsDamagedIsAnError() throws {
+  @Test func aNamedCheckpointThatIsCorruptedIsAnError() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration()
     try bench.train(configuration, output: "run", lastStep: 12)
@@ -193,7 +193,7 @@ import Training
     try inflict("flip", on: "\(checkpoint)/model.safetensors")
     do {
       try bench.train(configuration, output: "run", rankCount: 2, resume: .checkpoint(checkpoint))
-      Issue.record("the damaged checkpoint was accepted")
+      Issue.record("the corrupted checkpoint was accepted")
     } catch {
       #expect("\(error)".contains("model.safetensors"))
     }

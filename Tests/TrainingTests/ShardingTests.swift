@@ -5,9 +5,9 @@ import TestSupport
 import Testing
 import Training
 
-/// Ranks that share the vocabulary out train what ranks train that each have all of it.
+/// Training with a sharded vocabulary has the results of training with a replicated one.
 @Suite struct ShardingTests {
-  /// Words enough for five blocks, so that each of four ranks has some.
+  /// Five blocks of rows, so that each of four ranks has some.
   private static let wordCount = 2500
 
   private func bench() throws -> TrainingBench { try TrainingBench(wordCount: Self.wordCount) }
@@ -25,7 +25,7 @@ import Training
   }
 
   @Test(arguments: ["lstm", "multencdec"], ["worker", "dedicated"])
-  func anyNumberOfRanksHasTheLossesOfOneThatHasAll(variant: String, placement: String) throws {
+  func lossesAreThoseOfAReplicatedVocabulary(variant: String, placement: String) throws {
     let bench = try bench()
     let whole = try bench.configuration("model.variant=\(variant)")
     let best = try bench.train(whole, output: "whole").bestPerplexity
@@ -34,7 +34,7 @@ import Training
     for rankCount in placement == "worker" ? 1...4 : 2...4 {
       let outcome = try bench.train(sharded, output: "run-\(rankCount)", rankCount: rankCount)
       try expectEqualLosses("run-\(rankCount)", "whole", in: bench)
-      // What is evaluated and written is the whole matrix.
+      // The whole matrix is evaluated and written.
       let (found, wanted) = try (#require(outcome.bestPerplexity), #require(best))
       #expect(abs(found - wanted) <= 1e-4 * wanted, "\(rankCount) ranks")
       try expectEqualParameters("run-\(rankCount)", "whole", in: bench)
@@ -52,8 +52,8 @@ import Training
     }
   }
 
-  /// One block of words: all but the first rank have none.
-  @Test(arguments: [2, 3]) func ranksWithoutWordsTakePart(rankCount: Int) throws {
+  /// One block of rows: all ranks but the first have none.
+  @Test(arguments: [2, 3]) func ranksWithoutRowsTakePart(rankCount: Int) throws {
     let bench = try TrainingBench()
     try bench.train(try bench.configuration(), output: "whole")
     let sharded = try bench.configuration("exchange.vocabulary=sharded")
@@ -61,7 +61,7 @@ import Training
     try expectEqualLosses("run", "whole", in: bench)
   }
 
-  @Test func segmentsAccumulatedGiveTheGradientOfThemAll() throws {
+  @Test func accumulatedSegmentsGiveTheGradientOfAllOfThem() throws {
     let bench = try bench()
     let whole = try bench.configuration("training.accumulate=2", "training.steps=6")
     try bench.train(whole, output: "whole")
@@ -71,8 +71,8 @@ import Training
     try expectEqualLosses("run", "whole", in: bench)
   }
 
-  /// Ranks of one host share memory for what they have alike, and messages for the rest.
-  @Test func nodesOfSeveralRanksShareTheWordsToo() throws {
+  /// Ranks of one host use shared memory for what is replicated, and messages for the shards.
+  @Test func severalRanksPerNodeHaveTheSameLosses() throws {
     let bench = try bench()
     try bench.train(try bench.configuration(), output: "whole")
     let sharded = try bench.configuration("exchange.vocabulary=sharded")
@@ -91,7 +91,7 @@ import Training
     #expect(try bench.losses("one") == bench.losses("two"))
   }
 
-  /// At step 7 there are residuals, at step 10 a snapshot is on its way when the run goes on.
+  /// At step 7 there are residuals, at step 10 a snapshot is in transfer.
   @Test(arguments: ["worker", "dedicated"], [7, 10])
   func aResumedRunEqualsTheUninterruptedOneBitForBit(placement: String, lastStep: Int) throws {
     let bench = try bench()
@@ -104,7 +104,7 @@ import Training
     #expect(try bench.losses("parts") == bench.losses("whole"))
   }
 
-  @Test func aRunMayGoOnWithOtherNumbersOfRanks() throws {
+  @Test func aRunResumesOnAnotherNumberOfRanks() throws {
     let bench = try bench()
     let sharded = try bench.configuration("exchange.vocabulary=sharded")
     try bench.train(sharded, output: "whole", rankCount: 2)
@@ -114,8 +114,8 @@ import Training
     try expectEqualLosses("parts", "whole", in: bench)
   }
 
-  /// A checkpoint of which a part is missing would verify, and be wrong.
-  @Test func sharesThatDoNotArriveLeaveNoCheckpoint() throws {
+  /// A checkpoint that lacks a shard would verify, and be wrong.
+  @Test func shardsThatDoNotArriveLeaveNoCheckpoint() throws {
     let bench = try bench()
     let sharded = try bench.configuration("exchange.vocabulary=sharded", "coordinator.evaluateEvery=0")
     let log = LogLines()
@@ -127,7 +127,7 @@ import Training
     #expect(throws: (any Error).self) { try bench.checkpoint("run") }
   }
 
-  @Test func itIsPartOfWhatARunIs() throws {
+  @Test func aResumeMayNotChangeThePlacement() throws {
     let bench = try bench()
     try bench.train(try bench.configuration(), output: "run", lastStep: 5)
     let sharded = try bench.configuration("exchange.vocabulary=sharded")

@@ -23,7 +23,7 @@ struct TrainingBench {
       testTokenCount: 700)
   }
 
-  /// 12 lanes, so that 1, 2, 3 and 4 ranks can share them; dropout on; a line of metrics for every step.
+  /// 12 lanes, for 1, 2, 3 or 4 ranks; dropout on; a line of metrics for every step.
   func configuration(_ settings: String...) throws -> RunConfiguration {
     try configuration(settings: settings)
   }
@@ -41,7 +41,7 @@ struct TrainingBench {
         """, source: "the test", settings: settings)
   }
 
-  /// Trains on `rankCount` ranks and gives what rank 0 gets.
+  /// Trains on `rankCount` ranks and returns the outcome of rank 0.
   @discardableResult
   func train(
     _ configuration: RunConfiguration, output: String, rankCount: Int = 1, ranksPerNode: Int = 1,
@@ -113,7 +113,7 @@ struct TrainingBench {
     try Checkpoint(directory: folder.file("\(output)/checkpoints/\(name)"))
   }
 
-  /// The sha256 of parameters, optimizer and carried state: equal for runs that are equal bit for bit.
+  /// The sha256 of parameters, optimizer and carried state: equal for bit-equal runs.
   func digests(_ output: String, _ name: String = "last") throws -> [String] {
     let checkpoint = try checkpoint(output, name)
     try checkpoint.verify()
@@ -123,12 +123,12 @@ struct TrainingBench {
   }
 }
 
-/// What a run logs, line by line.
+/// The log of a run, line by line.
 final class LogLines: Sendable {
   private let lines = Mutex<[String]>([])
   private let onLine: @Sendable (String) -> Void
 
-  /// `onLine` hears each line on the thread that logs it, which waits for it.
+  /// `onLine` is called with each line on the thread that logs it.
   init(onLine: @escaping @Sendable (String) -> Void = { _ in }) {
     self.onLine = onLine
   }
@@ -148,8 +148,8 @@ final class LogLines: Sendable {
 }
 
 extension TrainingBench {
-  /// Writes the newest checkpoint again with a carried state that has a number that is none.
-  func spoilCarriedState(_ output: String) throws {
+  /// Writes the newest checkpoint again with a NaN in the carried state.
+  func corruptCarriedState(_ output: String) throws {
     let checkpoint = try checkpoint(output)
     let store = try CheckpointStore(lock: RunLock(RunDirectory(path: folder.file(output))))
     var arrays: [[Float]] = []
@@ -174,7 +174,7 @@ extension TrainingBench {
     try store.write(files: files, state: checkpoint.state)
   }
 
-  /// Floats at an address that stays for the rest of the test.
+  /// Floats at an address that is valid for the rest of the test.
   private func pinned(_ values: [Float]) -> UnsafeBufferPointer<Float> {
     let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: values.count)
     _ = copy.initialize(from: values)
@@ -182,13 +182,13 @@ extension TrainingBench {
   }
 }
 
-/// The ranks of a process alone.
+/// The ranks of a job of one process.
 func aloneRanks() -> Ranks {
   func alone() -> LocalCommunicator { LocalCommunicator.world(rankCount: 1)[0] }
   return Ranks(control: alone(), gradients: alone(), snapshots: alone())
 }
 
-/// A file system of its own with little room; nil where this process may not mount one.
+/// A small file system; nil where this process may not mount one.
 final class TinyDisk: Sendable {
   private let folder: TemporaryFolder
   private let path: String
@@ -206,7 +206,7 @@ final class TinyDisk: Sendable {
 
   func file(_ name: String) -> String { "\(path)/\(name)" }
 
-  /// Lets it be written to, or read only.
+  /// Makes it writable or read-only.
   func set(isWritable: Bool) {
     let run = try? start(["mount", "-o", "remount,\(isWritable ? "rw" : "ro")", path])
     if run?.status != 0 { Issue.record("\(run?.transcript ?? "mount does not start")") }

@@ -3,13 +3,13 @@ import Foundation
 import Yams
 
 extension RunConfiguration {
-  /// The largest configuration that is read, in bytes: far above any real one.
+  /// The size limit of a configuration, in bytes, far above any real one.
   private static let byteCountLimit = 1 << 20
 
-  /// Reads a YAML (or JSON) file; keys left out keep their defaults, then each of `settings`,
-  /// `key.path=value`, is applied.
+  /// Reads a YAML (or JSON) file; keys left out have their defaults; then `settings`, each
+  /// `key.path=value`, are applied.
   ///
-  /// Unknown keys, wrong types and impossible values throw a line that names the key, where it stands,
+  /// Unknown keys, wrong types and impossible values throw a line with the key, its place
   /// and the nearest known key.
   public init(contentsOf path: String, settings: [String] = []) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
@@ -25,23 +25,23 @@ extension RunConfiguration {
     try self.init(yaml: text, source: path, settings: settings)
   }
 
-  /// Reads YAML text; `source` is what errors call it.
+  /// Reads YAML text; `source` is its name in errors.
   public init(yaml: String, source: String, settings: [String] = []) throws {
     self.init()
     var reader = ConfigurationReader(source: source)
     try reader.read(yaml, into: &self)
     for setting in settings { try reader.apply(setting, to: &self) }
-    try checkTogether(source: source)
+    try checkCombinations(source: source)
   }
 
-  /// The whole configuration as YAML: what a run writes to `config.yaml`.
+  /// The complete configuration as YAML, as in `config.yaml`.
   public var yaml: String {
     var root = Node.Mapping([])
     for key in ConfigurationKey.all {
       let names = key.path.split(separator: ".").map(String.init)
       insert(key.show(self), at: names, in: &root)
     }
-    // The tree holds nothing but strings, which always serialise.
+    // A tree of strings always serializes.
     return (try? Yams.serialize(node: Node.mapping(root))) ?? ""
   }
 
@@ -55,8 +55,7 @@ extension RunConfiguration {
     mapping[Node(names[0])] = Node.mapping(inner)
   }
 
-  /// The whole configuration as JSON, numbers as numbers: what `model.safetensors` carries
-  /// for readers in other languages.
+  /// The complete configuration as JSON, as in the metadata of `model.safetensors`.
   public var json: String {
     var root: [String: Any] = [:]
     for key in ConfigurationKey.all {
@@ -64,7 +63,7 @@ extension RunConfiguration {
       let value: any Sendable = Int(text).map { $0 as any Sendable } ?? Double(text) ?? Bool(text) ?? text
       Self.insert(value, at: key.path.split(separator: ".").map(String.init)[...], in: &root)
     }
-    // The tree holds nothing but strings, numbers and truth values, which always serialise.
+    // A tree of strings, numbers and booleans always serializes.
     let data = try? JSONSerialization.data(withJSONObject: root, options: .sortedKeys)
     return data.map { String(decoding: $0, as: UTF8.self) } ?? ""
   }
@@ -80,7 +79,7 @@ extension RunConfiguration {
     object[name] = inner
   }
 
-  /// The first key in which a resumed run may not differ and does, with both values; nil where there is none.
+  /// The first difference that prevents resuming, with both values; nil where there is none.
   public func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
     for key in ConfigurationKey.all where !key.mayDifferOnResume && key.show(self) != key.show(earlier) {
       return "\(key.path): \(key.show(earlier)) in the run, \(key.show(self)) now"
@@ -88,12 +87,12 @@ extension RunConfiguration {
     return nil
   }
 
-  /// What single keys cannot say.
-  private func checkTogether(source: String) throws {
-    let wordCount = training.lanes.multipliedReportingOverflow(by: training.segment * training.accumulate)
-    guard !wordCount.overflow, wordCount.partialValue <= 1 << 30 else {
+  /// Checks conditions on several keys.
+  private func checkCombinations(source: String) throws {
+    let tokenCount = training.lanes.multipliedReportingOverflow(by: training.segment * training.accumulate)
+    guard !tokenCount.overflow, tokenCount.partialValue <= 1 << 30 else {
       throw TrainingError(
-        "\(source): training.lanes × segment × accumulate: expected at most \(1 << 30) words a step")
+        "\(source): training.lanes × segment × accumulate: expected at most \(1 << 30) tokens per step")
     }
     if !exchange.allowLoss, exchange.codec != .auto, !exchange.chosenCodec.isExact {
       throw TrainingError(
@@ -180,7 +179,7 @@ private struct ConfigurationReader {
     }
   }
 
-  /// Whether more than a few levels are open at once anywhere: the parser recurses into each.
+  /// Whether more than a few levels are open at once: the parser recurses into each.
   private func isNestedTooDeep(_ yaml: String) -> Bool {
     var open = 0
     var markers = 0
@@ -188,7 +187,7 @@ private struct ConfigurationReader {
       switch byte {
       case UInt8(ascii: "["), UInt8(ascii: "{"): open += 1
       case UInt8(ascii: "]"), UInt8(ascii: "}"): open = max(0, open - 1)
-      // A line of "- - -" or "? ? ?" opens a level with each of them, and so may deeper and deeper lines.
+      // Each marker of a line such as "- - -" or "? ? ?" opens a level, and so may lines that are indented further and further.
       case UInt8(ascii: "-"), UInt8(ascii: "?"), UInt8(ascii: ":"): markers += 1
       default: break
       }
@@ -204,7 +203,7 @@ private struct ConfigurationReader {
     return TrainingError("\(place): unknown key \(path); the nearest known key is \(nearest)")
   }
 
-  /// The path and the sections it lies in.
+  /// The path and its sections.
   private func sections(of path: String) -> [String] {
     let names = path.split(separator: ".")
     return (1...names.count).map { names.prefix($0).joined(separator: ".") }
@@ -215,7 +214,7 @@ private struct ConfigurationReader {
   }
 }
 
-/// How many insertions, deletions and replacements lie between two texts (Levenshtein 1966).
+/// The number of insertions, deletions and replacements between two texts (Levenshtein 1966).
 private func editDistance(_ a: String, _ b: String) -> Int {
   let b = Array(b)
   var row = Array(0...b.count)
@@ -232,7 +231,7 @@ private func editDistance(_ a: String, _ b: String) -> Int {
 }
 
 extension RunConfiguration {
-  /// The configuration that rank 0 reads from a file, on all ranks: the others need not have the file.
+  /// The configuration that rank 0 reads from a file, on all ranks; the others need not have the file.
   public static func shared(
     fromRank0File path: String, settings: [String], ranks: Ranks
   ) throws -> RunConfiguration {

@@ -1,15 +1,15 @@
-/// One key of the configuration file: where it stands, how it is read, shown and checked.
+/// A key of the configuration file: its path, and how it is read, checked and written.
 ///
-/// The list `all` is the only place that names keys; the reader, `--set`,
-/// `config.yaml` and the comparison on resume go by it.
+/// The list `all` is the only place that names keys: the reader, `--set`, `config.yaml` and the comparison on resume
+/// use it.
 struct ConfigurationKey {
   /// The path, with dots: `model.dropout.input`.
   let path: String
   /// Whether a resumed run may have another value.
   let mayDifferOnResume: Bool
-  /// Sets the value from a scalar's text; returns what was expected where the text is not that.
+  /// Sets the value from the text of a scalar; returns what was expected where the text is not valid.
   let read: (String, inout RunConfiguration) -> String?
-  /// The value as it stands in YAML.
+  /// The value as YAML.
   let show: (RunConfiguration) -> String
 
   typealias Place<Value> = WritableKeyPath<RunConfiguration, Value>
@@ -85,19 +85,19 @@ struct ConfigurationKey {
   }
 }
 
-/// Which numbers a key takes; they are computed with in single precision.
+/// The range of a number, which is used in single precision.
 enum NumberLimits {
   case positive
   case notNegative
-  case share
-  case positiveShare
+  case fraction
+  case positiveFraction
 
   func contain(_ value: Double) -> Bool {
     switch self {
     case .positive: Float(value).isNormal && value > 0
     case .notNegative: Float(value).isFinite && value >= 0
-    case .share: value >= 0 && Float(value) < 1
-    case .positiveShare: Float(value).isNormal && value > 0 && value <= 1
+    case .fraction: value >= 0 && Float(value) < 1
+    case .positiveFraction: Float(value).isNormal && value > 0 && value <= 1
     }
   }
 
@@ -105,8 +105,8 @@ enum NumberLimits {
     switch self {
     case .positive: "a number above 0"
     case .notNegative: "a number of at least 0"
-    case .share: "a number of at least 0 and below 1"
-    case .positiveShare: "a number above 0 and at most 1"
+    case .fraction: "a number of at least 0 and below 1"
+    case .positiveFraction: "a number above 0 and at most 1"
     }
   }
 }
@@ -126,8 +126,8 @@ extension ConfigurationKey {
       .integer("model.encoderContext", \.model.encoderContext, atLeast: 1, atMost: 1 << 12),
       .choice("model.form", \.model.form),
       .integer("model.rank", \.model.rank, atLeast: 1, atMost: 1 << 16),
-      .number("model.dropout.input", \.model.inputDropout, .share),
-      .number("model.dropout.output", \.model.outputDropout, .share),
+      .number("model.dropout.input", \.model.inputDropout, .fraction),
+      .number("model.dropout.output", \.model.outputDropout, .fraction),
     ]
   }
 
@@ -139,7 +139,7 @@ extension ConfigurationKey {
       .integer("training.accumulate", \.training.accumulate, atLeast: 1, atMost: 1 << 12),
       .integer("training.seed", \.training.seed, atLeast: 0, atMost: .max),
       .choice("training.precision", \.training.precision),
-      .number("training.softmaxThreshold", \.training.softmaxThreshold, .share),
+      .number("training.softmaxThreshold", \.training.softmaxThreshold, .fraction),
       .automaticInteger("training.threads", \.training.threads, mayDiffer: true),
     ]
   }
@@ -148,10 +148,10 @@ extension ConfigurationKey {
     [
       .choice("optimizer.kind", \.optimizer.kind),
       .number("optimizer.learningRate", \.optimizer.learningRate, .positive),
-      .number("optimizer.beta1", \.optimizer.beta1, .share),
-      .number("optimizer.beta2", \.optimizer.beta2, .share),
+      .number("optimizer.beta1", \.optimizer.beta1, .fraction),
+      .number("optimizer.beta2", \.optimizer.beta2, .fraction),
       .number("optimizer.epsilon", \.optimizer.epsilon, .positive),
-      .number("optimizer.momentum", \.optimizer.momentum, .share),
+      .number("optimizer.momentum", \.optimizer.momentum, .fraction),
       .number("optimizer.weightDecay", \.optimizer.weightDecay, .notNegative),
       .number("optimizer.clip", \.optimizer.clip, .notNegative),
       .choice("schedule.kind", \.schedule.kind),
@@ -180,7 +180,7 @@ extension ConfigurationKey {
       .number("guard.outlier", \.guarding.outlier, .notNegative),
       .number("guard.divergence", \.guarding.divergence, .notNegative),
       .integer("guard.returns", \.guarding.returns, atLeast: 0, mayDiffer: true),
-      .number("guard.rateFactor", \.guarding.rateFactor, .positiveShare),
+      .number("guard.rateFactor", \.guarding.rateFactor, .positiveFraction),
     ]
   }
 

@@ -3,15 +3,15 @@ import LanguageModel
 import Layers
 import Tensors
 
-/// Everything that a run is set to: the configuration file with its defaults filled in.
+/// All settings of a run: the configuration file, with defaults filled in.
 ///
-/// Names, places in the file and limits are in `ConfigurationKey.all`.
+/// Keys and limits are in `ConfigurationKey.all`.
 public struct RunConfiguration: Sendable, Equatable {
   /// Sizes and variant of the model.
   public var model = ModelConfiguration()
   /// Data and length of the run.
   public var training = TrainingConfiguration()
-  /// The update's rule.
+  /// The optimizer.
   public var optimizer = OptimizerConfiguration()
   /// The learning rate over the steps.
   public var schedule = Schedule()
@@ -19,33 +19,33 @@ public struct RunConfiguration: Sendable, Equatable {
   public var exchange = ExchangeSettings()
   /// Evaluation, checkpoints and reports.
   public var coordinator = CoordinatorConfiguration()
-  /// What is done about steps that would harm the model.
+  /// The guard against steps that would harm the model.
   public var guarding = GuardConfiguration()
 
   /// The defaults.
   public init() {}
 
-  /// How many words one step sees, over all lanes of all ranks.
+  /// Tokens per step, over all lanes of all ranks.
   public var tokensPerStep: Int { training.lanes * training.segment * training.accumulate }
 }
 
 /// Data and length of a run.
 public struct TrainingConfiguration: Sendable, Equatable {
-  /// How many lanes the text is cut in, over all ranks.
+  /// The number of lanes of all ranks.
   public var lanes = 64
-  /// T.
+  /// Tokens of a lane per segment, T.
   public var segment = 64
-  /// How many updates the run makes.
+  /// The number of updates.
   public var steps = 400_000
-  /// How many segments a step accumulates.
+  /// Segments per step.
   public var accumulate = 1
-  /// The root of every random number.
+  /// The seed of all random numbers.
   public var seed = 1
-  /// What products' operands are rounded to, where the engine can; weights and sums are fp32 always.
+  /// The precision of the operands of matrix products, where the engine supports it; weights and sums are fp32.
   public var precision = Precision.bfloat16
-  /// Blocks of words whose probabilities are all below it are approximated in the softmax's gradients; 0 for exact ones.
+  /// Blocks of tokens whose probabilities are all below this are approximated in the softmax's gradients; 0: none.
   public var softmaxThreshold = 0.0
-  /// Compute threads a rank; nil for the cores that the rank has to itself.
+  /// Compute threads per rank; nil: the rank's share of the host's cores.
   public var threads: Int?
 }
 
@@ -67,47 +67,47 @@ public struct ExchangeSettings: Sendable, Equatable {
     case int4
   }
 
-  /// Where the matrix that input and softmax share is, with all else that has a row for each word.
+  /// Where the rows of the tied matrix are, and all else that has a row for each token.
   public enum Vocabulary: String, CaseIterable, Sendable {
-    /// Every rank has all of it, and its gradient travels.
+    /// Every rank has all rows; their gradient is exchanged.
     case replicated
-    /// Every rank has some words, and computes their logits for the rows of all ranks: the gradient stays where it is.
+    /// Every rank has some rows, and computes their logits for the tokens of all ranks; their gradient is not exchanged.
     case sharded
   }
 
   /// How gradients travel.
   public var codec = CodecChoice.auto
-  /// Where the matrix that input and softmax share is.
+  /// Where the rows of the tied matrix are.
   public var vocabulary = Vocabulary.replicated
-  /// The most megabytes (10⁶) of fp32 gradient that are exchanged at once.
+  /// Megabytes (10⁶) of fp32 gradient per bucket, at most.
   public var bucketMegabytes = 16
-  /// How many ranks that share memory add their gradients there, uncompressed; nil for all of a host.
+  /// The number of ranks that add their gradients in shared memory, uncompressed; nil: all of a host.
   ///
-  /// 1 makes every rank a node of its own, so that ranks of one host exchange as those of several do.
+  /// 1 makes every rank a node of its own, so that ranks of one host exchange like ranks of several hosts.
   public var ranksPerNode: Int?
-  /// How many steps lie between comparisons of the replicas' parameters; 0 for never.
+  /// Steps between comparisons of the ranks' parameters; 0: never.
   public var hashEvery = 100
   /// Whether a codec may round.
   public var allowLoss = true
   /// Whether `auto` may choose again during the run.
   public var retune = false
-  /// After how long a late rank is named.
+  /// Seconds until a stalled rank is reported.
   public var stallWarnSeconds = 10.0
-  /// After how long a late rank ends the job.
+  /// Seconds until a stalled rank ends the job.
   public var stallAbortSeconds = 30.0
 
-  /// The shortest memory of second moments with which four bits are safe.
+  /// The lowest beta2 with which Adam tolerates four bits.
   private static let leastBeta2ForInt4 = 0.99
 
-  /// Why this codec must not be used with that optimizer; nil where it may.
+  /// The reason why a codec does not work with an optimizer; nil where it does.
   ///
-  /// Error feedback pays small entries in bursts, some steps apart. Adam divides by the root of the squares it
-  /// remembers: where it forgets them between bursts, each burst moves its entry by the whole rate.
+  /// Error feedback releases small entries in bursts, some steps apart. Adam divides by the root of its second moments:
+  /// where these decay between bursts, each burst moves its entry by the full rate.
   func reasonAgainst(_ optimizer: OptimizerConfiguration, codec: Codec) -> String? {
     guard codec == .int4, optimizer.kind == .adam, optimizer.beta2 < Self.leastBeta2ForInt4 else {
       return nil
     }
-    return "exchange.codec int4 pays what it rounds off in bursts, which adam forgets with optimizer.beta2 "
+    return "exchange.codec int4 releases its rounding error in bursts that adam forgets with optimizer.beta2 "
       + "\(optimizer.beta2): expected beta2 of at least \(Self.leastBeta2ForInt4), or codec int8"
   }
 
@@ -128,24 +128,38 @@ public struct ExchangeSettings: Sendable, Equatable {
 public struct CoordinatorConfiguration: Sendable, Equatable {
   /// Whether rank 0 trains too.
   public enum Placement: String, CaseIterable, Sendable {
-    /// Rank 0 has lanes like any other; it writes and evaluates in the background.
+    /// Rank 0 has lanes like any other rank; it writes and evaluates in the background.
     case worker
-    /// Rank 0 has no lanes; it follows the others, and writes and evaluates while they train.
+    /// Rank 0 has no lanes; it applies the same updates, and writes and evaluates while the others train.
     case dedicated
   }
 
   /// Whether rank 0 trains too.
   public var placement = Placement.worker
-  /// How many steps lie between lines of metrics.
+  /// Steps between lines of metrics.
   public var reportEvery = 10
-  /// How many steps lie between evaluations of the validation split; 0 for none.
+  /// Steps between evaluations of the validation split; 0: none.
   public var evaluateEvery = 1000
-  /// How many streams the validation split is cut in for that.
+  /// Streams that the validation split is cut into.
   public var evaluateStreams = 16
-  /// How many steps lie between checkpoints.
+  /// Steps between checkpoints.
   public var checkpointEvery = 1000
-  /// How many checkpoints are kept beside the best one.
+  /// Checkpoints to keep, beside the best one.
   public var keepLast = 3
-  /// After how many evaluations without gain the run ends; 0 for never.
+  /// The run ends after this many evaluations without gain; 0: never.
   public var patience = 0
+}
+
+/// Detection of steps that would harm the model, and what happens when there are many.
+public struct GuardConfiguration: Sendable, Equatable {
+  /// The number of good steps that mean and deviation are taken over; nothing is an outlier until there are as many.
+  public var window = 100
+  /// A loss or a gradient norm this many standard deviations above the mean is an outlier; 0: none is.
+  public var outlier = 10.0
+  /// The run has diverged once the mean loss is this many nats per token above its lowest value; 0: never.
+  public var divergence = 2.0
+  /// How often a run that diverges returns to its last good checkpoint.
+  public var returns = 2
+  /// The factor on the learning rate for each return.
+  public var rateFactor = 0.5
 }

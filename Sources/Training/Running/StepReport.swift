@@ -14,6 +14,6 @@ struct StepReport {
   var stalledSeconds = 0.0
   /// The exchange on this rank.
   let exchange: ExchangeReport
-  /// Whether a rank wishes the run to stop.
-  let isStopWished: Bool
+  /// Whether a stop was requested on any rank.
+  let isStopRequested: Bool
 }

@@ -1,8 +1,8 @@
-"""Measures MPI_Allreduce of fp32, which milm's exchange is compared with; rank 0 prints one line of JSON.
+"""Measures MPI_Allreduce of fp32, the baseline of milm's exchange; rank 0 prints one line of JSON.
 
     cluster/lab.sh run -n 2 -- python3 Tests/Benchmarks/peers/allreduce.py --floats 110016319
 
-Calls the MPI library itself, in place, on data that is there: no time is spent on anything but the operation.
+Calls the MPI library directly, in place, so that only the operation is timed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 
 
 class MPI:
-    """The few calls that are needed, of Open MPI's library, whose constants are addresses in it."""
+    """The calls used here, from Open MPI's library, whose constants are addresses in it."""
 
     IN_PLACE = ctypes.c_void_p(1)
 
@@ -28,7 +28,7 @@ class MPI:
         self.library.MPI_Init(None, None)
 
     def number(self, call: str) -> int:
-        """What MPI_Comm_rank or MPI_Comm_size gives."""
+        """The result of MPI_Comm_rank or MPI_Comm_size."""
         value = ctypes.c_int()
         self.library[call](self.world, ctypes.byref(value))
         return value.value
@@ -45,7 +45,7 @@ class MPI:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--floats", type=int, default=110_016_319, metavar="N", help="numbers in the vector")
+    parser.add_argument("--floats", type=int, default=110_016_319, metavar="N", help="length of the vector")
     parser.add_argument("--times", type=int, default=3, metavar="N")
     arguments = parser.parse_args()
     mpi = MPI()
@@ -53,10 +53,10 @@ def main() -> None:
     seconds = []
     for _ in range(arguments.times):
         mpi.barrier()
-        began = time.perf_counter()
+        started = time.perf_counter()
         mpi.all_reduce(floats)
         mpi.barrier()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     if mpi.number("MPI_Comm_rank") == 0:
         result = {
             "exchangeSeconds": statistics.median(seconds),

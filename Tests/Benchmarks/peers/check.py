@@ -1,9 +1,9 @@
-"""Fails unless both peers compute what Tests/Reference/model.py says: loss, state and every gradient.
+"""Fails unless both peers compute the same loss, state and gradients as Tests/Reference/model.py.
 
     python3 Tests/Benchmarks/peers/check.py
 
-Tiny shapes, no dropout, every style, variant and mode, two segments with the state carried on. Tolerances are relative to the norm of the
-tensor: 1e-5 in float32, 1e-1 in bfloat16 (8 bits of mantissa, added up in a recurrence).
+Tiny shapes, no dropout, every style, variant and mode, two segments with carried state. Tolerances are relative to the
+norm of the tensor: 1e-5 in float32, 1e-1 in bfloat16 (8 bits of mantissa, accumulated over a recurrence).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def compare(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Non
 
 
 def counterparts(reference: LanguageModel, peer: Standard | Tuned) -> dict[str, tuple[Parameter, Parameter]]:
-    """Each tensor of the reference and the peer's, whose values become the same; what only the peer has becomes zero."""
+    """Pairs of the reference's tensors and the peer's, set to equal values; tensors that only the peer has are zeroed."""
     own = dict(peer.named_parameters())
     for parameter in own.values():
         torch.nn.init.zeros_(parameter)
@@ -46,7 +46,7 @@ def counterparts(reference: LanguageModel, peer: Standard | Tuned) -> dict[str, 
 def check_variant(style: str, mode: Mode, variant: str) -> None:
     """Compares two training segments and the scores of a third."""
     shape = Shape(variant, "full", VOCABULARY, 16, 48, decoder_context=12, encoder_context=20)
-    # Past a limit of recompilations torch.compile would quietly check what is not compiled.
+    # Beyond its recompilation limit torch.compile silently runs uncompiled code.
     torch.compiler.reset()
     reference, peer = LanguageModel(shape), STYLES[style](shape, mode)
     for parameter in reference.parameters():
@@ -56,10 +56,10 @@ def check_variant(style: str, mode: Mode, variant: str) -> None:
 
     theirs = ours = reference.zero_state(LANES)
     for _ in range(2):
-        words = torch.randint(VOCABULARY, (STEPS + 1, LANES))
-        z, *theirs = reference(words[:-1], *(tensor.detach() for tensor in theirs))
-        expected = cross_entropy(reference.logits(z).flatten(0, 1), words[1:].flatten())
-        found, *ours = peer(words[:-1], words[1:], *(tensor.detach() for tensor in ours))
+        tokens = torch.randint(VOCABULARY, (STEPS + 1, LANES))
+        z, *theirs = reference(tokens[:-1], *(tensor.detach() for tensor in theirs))
+        expected = cross_entropy(reference.logits(z).flatten(0, 1), tokens[1:].flatten())
+        found, *ours = peer(tokens[:-1], tokens[1:], *(tensor.detach() for tensor in ours))
         compare(f"{name}: loss", found.detach(), expected.detach(), tolerance)
         expected.backward()
         found.backward()
@@ -68,9 +68,9 @@ def check_variant(style: str, mode: Mode, variant: str) -> None:
 
     peer.eval()
     with torch.inference_mode():
-        z, *_ = reference(words[:-1], *theirs)
-        expected = cross_entropy(reference.logits(z).flatten(0, 1), words[1:].flatten(), reduction="none")
-        found, *_ = peer(words[:-1], words[1:], *ours)
+        z, *_ = reference(tokens[:-1], *theirs)
+        expected = cross_entropy(reference.logits(z).flatten(0, 1), tokens[1:].flatten(), reduction="none")
+        found, *_ = peer(tokens[:-1], tokens[1:], *ours)
     compare(f"{name}: scores", found, expected, tolerance)
 
 
@@ -80,7 +80,7 @@ def check() -> None:
     for style, mode in product(STYLES, MODES.values()):
         for variant in VARIANTS:
             check_variant(style, mode, variant)
-        print(f"{style} {mode.name}: loss, gradients and scores are the reference's", flush=True)
+        print(f"{style} {mode.name}: loss, gradients and scores equal the reference", flush=True)
 
 
 if __name__ == "__main__":

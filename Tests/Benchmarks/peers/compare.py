@@ -1,9 +1,8 @@
-"""Runs milm and PyTorch in turn on the same models and prints the ratios; Tests/Benchmarks/compare.sh installs, builds and calls this.
+"""Runs milm and PyTorch alternately on the same models and prints the ratios; Tests/Benchmarks/compare.sh calls this.
 
-PyTorch is there in two styles: `standard`, the model as its users write it (standard.py), and `tuned`, the same by hand for
-speed (tuned.py). For every variant and precision each round runs milm, then both, each in a process of its own and never at
-once. The first round tries all of a style's modes; later rounds repeat those within a tenth of the best. What is printed are
-medians over rounds.
+PyTorch has two styles: `standard`, the model as its users write it (standard.py), and `tuned`, optimized by hand
+(tuned.py). For every variant and precision each round runs milm, then both, each in a process of its own, one at a time.
+The first round tries all modes of a style; later rounds repeat those within 10 % of the best. Prints medians over rounds.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ NEARLY_BEST = 0.9
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a comparison: model, lanes and words a lane."""
+    """The sizes of a comparison: model, lanes and tokens per segment."""
 
     vocabulary: int
     embedding: int
@@ -43,7 +42,7 @@ class Shape:
 
     def __str__(self) -> str:
         model = f"V = {self.vocabulary:,}, E = {self.embedding}, H = {self.hidden:,}"
-        return f"{model}, K = {self.decoder_context} and {self.encoder_context}, {self.lanes} lanes × {self.segment} words"
+        return f"{model}, K = {self.decoder_context} and {self.encoder_context}, {self.lanes} lanes × {self.segment} tokens"
 
 
 SHAPES = {
@@ -69,7 +68,7 @@ def parsed() -> argparse.Namespace:
         prog="Tests/Benchmarks/compare.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--milm", type=Path, required=True, help="the program (compare.sh gives it)")
-    parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed steps a run")
+    parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed steps per run")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--shape", default="paper", choices=SHAPES)
     parser.add_argument("--variants", type=names(*VARIANTS), default=VARIANTS, metavar="V,…")
@@ -78,13 +77,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--peer-modes", type=names(*modes), default=modes, metavar="M,…", help="only these, and their precisions")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--task", default="train", choices=["train", "evaluate"])
-    parser.add_argument("--corpus", type=Path, help="words and vocabulary of this, drawn ones without")
+    parser.add_argument("--corpus", type=Path, help="text and vocabulary (default: tokens drawn by Zipf's law)")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
 def result(command: list[str]) -> dict:
-    """The JSON that a program prints as its last line; what it says while it works goes to standard error."""
+    """The JSON that a program prints as its last line."""
     print("compare:", " ".join(command), file=sys.stderr, flush=True)
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     if run.returncode != 0:
@@ -93,7 +92,7 @@ def result(command: list[str]) -> dict:
 
 
 def shape_of(arguments: argparse.Namespace) -> Shape:
-    """The shape that is asked for; a corpus decides the vocabulary."""
+    """The requested shape; a corpus determines the vocabulary."""
     shape = SHAPES[arguments.shape]
     if arguments.corpus is None:
         return shape
@@ -144,13 +143,13 @@ def memory(runs: Iterable[dict]) -> float:
 
 
 def nearly_best(modes: dict[str, list[dict]]) -> list[str]:
-    """Those worth another run; all of them before the first."""
+    """The modes worth another run; all of them before the first."""
     best = max((speed(runs) for runs in modes.values() if runs), default=0)
     return [mode for mode, runs in modes.items() if not runs or speed(runs) >= NEARLY_BEST * best]
 
 
 def against(milm: list[dict], modes: dict[str, list[dict]]) -> dict:
-    """milm beside the best mode of one style."""
+    """milm against the best mode of one style."""
     mode = max(modes, key=lambda mode: speed(modes[mode]))
     return {
         "bestMode": mode,
@@ -161,7 +160,7 @@ def against(milm: list[dict], modes: dict[str, list[dict]]) -> dict:
 
 
 def compared(arguments: argparse.Namespace, variant: str, precision: str) -> dict:
-    """All runs of one row of the table: milm's, and the peer's by style and mode."""
+    """All runs of one row of the table: milm's, and PyTorch's by style and mode."""
     shape = shape_of(arguments)
     milm: list[dict] = []
     peers: dict[str, dict[str, list[dict]]] = {
@@ -186,7 +185,7 @@ def processor() -> str:
 
 
 def surroundings(arguments: argparse.Namespace, rows: list[dict]) -> dict:
-    """What a figure means nothing without."""
+    """Machine, versions and sizes."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -198,7 +197,7 @@ def surroundings(arguments: argparse.Namespace, rows: list[dict]) -> dict:
         "threads": arguments.threads,
         "task": arguments.task,
         "shape": str(shape_of(arguments)),
-        "words": str(arguments.corpus) if arguments.corpus else "drawn, p ∝ 1 / (rank + 1)",
+        "text": str(arguments.corpus) if arguments.corpus else "drawn, p ∝ 1 / (rank + 1)",
         "milm": commit.stdout.strip(),
         "engines": {row["precision"]: row["milm"][0].get("engine") for row in rows},
         "cpuLevel": rows[0]["milm"][0].get("cpuLevel"),
@@ -213,14 +212,14 @@ def heading(facts: dict) -> str:
     engines = "; ".join(f"{precision}: {engine}" for precision, engine in facts["engines"].items())
     versions = facts["peer"]
     return (
-        f"{task[facts['task']]}; {facts['shape']}; words {facts['words']}.\n"
+        f"{task[facts['task']]}; {facts['shape']}; text: {facts['text']}.\n"
         f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads, {facts['cpuLevel']}; {facts['date']}.\n"
         f"milm {facts['milm']} ({engines}); PyTorch {versions['torch']} (oneDNN {versions['onednn']}).\n"
-        f"Medians of {facts['rounds']} rounds of {facts['steps']} steps, in turn; megabytes are the peak.\n"
+        f"Medians of {facts['rounds']} alternating rounds of {facts['steps']} steps; MB is peak memory.\n"
         "\n"
-        "PyTorch standard: the model as its users write it: nn.LSTM or a loop of linear, whole logits, autocast, torch.compile.\n"
-        "PyTorch tuned: the same by hand for speed: products over all steps, weights converted once a step, kept memory.\n"
-        "Of each its best mode; a ratio is milm's figure over PyTorch's.\n"
+        "PyTorch standard: as its users write it: nn.LSTM or a loop of linear, whole logits, autocast, torch.compile.\n"
+        "PyTorch tuned: optimized by hand: products over all steps, weights converted once per step, memory reused.\n"
+        "Each style in its best mode; ratios are milm over PyTorch.\n"
     )
 
 

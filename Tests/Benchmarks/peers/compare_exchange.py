@@ -1,9 +1,9 @@
-"""Trains across the lab's link in several ways in turn and prints a table; Tests/Benchmarks/compare-exchange.sh starts the lab.
+"""Trains across the lab's link in several ways alternately and prints a table; compare-exchange.sh starts the lab.
 
-The speed of a training is that of its steps by metrics.jsonl, without the first --skip, and the last, at whose checkpoint
-gradients travel uncompressed. Gradients of a model that has learned something shrink less: a short warm-up of the rate
-(--set schedule.warmup=5) and --skip 18 show that. "Left alone" are the same two ranks as two runs of one rank, started at once; no
-link being theirs, they are measured once a round. With --hosts 1 both ranks share a host, and memory is their link.
+The throughput of a run is that of its steps in metrics.jsonl, without the first --skip and the last, at whose checkpoint
+gradients are exchanged uncompressed. Gradients of a trained model compress less: --set schedule.warmup=5 and --skip 18
+show that. The baseline without exchange is two independent runs of one rank, started at the same time; it does not
+depend on the link and is measured once per round. With --hosts 1 both ranks share a host, and memory is their link.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 LAB = str(ROOT / "cluster" / "lab.sh")
-# Of one measurement; what takes longer hangs.
+# Limit for one measurement.
 LIMIT_SECONDS = 1800
 RANKS = 2
-# mpirun can end with status 0 and have started nothing, where its daemons did not find each other.
+# mpirun can end with status 0 without starting anything, if its daemons do not connect.
 ATTEMPTS = 3
-ALONE = "the same ranks left alone"
+NO_EXCHANGE = "the same ranks, no exchange"
 ALL_REDUCE = "MPI_Allreduce of fp32"
 MILM = "milm, "
 DDP = "PyTorch DDP, "
@@ -44,11 +44,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--corpus", type=Path, required=True, help="what milm prepare wrote")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "wikitext103-multencdec.yaml")
-    parser.add_argument("--lanes", type=int, default=8, metavar="N", help="lanes a rank (8)")
-    parser.add_argument("--segment", type=int, default=64, metavar="N", help="words a segment (64)")
-    parser.add_argument("--steps", type=int, default=4, metavar="N", help="steps measured in a run (4)")
+    parser.add_argument("--lanes", type=int, default=8, metavar="N", help="lanes per rank (8)")
+    parser.add_argument("--segment", type=int, default=64, metavar="N", help="tokens per segment (64)")
+    parser.add_argument("--steps", type=int, default=4, metavar="N", help="measured steps per run (4)")
     parser.add_argument("--skip", type=int, default=2, metavar="N", help="steps before those (2)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that all is repeated (3)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="repetitions (3)")
     parser.add_argument("--hosts", type=int, default=RANKS, choices=[1, RANKS], help="hosts of the two ranks (2)")
     parser.add_argument("--rates", type=names, default=["1gbit", "10gbit"], metavar="R,…")
     parser.add_argument(
@@ -56,7 +56,7 @@ def parsed() -> argparse.Namespace:
         type=names,
         default=["none", "lossless", "bfloat16", "int8", "int4", "auto", "int8/sharded"],
         metavar="C,…",
-        help="codecs; with /sharded the vocabulary is shared out",
+        help="codecs; /sharded selects the sharded vocabulary",
     )
     parser.add_argument(
         "--ddp-modes", type=names, default=["bf16-eager", "bf16-compiled"], metavar="M,…", help="or none"
@@ -70,15 +70,15 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
-def lab(*words: str) -> list[str]:
-    print("compare-exchange:", *words, file=sys.stderr, flush=True)
-    return [LAB, *words]
+def lab(*arguments: str) -> list[str]:
+    print("compare-exchange:", *arguments, file=sys.stderr, flush=True)
+    return [LAB, *arguments]
 
 
 def result_of(command: list[str], log: Path, result: Callable[[str], dict | None]) -> dict:
-    """What `result` makes of a program's standard output; where it makes nothing of it, the program runs again.
+    """The result parsed from a program's standard output; if there is none, the program runs again.
 
-    A program must succeed; where it fails, the end of what it said is shown.
+    A program must succeed: if it fails, the end of its log is shown.
     """
     command = ["timeout", str(LIMIT_SECONDS), *command]
     for _ in range(ATTEMPTS):
@@ -122,7 +122,7 @@ def training(arguments: argparse.Namespace, output: Path, ranks: int, codec: str
 
 
 def measured(run: Path, skipped: int) -> dict | None:
-    """Words a second and, a step, the exchange's seconds and rank 0's bytes, from the lines of a run that is whole."""
+    """Tokens/s and, per step, the exchange's seconds and rank 0's bytes; None if the run is incomplete."""
     if not (run / "checkpoints" / "last").exists():
         return None
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -137,7 +137,7 @@ def measured(run: Path, skipped: int) -> dict | None:
 
 
 def tensors(run: Path) -> dict:
-    """The header of a run's last checkpoint: variant and shapes, whatever the configuration left to defaults."""
+    """The header of a run's last checkpoint: variant and shapes, defaults included."""
     with (run / "checkpoints" / "last" / "model.safetensors").open("rb") as file:
         return json.loads(file.read(int.from_bytes(file.read(8), "little")))
 
@@ -147,34 +147,34 @@ def parameter_count(header: dict) -> int:
 
 
 def model_options(header: dict) -> list[str]:
-    """The model as the peers' scripts name its sizes."""
+    """The options of the peers' scripts for the model's sizes."""
     (vocabulary, embedding), (_, hidden) = (header[name]["shape"] for name in ("embedding.weight", "lstm.weight_hh"))
     sizes = {"vocabulary": vocabulary, "embedding": embedding, "hidden": hidden}
     for part in ("decoder", "encoder"):
         if f"{part}.context.bias" in header:
             sizes[f"{part}-context"] = header[f"{part}.context.bias"]["shape"][0]
-    words = ["--variant", header["__metadata__"]["variant"]]
+    options = ["--variant", header["__metadata__"]["variant"]]
     for name, size in sizes.items():
-        words += [f"--{name}", str(size)]
-    return words
+        options += [f"--{name}", str(size)]
+    return options
 
 
 class Comparison:
-    """What is measured, round by round, in the lab that is up."""
+    """The measurements of all rounds, in a lab that is up."""
 
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
         self.run = arguments.work / "run"
         self.log = arguments.work / "log"
-        # Of the last checkpoint that was written; a round trains with milm before it asks the peers.
+        # Of the last checkpoint: a round trains with milm before it runs the peers.
         self.header: dict = {}
 
     def on_ranks(self, command: list[str], result: Callable[[str], dict | None]) -> dict:
-        """The result of a command that both ranks run."""
+        """The result of a command run by both ranks."""
         slots = str(RANKS // self.arguments.hosts)
         return result_of(lab("run", "-n", str(RANKS), "--slots", slots, "--", *command), self.log, result)
 
-    def together(self, codec: str) -> dict:
+    def with_exchange(self, codec: str) -> dict:
         """One training of both ranks."""
         command = training(self.arguments, self.run, RANKS, codec)
         result = self.on_ranks(command, lambda _: measured(self.run, self.arguments.skip))
@@ -182,14 +182,14 @@ class Comparison:
         shutil.rmtree(self.run)
         return result
 
-    def left_alone(self) -> dict:
-        """The ranks as a training each, at the same time; their words are added."""
-        runs = [self.arguments.work / f"alone-{rank}" for rank in range(RANKS)]
+    def without_exchange(self) -> dict:
+        """Each rank as a run of its own, at the same time; their throughputs are added."""
+        runs = [self.arguments.work / f"single-{rank}" for rank in range(RANKS)]
         processes = []
         for rank, run in enumerate(runs):
-            _, *words = training(self.arguments, run, 1, "none")
+            _, *command_line = training(self.arguments, run, 1, "none")
             host = str(rank % self.arguments.hosts + 1)
-            command = lab("on", host, "--", str(self.arguments.milm.resolve()), *words)
+            command = lab("on", host, "--", str(self.arguments.milm.resolve()), *command_line)
             with run.with_suffix(".log").open("w") as log:
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT))
         speed = 0.0
@@ -206,9 +206,9 @@ class Comparison:
         return self.on_ranks(command, last_object)
 
     def ddp(self, mode: str) -> dict:
-        """PyTorch's own data-parallel training of the same model and words."""
+        """PyTorch's own data-parallel training of the same model and text."""
         arguments = self.arguments
-        # mpirun takes no other variables from host to host than its own.
+        # mpirun forwards no variables except its own.
         command = ["env", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}", "python3", "Tests/Benchmarks/peers/ddp.py"]
         command += ["--address", f"{os.environ['MILM_LAB']}-1", "--interface", "eth0"]
         command += ["--style", "tuned", "--mode", mode, "--corpus", str(arguments.corpus.resolve()), "--threads", "1"]
@@ -218,22 +218,22 @@ class Comparison:
         return self.on_ranks(command, last_object)
 
     def rounds(self) -> dict[str, dict[str, list[dict]]]:
-        """All measurements: by rate, then by what was measured."""
-        results: dict[str, dict[str, list[dict]]] = {rate: {ALONE: []} for rate in self.arguments.rates}
+        """All measurements, by rate and name."""
+        results: dict[str, dict[str, list[dict]]] = {rate: {NO_EXCHANGE: []} for rate in self.arguments.rates}
         for _ in range(self.arguments.rounds):
-            alone = self.left_alone()
+            baseline = self.without_exchange()
             for rate, of_rate in results.items():
                 if self.arguments.hosts > 1:
                     subprocess.run(lab("rate", rate), check=True)
-                of_rate[ALONE].append(alone)
+                of_rate[NO_EXCHANGE].append(baseline)
                 for name, measurement in self.measurements(rate):
                     of_rate.setdefault(name, []).append(measurement())
         return results
 
     def measurements(self, rate: str) -> list[tuple[str, Callable[[], dict]]]:
-        """What a round measures at a rate, in order."""
+        """The measurements of a round at a rate, in order."""
         listed: list[tuple[str, Callable[[], dict]]] = []
-        listed += [(f"{MILM}{codec}", partial(self.together, codec)) for codec in self.arguments.codecs]
+        listed += [(f"{MILM}{codec}", partial(self.with_exchange, codec)) for codec in self.arguments.codecs]
         listed += [(ALL_REDUCE, self.all_reduce)]
         if self.arguments.ddp_modes != ["none"] and rate in self.arguments.ddp_rates:
             listed += [(f"{DDP}{mode}", partial(self.ddp, mode)) for mode in self.arguments.ddp_modes]
@@ -246,12 +246,12 @@ def median(runs: list[dict], key: str) -> float | None:
 
 def table(results: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
     """The rows in Markdown; ratios are those of medians."""
-    columns = ["words/s", "of left alone", "of DDP's best", "exchange, s", "exposed, s", "sent, MB"]
-    columns += ["quicker than MPI_Allreduce"]
+    columns = ["tokens/s", "% of no-exchange throughput", "of DDP's best", "exchange, s", "exposed, s", "sent, MB"]
+    columns += ["speed-up over MPI_Allreduce"]
     yield f"| link | | {' | '.join(columns)} |"
     yield f"|---|---|{'--:|' * len(columns)}"
     for rate, of_rate in results.items():
-        alone = median(of_rate[ALONE], "tokensPerSecond")
+        baseline = median(of_rate[NO_EXCHANGE], "tokensPerSecond")
         all_reduce = median(of_rate[ALL_REDUCE], "exchangeSeconds")
         peers = [median(runs, "tokensPerSecond") for name, runs in of_rate.items() if name.startswith(DDP)]
         for name, runs in of_rate.items():
@@ -259,7 +259,7 @@ def table(results: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
             wire = median(runs, "wireBytes")
             cells = [
                 f"{speed:.0f}" if speed else "",
-                f"{100 * speed / alone:.1f} %" if speed else "",
+                f"{100 * speed / baseline:.1f} %" if speed else "",
                 f"{speed / max(peers):.2f} ×" if speed and peers else "",
                 f"{seconds:.3f}" if seconds else "",
                 f"{median(runs, 'exposedSeconds'):.3f}" if wire else "",
@@ -272,7 +272,7 @@ def table(results: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
 
 
 def surroundings(arguments: argparse.Namespace, comparison: Comparison) -> str:
-    """What the figures mean nothing without."""
+    """Machine, model and sizes."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
     header = comparison.header
@@ -280,8 +280,8 @@ def surroundings(arguments: argparse.Namespace, comparison: Comparison) -> str:
     return (
         f"{hosts} one thread each, on {processor}; {header['__metadata__']['variant']}, "
         f"{parameter_count(header):,} parameters, vocabulary {header['embedding.weight']['shape'][0]:,}, "
-        f"{arguments.lanes} lanes × {arguments.segment} words a rank; medians of {arguments.rounds} rounds "
-        f"of {arguments.steps} steps after the first {arguments.skip}; exchange and exposed are seconds a step."
+        f"{arguments.lanes} lanes × {arguments.segment} tokens per rank; medians of {arguments.rounds} rounds "
+        f"of {arguments.steps} steps after the first {arguments.skip}; exchange and exposed are seconds per step."
     )
 
 

@@ -2,8 +2,9 @@
 
     cluster/lab.sh run -n 2 -- python3 Tests/Benchmarks/peers/ddp.py --address lab-1 --interface eth0 --lanes 8 --segment 64
 
-Started once a rank, by mpirun or torchrun, whose numbering is read from the environment. The model, its modes and its text
-are those of measure.py; lanes are a rank's. Gradients travel as fp16 (the compression hook) or, with --hook none, as fp32.
+Started once per rank by mpirun or torchrun, which set its number in the environment. The model, its modes and its text
+are those of measure.py; --lanes is per rank. Gradients are exchanged as fp16 (the compression hook) or, with --hook none,
+as fp32.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ TIMEOUT = timedelta(minutes=10)
 
 
 def parsed() -> tuple[argparse.Namespace, argparse.Namespace]:
-    """Options of ranks and network, and the rest, which are measure.py's."""
+    """The options of ranks and network, and those of measure.py."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--address", default="127.0.0.1", help="the host of rank 0")
-    parser.add_argument("--interface", help="what gloo talks through, e.g. eth0")
+    parser.add_argument("--interface", help="network interface for gloo, e.g. eth0")
     parser.add_argument("--hook", default="fp16", choices=["fp16", "none"])
     own, rest = parser.parse_known_args()
     return own, measure.parsed(rest)
 
 
 def place() -> tuple[int, int]:
-    """This rank and their number."""
+    """This rank and the number of ranks."""
     for rank, count in (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("RANK", "WORLD_SIZE")):
         if rank in os.environ:
             return int(os.environ[rank]), int(os.environ[count])
@@ -47,7 +48,7 @@ def place() -> tuple[int, int]:
 
 
 class Parallel(DistributedDataParallel):
-    """A replica whose gradients are averaged while backward runs."""
+    """A replica whose gradients are averaged during the backward pass."""
 
     def zero_state(self, lanes: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The model's own."""
@@ -55,7 +56,7 @@ class Parallel(DistributedDataParallel):
 
 
 def replica(arguments: argparse.Namespace, hook: str) -> Parallel:
-    """The model, the same on every rank."""
+    """The model, identical on every rank."""
     model = Parallel(measure.built(arguments), gradient_as_bucket_view=True)
     if hook == "fp16":
         model.register_comm_hook(None, fp16_compress_hook)
@@ -63,16 +64,16 @@ def replica(arguments: argparse.Namespace, hook: str) -> Parallel:
 
 
 def seconds_of_steps(arguments: argparse.Namespace, hook: str, rank: int) -> list[float]:
-    """The seconds of each step after those that warm up."""
+    """The seconds of each step after the warm-up."""
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(measure.SEED + rank)
     step = measure.training(replica(arguments, hook), arguments.lanes, arguments.learning_rate)
     seconds = []
-    for words, targets in measure.text(arguments):
+    for tokens, targets in measure.text(arguments):
         distributed.barrier()
-        began = time.perf_counter()
-        step(words, targets)
-        seconds.append(time.perf_counter() - began)
+        started = time.perf_counter()
+        step(tokens, targets)
+        seconds.append(time.perf_counter() - started)
     return seconds[arguments.warmup :]
 
 
@@ -84,7 +85,7 @@ def main() -> None:
     distributed.init_process_group(
         "gloo", f"tcp://{own.address}:{PORT}", rank=rank, world_size=rank_count, timeout=TIMEOUT
     )
-    # The slower rank's, since a step ends when both have ended theirs.
+    # A step takes as long as the slowest rank.
     seconds = torch.tensor(statistics.median(seconds_of_steps(arguments, own.hook, rank)))
     distributed.all_reduce(seconds, distributed.ReduceOp.MAX)
     if rank == 0:
@@ -103,7 +104,7 @@ def main() -> None:
             "torch": torch.__version__,
         }
         print(json.dumps(result), flush=True)
-    # A rank that leaves while another still talks makes it abort.
+    # A rank that leaves early makes the others abort.
     distributed.barrier()
     distributed.destroy_process_group()
 

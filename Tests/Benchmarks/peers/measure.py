@@ -1,10 +1,11 @@
-"""Measures a training step, or evaluation, of one language model in PyTorch on the CPU; prints one line of JSON.
+"""Measures a training or evaluation step of one language model in PyTorch on the CPU; prints one line of JSON.
 
     python3 Tests/Benchmarks/peers/measure.py --variant multencdec --mode bf16-compiled --lanes 16 --segment 64
 
-A training step is forward, mean loss over lanes × segment words, backward, clipping of the norm to 0.25 and Adam; the state is
-carried on. Compiling and the first steps are not timed. Style `standard` is the model as a PyTorch user writes it
-(standard.py), `tuned` the same by hand for speed (tuned.py); check.py compares both with Tests/Reference/model.py.
+A training step is forward, mean loss over lanes × segment tokens, backward, clipping of the norm to 0.25 and Adam; the
+state is carried from step to step. Compilation and the first steps are not timed. Style `standard` is the model as a
+PyTorch user writes it (standard.py), `tuned` is optimized by hand (tuned.py); check.py compares both with
+Tests/Reference/model.py.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ OUTPUT_DROPOUT = 0.2
 SEED = 1
 
 
-def parsed(words: list[str] | None = None) -> argparse.Namespace:
+def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variant", default="multencdec", choices=["lstm", "multdec", "multencdec"])
     parser.add_argument("--style", default="standard", choices=STYLES)
@@ -49,38 +50,38 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X")
-    return parser.parse_args(words)
+    return parser.parse_args(command_line)
 
 
-def zipf_words(count: int, vocabulary: int) -> Tensor:
-    """Words whose frequency falls as 1 / (rank + 1)."""
+def zipf_tokens(count: int, vocabulary: int) -> Tensor:
+    """Tokens drawn with frequencies proportional to 1 / (rank + 1)."""
     frequencies = 1 / torch.arange(1, vocabulary + 1, dtype=torch.double)
     return torch.multinomial(frequencies, count, replacement=True)
 
 
-def segments(words: Tensor, lanes: int, segment: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets, T × B, from lanes that run through equal stretches of the words."""
-    stretch = len(words) // lanes
-    rows = words[: lanes * stretch].view(lanes, stretch).T.contiguous()
-    for start in range(0, stretch - segment, segment):
+def segments(tokens: Tensor, lanes: int, segment: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets, T × B, from lanes over equal contiguous parts of the tokens."""
+    length = len(tokens) // lanes
+    rows = tokens[: lanes * length].view(lanes, length).T.contiguous()
+    for start in range(0, length - segment, segment):
         yield rows[start : start + segment], rows[start + 1 : start + segment + 1]
 
 
 def text(arguments: argparse.Namespace) -> Iterator[tuple[Tensor, Tensor]]:
-    """As many segments as are measured and warmed up with."""
-    stretch = (arguments.steps + arguments.warmup) * arguments.segment + 1
-    count = arguments.lanes * stretch
+    """The segments of the warm-up and of the measured steps."""
+    length = (arguments.steps + arguments.warmup) * arguments.segment + 1
+    count = arguments.lanes * length
     if arguments.corpus is None:
-        words = zipf_words(count, arguments.vocabulary)
+        tokens = zipf_tokens(count, arguments.vocabulary)
     else:
-        words = read_tokens(arguments.corpus / "train.tokens")[:count]
-        if len(words) < count:
-            raise SystemExit(f"{arguments.corpus}: expected {count} words for training, found {len(words)}")
-        if words.max() >= arguments.vocabulary:
+        tokens = read_tokens(arguments.corpus / "train.tokens")[:count]
+        if len(tokens) < count:
+            raise SystemExit(f"{arguments.corpus}: expected {count} tokens for training, found {len(tokens)}")
+        if tokens.max() >= arguments.vocabulary:
             raise SystemExit(
-                f"{arguments.corpus}: expected a vocabulary of {arguments.vocabulary}, found word {words.max()}"
+                f"{arguments.corpus}: expected a vocabulary of {arguments.vocabulary}, found token {tokens.max()}"
             )
-    return segments(words, arguments.lanes, arguments.segment)
+    return segments(tokens, arguments.lanes, arguments.segment)
 
 
 def initialise(model: nn.Module) -> None:
@@ -106,13 +107,13 @@ def built(arguments: argparse.Namespace) -> Standard | Tuned:
 
 
 def training(model: Standard | Tuned, lanes: int, rate: float) -> Callable[[Tensor, Tensor], float]:
-    """A function that does a training step and gives its loss."""
+    """A function that takes a training step and returns its loss."""
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
     state = model.zero_state(lanes)
 
-    def step(words: Tensor, targets: Tensor) -> float:
+    def step(tokens: Tensor, targets: Tensor) -> float:
         nonlocal state
-        loss, h, c = model(words, targets, *state)
+        loss, h, c = model(tokens, targets, *state)
         state = h.detach(), c.detach()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP, foreach=True)
@@ -124,21 +125,21 @@ def training(model: Standard | Tuned, lanes: int, rate: float) -> Callable[[Tens
 
 
 def evaluation(model: Standard | Tuned, lanes: int) -> Callable[[Tensor, Tensor], float]:
-    """A function that scores a block and gives its mean loss."""
+    """A function that scores a segment and returns its mean loss."""
     model.eval()
     state = model.zero_state(lanes)
 
     @torch.inference_mode()
-    def block(words: Tensor, targets: Tensor) -> float:
+    def block(tokens: Tensor, targets: Tensor) -> float:
         nonlocal state
-        losses, *state = model(words, targets, *state)
+        losses, *state = model(tokens, targets, *state)
         return losses.mean().item()
 
     return block
 
 
 def keep_freed_memory() -> None:
-    """Has glibc reuse what is freed instead of mapping it anew; every step frees gigabytes."""
+    """Makes glibc reuse freed memory instead of returning it to the system; every step frees gigabytes."""
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
     library = ctypes.CDLL(None)
     library.mallopt(trim_threshold, -1)
@@ -161,7 +162,7 @@ def versions() -> dict[str, str]:
 
 
 def measure(arguments: argparse.Namespace) -> dict:
-    """The JSON of one measurement."""
+    """One measurement, as printed."""
     if arguments.style == "tuned":
         keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -172,10 +173,10 @@ def measure(arguments: argparse.Namespace) -> dict:
     else:
         step = evaluation(model, arguments.lanes)
     seconds, losses = [], []
-    for words, targets in text(arguments):
-        began = time.perf_counter()
-        losses.append(step(words, targets))
-        seconds.append(time.perf_counter() - began)
+    for tokens, targets in text(arguments):
+        started = time.perf_counter()
+        losses.append(step(tokens, targets))
+        seconds.append(time.perf_counter() - started)
     median = statistics.median(seconds[arguments.warmup :])
     return {
         "tokensPerSecond": arguments.lanes * arguments.segment / median,

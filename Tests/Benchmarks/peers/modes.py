@@ -1,4 +1,4 @@
-"""The modes that both PyTorch peers are run in, and the way to the reference that both compute: Tests/Reference/model.py."""
+"""The modes of both PyTorch peers, and the import path of their reference, Tests/Reference/model.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "Reference"))
 
 @dataclass(frozen=True)
 class Mode:
-    """How PyTorch computes: a precision, and whether the parts are compiled."""
+    """A precision, and whether parts of the model are compiled."""
 
     name: str
     dtype: torch.dtype

@@ -1,15 +1,22 @@
-"""What `milm prepare` does, as one would write it in plain Python: count words, then write ids.
+"""`milm prepare` in plain Python: counts words, then writes ids.
 
-    prepare.py TEXT OUTPUT [--vocabulary-size N]
+    python3 Tests/Benchmarks/peers/prepare.py TEXT OUTPUT [--vocabulary-size N]
 
 Prints one JSON object: bytes, tokens, vocabulary, seconds, megabytesPerSecond, peakMegabytes. OUTPUT gets vocabulary.txt and
 train.ids, the bytes of milm's vocabulary.txt and of train.tokens after its header.
 """
-import argparse, array, collections, json, os, resource, time
+
+import argparse
+import array
+import collections
+import json
+import os
+import resource
+import time
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text")
     parser.add_argument("output")
     parser.add_argument("--vocabulary-size", type=int)

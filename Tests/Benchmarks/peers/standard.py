@@ -1,12 +1,12 @@
-"""milm's language models as a PyTorch user writes them: the peer that milm's speed is stated against.
+"""milm's language models as a PyTorch user writes them: the baseline of milm's speed.
 
 `torch.autocast` in bfloat16, autograd for everything, whole logits and `cross_entropy`; the parts are the modules of
-Tests/Reference/model.py. Without an encoder the LSTM is `nn.LSTM`, which runs all T steps in one call and which torch.compile
-leaves as it is. With an encoder, which needs the state before each word, it is a loop of `linear`; what does not depend
-on the state, x·W of the interaction, is computed before it.
+Tests/Reference/model.py. Without an encoder the LSTM is `nn.LSTM`, which runs all T steps in one call and which
+torch.compile does not change. With an encoder, which needs the state before each token, it is a loop of `linear`; x·W of
+the interaction does not depend on the state and is computed before the loop.
 
-A compiled mode gives torch.compile one step of that loop, and decoder with softmax and loss. The T steps unrolled had
-not compiled after eight minutes on a busy machine.
+A compiled mode passes one step of that loop, and decoder with softmax and loss, to torch.compile: compiling the unrolled T
+steps takes more than eight minutes.
 
 Shapes as in model.py: V vocabulary, E embedding, H hidden, K context, T steps, B lanes, time-major.
 """
@@ -24,7 +24,7 @@ State = tuple[Tensor, Tensor]
 
 
 def encoded_step(products: Tensor, rest: Tensor, h: Tensor, c: Tensor, weights: list[Tensor]) -> State:
-    """Encoder and LSTM for one word; `products`, B × K × E, is x·W + U and `rest`, B × E, is x·V + b."""
+    """Encoder and LSTM for one token; `products`, B × K × E, is x·W + U and `rest`, B × E, is x·V + b."""
     context_weight, context_bias, weight_ih, weight_hh, bias = weights
     context = torch.relu(functional.linear(h, context_weight, context_bias))
     z = torch.einsum("bk,bke->be", context, products) + rest
@@ -47,15 +47,15 @@ class Standard(LanguageModel):
         self._losses = mode.prepared(self._losses_of_hidden)
 
     def name_here(self, name: str) -> str:
-        """What a tensor of the reference is called here; nn.LSTM has one bias more."""
+        """The name here of a tensor of the reference; nn.LSTM has an additional bias."""
         if self.encoder is None and name.startswith("lstm."):
             return name.replace("bias", "bias_ih") + "_l0"
         return name
 
-    def forward(self, words: Tensor, targets: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, targets: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihoods of T × B targets, their mean when training, and the new state."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self._dtype is torch.bfloat16):
-            x = self.input_dropout(self.embedding(words))
+            x = self.input_dropout(self.embedding(tokens))
             hidden, h, c = self._plain_steps(x, h, c) if self.encoder is None else self._encoded_steps(x, h, c)
             return self._losses(hidden, targets), h, c
 
@@ -67,12 +67,12 @@ class Standard(LanguageModel):
         encoder, lstm = self.encoder, self.lstm
         products = torch.einsum("tbm,kmn->tbkn", x, encoder.W) + encoder.U
         rest = x @ encoder.V + encoder.b
-        # Autocast keeps what it converts for later steps, but not across calls of what is compiled.
+        # Autocast caches converted weights, but not across calls of compiled functions.
         parameters = (encoder.context.weight, encoder.context.bias, lstm.weight_ih, lstm.weight_hh, lstm.bias)
         weights = [parameter.to(self._dtype) for parameter in parameters]
         hidden = []
-        for of_word in zip(products, rest):
-            h, c = self._step(*of_word, h, c, weights)
+        for of_token in zip(products, rest):
+            h, c = self._step(*of_token, h, c, weights)
             hidden.append(h)
         return torch.stack(hidden), h, c
 

@@ -1,13 +1,13 @@
-"""milm's language models as PyTorch runs them fastest on a CPU: the other side of the speed comparison.
+"""milm's language models optimized by hand for PyTorch on a CPU: the stronger baseline of milm's speed.
 
-The tensors, their names and the formulas are those of Tests/Reference/model.py, which says what is computed; this says it
-so that it is quick. Against the plain statement it differs in what a practitioner would tune, and in nothing a loss would show:
+The tensors, their names and the formulas are those of Tests/Reference/model.py. The differences are what a practitioner
+would tune, and none of them changes the loss:
 
-* products that need no state (the LSTM's input, the encoder's x·W) are one product over all T steps;
-* in bfloat16 each weight is converted once a step (as autocast does), accumulators, cell state, loss and Adam are float32;
+* products that do not depend on the state (the LSTM's input, the encoder's x·W) are one product over all T steps;
+* in bfloat16 each weight is converted once per step, as autocast does; accumulators, cell state, loss and Adam are float32;
 * the gradient of a weight used in all T steps is one product over T·B rows (`WeightGradientOfAllSteps`);
-* `compiled` gives one step of the recurrence, and decoder with softmax and loss, to torch.compile. Compiling the T steps
-  unrolled takes minutes and is no quicker.
+* `compiled` passes one step of the recurrence, and decoder with softmax and loss, to torch.compile. Compiling the
+  unrolled T steps takes minutes and is no faster.
 
 Shapes as in model.py: V vocabulary, E embedding, H hidden, K context, T steps, B lanes, time-major.
 """
@@ -27,10 +27,10 @@ State = tuple[Tensor, Tensor]
 
 
 class WeightGradientOfAllSteps(torch.autograd.Function):
-    """Gives a recurrent weight its gradient in one product instead of T.
+    """Computes the gradient of a recurrent weight in one product instead of T.
 
-    Passes on `rows`, T × B × N, to which each step adds its own `input · weightᵀ` with the weight detached; the gradient of
-    `rows` is then that of all the products, and `inputs`, which the steps fill, holds their other factor.
+    Returns `rows`, T × B × N, unchanged; each step adds its own `input · weightᵀ` to them with the weight detached. The
+    gradient of `rows` is then that of all products, and `inputs`, which the steps fill, holds their other factor.
     """
 
     @staticmethod
@@ -45,7 +45,7 @@ class WeightGradientOfAllSteps(torch.autograd.Function):
 
 
 def cell(gates: Tensor, c: Tensor) -> State:
-    """The LSTM after its products; c stays float32."""
+    """The LSTM cell after its products; c is float32."""
     i, f, g, o = gates.float().chunk(4, dim=-1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return (torch.sigmoid(o) * torch.tanh(c)).to(gates.dtype), c
@@ -84,12 +84,12 @@ class Tuned(LanguageModel):
         self._losses = mode.prepared(self._losses_of_hidden)
 
     def name_here(self, name: str) -> str:
-        """What a tensor of the reference is called here: the same."""
+        """The name here of a tensor of the reference: the same."""
         return name
 
-    def forward(self, words: Tensor, targets: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, targets: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihoods of T × B targets, their mean when training, and the new state."""
-        x = functional.embedding(words, self.embedding.weight)
+        x = functional.embedding(tokens, self.embedding.weight)
         x = functional.dropout(x, self.input_dropout, self.training).to(self.dtype)
         run = self._plain_steps if self.encoder is None else self._encoded_steps
         hidden, h, c = run(x, h.to(self.dtype), c)

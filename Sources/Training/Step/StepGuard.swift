@@ -1,35 +1,20 @@
 import Checkpoints
 
-/// How steps that would harm the model are told from others, and what is done when they are many.
-public struct GuardConfiguration: Sendable, Equatable {
-  /// Over how many good steps mean and deviation are taken; until there are so many nothing is outlying.
-  public var window = 100
-  /// How many standard deviations above the mean a loss or a gradient's norm is outlying; 0 for never.
-  public var outlier = 10.0
-  /// How many nats a token the mean loss may rise above its lowest before the run counts as diverged; 0: any.
-  public var divergence = 2.0
-  /// How often a run that diverges goes back to its last good checkpoint.
-  public var returns = 2
-  /// What the learning rate is multiplied by then.
-  public var rateFactor = 0.5
-}
-
-/// Judges the steps of a run; every rank comes to the same verdict from the same numbers.
+/// Judges the steps of a run; all ranks reach the same verdict from the same numbers.
 struct StepGuard {
-  /// What a step is to the run.
   enum Verdict: Equatable {
     case sound
-    /// To be skipped, and why.
+    /// To be skipped, for this reason.
     case harmful(String)
   }
 
-  /// Deviations below these are taken for these: a calm stretch must not make a small jump an outlier.
+  /// Lower bounds of the deviations: after a period of steady losses a small jump is no outlier.
   private static let leastLossDeviation = 0.05
-  private static let leastNormDeviationShare = 0.5
+  private static let leastRelativeNormDeviation = 0.5
 
   let settings: GuardConfiguration
 
-  /// The verdict on a step with this loss in nats a token and this norm of its gradient.
+  /// The verdict on a step of this loss, in nats per token, and this gradient norm.
   func judge(loss: Double, norm: Double, _ record: CheckpointState.GuardRecord) -> Verdict {
     guard loss.isFinite, norm.isFinite else { return .harmful("a loss or a gradient that is not finite") }
     guard settings.outlier > 0, isFull(record) else { return .sound }
@@ -38,14 +23,14 @@ struct StepGuard {
       return .harmful("a loss of \(loss), where \(losses) is usual")
     }
     let norms = Spread(record.norms)
-    let least = norms.mean * Self.leastNormDeviationShare
+    let least = norms.mean * Self.leastRelativeNormDeviation
     if norm > norms.mean + settings.outlier * max(norms.deviation, least) {
       return .harmful("a gradient of norm \(norm), where \(norms) is usual")
     }
     return .sound
   }
 
-  /// Takes a good step into the window.
+  /// Adds a good step to the window.
   func note(loss: Double, norm: Double, step: Int, in record: inout CheckpointState.GuardRecord) {
     record.losses.append(loss)
     record.norms.append(norm)
@@ -59,7 +44,7 @@ struct StepGuard {
     }
   }
 
-  /// Why the run has diverged, or nil where it has not.
+  /// The reason why the run has diverged; nil where it has not.
   func divergence(_ record: CheckpointState.GuardRecord) -> String? {
     guard settings.divergence > 0, isFull(record), let lowest = record.lowestLoss else { return nil }
     let mean = Spread(record.losses).mean
@@ -72,7 +57,7 @@ struct StepGuard {
   }
 }
 
-/// Mean and standard deviation, by operations that give the same bits on every CPU.
+/// Mean and standard deviation, in operations whose bits are the same on every CPU.
 private struct Spread: CustomStringConvertible {
   let mean: Double
   let deviation: Double
@@ -87,10 +72,9 @@ private struct Spread: CustomStringConvertible {
   var description: String { "\(mean) ± \(deviation)" }
 }
 
-/// A run that has gone wrong, and what is still good of it.
+/// A run whose parameters are no longer good.
 struct Divergence {
-  /// One line.
   let reason: String
-  /// Checkpoints of this step and before are good.
+  /// Checkpoints up to this step are good.
   let lastGoodStep: Int
 }

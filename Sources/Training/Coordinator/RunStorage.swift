@@ -4,17 +4,17 @@ import Foundation
 import Logging
 import Reporting
 
-/// What rank 0 alone holds of a run: the locked directory, its record, and the checkpoint to begin from.
+/// The files of a run, on rank 0: the locked directory, its metrics, and the checkpoint to start from.
 struct RunStorage {
   let store: CheckpointStore
   let record: RunRecord
-  /// What the run begins from; nil at its beginning.
+  /// The checkpoint that the process starts from; nil at the beginning of the run.
   let checkpoint: Checkpoint?
-  /// Whether that is a checkpoint of this run, and not of another one that is continued here.
+  /// Whether it is a checkpoint of this run, not of another one that continues here.
   let isOwn: Bool
   private let configuration: String
 
-  /// Locks the run directory, finds what to begin from, and brings the directory to that step.
+  /// Locks the run directory, finds the checkpoint to start from, and rewinds the directory to its step.
   init(
     _ request: TrainingRequest, configuration: RunConfiguration, corpus: Corpus, faults: FaultPlan,
     logger: Logger
@@ -26,7 +26,7 @@ struct RunStorage {
         "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
     }
     try run.create()
-    store = try CheckpointStore(lock: RunLock(run)) { try faults.strike($0, step: $1) }
+    store = try CheckpointStore(lock: RunLock(run)) { try faults.inject($0, step: $1) }
     checkpoint = try Self.checkpoint(to: request.resume, store, logger)
     isOwn = try checkpoint.map { try Self.isCheckpoint($0, of: run) } ?? false
     if let checkpoint {
@@ -44,14 +44,14 @@ struct RunStorage {
     if let state = checkpoint?.state, isOwn { try store.rewind(to: state.step, bestStep: state.bestStep) }
   }
 
-  /// The newest checkpoint of `step` or before, all of whose files verify; nil where there is none.
+  /// The newest checkpoint up to `step` that verifies; nil where there is none.
   func lastGoodCheckpoint(through step: Int, logger: Logger) throws -> Checkpoint? {
     try store.newestVerified(through: step) {
       logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
     }
   }
 
-  /// The same run, gone back to one of its checkpoints; later ones are removed.
+  /// The same run, rewound to one of its checkpoints; later ones are removed.
   func returned(to checkpoint: Checkpoint) throws -> RunStorage {
     try store.rewind(to: checkpoint.state.step, bestStep: checkpoint.state.bestStep)
     return try RunStorage(
@@ -69,7 +69,7 @@ struct RunStorage {
     self.isOwn = isOwn
   }
 
-  /// The lines of an evaluation that will be made again are cut off; one whose result is known is not.
+  /// Removes the lines of steps after the checkpoint, and of an evaluation that starts again.
   private static func record(
     of run: RunDirectory, after checkpoint: Checkpoint?, _ configuration: String
   ) throws -> RunRecord {
@@ -92,11 +92,11 @@ struct RunStorage {
         refusedCount += 1
         logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
       }
-      // A disk may be away for a while; what has been trained must not be written over because of that.
+      // The disk may be unavailable for a while: that must not overwrite what has been trained.
       guard checkpoint != nil || refusedCount == 0 else {
         throw TrainingError(
           "\(store.run.checkpointsPath): expected a checkpoint that verifies, found none among \(refusedCount); "
-            + "move them away to begin anew")
+            + "move them away to start from the beginning")
       }
       return checkpoint
     case .checkpoint(let path):
@@ -111,7 +111,7 @@ struct RunStorage {
     return URL(filePath: checkpoint.path).resolvingSymlinksInPath().path == own.path
   }
 
-  /// Refuses a checkpoint of another vocabulary, or of a configuration that the run may not leave.
+  /// Throws where the vocabulary differs, or a key of the configuration that may not differ on resume.
   private static func check(
     _ checkpoint: Checkpoint, _ request: TrainingRequest, _ configuration: RunConfiguration, _ corpus: Corpus
   ) throws {
@@ -129,7 +129,13 @@ struct RunStorage {
 }
 
 extension RunDirectory {
-  /// What of the run people and their tools look at.
+  /// The run that a checkpoint belongs to.
+  init(of checkpoint: Checkpoint) {
+    let place = URL(filePath: checkpoint.path).resolvingSymlinksInPath()
+    self.init(path: place.deletingLastPathComponent().deletingLastPathComponent().path)
+  }
+
+  /// The files of metrics and reports.
   public var files: RunFiles {
     RunFiles(metrics: metricsPath, sessions: sessionsPath, events: tensorboardPath, page: reportPath)
   }

@@ -5,8 +5,7 @@ import Foundation
 import Logging
 import Reporting
 
-/// The whole product in small on one machine: built-in text, all codecs, checkpoint,
-/// resume, damage, evaluation.
+/// A test of the complete product on one machine: built-in text, all codecs, checkpoint, resume, corruption, evaluation.
 public struct SingleNodeTest {
   private let ranks: Ranks
   private let logger: Logger
@@ -17,7 +16,6 @@ public struct SingleNodeTest {
     self.logger = logger
   }
 
-  /// What one check came to.
   private struct Check {
     let name: String
     let failure: String?
@@ -25,11 +23,11 @@ public struct SingleNodeTest {
     let seconds: Double
   }
 
-  /// Runs every check, prints a table on rank 0, and tells on all ranks whether all passed.
+  /// Runs all checks and prints a table on rank 0; returns, on all ranks, whether all have passed.
   public func run() throws -> Bool {
     guard Set(ranks.control.hostNames).count == 1 else {
       throw TrainingError(
-        "the single-node test shares a temporary folder: expected ranks on one host, found "
+        "the single-node test has one temporary folder: expected ranks on one host, found "
           + "\(Set(ranks.control.hostNames).count) hosts")
     }
     let folder = try makeFolder()
@@ -44,8 +42,8 @@ public struct SingleNodeTest {
         })
     }
     checks.append(
-      try check("share the vocabulary out, stop and resume") {
-        // Words enough that each of several ranks has some.
+      try check("shard the vocabulary, stop and resume") {
+        // A vocabulary of several blocks, so that each of several ranks has rows.
         let corpus = "\(folder)/many-words"
         _ = try prepare(corpus, wordCount: 2000)
         var configuration = try self.configuration(codec: .int8, steps: 12)
@@ -56,7 +54,7 @@ public struct SingleNodeTest {
       try check("learn, choose the best checkpoint") { try learn(folder: folder, corpus: corpus) })
     checks.append(try check("evaluate as training did") { try evaluate(folder: folder, corpus: corpus) })
     checks.append(
-      try check("refuse a damaged checkpoint") { try surviveDamage(folder: folder, corpus: corpus) })
+      try check("refuse a corrupted checkpoint") { try refuseCorruption(folder: folder, corpus: corpus) })
     try ranks.control.barrier("single-node test done")
     if ranks.isCoordinator { show(checks) }
     return checks.allSatisfy { $0.failure == nil }
@@ -155,7 +153,7 @@ extension SingleNodeTest {
       }
     }
     guard let digests else { return "" }
-    guard digests[0] == digests[1] else { throw TrainingError("the resumed run's parameters are others") }
+    guard digests[0] == digests[1] else { throw TrainingError("parameters differ after resuming") }
     return "bit-equal after 12 steps"
   }
 
@@ -163,7 +161,7 @@ extension SingleNodeTest {
     let configuration = try configuration(codec: .int8, steps: 240)
     let outcome = try train(configuration, corpus: corpus, output: "\(folder)/learnt")
     guard let best = outcome.bestPerplexity else { throw TrainingError("no evaluation took effect") }
-    // exp(entropy rate) is about 4; guessing by frequency alone is above 40.
+    // exp(entropy rate) is about 4; a unigram model is above 40.
     guard best < 12 else { throw TrainingError("expected a perplexity below 12, found \(best)") }
     return String(format: "valid perplexity %.2f at step %d", best, outcome.bestStep ?? 0)
   }
@@ -178,17 +176,17 @@ extension SingleNodeTest {
       let recorded = try Checkpoint(directory: "\(run)/checkpoints/last").state.bestPerplexity
       guard let recorded, let summary, abs(summary.perplexity - recorded) <= 1e-6 * recorded else {
         throw TrainingError(
-          "training recorded \(recorded ?? .nan), evaluation finds \(summary?.perplexity ?? .nan)")
+          "perplexity: expected \(recorded ?? .nan), as recorded, found \(summary?.perplexity ?? .nan)")
       }
       return String(format: "perplexity %.4f", summary.perplexity)
     }
     return found ?? ""
   }
 
-  private func surviveDamage(folder: String, corpus: String) throws -> String {
+  private func refuseCorruption(folder: String, corpus: String) throws -> String {
     let run = "\(folder)/parts-int8"
     let configuration = try configuration(codec: .int8, steps: 12)
-    _ = try ranks.onCoordinator("damage a checkpoint") {
+    _ = try ranks.onCoordinator("corrupt a checkpoint") {
       let file = "\(run)/checkpoints/step-00000012/model.safetensors"
       let handle = try FileHandle(forUpdating: URL(filePath: file))
       try handle.seek(toOffset: 4000)
@@ -203,8 +201,8 @@ extension SingleNodeTest {
     }
     guard let digests else { return "" }
     guard digests[0] == digests[1] else {
-      throw TrainingError("the run that went on from the checkpoint before differs")
+      throw TrainingError("the run that resumed from the previous checkpoint differs")
     }
-    return "went on from the one before, bit-equal"
+    return "resumed from the previous one, bit-equal"
   }
 }

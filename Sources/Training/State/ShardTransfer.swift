@@ -18,7 +18,7 @@ final class ShardTransfer: @unchecked Sendable {
   private let copies: [Matrix]
   /// How many times as long as a piece took the link is left to training.
   private static let pausesPerPiece = 3.0
-  private let isAwaited = Atomic(false)
+  private let isUrgent = Atomic(false)
   private let thread = BackgroundThread(name: "snapshots", givesWay: false)
   private let failure = Mutex<(any Error)?>(nil)
   private let arena = Arena()
@@ -39,7 +39,7 @@ final class ShardTransfer: @unchecked Sendable {
   /// `snapshot`, which is not whole until then.
   func begin(_ replica: Replica, into snapshot: Snapshot?) throws {
     try finish()
-    isAwaited.store(false, ordering: .relaxed)
+    isUrgent.store(false, ordering: .relaxed)
     let rank = communicator.rank
     if let snapshot {
       snapshot.beginArrival()
@@ -58,17 +58,17 @@ final class ShardTransfer: @unchecked Sendable {
     }
   }
 
-  /// Says that what was begun is waited for, if not here then on rank 0: it goes as quickly as it can from now on.
-  func hurry() { isAwaited.store(true, ordering: .relaxed) }
+  /// Ends the pauses: somebody, here or on rank 0, waits for the transfer.
+  func setUrgent() { isUrgent.store(true, ordering: .relaxed) }
 
   private func pause(after seconds: Double) {
     let end = ContinuousClock.now + .seconds(Self.pausesPerPiece * seconds)
-    while !isAwaited.load(ordering: .relaxed), ContinuousClock.now < end { usleep(1000) }
+    while !isUrgent.load(ordering: .relaxed), ContinuousClock.now < end { usleep(1000) }
   }
 
   /// Waits until what was begun is done; throws what has ended it.
   func finish() throws {
-    hurry()
+    setUrgent()
     thread.waitUntilIdle()
     if let failure = failure.withLock({ $0 }) { throw failure }
   }

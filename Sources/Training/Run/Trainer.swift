@@ -36,7 +36,7 @@ public final class Trainer {
   private let replica: Replica
   private let data: TrainingData
   private let gradients: ParameterBuffer
-  private let coordination: Coordination
+  private let work: BoundaryWork
   private let reporter: RunReporter?
   private let stop: StopRequest
   private let faults: FaultPlan
@@ -44,25 +44,25 @@ public final class Trainer {
   private let stepGuard: StepGuard
   private let savedState: CarriedState
   private let arena = Arena()
-  private var patience: StepPatience
+  private var timeouts: StepTimeouts
   private let tuner: CodecTuner
   private let trace: RunTrace?
 
   /// A trainer of a replica that is new or restored.
   init(
-    _ replica: Replica, data: TrainingData, coordination: Coordination, reporter: RunReporter?,
+    _ replica: Replica, data: TrainingData, work: BoundaryWork, reporter: RunReporter?,
     stop: StopRequest, faults: FaultPlan, logger: Logger, trace: RunTrace? = nil
   ) {
     self.trace = trace
     self.replica = replica
     self.data = data
-    self.coordination = coordination
+    self.work = work
     self.reporter = reporter
     self.stop = stop
     self.faults = faults
     self.logger = logger
     stepGuard = StepGuard(settings: replica.configuration.guarding)
-    patience = StepPatience(replica.configuration.exchange) { logger.warning("\($0)") }
+    timeouts = StepTimeouts(replica.configuration.exchange) { logger.warning("\($0)") }
     tuner = CodecTuner(replica, logger: logger)
     gradients = ParameterBuffer(replica.model.parameters)
     savedState = CarriedState(
@@ -71,10 +71,10 @@ public final class Trainer {
 
   /// A trainer whose steps are taken for their time: no checkpoints, no reports.
   convenience init(alone replica: Replica, data: TrainingData) {
-    let coordination = Coordination(
-      replica, coordinator: nil, evaluates: false, origin: .beginning, restoredPath: nil, faults: FaultPlan())
+    let boundary = Boundary(replica.configuration, origin: .fresh, evaluates: false)
+    let work = BoundaryWork(boundary, replica, coordinator: nil, faults: FaultPlan())
     self.init(
-      replica, data: data, coordination: coordination, reporter: nil, stop: StopRequest(),
+      replica, data: data, work: work, reporter: nil, stop: StopRequest(),
       faults: FaultPlan(),
       logger: Logger(label: "alone"))
   }
@@ -86,33 +86,40 @@ public final class Trainer {
     do {
       return try runSteps(until: min(lastStep, replica.configuration.training.steps))
     } catch {
-      coordination.fail()
+      work.fail()
       throw error
     }
   }
 
   private func runSteps(until lastStep: Int) throws -> Ending {
-    var isStopWished = false
-    while replica.state.step < lastStep && !isStopWished {
-      let boundary = ContinuousClock.now
-      guard try coordination.beforeStep(limits: patience.limits) == .goOn else { break }
-      let stalledSeconds = (ContinuousClock.now - boundary).inSeconds
+    var isStopRequested = false
+    while replica.state.step < lastStep && !isStopRequested {
+      let start = ContinuousClock.now
+      guard try work.beforeStep(limits: timeouts.limits) else { break }
+      let stalledSeconds = (ContinuousClock.now - start).inSeconds
       var report = try takeStep()
       report.stalledSeconds = stalledSeconds
-      isStopWished = report.isStopWished
-      tell(report, isLast: isStopWished || replica.state.step == lastStep)
+      isStopRequested = report.isStopRequested
+      let isLast = isStopRequested || replica.state.step == lastStep
+      self.report(report, isLast: isLast)
       try trace?.flushIfDue()
-      try verifyReplicas(atStop: isStopWished || replica.state.step == lastStep)
+      try verifyReplicas(isLast: isLast)
       if let divergence = divergence() {
-        try coordination.leave()
+        try work.leave()
         return .diverged(divergence)
       }
     }
     try trace?.flush()
-    return .finished(
-      try coordination.finish(
-        isInterrupted: isStopWished && replica.state.step < lastStep,
-        reporterFailed: reporter?.failed ?? false, limits: patience.limits))
+    return .finished(try finish(isInterrupted: isStopRequested && replica.state.step < lastStep))
+  }
+
+  private func finish(isInterrupted: Bool) throws -> Outcome {
+    let isFinished = try work.close(isInterrupted: isInterrupted, limits: timeouts.limits)
+    let state = replica.state
+    return Outcome(
+      step: state.step, isFinished: isFinished, isInterrupted: isInterrupted && !isFinished,
+      bestPerplexity: state.bestPerplexity, bestStep: state.bestStep,
+      failedWriteCount: work.failedWriteCount + (reporter?.hasFailed == true ? 1 : 0))
   }
 
   /// One update: segments forward and backward, exchange, guard, clipping, optimizer.
@@ -122,11 +129,11 @@ public final class Trainer {
     let configuration = replica.configuration
     let step = replica.state.step
     let spans = trace?.begin(step: step)
-    try faults.strike(.step, step: step)
+    try faults.inject(.step, step: step)
     savedState.copy(from: replica.pass.carriedState)
-    let limits = patience.limits
+    let limits = timeouts.limits
     replica.beginStep(
-      gradients, flushing: coordination.takesSnapshot(atStep: step + 1), limits: limits,
+      gradients, flushing: work.boundary.takesSnapshot(atStep: step + 1), limits: limits,
       isTraced: spans != nil)
     let activity = replica.ranks.control.liveness?.activity
     activity?.note("step \(step): forward and backward", warnSeconds: limits.warnSeconds)
@@ -163,10 +170,10 @@ public final class Trainer {
     replica.state.segmentIndex += configuration.training.accumulate
     replica.state.tokenCount += configuration.tokensPerStep
     let seconds = (clock.now - start).inSeconds
-    patience.note(stepSeconds: seconds)
+    timeouts.note(stepSeconds: seconds)
     return StepReport(
       loss: sums.loss, gradientNorm: norm, learningRate: sums.rate, computeSeconds: computeSeconds,
-      exchange: exchanged, isStopWished: sums.stopCount > 0)
+      exchange: exchanged, isStopRequested: sums.stopCount > 0)
   }
 
   /// What all ranks share at each step: the sum of their losses, rank 0's rate, how many wish to stop, how many to
@@ -218,7 +225,7 @@ public final class Trainer {
     replica.state.consecutiveSkippedStepCount += 1
   }
 
-  private func tell(_ report: StepReport, isLast: Bool) {
+  private func report(_ report: StepReport, isLast: Bool) {
     let state = replica.state
     let epoch = Double(state.segmentIndex) / Double(data.lanes.segmentsPerEpoch)
     reporter?.add(
@@ -227,11 +234,11 @@ public final class Trainer {
   }
 
   /// Ends the run where the replicas have drifted apart, before a checkpoint is made of them.
-  private func verifyReplicas(atStop isStop: Bool) throws {
+  private func verifyReplicas(isLast: Bool) throws {
     let every = replica.configuration.exchange.hashEvery
     let step = replica.state.step
-    if faults.garbles(.step, step: step) { replica.parameters.garble() }
-    guard every > 0, step % every == 0 || isStop || coordination.takesSnapshot(atStep: step) else { return }
+    faults.garble(replica.parameters, step: step)
+    guard every > 0, step % every == 0 || isLast || work.boundary.takesSnapshot(atStep: step) else { return }
     try replica.ranks.control.verifyReplicas(hashes: replica.hashes(), step: step)
   }
 
@@ -250,13 +257,5 @@ public final class Trainer {
     guard let record = state.guardRecord, let reason = stepGuard.divergence(record) else { return nil }
     return Divergence(
       reason: "\(reason) at step \(state.step)", lastGoodStep: record.lowestLossStep ?? state.step)
-  }
-}
-
-extension ParameterBuffer {
-  /// Changes one bit, as a failing memory does.
-  fileprivate func garble() {
-    let place = flat.data + flat.count / 2
-    place.pointee = Float(bitPattern: place.pointee.bitPattern ^ 1)
   }
 }

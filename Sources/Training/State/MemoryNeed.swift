@@ -2,19 +2,19 @@ import Foundation
 import LanguageModel
 import Reporting
 
-/// How many bytes a rank's share of a run takes, estimated before any is allocated.
+/// The estimated memory of a rank, in bytes.
 struct MemoryNeed {
   let byteCount: Int
   private let rankCountOnHost: Int
 
-  /// The need of this rank; rank 0 has the coordinator's copy too.
+  /// The need of this rank.
   init(_ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks) throws {
     try self.init(
       configuration, vocabularySize: vocabularySize, rank: ranks.rank, rankCount: ranks.rankCount,
       rankCountOnHost: ranks.countOnHost)
   }
 
-  /// The need of any rank of a job that may only be imagined.
+  /// The need of any rank of any job.
   init(
     _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int
   ) throws {
@@ -25,7 +25,7 @@ struct MemoryNeed {
     let all = model.parameters.elementCount
     let own = shard.common.count + shard.ownedCount
     let momentCount = configuration.optimizer.kind == .adam ? 2 : 1
-    // Parameters of words that others have are there too, because those that are looked up are.
+    // Parameters have space for all rows: those that are looked up are fetched.
     var buffers = all + (1 + momentCount) * own
     if rank == Ranks.coordinator {
       // The snapshot, and the parameters that are evaluated.
@@ -43,7 +43,7 @@ struct MemoryNeed {
     let floats =
       buffers + rows * columns
       + rows * configuration.training.accumulate * sizes.embedding
-    // Rounded once a step for the softmax; packed in both directions for all other products.
+    // Rounded once per step for the softmax; packed in both directions for all other products.
     let operandByteCount = configuration.training.precision.byteCount
     let tied = model.tiedMatrix
     let ownWordCount = shard.words?.ownRowCount ?? tied.rowCount
@@ -52,7 +52,7 @@ struct MemoryNeed {
     self.rankCountOnHost = rankCountOnHost
   }
 
-  /// Throws where the ranks of this host need more than the system says it can give.
+  /// Throws where the ranks of this host need more memory than is available.
   func check() throws {
     guard let available = Self.availableByteCount, byteCount > available / rankCountOnHost else { return }
     throw TrainingError(
@@ -60,7 +60,7 @@ struct MemoryNeed {
         + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
   }
 
-  /// `MemAvailable` of the kernel; nil where it does not say.
+  /// `MemAvailable` of the kernel; nil where it is not known.
   private static var availableByteCount: Int? {
     let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)
     let line = text?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }

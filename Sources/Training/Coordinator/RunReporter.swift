@@ -2,7 +2,7 @@ import Foundation
 import Logging
 import Reporting
 
-/// Adds up steps into the lines of the run's record and of the terminal; it lives on rank 0 alone.
+/// Sums steps up into lines of metrics and of progress, on rank 0.
 final class RunReporter {
   private let record: RunRecord
   private let progress: TrainingProgress
@@ -12,12 +12,12 @@ final class RunReporter {
   private let tokensPerStep: Int
   private let reportEvery: Int
   private var steps: [StepReport] = []
-  private var hasFailed = false
+  /// Whether writing a line has failed.
+  private(set) var hasFailed = false
   private let clock = ContinuousClock()
   private var lastReport = ContinuousClock.now
   private var reportedWork = BackgroundWork()
 
-  /// A reporter of a run that sees `tokensPerStep` words a step.
   init(
     record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
     work: @escaping () -> BackgroundWork, tokensPerStep: Int, reportEvery: Int
@@ -31,10 +31,7 @@ final class RunReporter {
     self.reportEvery = reportEvery
   }
 
-  /// Whether a line could not be written.
-  var failed: Bool { hasFailed }
-
-  /// Takes a step in, and reports when a line is due or `isLast`.
+  /// Adds a step, and writes a line where one is due or the step `isLast`.
   func add(
     _ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool
   ) {
@@ -50,7 +47,7 @@ final class RunReporter {
     do {
       try record.append(metrics)
     } catch {
-      // Said once, because a full disk would fill the terminal too.
+      // Reported once: a full disk would fill the terminal too.
       if !hasFailed {
         logger.error("metrics are not complete; training goes on", metadata: ["reason": "\(error)"])
       }
@@ -59,19 +56,19 @@ final class RunReporter {
     progress.update(metrics)
   }
 
-  /// Says that a step was skipped, and why.
+  /// Logs a skipped step and the reason.
   func warn(step: Int, skippedBecauseOf reason: String) {
     logger.warning("a step was skipped", metadata: ["step": "\(step)", "reason": "\(reason)"])
   }
 
-  /// Ends the terminal's line.
+  /// Ends the line of progress.
   func finish() { progress.finish() }
 
   private func summary(
     step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, newWork: BackgroundWork
   ) -> TrainingMetrics {
     func sum(_ value: (StepReport) -> Double) -> Double { steps.reduce(0) { $0 + value($1) } }
-    // A step that was skipped has no loss worth a mean; the count of skipped steps tells of it.
+    // The loss of a skipped step may not be finite; skipped steps are counted instead.
     let losses = steps.map(\.loss).filter(\.isFinite)
     let loss = losses.reduce(0, +) / Double(losses.count * tokensPerStep)
     let last = steps[steps.count - 1]

@@ -1,24 +1,26 @@
 import Communication
 import Foundation
+import Layers
 import Logging
 import Reporting
+import Tensors
 
-/// What the ranks did in chosen steps, for viewers of Chrome's trace events; rank 0 writes the files of all.
+/// What the ranks do in selected steps, as Chrome trace events; rank 0 writes the files of all ranks.
 ///
-/// The first steps of a process are chosen, then ten of every doubling: the files grow with the logarithm of the run.
-/// Events are kept for a few steps only, then sent to rank 0.
+/// The first steps of a process are selected, then ten of every doubling: the files grow logarithmically.
+/// Events are sent to rank 0 every few steps.
 final class RunTrace {
-  /// How many steps are traced before they become fewer.
+  /// All of the first steps are traced.
   static let firstStepCount = 20
   private static let stepsPerDoubling = 10
-  /// How many of the first steps are sent together.
+  /// Steps per message to rank 0, among the first ones.
   private static let stepsPerFlush = 5
 
   private let ranks: Ranks
   private let logger: Logger
   private let clock: TraceClock
   private let offset: ClockOffset
-  /// On rank 0's clock, in nanoseconds: where the trace begins.
+  /// The beginning of the trace on rank 0's clock, in nanoseconds.
   private let zero: Int
   private let files: TraceFiles?
   private var stepCount = 0
@@ -26,7 +28,7 @@ final class RunTrace {
   private var events: [TraceEvent] = []
   private var hasFailed = false
 
-  /// Compares the ranks' clocks and empties the folder, which rank 0 alone has; all ranks call it.
+  /// Synchronizes the ranks' clocks and empties the folder on rank 0; all ranks call it.
   init(_ ranks: Ranks, folder: String, logger: Logger) throws {
     self.ranks = ranks
     self.logger = logger
@@ -60,12 +62,12 @@ final class RunTrace {
     return Self.isTraced(stepCount) ? StepTrace(step: step) : nil
   }
 
-  /// Takes in what a traced step was, and its exchange.
+  /// Adds the events of a traced step and of its exchange.
   func end(_ step: StepTrace, _ exchange: ExchangeTrace?) {
     let whole = event(.training, "step \(step.step)", category: "step", step.start, .now)
-    let stretches = step.stretches.map { stretch in
+    let phases = step.phases.map { phase in
       event(
-        .training, stretch.name, category: stretch.category.rawValue, stretch.start, stretch.end,
+        .training, phase.name, category: phase.category.rawValue, phase.start, phase.end,
         details: [("step", .integer(step.step))])
     }
     let spans = (exchange?.spans ?? []).map { span in
@@ -78,16 +80,16 @@ final class RunTrace {
           ("phase", .text("\(span.operation.phase)")), ("bytes", .integer(span.byteCount)),
         ])
     }
-    events += [whole] + stretches + spans
+    events += [whole] + phases + spans
     waitingStepCount += 1
   }
 
-  /// Sends what waits to rank 0 if it is time; all ranks call it after the same step.
+  /// Sends events to rank 0 where it is time; all ranks call it after the same step.
   func flushIfDue() throws {
     if waitingStepCount >= Self.stepsPerFlush || stepCount > Self.firstStepCount { try flush() }
   }
 
-  /// Sends what waits to rank 0; all ranks call it after the same step.
+  /// Sends all events to rank 0; all ranks call it after the same step.
   func flush() throws {
     guard waitingStepCount > 0 else { return }
     let gathered = try ranks.control.gather(
@@ -113,7 +115,68 @@ final class RunTrace {
   }
 }
 
-/// Instants of this process as times that processes of one host agree on.
+/// What the training thread of this rank does in a traced step, one phase after the other.
+final class StepTrace {
+  enum Category: String {
+    case compute
+    /// For other ranks.
+    case wait
+  }
+
+  struct Phase {
+    let name: String
+    let category: Category
+    let start: ContinuousClock.Instant
+    let end: ContinuousClock.Instant
+  }
+
+  /// Counted from the beginning of the run.
+  let step: Int
+  let start = ContinuousClock.now
+  private(set) var phases: [Phase] = []
+  private var last: ContinuousClock.Instant
+
+  init(step: Int) {
+    self.step = step
+    last = start
+  }
+
+  /// Ends a phase, which began at the end of the previous one.
+  func end(_ name: String, _ category: Category = .compute) {
+    let now = ContinuousClock.now
+    phases.append(Phase(name: name, category: category, start: last, end: now))
+    last = now
+  }
+}
+
+/// A sink around another: ends a phase of the trace with each part of the gradient.
+final class TracingSink: GradientSink {
+  private let trace: StepTrace
+  private let next: any GradientSink
+
+  init(_ trace: StepTrace, before next: any GradientSink) {
+    self.trace = trace
+    self.next = next
+  }
+
+  func finish(_ range: GradientRange) throws {
+    switch range.name {
+    case _ where trace.phases.count < 2:
+      trace.end(range.name == "decoder" ? "forward, loss, softmax and decoder" : "forward, loss and softmax")
+    // A few numbers, finished with the last piece of the matrix.
+    case "softmax.bias": break
+    default: trace.end("backward, \(range.name)")
+    }
+    try next.finish(range)
+  }
+
+  func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
+    trace.end("backward, input words")
+    try next.finish(rows: rows, of: tokens)
+  }
+}
+
+/// Converts instants of this process to a clock that all processes of a host share.
 private struct TraceClock {
   private let instant: ContinuousClock.Instant
   private let nanoseconds: Int

@@ -2,11 +2,11 @@ import Corpus
 import LanguageModel
 import Tensors
 
-/// The training split as this rank reads it: its lanes, segment after segment.
+/// The training split as this rank reads it.
 public struct TrainingData: Sendable {
-  /// The whole text.
+  /// The tokens of the split.
   public let tokens: any TokenSequence
-  /// How it is cut, the same for every number of ranks.
+  /// All lanes, the same for every number of ranks.
   public let lanes: Lanes
   /// The lanes of this rank.
   public let ownLanes: Range<Int>
@@ -14,8 +14,7 @@ public struct TrainingData: Sendable {
   let targets: Vector<Int32>
   private let arena = Arena()
 
-  /// This rank's lanes of a split; throws where the lanes cannot be shared out evenly
-  /// or the text is too short.
+  /// This rank's lanes of a split; throws where ranks do not divide the lanes, or the text is too short.
   init(
     _ tokens: any TokenSequence, endOfSentenceID: Int32, configuration: RunConfiguration, ranks: Ranks
   ) throws {
@@ -30,7 +29,7 @@ public struct TrainingData: Sendable {
     targets = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
   }
 
-  /// Segment `index` of the run, counted over all epochs; the words stay valid until the next is read.
+  /// Segment `index` of the run, counted over all epochs; the tokens stay valid until the next one is read.
   func segment(_ index: Int, firstTime: Int, key: RandomKey) -> Segment {
     lanes.read(
       segmentIndex: index, lanes: ownLanes, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
@@ -38,7 +37,7 @@ public struct TrainingData: Sendable {
       inputs: inputs, targets: targets, firstLane: ownLanes.lowerBound, firstTime: firstTime, key: key)
   }
 
-  /// The words of any lanes in segment `index`, time-major, as their rank reads them.
+  /// The tokens of any lanes in segment `index`, time-major.
   func read(_ index: Int, lanes others: Range<Int>, inputs: Vector<Int32>, targets: Vector<Int32>) {
     lanes.read(
       segmentIndex: index, lanes: others, from: tokens, inputs: inputs.buffer, targets: targets.buffer)

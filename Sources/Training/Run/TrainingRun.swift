@@ -8,36 +8,6 @@ import Logging
 import Reporting
 import Tensors
 
-/// What a training command is asked for; the same on all ranks.
-public struct TrainingRequest: Sendable {
-  /// What to do with a run that is there already.
-  public enum Resume: Sendable, Equatable {
-    /// Refuse it.
-    case never
-    /// Continue from its newest checkpoint that verifies; begin anew where there is none.
-    case auto
-    /// Continue from this one.
-    case checkpoint(String)
-  }
-
-  /// The corpus directory.
-  public var corpus: String
-  /// The run directory.
-  public var output: String
-  /// What to do with a run that is there already.
-  public var resume = Resume.never
-  /// The step of the whole run to stop after; nil for the configured end.
-  public var lastStep: Int?
-  /// Whether chosen steps are written down for a viewer of traces.
-  public var traces = false
-
-  /// A request to train on a corpus and write to a run directory.
-  public init(corpus: String, output: String) {
-    self.corpus = corpus
-    self.output = output
-  }
-}
-
 /// Sets a run up on all ranks, from nothing or from a checkpoint, and trains it.
 public struct TrainingRun: Sendable {
   private let request: TrainingRequest
@@ -97,7 +67,9 @@ public struct TrainingRun: Sendable {
     // Rank 0's corpus decides: another host's may lack the split.
     let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     var origin =
-      !isResumed ? Coordination.Origin.beginning : isOwn ? .ownCheckpoint(replica.state.step) : .adopted
+      !isResumed
+      ? Boundary.Origin.fresh
+      : isOwn ? .resumed(replica.state.step) : .adopted(replica.state.step)
     ranks.control.liveness?.liftStartLimit()
     let trace =
       request.traces
@@ -116,7 +88,7 @@ public struct TrainingRun: Sendable {
         return outcome
       case .diverged(let divergence):
         storage = try goBack(replica, storage, divergence)
-        origin = .adopted
+        origin = .adopted(replica.state.step)
         beginning = .returned
       }
     }
@@ -150,7 +122,7 @@ public struct TrainingRun: Sendable {
 
   private func makeTrainer(
     _ replica: Replica, data: TrainingData, corpus: Corpus, storage: RunStorage?, evaluates: Bool,
-    origin: Coordination.Origin, trace: RunTrace?
+    origin: Boundary.Origin, trace: RunTrace?
   ) throws -> Trainer {
     let coordinator = try storage.map {
       try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
@@ -164,11 +136,10 @@ public struct TrainingRun: Sendable {
         work: { coordinator?.work ?? BackgroundWork() }, tokensPerStep: configuration.tokensPerStep,
         reportEvery: configuration.coordinator.reportEvery)
     }
-    let coordination = Coordination(
-      replica, coordinator: coordinator, evaluates: evaluates, origin: origin,
-      restoredPath: storage?.checkpoint?.path, faults: faults)
+    let boundary = Boundary(configuration, origin: origin, evaluates: evaluates)
+    let work = BoundaryWork(boundary, replica, coordinator: coordinator, faults: faults)
     return Trainer(
-      replica, data: data, coordination: coordination, reporter: reporter, stop: stop, faults: faults,
+      replica, data: data, work: work, reporter: reporter, stop: stop, faults: faults,
       logger: logger, trace: trace)
   }
 
@@ -233,7 +204,7 @@ extension TrainingRun {
   /// The corpus and this rank's lanes; that all hosts have the same is checked before anything is computed.
   private func openCorpus() throws -> (Corpus, TrainingData) {
     let (corpus, tokens, data) = try ranks.together("open the corpus") {
-      try faults.strike(.start, step: 0)
+      try faults.inject(.start, step: 0)
       let corpus = try Corpus(
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
       let tokens = try corpus.tokens(.train)
@@ -292,9 +263,8 @@ extension TrainingRun {
   ) throws -> Coordinator {
     let validation =
       try evaluates
-      ? ValidationText(
-        tokens: corpus.tokens(.valid), specialWords: SpecialWords(corpus.vocabulary), model: replica.model,
-        streamCount: configuration.coordinator.evaluateStreams,
+      ? Validation(
+        corpus, model: replica.model, streamCount: configuration.coordinator.evaluateStreams,
         threadCount: replica.engine.threadCount) : nil
     return Coordinator(
       configuration: configuration, storage: storage, validation: validation, logger: logger)

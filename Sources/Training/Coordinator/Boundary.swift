@@ -1,0 +1,178 @@
+import Checkpoints
+import Layers
+
+/// What is due between two steps, and after the last one.
+///
+/// It follows from what the process began from, the configuration, and the counters at that step; all ranks come to the
+/// same answer.
+package struct Boundary: Sendable {
+  /// What a process began from.
+  package enum Origin: Equatable, Sendable {
+    /// The beginning of the run.
+    case fresh
+    /// The checkpoint of this step, which is one of the run.
+    case resumed(Int)
+    /// The checkpoint of this step, which is written again before the first step: it belongs to another run, or the guard
+    /// has returned to it.
+    case adopted(Int)
+
+    /// The step that the process began at, where that is not the beginning of the run.
+    package var step: Int? {
+      switch self {
+      case .fresh: nil
+      case .resumed(let step), .adopted(let step): step
+      }
+    }
+  }
+
+  /// What is due before a step, in the order in which it is done.
+  package struct Due: Equatable, Sendable {
+    /// The step of an evaluation that an earlier process left unfinished: it starts again, from that step's checkpoint.
+    package var restartedEvaluation: Int?
+    /// The step of the evaluation whose result takes effect.
+    package var effectiveEvaluation: Int?
+    /// Whether a checkpoint is written.
+    package var isWritten = false
+    /// Whether an evaluation begins.
+    package var isEvaluated = false
+
+    package init(
+      restartedEvaluation: Int? = nil, effectiveEvaluation: Int? = nil, isWritten: Bool = false,
+      isEvaluated: Bool = false
+    ) {
+      self.restartedEvaluation = restartedEvaluation
+      self.effectiveEvaluation = effectiveEvaluation
+      self.isWritten = isWritten
+      self.isEvaluated = isEvaluated
+    }
+  }
+
+  /// What is due after the last step of a process.
+  package struct Closing: Equatable, Sendable {
+    package enum PendingEvaluation { case none, takesEffect, isAbandoned, isAwaited }
+    package enum LastEvaluation { case none, takesEffect, isLeftToTheNextProcess }
+
+    /// Whether the run is over, by its last step or for want of gain.
+    package var isOver: Bool
+    /// What happens to an evaluation that is under way.
+    package var pending: PendingEvaluation
+    /// What happens to the evaluation of the last step.
+    package var last: LastEvaluation
+    /// Whether a checkpoint is written.
+    package var isWritten: Bool
+
+    package init(
+      isOver: Bool = false, pending: PendingEvaluation = .none, last: LastEvaluation = .none,
+      isWritten: Bool = false
+    ) {
+      self.isOver = isOver
+      self.pending = pending
+      self.last = last
+      self.isWritten = isWritten
+    }
+  }
+
+  package let origin: Origin
+  private let settings: CoordinatorConfiguration
+  private let stepCount: Int
+  /// Steps between evaluations that begin; nil for none.
+  private let evaluateEvery: Int?
+
+  /// The boundaries of a process; nothing is evaluated unless it `evaluates`.
+  package init(_ configuration: RunConfiguration, origin: Origin, evaluates: Bool) {
+    self.origin = origin
+    settings = configuration.coordinator
+    stepCount = configuration.training.steps
+    evaluateEvery = evaluates && settings.evaluateEvery > 0 ? settings.evaluateEvery : nil
+  }
+
+  /// Whether the state after so many steps is written or evaluated.
+  ///
+  /// In the update before it gradient and residuals travel exactly, so that the snapshot need not carry residuals.
+  package func takesSnapshot(atStep step: Int) -> Bool {
+    step % settings.checkpointEvery == 0 || evaluates(atStep: step)
+  }
+
+  /// What is due before the next step.
+  package func due(at state: CheckpointState) -> Due {
+    let step = state.step
+    let pending = state.pendingEvaluation
+    var due = Due()
+    if let pending {
+      if step == origin.step, pending.step < step, pending.perplexity == nil {
+        due.restartedEvaluation = pending.step
+      }
+      if step >= pending.step + settings.evaluateEvery { due.effectiveEvaluation = pending.step }
+    }
+    // While steps are skipped the parameters may be ruined: the checkpoints before that are the good ones.
+    let isGood = step > 0 && state.consecutiveSkippedStepCount == 0
+    // The evaluated state is written too: it may be the best, and an interrupted evaluation starts again from it.
+    due.isEvaluated = isGood && evaluates(atStep: step)
+    due.isWritten = isGood && takesSnapshot(atStep: step) || origin == .adopted(step)
+    if origin == .resumed(step) {
+      // The checkpoint is there; an interrupted process left the evaluation of its step to this one.
+      due.isWritten = false
+      if due.effectiveEvaluation == nil {
+        due.isEvaluated = pending?.step == step && pending?.perplexity == nil
+      }
+    }
+    return due
+  }
+
+  /// What is due after the last step that this process takes.
+  ///
+  /// An interrupted run has little time: what is evaluated is left to its next process.
+  package func closing(at state: CheckpointState, isInterrupted: Bool) -> Closing {
+    let step = state.step
+    var closing = Closing()
+    // Otherwise the process has done nothing, and its checkpoint is there.
+    closing.isWritten = origin != .resumed(step)
+    closing.isOver = step >= stepCount || state.hasRunOutOfPatience(settings.patience)
+    let hasPending = state.pendingEvaluation != nil
+    if closing.isOver {
+      closing.pending = hasPending ? .takesEffect : .none
+      if evaluateEvery != nil, step >= stepCount, closing.isWritten { closing.last = .takesEffect }
+    } else if isInterrupted {
+      closing.pending = .isAbandoned
+      if evaluates(atStep: step), !hasPending { closing.last = .isLeftToTheNextProcess }
+    } else if step != origin.step {
+      // The last checkpoint is to have the result.
+      let isLast = evaluates(atStep: step)
+      closing.pending = !hasPending ? .none : isLast ? .takesEffect : .isAwaited
+      if isLast { closing.last = .isLeftToTheNextProcess }
+    }
+    return closing
+  }
+
+  private func evaluates(atStep step: Int) -> Bool { evaluateEvery.map { step % $0 == 0 } ?? false }
+}
+
+extension CheckpointState {
+  /// Applies the result of an evaluation: best perplexity, patience and plateau.
+  ///
+  /// Every rank makes the same change from the same perplexity. Returns whether it is the best so far.
+  mutating func apply(perplexity: Double, at evaluatedStep: Int, schedule: Schedule) -> Bool {
+    pendingEvaluation = nil
+    let isBest = perplexity < bestPerplexity ?? .infinity
+    guard !isBest else {
+      bestPerplexity = perplexity
+      bestStep = evaluatedStep
+      patienceUsed = 0
+      plateau.evaluationsWithoutGain = 0
+      return true
+    }
+    patienceUsed += 1
+    if schedule.kind == .plateau {
+      plateau.rateScale *= Schedule.plateauFactor
+      plateau.evaluationsWithoutGain = 0
+    } else {
+      plateau.evaluationsWithoutGain += 1
+    }
+    return false
+  }
+
+  /// Whether so many evaluations in a row have brought no gain; patience 0 never ends a run.
+  func hasRunOutOfPatience(_ patience: Int) -> Bool {
+    patience > 0 && patienceUsed >= patience
+  }
+}

@@ -1,0 +1,300 @@
+import Checkpoints
+import Corpus
+import Dispatch
+import Foundation
+import LanguageModel
+import Layers
+import Logging
+import Reporting
+import Synchronization
+import Tensors
+
+/// What rank 0 does while training goes on: writes checkpoints on one thread and scores the validation split on another,
+/// so that neither waits for the other.
+///
+/// There is one evaluation at a time: that of a step takes effect before the next one begins.
+final class Coordinator: Sendable {
+  /// The next checkpoint is skipped where the previous one has been written for this long.
+  private static let writeTimeoutSeconds = 10.0
+
+  private let configuration: RunConfiguration
+  private let store: CheckpointStore
+  private let record: RunRecord
+  /// The run of the checkpoint that this process began from.
+  private let restoredRun: RunDirectory?
+  private let validation: Validation?
+  private let logger: Logger
+  private let writing: BackgroundThread
+  private let evaluating: BackgroundThread
+  /// Entered while a snapshot is copied for an evaluation.
+  private let copying = DispatchGroup()
+  private let progress = Mutex(Progress())
+
+  private struct Progress {
+    var failedWriteCount = 0
+    /// The step of the newest complete checkpoint, and of the one before it.
+    var lastWrittenStep: Int?
+    var previousWrittenStep: Int?
+    /// Perplexities that have not taken effect, by step.
+    var perplexities: [Int: Double] = [:]
+    var isEvaluationAbandoned = false
+    /// What ended an evaluation.
+    var evaluationFailure: (any Error)?
+  }
+
+  /// What an abandoned evaluation throws.
+  private struct Abandoned: Error {}
+
+  /// A coordinator of a run; without a validation text nothing is evaluated.
+  init(configuration: RunConfiguration, storage: RunStorage, validation: Validation?, logger: Logger) {
+    self.configuration = configuration
+    store = storage.store
+    record = storage.record
+    restoredRun = storage.checkpoint.map { RunDirectory(of: $0) }
+    self.validation = validation
+    self.logger = logger
+    // On a rank without lanes nothing may slow down the thread that follows the exchange.
+    let givesWay = configuration.coordinator.placement == .dedicated
+    writing = BackgroundThread(name: "checkpoints", givesWay: givesWay)
+    evaluating = BackgroundThread(name: "evaluation", givesWay: givesWay)
+    if storage.isOwn { progress.withLock { $0.lastWrittenStep = storage.checkpoint?.state.step } }
+    evaluating.perform { validation?.parameters.touch() }
+  }
+
+  /// Writes of checkpoints and metrics that have failed.
+  var failedWriteCount: Int { progress.withLock { $0.failedWriteCount } }
+
+  /// The time spent in the background so far.
+  var work: BackgroundWork {
+    BackgroundWork(checkpointSeconds: writing.busySeconds, evaluationSeconds: evaluating.busySeconds)
+  }
+
+  /// Runs a write; its failure, as on a full disk, is logged and counted, and training continues.
+  private func attempt(_ what: String, _ body: () throws -> Void) {
+    do {
+      try body()
+    } catch {
+      progress.withLock { $0.failedWriteCount += 1 }
+      logger.error("could not \(what); training goes on", metadata: ["reason": "\(error)"])
+    }
+  }
+}
+
+// MARK: - Checkpoints
+
+extension Coordinator {
+  /// Allocates the pages of a snapshot ahead of the first checkpoint.
+  func prepare(_ snapshot: Snapshot) {
+    writing.perform { snapshot.touch() }
+  }
+
+  /// Waits until the snapshot may be filled again; false, and logged, where the disk is so slow that this checkpoint is
+  /// skipped.
+  func canBeginCheckpoint(ofStep step: Int) -> Bool {
+    copying.wait()
+    if writing.waitUntilIdle(orAfter: Self.writeTimeoutSeconds) { return true }
+    attempt("write the checkpoint of step \(step)") {
+      throw TrainingError("the previous checkpoint is still being written")
+    }
+    return false
+  }
+
+  /// Begins to write a snapshot, which is not filled again before the next checkpoint can begin.
+  func write(_ snapshot: Snapshot) {
+    writing.perform { [self] in
+      attempt("write the checkpoint of step \(snapshot.state.step)") {
+        try snapshot.waitUntilWhole()
+        try writeFiles(of: snapshot)
+      }
+      record.requestPage()
+    }
+  }
+
+  private func writeFiles(of snapshot: Snapshot) throws {
+    let start = ContinuousClock.now
+    var state = snapshot.state
+    if let pending = state.pendingEvaluation { state.pendingEvaluation?.perplexity = known(at: pending.step) }
+    try store.write(files: snapshot.files(configuration), state: state)
+    let previousStep = progress.withLock {
+      if $0.lastWrittenStep != state.step { $0.previousWrittenStep = $0.lastWrittenStep }
+      $0.lastWrittenStep = state.step
+      return $0.previousWrittenStep
+    }
+    logger.info(
+      "checkpoint written",
+      metadata: [
+        "step": "\(state.step)",
+        "time": "\(Readable.duration(seconds: (ContinuousClock.now - start).inSeconds))",
+        "toCopy": "\(String(format: "%.1f ms", 1000 * snapshot.copySeconds))",
+      ])
+    // The previous one is kept until the next: should these parameters prove ruined, it is the last good one.
+    try store.prune(
+      keepLast: configuration.coordinator.keepLast,
+      protecting: Set([state.pendingEvaluation?.step, previousStep].compactMap { $0 }))
+  }
+
+  /// Points `best` to the checkpoint of a step.
+  func markBest(_ step: Int) {
+    writing.perform { [self] in
+      attempt("mark the best checkpoint") {
+        if try store.list().contains(step) { try store.markBest(step) }
+      }
+    }
+  }
+
+  /// Waits until all snapshots so far are on the disk or have failed.
+  func waitUntilWritten() {
+    writing.waitUntilIdle()
+  }
+
+  /// Gives a checkpoint that is being written the time to be completed, but does not wait for a disk that hangs.
+  func finishWriting() {
+    _ = writing.waitUntilIdle(orAfter: Self.writeTimeoutSeconds)
+  }
+}
+
+// MARK: - Evaluations
+
+extension Coordinator {
+  /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.
+  func evaluate(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
+    guard let validation else { return }
+    evaluating.waitUntilIdle()
+    try fill(validation.parameters)
+    evaluating.perform { [self] in score(validation, step: step) }
+  }
+
+  /// Begins to evaluate a snapshot, which is not filled again before the next checkpoint can begin.
+  func evaluate(_ snapshot: Snapshot) {
+    guard let validation else { return }
+    let step = snapshot.state.step
+    copying.enter()
+    evaluating.perform { [self] in
+      let arrival = Result { try snapshot.waitUntilWhole() }
+      if case .success = arrival { validation.parameters.copy(from: snapshot.parameters) }
+      copying.leave()
+      switch arrival {
+      case .success: score(validation, step: step)
+      case .failure(let error): progress.withLock { $0.evaluationFailure = error }
+      }
+    }
+  }
+
+  /// Restarts the evaluation of an earlier step from its checkpoint; false, and logged, where that cannot be read.
+  func restartEvaluation(ofStep step: Int) -> Bool {
+    guard let restoredRun else { return false }
+    do {
+      let path = restoredRun.location(ofStep: step).path
+      let checkpoint = try Checkpoint(directory: path)
+      try checkpoint.verify()
+      guard checkpoint.state.step == step else {
+        throw TrainingError("\(path): expected step \(step), found \(checkpoint.state.step)")
+      }
+      try evaluate(step: step) { try $0.load(from: checkpoint.tensors(.model)) }
+      return true
+    } catch {
+      logger.warning(
+        "an evaluation that was under way is lost", metadata: ["step": "\(step)", "reason": "\(error)"])
+      return false
+    }
+  }
+
+  /// The perplexity of the evaluation of a step, waited for.
+  func perplexity(at step: Int) throws -> Double {
+    if known(at: step) == nil {
+      logger.info("waiting for the evaluation", metadata: ["step": "\(step)"])
+    }
+    evaluating.waitUntilIdle()
+    if let failure = progress.withLock({ $0.evaluationFailure }) { throw failure }
+    guard let perplexity = known(at: step) else {
+      throw TrainingError("no evaluation was begun at step \(step)")
+    }
+    return perplexity
+  }
+
+  /// Keeps the result of an evaluation by an earlier process.
+  func keep(perplexity: Double, at step: Int) {
+    progress.withLock { $0.perplexities[step] = perplexity }
+  }
+
+  /// Ends the current evaluation, if there is one, without a result.
+  func abandonEvaluation() {
+    progress.withLock { $0.isEvaluationAbandoned = true }
+    evaluating.waitUntilIdle()
+  }
+
+  private func known(at step: Int) -> Double? {
+    progress.withLock { $0.perplexities[step] }
+  }
+
+  private func score(_ validation: Validation, step: Int) {
+    do {
+      let start = ContinuousClock.now
+      let score = try validation.score {
+        if progress.withLock({ $0.isEvaluationAbandoned }) { throw Abandoned() }
+      }
+      let seconds = (ContinuousClock.now - start).inSeconds
+      logger.info(
+        "evaluated",
+        metadata: [
+          "step": "\(step)", "split": "valid", "streams": "\(validation.streamCount)",
+          "perplexity": "\(score.perplexity)", "time": "\(Readable.duration(seconds: seconds))",
+        ])
+      // The line is written before a checkpoint can contain the result.
+      attempt("append to the metrics") {
+        try record.append(
+          EvaluationMetrics(
+            step: step, split: Split.valid.rawValue, perplexity: score.perplexity, nll: score.nll,
+            tokens: score.tokenCount, seconds: seconds))
+      }
+      keep(perplexity: score.perplexity, at: step)
+    } catch is Abandoned {
+      logger.info("evaluation left for later", metadata: ["step": "\(step)"])
+    } catch {
+      progress.withLock { $0.evaluationFailure = error }
+    }
+  }
+}
+
+/// The validation split, and the parameters that it is scored with.
+struct Validation: Sendable {
+  let parameters: ParameterBuffer
+  let streamCount: Int
+  private let tokens: TokenFile
+  private let specialWords: SpecialWords
+  private let model: LanguageModel
+  private let threadCount: Int
+
+  /// The validation split of a corpus.
+  init(_ corpus: Corpus, model: LanguageModel, streamCount: Int, threadCount: Int) throws {
+    parameters = ParameterBuffer(model.parameters)
+    self.streamCount = streamCount
+    tokens = try corpus.tokens(.valid)
+    specialWords = SpecialWords(corpus.vocabulary)
+    self.model = model
+    self.threadCount = threadCount
+  }
+
+  /// The score of the whole split, by threads of the calling one's priority.
+  ///
+  /// `check` is called now and then, and ends the scoring by throwing.
+  func score(check: () throws -> Void) throws -> TextScore {
+    let engine = ComputeEngine(threadCount: threadCount)
+    return try TextScoring(model: model, weights: parameters, engine: engine).score(
+      tokens, streamCount: streamCount, specialWords: specialWords, progress: { _ in try check() })
+  }
+}
+
+/// The time that rank 0 has spent beside training.
+struct BackgroundWork {
+  /// Writing checkpoints.
+  var checkpointSeconds = 0.0
+  /// Evaluating.
+  var evaluationSeconds = 0.0
+
+  static func - (later: BackgroundWork, earlier: BackgroundWork) -> BackgroundWork {
+    BackgroundWork(
+      checkpointSeconds: later.checkpointSeconds - earlier.checkpointSeconds,
+      evaluationSeconds: later.evaluationSeconds - earlier.evaluationSeconds)
+  }
+}
