@@ -38,6 +38,8 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   public var nodeOfRank: [Int]?
   /// How many of these have lanes; nil in checkpoints of before there were others.
   public var trainingRankCount: Int?
+  /// How many ranks the tied matrix was sharded over; nil in checkpoints that only their configuration tells.
+  public var vocabularyGroupSize: Int?
   /// Compute threads of each rank.
   public var threadCount: Int
   /// The engine of the matrix products.

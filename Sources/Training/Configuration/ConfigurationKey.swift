@@ -163,7 +163,7 @@ extension ConfigurationKey {
   private static var exchange: [ConfigurationKey] {
     [
       .choice("exchange.codec", \.exchange.codec),
-      .choice("exchange.vocabulary", \.exchange.vocabulary),
+      .vocabulary,
       .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1, atMost: 1024),
       .integer("exchange.hashEvery", \.exchange.hashEvery, atLeast: 0),
       .automaticInteger("exchange.ranksPerNode", \.exchange.ranksPerNode, mayDiffer: true),
@@ -172,6 +172,19 @@ extension ConfigurationKey {
       .number("exchange.stallWarnSeconds", \.exchange.stallWarnSeconds, .positive, mayDiffer: true),
       .number("exchange.stallAbortSeconds", \.exchange.stallAbortSeconds, .positive, mayDiffer: true),
     ]
+  }
+
+  /// `auto`, `replicated`, `sharded`, or the number of ranks of a group.
+  private static var vocabulary: ConfigurationKey {
+    ConfigurationKey(path: "exchange.vocabulary", mayDifferOnResume: false) { text, configuration in
+      guard let choice = ExchangeSettings.Vocabulary(text) else {
+        return "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)"
+      }
+      configuration.exchange.vocabulary = choice
+      return nil
+    } show: {
+      $0.exchange.vocabulary.description
+    }
   }
 
   private static var guarding: [ConfigurationKey] {
@@ -194,5 +207,31 @@ extension ConfigurationKey {
       .integer("coordinator.keepLast", \.coordinator.keepLast, atLeast: 1, mayDiffer: true),
       .integer("coordinator.patience", \.coordinator.patience, atLeast: 0),
     ]
+  }
+}
+
+extension ExchangeSettings.Vocabulary: CustomStringConvertible {
+  static let largestGroup = 1 << 16
+
+  /// Reads a value of `exchange.vocabulary`; nil where it is none.
+  init?(_ text: String) {
+    switch text {
+    case "auto": self = .auto
+    case "replicated": self = .replicated
+    case "sharded": self = .sharded
+    default:
+      guard let size = Int(text), (1...Self.largestGroup).contains(size) else { return nil }
+      self = .groups(of: size)
+    }
+  }
+
+  /// As in the configuration file.
+  public var description: String {
+    switch self {
+    case .auto: "auto"
+    case .replicated: "replicated"
+    case .sharded: "sharded"
+    case .groups(let size): "\(size)"
+    }
   }
 }
