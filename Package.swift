@@ -56,7 +56,7 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
       ]),
-    .target(name: "Studies", dependencies: ["Communication", "Layers", "Tensors"]),
+    .target(name: "Studies", dependencies: ["Communication", "Layers", "Reporting", "Tensors"]),
     .executableTarget(
       name: "milm",
       dependencies: [

@@ -1,9 +1,9 @@
 import Foundation
 
 /// What went wrong with a file of a report, in one line that begins with the file's path.
-public struct ReportingError: Error, CustomStringConvertible, Sendable, Equatable {
+package struct ReportingError: Error, CustomStringConvertible, Sendable, Equatable {
   /// One line: where and what.
-  public let description: String
+  package let description: String
 
   init(_ path: String, _ problem: String) {
     description = "\(path): \(problem)"

@@ -2,11 +2,12 @@ import Dispatch
 import Foundation
 import Synchronization
 
-/// All that a run tells the world while it goes on: `metrics.jsonl`, TensorBoard's events and `report.html`.
+/// The record of a run for people and their tools, kept while it trains: `metrics.jsonl`, TensorBoard events and
+/// `report.html`.
 ///
-/// Any thread may append. The page is drawn on a thread of its own, after an evaluation and otherwise now and then.
-public final class RunRecord: Sendable {
-  /// After how many seconds a report of training draws the page again.
+/// Any thread may append. The page is drawn on its own thread, after an evaluation and otherwise from time to time.
+package final class RunRecord: Sendable {
+  /// The interval after which a report of training redraws the page.
   private static let secondsBetweenPages = 30.0
 
   private let files: RunFiles
@@ -21,17 +22,17 @@ public final class RunRecord: Sendable {
     let events: EventFile
     var sessions: AppendedFile
     var lastPage = ContinuousClock.now
-    /// Whether a page is to be drawn that has not been begun.
+    /// Whether the page is queued and its drawing has not begun.
     var isPageDue = false
   }
 
-  /// Opens the record of a run that begins (`step` is nil: what is there is removed), or that continues from a
-  /// checkpoint of `step`, as `MetricsLog` does.
+  /// Opens the record of a new run (`step` is nil: an existing record is removed), or of one resumed from a checkpoint of
+  /// `step`, as `MetricsLog` does.
   ///
-  /// `title` and `configuration` are shown on the page. Throws `ReportingError`.
-  public init(
+  /// `title` and `configuration` are shown on the page; `table` names the metrics of training.
+  package init(
     _ files: RunFiles, title: String, configuration: String, keepingThroughStep step: Int?,
-    evaluationsBeforeStep: Int? = nil
+    evaluationsBeforeStep: Int? = nil, table: MetricTable = .training
   ) throws {
     self.files = files
     self.title = title
@@ -39,29 +40,27 @@ public final class RunRecord: Sendable {
     log = try MetricsLog(
       path: files.metrics, keepingThroughStep: step, evaluationsBeforeStep: evaluationsBeforeStep)
     if step == nil { try replaceFile(files.sessions, with: []) }
-    let events = try Self.events(files, step, evaluationsBeforeStep)
+    let events = try Self.events(files, step, evaluationsBeforeStep, table)
     state = Mutex(
       State(
-        history: try files.history(), events: events, sessions: try AppendedFile(path: files.sessions)))
+        history: try files.history(table), events: events, sessions: try AppendedFile(path: files.sessions)))
   }
 
-  /// The events of this process: what is left of `metrics.jsonl` and was just declared void is told again.
+  /// The events of this process, beginning with those that `metrics.jsonl` keeps though the new file expires them.
   private static func events(
-    _ files: RunFiles, _ step: Int?, _ evaluationsBeforeStep: Int?
+    _ files: RunFiles, _ step: Int?, _ evaluationsBeforeStep: Int?, _ table: MetricTable
   ) throws -> EventFile {
     let firstStep = step.map { min($0 + 1, evaluationsBeforeStep ?? .max) } ?? 0
     let events = try EventFile(folder: files.events, expiringFromStep: firstStep)
     guard let step, firstStep <= step else { return events }
-    for line in try lines(of: files.metrics, as: MetricsLine.self) {
-      if let training = line.training, training.step >= firstStep {
-        try events.append(step: training.step, training.scalars)
-      }
+    for line in try files.metricsLines(table) where line.split == nil && line.step >= firstStep {
+      try events.append(step: line.step, line.scalars)
     }
     return events
   }
 
-  /// Notes that a process begins to train; throws `ReportingError`.
-  public func begin(_ session: RunSession) throws {
+  /// Records that a process begins to train.
+  package func begin(_ session: RunSession) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let line = Array(try encoder.encode(session)) + [UInt8(ascii: "\n")]
@@ -71,34 +70,24 @@ public final class RunRecord: Sendable {
     }
   }
 
-  /// Appends a report of training; throws `ReportingError`.
-  public func append(_ metrics: TrainingMetrics) throws {
-    try log.append(metrics)
+  /// Appends a report of training or the result of an evaluation.
+  package func append(_ line: MetricsLine) throws {
+    try log.append(line)
     let isPageDue = try state.withLock {
-      $0.history.add(metrics)
-      try $0.events.append(step: metrics.step, metrics.scalars)
-      return $0.lastPage.duration(to: .now).inSeconds >= Self.secondsBetweenPages
+      $0.history.add(line)
+      try $0.events.append(step: line.step, line.scalars)
+      return line.split != nil || $0.lastPage.duration(to: .now).inSeconds >= Self.secondsBetweenPages
     }
     if isPageDue { requestPage() }
   }
 
-  /// Appends the result of an evaluation; throws `ReportingError`.
-  public func append(_ metrics: EvaluationMetrics) throws {
-    try log.append(metrics)
-    try state.withLock {
-      $0.history.add(metrics)
-      try $0.events.append(step: metrics.step, metrics.scalars)
-    }
-    requestPage()
-  }
-
-  /// Draws the page as it stays; throws `ReportingError`.
-  public func finish() throws {
+  /// Draws the final page.
+  package func finish() throws {
     try queue.sync { try drawPage() }
   }
 
-  /// Has the page drawn soon; a failure is left to the next time, the last of which is `finish`.
-  public func requestPage() {
+  /// Queues a drawing of the page; its failure is ignored, as `finish` draws the page again.
+  package func requestPage() {
     let wasDue = state.withLock { state in
       defer { state.isPageDue = true }
       return state.isPageDue
@@ -118,10 +107,57 @@ public final class RunRecord: Sendable {
   }
 }
 
-extension RunFiles {
-  /// Draws the page of a run from its files, at `path` or else in its place; throws `ReportingError`.
-  public func drawPage(title: String, configuration: String, at path: String? = nil) throws {
+/// The paths of a run's record.
+public struct RunFiles: Sendable {
+  package let metrics: String
+  /// One line of JSON per process that trained.
+  package let sessions: String
+  /// The folder that TensorBoard opens.
+  package let events: String
+  package let page: String
+
+  package init(metrics: String, sessions: String, events: String, page: String) {
+    self.metrics = metrics
+    self.sessions = sessions
+    self.events = events
+    self.page = page
+  }
+
+  /// Draws the page of a run from its files, at `path` (default: its place in the run).
+  package func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
     try replaceFile(path ?? self.page, with: Array(page.html.utf8))
+  }
+
+  /// What the run has reported; unreadable lines are skipped.
+  func history(_ table: MetricTable = .training) throws -> RunHistory {
+    var history = RunHistory()
+    var sessions: [RunSession] = []
+    for session in try lines(of: self.sessions, as: RunSession.self) {
+      sessions.removeAll { $0.step > session.step }
+      sessions.append(session)
+    }
+    for line in try metricsLines(table) {
+      while line.split == nil, let session = sessions.first, session.step < line.step {
+        history.begin(session)
+        sessions.removeFirst()
+      }
+      history.add(line)
+    }
+    for session in sessions { history.begin(session) }
+    return history
+  }
+
+  func metricsLines(_ table: MetricTable) throws -> [MetricsLine] {
+    let decoder = JSONDecoder()
+    if let key = MetricsLine.trainingTable { decoder.userInfo[key] = table }
+    return try lines(of: metrics, as: MetricsLine.self, decoder)
+  }
+
+  private func lines<Line: Decodable>(
+    of path: String, as _: Line.Type, _ decoder: JSONDecoder = JSONDecoder()
+  ) throws -> [Line] {
+    try regularFileContent(path).split(separator: UInt8(ascii: "\n"))
+      .compactMap { try? decoder.decode(Line.self, from: $0) }
   }
 }

@@ -1,46 +1,43 @@
 import Foundation
 
-/// What a process that trained was, and where in the run it began: a line of `sessions.jsonl`.
-public struct RunSession: Codable, Sendable, Equatable {
-  /// Why it began there.
-  public enum Beginning: String, Codable, Sendable {
-    /// The run began.
+/// A process that trained and where in the run it began: a line of `sessions.jsonl`.
+package struct RunSession: Codable, Sendable, Equatable {
+  /// Why the process began at its step.
+  package enum Beginning: String, Codable, Sendable {
+    /// A new run.
     case begun
-    /// It went on from a checkpoint.
+    /// Resumed from a checkpoint.
     case resumed
-    /// The guard had gone back to an earlier checkpoint.
+    /// The guard rolled back to an earlier checkpoint.
     case returned
   }
 
-  /// Why it began there.
-  public var beginning: Beginning
-  /// The steps taken before it.
-  public var step: Int
-  /// The tokens read before it, by all ranks.
-  public var tokens: Int
-  /// When it began, in ISO 8601.
-  public var time: String
+  package let beginning: Beginning
+  /// Steps taken before it.
+  package let step: Int
+  /// Tokens read before it, by all ranks.
+  package let tokens: Int
+  /// The time at its beginning, ISO 8601.
+  package let time: String
   /// The last step it was to take.
-  public var lastStep: Int
-  /// The version of the program.
-  public var version: String
-  /// Ranks of the job.
-  public var ranks: Int
-  /// Hosts of the job.
-  public var hosts: Int
+  package let lastStep: Int
+  /// The version of milm.
+  package let version: String
+  package let ranks: Int
+  package let hosts: Int
   /// Library, instruction set, precision and threads of rank 0.
-  public var engine: String
+  package let engine: String
   /// The processor of rank 0's host.
-  public var processor: String
-  /// Variant and form of the model.
-  public var model: String
-  /// Numbers in the model.
-  public var parameters: Int
-  /// Words it knows.
-  public var vocabulary: Int
+  package let processor: String
+  /// Variant and form.
+  package let model: String
+  /// The number of parameters.
+  package let parameters: Int
+  /// The size of the vocabulary.
+  package let vocabulary: Int
 
   /// A process that begins now.
-  public init(
+  package init(
     _ beginning: Beginning, step: Int, tokens: Int, lastStep: Int, version: String, ranks: Int, hosts: Int,
     engine: String, model: String, parameters: Int, vocabulary: Int
   ) {
@@ -59,7 +56,7 @@ public struct RunSession: Codable, Sendable, Equatable {
     processor = Self.processorName
   }
 
-  /// What the kernel calls this machine's processor.
+  /// The processor's name according to the kernel.
   private static var processorName: String {
     let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n") ?? []
     let name = lines.first { $0.hasPrefix("model name") }?.split(separator: ":").last

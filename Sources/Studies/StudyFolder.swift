@@ -1,25 +1,25 @@
 import Foundation
 
-/// The folder of a study: its configuration, what every finished setting came to, and the report.
+/// The folder of a study: its configuration, the outcomes of finished settings, and the report.
 ///
-///     config.json           what was run, whole
-///     settings/NAME.json    the outcome of a setting, written when it is finished
-///     time.json             what it took so far
+///     config.json           the whole configuration
+///     settings/NAME.json    the outcome of a finished setting
+///     time.json             the time used so far
 ///     results.json *.csv *.svg
 ///
-/// A file is there whole or not at all.
+/// Files are complete or absent.
 struct StudyFolder {
   let path: String
 
-  /// What a study took so far, over all its ranks and interruptions.
+  /// The time a study has used, over all interruptions.
   struct Time: Codable {
-    /// Seconds at work on settings, of all ranks together.
+    /// Processor time spent on settings by all ranks.
     var processorSeconds = 0.0
-    /// Seconds from start to end.
+    /// Wall-clock time.
     var seconds = 0.0
   }
 
-  /// Makes the folder, or takes up one that the same configuration has begun.
+  /// Creates the folder, or opens one that was begun with the same configuration.
   init(path: String, configuration: Data) throws {
     self.path = path
     let file = "\(path)/config.json"
@@ -35,11 +35,11 @@ struct StudyFolder {
     }
     guard found == configuration else {
       throw StudyError(
-        "\(file): expected the configuration of this command, found another; use another folder")
+        "\(file): expected the configuration of this command, found a different one; use another folder")
     }
   }
 
-  /// The outcomes of the settings that are finished; a file that cannot be read counts as none.
+  /// The outcomes of finished settings; unreadable files are skipped, so that their settings run again.
   func outcomes<Outcome: Decodable>() throws -> [String: Outcome] {
     let names: [String]
     do {
@@ -55,23 +55,20 @@ struct StudyFolder {
     return outcomes
   }
 
-  /// What the study took so far.
   func time() -> Time {
     let data = FileManager.default.contents(atPath: "\(path)/time.json")
     return data.flatMap { try? studyDecoder().decode(Time.self, from: $0) } ?? Time()
   }
 
-  /// Keeps the outcome of a finished setting.
-  func keep(_ outcome: some Encodable, of name: String) throws {
+  func save(_ outcome: some Encodable, of name: String) throws {
     try write(try studyEncoder().encode(outcome), to: "settings/\(name).json")
   }
 
-  /// Keeps what the study took so far.
-  func keep(_ time: Time) throws {
+  func save(_ time: Time) throws {
     try write(try studyEncoder(isPretty: true).encode(time), to: "time.json")
   }
 
-  /// Writes a file whole, in place of an earlier one.
+  /// Writes a file atomically.
   func write(_ data: Data, to name: String) throws {
     do {
       try data.write(to: URL(filePath: "\(path)/\(name)"), options: .atomic)
@@ -79,4 +76,11 @@ struct StudyFolder {
       throw StudyError("\(path)/\(name): cannot write: \(error.localizedDescription)")
     }
   }
+}
+
+/// A study that cannot be run, in one line.
+package struct StudyError: Error, CustomStringConvertible, Sendable, Equatable {
+  package let description: String
+
+  init(_ description: String) { self.description = description }
 }

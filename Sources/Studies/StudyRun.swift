@@ -2,16 +2,15 @@ import Communication
 import Foundation
 import Tensors
 
-/// One study from its first setting, or from where it was interrupted, to its report.
+/// Runs a study from its first setting, or from where it was interrupted, to its report.
 ///
-/// The settings of a stage go to the ranks by turns, the longest first. Rank 0 alone reads and writes the folder; after every
-/// turn it keeps what all ranks have finished, so that an interruption costs one turn at the most.
-public struct StudyRun<Work: Study> {
-  /// How a run ends.
-  public enum End: Sendable {
-    /// With all settings done; what it took, over all interruptions.
+/// The settings of a stage are assigned to the ranks round-robin, the longest first. Rank 0 alone reads and writes the
+/// folder; after every round it saves the outcomes of all ranks, so that an interruption loses at most one round.
+package struct StudyRun<Work: Study> {
+  package enum End: Sendable {
+    /// All settings are done; times are over all interruptions.
     case finished(StudyReport, processorSeconds: Double, seconds: Double)
-    /// Early, by a wish; the same command goes on.
+    /// Stopped on request; the same command resumes.
     case interrupted(settingCount: Int)
   }
 
@@ -19,34 +18,34 @@ public struct StudyRun<Work: Study> {
   private let path: String
   private let communicator: any Communicator
 
-  /// A run whose files are in the folder `path` of rank 0.
-  public init(_ study: Work, path: String, communicator: any Communicator) {
+  /// A run with its files in the folder `path` on rank 0.
+  package init(_ study: Work, path: String, communicator: any Communicator) {
     self.study = study
     self.path = path
     self.communicator = communicator
   }
 
-  /// What the ranks begin with.
+  /// What rank 0 broadcasts at the start.
   private struct Start: Codable {
     var error: String?
     var outcomes: [String: Work.Outcome] = [:]
     var time = StudyFolder.Time()
   }
 
-  /// What a rank did in a turn.
-  private struct Turn: Codable {
+  /// The work of a rank in a round.
+  private struct Round: Codable {
     var name: String?
     var outcome: Work.Outcome?
     var processorSeconds = 0.0
-    let wantsToStop: Bool
+    let isStopRequested: Bool
   }
 
-  /// Trains what is not done yet; all ranks call it.
+  /// Trains the settings that have no outcome; collective.
   ///
-  /// `progress` is called with the number of finished settings, `wantsToStop` after every turn; where one rank wants
-  /// to stop, all do.
-  public func run(
-    wantsToStop: () -> Bool = { false }, progress: (Int) -> Void = { _ in }
+  /// `progress` is called with the number of finished settings, `isStopRequested` after every round; a request on one rank
+  /// stops all.
+  package func run(
+    isStopRequested: () -> Bool = { false }, progress: (Int) -> Void = { _ in }
   ) throws -> End {
     let (start, folder) = try begin()
     var outcomes = start.outcomes
@@ -62,19 +61,19 @@ public struct StudyRun<Work: Study> {
       for first in stride(from: 0, to: stage.count, by: communicator.rankCount) {
         let place = first + communicator.rank
         let setting = place < stage.count ? stage[place] : nil
-        let turns = try exchange(turn(setting, wantsToStop: wantsToStop, engine: engine))
-        for turn in turns {
-          guard let name = turn.name, let outcome = turn.outcome else { continue }
+        let rounds = try exchange(round(setting, isStopRequested: isStopRequested, engine: engine))
+        for round in rounds {
+          guard let name = round.name, let outcome = round.outcome else { continue }
           outcomes[name] = outcome
-          time.processorSeconds += turn.processorSeconds
-          try folder?.keep(outcome, of: name)
+          time.processorSeconds += round.processorSeconds
+          try folder?.save(outcome, of: name)
         }
         let now = ContinuousClock.now
         time.seconds += (now - lastWrite) / .seconds(1)
         lastWrite = now
-        try folder?.keep(time)
+        try folder?.save(time)
         progress(outcomes.count)
-        if turns.contains(where: \.wantsToStop) { return .interrupted(settingCount: outcomes.count) }
+        if rounds.contains(where: \.isStopRequested) { return .interrupted(settingCount: outcomes.count) }
       }
     }
     let report = try study.report(on: outcomes)
@@ -82,7 +81,7 @@ public struct StudyRun<Work: Study> {
     return .finished(report, processorSeconds: time.processorSeconds, seconds: time.seconds)
   }
 
-  /// Reads the folder on rank 0 and tells all ranks what is there, or why it cannot be used.
+  /// Reads the folder on rank 0 and broadcasts its content, or why it cannot be used.
   private func begin() throws -> (Start, StudyFolder?) {
     var start = Start()
     var folder: StudyFolder?
@@ -96,32 +95,32 @@ public struct StudyRun<Work: Study> {
         start.error = "\(error)"
       }
     }
-    let letter = Array(try studyEncoder().encode(start))
-    let shared = try communicator.broadcast("start of a study", letter, from: 0)
-    start = try studyDecoder().decode(Start.self, from: Data(shared))
+    let encoded = Array(try studyEncoder().encode(start))
+    let bytes = try communicator.broadcast("start of a study", encoded, from: 0)
+    start = try studyDecoder().decode(Start.self, from: Data(bytes))
     if let error = start.error { throw StudyError(error) }
     return (start, folder)
   }
 
-  private func turn(
-    _ setting: Work.Setting?, wantsToStop: () -> Bool, engine: ComputeEngine
-  ) -> Turn {
-    guard let setting else { return Turn(wantsToStop: wantsToStop()) }
+  private func round(
+    _ setting: Work.Setting?, isStopRequested: () -> Bool, engine: ComputeEngine
+  ) -> Round {
+    guard let setting else { return Round(isStopRequested: isStopRequested()) }
     let start = threadSeconds()
     let outcome = study.run(setting, engine: engine)
-    return Turn(
+    return Round(
       name: setting.name, outcome: outcome, processorSeconds: threadSeconds() - start,
-      wantsToStop: wantsToStop())
+      isStopRequested: isStopRequested())
   }
 
-  private func exchange(_ turn: Turn) throws -> [Turn] {
-    try communicator.allGather("turn of a study", Array(try studyEncoder().encode(turn))).map {
-      try studyDecoder().decode(Turn.self, from: Data($0))
+  private func exchange(_ round: Round) throws -> [Round] {
+    try communicator.allGather("round of a study", Array(try studyEncoder().encode(round))).map {
+      try studyDecoder().decode(Round.self, from: Data($0))
     }
   }
 }
 
-/// The processor time that the calling thread has used, in seconds.
+/// The processor time of the calling thread.
 private func threadSeconds() -> Double {
   var time = timespec()
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

@@ -17,7 +17,7 @@ struct LoggerTests {
     #expect(recorder.written.count == 1)
   }
 
-  @Test(arguments: [0, 3]) func namesEveryRankButTheFirst(rank: Int) {
+  @Test(arguments: [0, 3]) func namesTheRankExceptRankZero(rank: Int) {
     logger(rank: rank).info("hello")
     #expect(
       recorder.written.first?.hasSuffix(rank == 0 ? " info: hello\n" : " info: rank 3: hello\n") == true)
@@ -28,12 +28,12 @@ struct LoggerTests {
     #expect(recorder.written.first?.hasSuffix("error: a b  [2J x=\"c d\\\"e\"\n") == true)
   }
 
-  @Test func leavesOutWhatIsBelowItsLevel() {
+  @Test func omitsEventsBelowItsLevel() {
     logger(level: .warning).info("hello")
     #expect(recorder.written.isEmpty)
   }
 
-  @Test func takesTheMetadataOfTheLoggerAndPrefersThatOfTheEvent() {
+  @Test func mergesMetadataAndPrefersThatOfTheEvent() {
     var logger = logger()
     logger[metadataKey: "run"] = "a"
     logger[metadataKey: "step"] = "1"
@@ -41,7 +41,7 @@ struct LoggerTests {
     #expect(recorder.written.first?.hasSuffix("hello run=a step=2\n") == true)
   }
 
-  @Test func wipesOutARedrawnLine() {
+  @Test func clearsARedrawnLine() {
     logger(isTerminal: true).info("hello")
     #expect(recorder.written.first?.hasPrefix("\r\u{1B}[K") == true)
   }

@@ -12,7 +12,7 @@ struct TrainingProgressTests {
       clock: time.clock)
   }
 
-  @Test func writesALineAReportToAPipe() {
+  @Test func writesOneLinePerReportToAPipe() {
     let progress = progress(isTerminal: false)
     time.advance(seconds: 50)
     progress.update(metrics(step: 100))
@@ -42,7 +42,7 @@ struct TrainingProgressTests {
     #expect(recorder.written.count == 3)
   }
 
-  @Test(arguments: [1, 2, 5, 20, 40, 80, 120]) func neverFillsTheTerminalsLine(width: Int) {
+  @Test(arguments: [1, 2, 5, 20, 40, 80, 120]) func neverFillsTheLineOfTheTerminal(width: Int) {
     progress(isTerminal: true, width: width).update(metrics(step: 100))
     let line = recorder.written.joined().dropFirst().dropLast("\u{1B}[K".count)
     #expect(!line.isEmpty && line.count <= max(width - 1, 1))
@@ -54,14 +54,14 @@ struct TrainingProgressTests {
       (60, "25 %  perplexity 90.02  12.3k tokens/s  2 min 30 s left"),
       (30, "25 %  2 min 30 s left"),
     ])
-  func leavesOutWhatMattersLeastWhereThereIsLittleRoom(width: Int, expected: String) {
+  func omitsTheLeastImportantPartsOnANarrowTerminal(width: Int, expected: String) {
     let progress = progress(isTerminal: true, width: width)
     time.advance(seconds: 50)
     progress.update(metrics(step: 100))
     #expect(recorder.written == ["\r\(expected)\u{1B}[K"])
   }
 
-  @Test(arguments: [true, false]) func addsUpTheBytesThatCompressionSaves(isTerminal: Bool) {
+  @Test(arguments: [true, false]) func sumsTheBytesSavedByCompression(isTerminal: Bool) {
     let progress = progress(isTerminal: isTerminal)
     for step in 1...4 {
       progress.update(metrics(step: step))
@@ -69,11 +69,11 @@ struct TrainingProgressTests {
     }
     time.advance(seconds: 1)
     progress.update(metrics(step: 5))
-    // Reports that were not drawn count too.
+    // Reports that are not drawn count too.
     #expect(recorder.written.last?.contains(isTerminal ? "15.0 kB saved" : "savedBytes=15000") == true)
   }
 
-  @Test func drawsNotFasterThanAnEyeFollowsExceptAtTheEnd() {
+  @Test func limitsTheRateOfDrawingExceptAtTheEnd() {
     let progress = progress(isTerminal: true)
     for step in 1...399 {
       time.advance(seconds: 0.001)
@@ -93,10 +93,10 @@ struct TrainingProgressTests {
     #expect(recorder.written.last?.hasSuffix("secondsLeft=10\n") == true)
   }
 
-  @Test(arguments: [true, false]) func showsWhatIsNoNumber(isTerminal: Bool) {
+  @Test(arguments: [true, false]) func showsNumbersThatAreNotFinite(isTerminal: Bool) {
     var broken = metrics(step: 0, loss: .nan)
-    broken.tokensPerSecond = .infinity
-    broken.wireBytes = 0
+    broken["tokensPerSecond"] = .number(.infinity)
+    broken["wireBytes"] = .integer(0)
     progress(isTerminal: isTerminal).update(broken)
     #expect(recorder.written.joined().contains("nan"))
     #expect(!recorder.written.joined().contains("÷"))
@@ -144,7 +144,7 @@ struct StageProgressTests {
     #expect(recorder.written == expected)
   }
 
-  @Test func survivesAStageOfNothing() {
+  @Test func aStageOfNoUnitsHasASummary() {
     let stage = StageProgress(
       "empty", total: 0, unit: "bytes", output: recorder.output(isTerminal: true), clock: time.clock)
     time.advance(seconds: 1)

@@ -11,7 +11,7 @@ struct ReadableTests {
       (99.96, "100"),
       (-12_345, "-12.3k"), (.infinity, "?"), (.nan, "?"),
     ] as [(Double, String)])
-  func givesACountThreeDigits(value: Double, text: String) {
+  func aCountHasThreeDigits(value: Double, text: String) {
     #expect(Readable.count(value) == text)
   }
 
@@ -20,7 +20,7 @@ struct ReadableTests {
       (0, "0 B"), (512, "512 B"), (34_500_000, "34.5 MB"), (1_000, "1.00 kB"), (999_999, "1.00 MB"),
       (.max, "9223372 TB"),
     ] as [(Int, String)])
-  func givesBytesTheirUnit(value: Int, text: String) {
+  func bytesHaveAUnit(value: Int, text: String) {
     #expect(Readable.byteCount(value) == text)
   }
 
@@ -31,14 +31,14 @@ struct ReadableTests {
       (245, "4 min 05 s"), (3599.4, "59 min 59 s"), (3599.6, "1 h 00 min"), (3725, "1 h 02 min"),
       (86_399, "23 h 59 min"), (273_600, "3 d 04 h"), (.infinity, "?"), (.nan, "?"), (-1, "?"), (1e300, "?"),
     ] as [(Double, String)])
-  func givesADurationItsTwoLargestUnits(seconds: Double, text: String) {
+  func aDurationHasItsTwoLargestUnits(seconds: Double, text: String) {
     #expect(Readable.duration(seconds: seconds) == text)
   }
 
   @Test(
     arguments: [(0, "0 %"), (0.999, "99 %"), (1, "100 %"), (2, "100 %"), (-1, "0 %"), (.nan, "?")]
       as [(Double, String)])
-  func roundsAShareDown(share: Double, text: String) {
-    #expect(Readable.percent(share) == text)
+  func percentagesAreRoundedDown(fraction: Double, text: String) {
+    #expect(Readable.percent(fraction) == text)
   }
 }

@@ -28,12 +28,7 @@ struct RunRecordTests {
 
   private func page() throws -> String { try String(contentsOfFile: files.page, encoding: .utf8) }
 
-  private func evaluation(step: Int, perplexity: Double) -> EvaluationMetrics {
-    EvaluationMetrics(
-      step: step, split: "valid", perplexity: perplexity, nll: 1, tokens: 99, seconds: 1)
-  }
-
-  @Test func drawsOnePageThatNeedsNothingElse() throws {
+  @Test func thePageIsSelfContained() throws {
     let record = try record()
     try record.begin(session(.begun, step: 0))
     for step in 1...40 { try record.append(metrics(step: step, loss: 5 - Double(step) / 100)) }
@@ -45,7 +40,7 @@ struct RunRecordTests {
       "<title>a &lt;run&gt; &amp; &quot;more&quot; · milm</title>", "# &lt;b&gt;", "123.5", "step 20",
       "1,234,567 parameters", "2 on 1 host", "int8", "÷ 4.0", "prefers-color-scheme: dark",
       "name=\"viewport\"", "<dt>restarts</dt><dd>none</dd>", "Perplexity", "Loss", "Learning rate",
-      "Norm of the gradient", "Throughput", "Time of a step on rank 0", "Bytes that rank 0 sends a step",
+      "Gradient norm", "Throughput", "Time per step on rank 0", "Bytes sent per step by rank 0",
     ] {
       #expect(page.contains(expected), "\(expected)")
     }
@@ -54,8 +49,8 @@ struct RunRecordTests {
     }
   }
 
-  /// A run that diverges is the one that people look at.
-  @Test(arguments: [0, 1e-300, 1e13, 1e20, 1e300, .infinity, .nan, -1e300]) func drawsWhateverTheLossIs(
+  /// The page matters most when a run diverges.
+  @Test(arguments: [0, 1e-300, 1e13, 1e20, 1e300, .infinity, .nan, -1e300]) func drawsAnyLoss(
     loss: Double
   ) throws {
     let record = try record()
@@ -66,11 +61,11 @@ struct RunRecordTests {
     #expect(try page().contains("Throughput"))
   }
 
-  @Test func marksWhereTheRunWentOn() throws {
+  @Test func marksRestarts() throws {
     let first = try record()
     try first.begin(session(.begun, step: 0))
     for step in 1...30 { try first.append(metrics(step: step)) }
-    // A process that began at step 25 is forgotten once another goes on from step 20.
+    // A session from step 25 is discarded when a later one resumes from step 20.
     let second = try record(after: 25)
     try second.begin(session(.resumed, step: 25))
     let third = try record(after: 20)
@@ -81,10 +76,10 @@ struct RunRecordTests {
     let again = try record(after: 40)
     try again.begin(session(.returned, step: 40))
     try again.finish()
-    #expect(try page().contains("at step 20, gone back to step 40"))
+    #expect(try page().contains("at step 20, rolled back to step 40"))
   }
 
-  @Test func staysSmallHoweverLongTheRun() throws {
+  @Test func staysSmallInALongRun() throws {
     let record = try record()
     for step in 1...20_000 { try record.append(metrics(step: step, loss: 4 + sin(Double(step)))) }
     for step in 1...2000 { try record.append(evaluation(step: step * 10, perplexity: 50 + Double(step))) }
@@ -92,11 +87,11 @@ struct RunRecordTests {
     let page = try page()
     #expect(page.utf8.count < 300_000)
     #expect(page.contains("20,000"))
-    // The best evaluation, the first, is shown though not all of them are.
+    // The best evaluation is kept even when evaluations are thinned out.
     #expect(page.contains("valid, best at step 10 <b>51</b>"))
   }
 
-  @Test func drawsTheSamePageFromTheFilesAlone() throws {
+  @Test func drawsTheSamePageFromTheFiles() throws {
     let record = try record()
     try record.begin(session(.begun, step: 0))
     for step in 1...700 { try record.append(metrics(step: step, loss: 4 + sin(Double(step)))) }
@@ -112,23 +107,23 @@ struct RunRecordTests {
     #expect(try charts(other) == charts(files.page))
   }
 
-  @Test func drawsWhatThereIs() throws {
+  @Test func drawsARunWithoutUsableNumbers() throws {
     try record().finish()
     #expect(try page().contains("</html>"))
     let record = try record()
     var odd = metrics(step: 3, loss: .nan)
-    odd.gradientNorm = .infinity
-    odd.tokensPerSecond = .nan
-    odd.rawBytes = 0
-    odd.wireBytes = 0
+    odd["gradientNorm"] = .number(.infinity)
+    odd["tokensPerSecond"] = .number(.nan)
+    odd["rawBytes"] = .integer(0)
+    odd["wireBytes"] = .integer(0)
     try record.append(odd)
     try record.append(evaluation(step: 3, perplexity: .infinity))
     try record.finish()
     let page = try page()
-    #expect(page.contains("nothing was sent between nodes") && !page.contains("nan") && !page.contains("inf"))
+    #expect(page.contains("nothing sent between nodes") && !page.contains("nan") && !page.contains("inf"))
   }
 
-  @Test func failsWhereThePageCannotBeWritten() throws {
+  @Test func reportsAPageThatCannotBeWritten() throws {
     let record = try record()
     try FileManager.default.createDirectory(
       atPath: "\(files.page)/in/the/way", withIntermediateDirectories: true)
@@ -139,7 +134,7 @@ struct RunRecordTests {
   }
 }
 
-/// TensorBoard's own reading of these files is in `Tests/EndToEnd/check-tensorboard.sh`.
+/// `Tests/EndToEnd/check-tensorboard.sh` reads these files with TensorBoard itself.
 struct EventFileTests {
   let folder: TemporaryFolder
   let files: RunFiles
@@ -155,7 +150,7 @@ struct EventFileTests {
     try RunRecord(files, title: "", configuration: "", keepingThroughStep: step)
   }
 
-  /// The contents of a file's records, whose lengths and checksums are verified.
+  /// The contents of a file's records; verifies their lengths and checksums.
   private func records(_ name: String) throws -> [[UInt8]] {
     var rest = Array(try Data(contentsOf: folder.url("tensorboard/\(name)")))[...]
     var records: [[UInt8]] = []
@@ -182,7 +177,7 @@ struct EventFileTests {
     return (0..<4).map { UInt8(truncatingIfNeeded: masked >> (8 * $0)) }
   }
 
-  @Test func framesEveryReportWithItsChecksums() throws {
+  @Test func everyReportIsARecordWithChecksums() throws {
     let record = try record(after: nil)
     for step in 1...3 { try record.append(metrics(step: step)) }
     let names = try folder.entries("tensorboard")
@@ -197,12 +192,12 @@ struct EventFileTests {
     #expect(records[4].contains([0x10, 3]))
   }
 
-  @Test func aRunThatGoesOnAddsAFileAndOneThatBeginsAnewRemovesThem() throws {
+  @Test func aResumedRunAddsAFileAndANewRunRemovesThem() throws {
     try record(after: nil).append(metrics(step: 9))
     for _ in 1...3 { _ = try record(after: 5) }
     let names = try folder.entries("tensorboard")
     #expect(names.count == 4)
-    // By name the newest is the last, whose start takes back step 6 and later.
+    // The newest is last by name; its start expires step 6 and later.
     #expect(try records(names[3])[1].contains([0x10, 6]))
     _ = try record(after: nil)
     #expect(try folder.entries("tensorboard").count == 1)

@@ -2,7 +2,7 @@ import Foundation
 import Reporting
 import Synchronization
 
-/// Keeps what is written to an output, one text a call.
+/// Records what is written to an output, one text per call.
 final class Recorder: Sendable {
   private let texts = Mutex<[String]>([])
 
@@ -15,7 +15,7 @@ final class Recorder: Sendable {
   }
 }
 
-/// Time that passes only when told to.
+/// A clock that a test advances.
 final class ManualTime: Sendable {
   private let passed = Mutex(Duration.zero)
 
@@ -26,11 +26,26 @@ final class ManualTime: Sendable {
   }
 }
 
-func metrics(step: Int, loss: Double = 4.5) -> TrainingMetrics {
-  TrainingMetrics(
-    step: step, tokens: step * 4096, epoch: 0.25, loss: loss, perplexity: exp(loss), learningRate: 1e-3,
-    gradientNorm: 0.125, tokensPerSecond: 12_345, computeSeconds: 0.5, exchangeSeconds: 0.25,
-    exposedSeconds: 0.0625, encodeSeconds: 0.5, wireSeconds: 0.25, decodeSeconds: 0.125,
-    checkpointSeconds: 0.75, rawBytes: 4000,
-    wireBytes: 1000, codec: "int8", skippedSteps: 1)
+func metrics(step: Int, loss: Double = 4.5, table: MetricTable = .training) -> MetricsLine {
+  MetricsLine(
+    table,
+    [
+      "step": .integer(step), "tokens": .integer(step * 4096), "epoch": .number(0.25), "loss": .number(loss),
+      "perplexity": .number(exp(loss)), "learningRate": .number(1e-3), "gradientNorm": .number(0.125),
+      "tokensPerSecond": .number(12_345), "computeSeconds": .number(0.5), "exchangeSeconds": .number(0.25),
+      "exposedSeconds": .number(0.0625), "encodeSeconds": .number(0.5), "wireSeconds": .number(0.25),
+      "decodeSeconds": .number(0.125), "checkpointSeconds": .number(0.75), "rawBytes": .integer(4000),
+      "wireBytes": .integer(1000), "codec": .text("int8"), "skippedSteps": .integer(1),
+    ])
+}
+
+func evaluation(
+  step: Int, perplexity: Double, nll: Double = 1, tokens: Int = 99, seconds: Double = 1
+) -> MetricsLine {
+  MetricsLine(
+    .evaluation,
+    [
+      "step": .integer(step), "split": .text("valid"), "perplexity": .number(perplexity), "nll": .number(nll),
+      "tokens": .integer(tokens), "seconds": .number(seconds),
+    ])
 }

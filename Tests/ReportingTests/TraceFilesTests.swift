@@ -19,7 +19,7 @@ struct TraceFilesTests {
       details: [("bytes", .integer(7)), ("phase", .text("re\"duce"))])
   }
 
-  @Test func isValidAfterEveryWriteAndInTheOrderOfTime() throws {
+  @Test func isValidAfterEveryWriteAndOrderedByTime() throws {
     let files = try TraceFiles(folder: folder.file("trace"), labels: ["rank 0 (a)", "rank 1 (\"b\")"])
     #expect(try events(1).allSatisfy { $0["ph"] as? String == "M" })
     let first = [event("later", at: .microseconds(20)), event("earlier", at: .nanoseconds(10_001))]
@@ -36,20 +36,20 @@ struct TraceFilesTests {
     #expect(try !events(0).contains { $0["ph"] as? String == "X" })
   }
 
-  @Test func keepsTimesBeforeTheBeginning() throws {
+  @Test func keepsTimesBeforeTheOriginOfTheClock() throws {
     let files = try TraceFiles(folder: folder.file("trace"), labels: ["a"])
     try files.append([event("early", at: .nanoseconds(-2_000_500))].lines(rank: 0), rank: 0)
     #expect(try events(0).last?["ts"] as? Double == -2000.5)
   }
 
-  @Test func removesWhatAnEarlierProcessTraced() throws {
+  @Test func removesTracesOfAnEarlierProcess() throws {
     _ = try TraceFiles(folder: folder.file("trace"), labels: ["a", "b", "c"])
     try folder.write("mine", to: "trace/notes.txt")
     _ = try TraceFiles(folder: folder.file("trace"), labels: ["a"])
     #expect(try folder.entries("trace") == ["notes.txt", "rank-0000.json"])
   }
 
-  @Test func failsInOneLineWhereThereIsNoFolder() throws {
+  @Test func aFolderThatCannotBeCreatedIsOneLineOfError() throws {
     try folder.write("a file", to: "trace")
     let error = try #require(throws: ReportingError.self) {
       try TraceFiles(folder: folder.file("trace"), labels: ["a"])

@@ -30,7 +30,7 @@ import Testing
   }
 
   @Test(arguments: [SIGTERM, SIGKILL])
-  func aStudyThatIsEndedBySignalGoesOn(signal: Int32) throws {
+  func aStudyResumesAfterASignal(signal: Int32) throws {
     let slow = ["steps=1500", "evaluateEvery=500"]
     let command = studyCommand("multitask", output: folder.file("ended"), slow)
     let program = try RunningProgram(command)
@@ -51,7 +51,7 @@ import Testing
     }
   }
 
-  @Test func anUnusableSettingIsSaidInOneLine() throws {
+  @Test func anInvalidSettingIsOneLineOfError() throws {
     let run = try mpirun(2, studyCommand("multitask", output: folder.file("none"), ["nonsense=1"]))
     #expect(run.status == 1)
     #expect(run.errors.components(separatedBy: "--set nonsense=1: expected key=value").count == 2)
@@ -68,7 +68,7 @@ import Testing
     for (name, content) in figures {
       let text = String(decoding: content, as: UTF8.self)
       #expect(!text.contains("nan") && !text.contains("inf"), "\(name)")
-      // Every element that is opened is closed, in order.
+      // Elements are properly nested.
       var open: [Substring] = []
       for tag in text.matches(of: /<(\/?)([A-Za-z]+)[^>]*?(\/?)>/) {
         if tag.1 == "/" {

@@ -4,7 +4,7 @@ import Studies
 import TestSupport
 import Testing
 
-/// What the studies measure, seen in their reports.
+/// The results of the studies, read from their reports.
 @Suite(.timeLimit(.minutes(5))) struct StudyResultsTests {
   private func results<Work: Study>(_ type: Work.Type, _ settings: [String]) throws -> [[String: Any]] {
     let folder = try TemporaryFolder()
@@ -20,7 +20,7 @@ import Testing
   }
 
   /// Theorem 1 in numbers.
-  @Test func oneInteractionIsAProductAndANetworkOfItsSizeIsNot() throws {
+  @Test func oneInteractionRepresentsAProductAndANetworkOfItsSizeDoesNot() throws {
     let results = try results(ExpressivityStudy.self, smallSettings("expressivity"))
     for target in ["sum", "product", "dot", "bilinear"] {
       for dimension in [1, 2] {
@@ -36,7 +36,7 @@ import Testing
     }
   }
 
-  @Test func aTrainedInteractionLearnsADotProductAndItsNeedlessWeightsFallAway() throws {
+  @Test func aTrainedInteractionLearnsADotProductAndUnneededWeightsVanish() throws {
     let results = try results(
       ExpressivityStudy.self,
       ["dimensions=[3]", "seeds=1", "maximumWidth=1", "examples=8192", "testExamples=512", "steps=2000"])

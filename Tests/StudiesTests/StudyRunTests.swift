@@ -13,16 +13,16 @@ import Testing
     _ type: Work.Type, _ settings: [String], in name: String = "study", stopAfter: Int = .max
   ) throws -> StudyRun<Work>.End {
     let study = Work(try Work.Configuration(settings: settings))
-    var turns = 0
+    var rounds = 0
     return try StudyRun(
       study, path: folder.file(name), communicator: LocalCommunicator.world(rankCount: 1)[0]
     ).run {
-      turns += 1
-      return turns >= stopAfter
+      rounds += 1
+      return rounds >= stopAfter
     }
   }
 
-  @Test func aStudyThatWasInterruptedComesToTheSame() throws {
+  @Test func anInterruptedStudyGivesTheSameResults() throws {
     let settings = smallSettings("multitask")
     guard case .interrupted(let count) = try run(MultitaskStudy.self, settings, stopAfter: 7) else {
       Issue.record("the study was not interrupted")
@@ -30,7 +30,7 @@ import Testing
     }
     #expect(count == 7)
     #expect(try folder.entries("study/settings").count == 7)
-    // What is damaged is done again.
+    // A corrupted outcome is computed again.
     let name = try folder.entries("study/settings")[3]
     try folder.write("{\"errors\":[0", to: "study/settings/\(name)")
     _ = try run(MultitaskStudy.self, settings)
@@ -41,14 +41,14 @@ import Testing
   @Test func aFinishedStudyIsReportedWithoutTrainingAgain() throws {
     let settings = smallSettings("neural-process")
     _ = try run(NeuralProcessStudy.self, settings)
-    // A turn would ask whether to stop, and would be told so.
+    // Any round would be told to stop.
     guard case .finished = try run(NeuralProcessStudy.self, settings, stopAfter: 1) else {
       Issue.record("the study was not finished")
       return
     }
   }
 
-  @Test func aFolderOfAnotherConfigurationIsRefused() throws {
+  @Test func aFolderOfADifferentConfigurationIsRefused() throws {
     let settings = smallSettings("multitask")
     _ = try run(MultitaskStudy.self, settings, stopAfter: 1)
     let error = try #require(throws: StudyError.self) { try run(MultitaskStudy.self, settings + ["seed=2"]) }
@@ -62,7 +62,7 @@ import Testing
     ("taskCounts=[0]", "expected counts of at least 1, found 0"),
     ("evaluateEvery=9999", "expected evaluateEvery"),
   ])
-  func unusableSettingsAreNamed(setting: String, expected: String) throws {
+  func invalidSettingsAreNamed(setting: String, expected: String) throws {
     let error = try #require(throws: StudyError.self) { try MultitaskConfiguration(settings: [setting]) }
     #expect(error.description.contains(expected), "\(error)")
   }

@@ -3,7 +3,7 @@ import Studies
 import TestSupport
 import Testing
 
-/// Settings with which a study is over in a moment.
+/// Settings with which a study takes about a second.
 func smallSettings(_ study: String) -> [String] {
   switch study {
   case "expressivity":
@@ -24,7 +24,7 @@ func studyCommand(_ study: String, output: String, _ more: [String] = []) -> [St
     + (smallSettings(study) + more).flatMap { ["--set", $0] }
 }
 
-/// All files of a study's folder but for `time.json`, by their names.
+/// All files of a study's folder except `time.json`, by name.
 func studyFiles(_ folder: String) throws -> [String: Data] {
   let names = try FileManager.default.subpathsOfDirectory(atPath: folder)
   var files: [String: Data] = [:]

@@ -1,29 +1,27 @@
 import Foundation
 import SwiftProtobuf
 
-/// The part of a run's `tensorboard` folder that one process writes: a file of scalars by tag and step.
+/// The event file of one process in a run's `tensorboard` folder: scalars by tag and step.
 ///
-/// TensorBoard reads the files of a folder by name, one after the other. Each begins with a mark that makes it forget what
-/// earlier files said of a step and all later ones, so a run that goes on from a checkpoint shows nothing twice.
+/// TensorBoard reads the files of a folder in the order of their names. Each begins with a session start, which expires the
+/// events of earlier files from its step on, so that a resumed run shows nothing twice.
 struct EventFile: ~Copyable {
   private let file: AppendedFile
   private let now: @Sendable () -> Date
 
-  /// Begins a file in `folder`, after which nothing counts that was said of `step` or later.
-  ///
-  /// Step 0 begins the run anew: earlier files are removed. Throws `ReportingError`.
+  /// Begins a file in `folder` that expires earlier events of `step` and later; at step 0 earlier files are removed.
   init(folder: String, expiringFromStep step: Int, now: @escaping @Sendable () -> Date = { Date() }) throws {
     do {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
-      throw ReportingError(folder, "cannot make the folder: \(error.localizedDescription)")
+      throw ReportingError(folder, "cannot create the folder: \(error.localizedDescription)")
     }
     var earlier = try Self.names(in: folder)
     if step == 0 {
       for name in earlier { unlink("\(folder)/\(name)") }
       earlier = []
     }
-    // By name the file must come after the others, also where the clock was set back.
+    // The name must sort after the others even if the clock was set back.
     let newest = earlier.compactMap(Self.second).max() ?? 0
     let second = max(Int(now().timeIntervalSince1970), newest + 1)
     let host = ProcessInfo.processInfo.hostName
@@ -36,7 +34,7 @@ struct EventFile: ~Copyable {
     self.now = now
   }
 
-  /// Appends the values of a step; throws `ReportingError`.
+  /// Appends the scalars of a step.
   func append(step: Int, _ values: [(tag: String, value: Double)]) throws {
     let record = try Self.record(step: step, now()) { event in
       event.summary = .with { summary in
@@ -76,20 +74,30 @@ struct EventFile: ~Copyable {
   }
 }
 
-extension TrainingMetrics {
-  /// The report as TensorBoard shows it.
-  var scalars: [(tag: String, value: Double)] {
-    [
-      ("training/loss", loss), ("training/perplexity", perplexity), ("training/learningRate", learningRate),
-      ("training/gradientNorm", gradientNorm), ("training/skippedSteps", Double(skippedSteps)),
-      ("speed/tokensPerSecond", tokensPerSecond), ("speed/computeSeconds", computeSeconds),
-      ("exchange/exchangeSeconds", exchangeSeconds), ("exchange/exposedSeconds", exposedSeconds),
-      ("exchange/rawBytes", Double(rawBytes)), ("exchange/wireBytes", Double(wireBytes)),
-    ]
+/// The framing of TensorFlow's record files: length, checksum, content, checksum, all little-endian.
+private enum RecordFrame {
+  /// `content` as one record.
+  static func bytes(of content: [UInt8]) -> [UInt8] {
+    let length = littleEndian(UInt64(content.count))
+    return length + littleEndian(maskedChecksum(length)) + content + littleEndian(maskedChecksum(content))
   }
-}
 
-extension EvaluationMetrics {
-  /// The result as TensorBoard shows it.
-  var scalars: [(tag: String, value: Double)] { [("\(split)/perplexity", perplexity)] }
+  /// The CRC-32C, rotated and offset: the format masks it because records may hold checksums themselves.
+  private static func maskedChecksum(_ bytes: [UInt8]) -> UInt32 {
+    let checksum = checksum(bytes)
+    return (checksum >> 15 | checksum << 17) &+ 0xA282_EAD8
+  }
+
+  /// CRC-32C (Castagnoli).
+  private static func checksum(_ bytes: [UInt8]) -> UInt32 {
+    ~bytes.reduce(~0) { table[Int(UInt8(truncatingIfNeeded: $0) ^ $1)] ^ $0 >> 8 }
+  }
+
+  private static let table: [UInt32] = (0..<256).map { byte in
+    (0..<8).reduce(UInt32(byte)) { value, _ in value & 1 == 1 ? value >> 1 ^ 0x82F6_3B78 : value >> 1 }
+  }
+
+  private static func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
+    withUnsafeBytes(of: value.littleEndian) { Array($0) }
+  }
 }

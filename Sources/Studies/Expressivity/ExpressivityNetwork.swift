@@ -1,14 +1,14 @@
 import Layers
 import Tensors
 
-/// A network of rows [x, z], with memory for a batch.
+/// A network whose inputs are rows [x, z], with memory for a batch.
 struct ExpressivityNetwork {
   let learner: Learner
   let output: Matrix
   private let arena: Arena
   /// Computes `output` from rows [x, z].
   let forward: (Matrix) -> Void
-  /// Adds the weights' gradients for these rows and a gradient of the output.
+  /// Accumulates the gradients of the weights from the input rows and the gradient of the output.
   let backward: (Matrix, Matrix) -> Void
 
   /// One hidden layer.
@@ -61,7 +61,7 @@ struct ExpressivityNetwork {
     }
   }
 
-  /// The mean squared error on the test's examples.
+  /// The mean squared error on the test examples.
   func error(on examples: TargetExamples) -> Double {
     let batch = output.rowCount
     let count = examples.testInputs.rowCount / batch
@@ -72,7 +72,7 @@ struct ExpressivityNetwork {
     } / Double(count)
   }
 
-  /// Sets the weights with which a full interaction is the function itself.
+  /// Sets the weights of the exact solution in a full interaction.
   func writeSolution(of examples: TargetExamples) {
     let values = learner.weights.values
     values.flat.fill(0)
@@ -94,7 +94,7 @@ struct ExpressivityNetwork {
     learner.weights.refresh()
   }
 
-  /// Sets weights smaller than a limit to zero, and gives the number of the others.
+  /// Sets weights smaller than `limit` to zero and returns the number of the others.
   func dropWeights(below limit: Double) -> Int {
     var kept = 0
     for parameter in learner.weights.values.list.parameters {

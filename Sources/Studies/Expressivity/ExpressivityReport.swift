@@ -1,12 +1,14 @@
+import Reporting
+
 extension ExpressivityStudy {
-  /// A kind of network on a function in so many dimensions, over all seeds.
+  /// A network on a function in a number of dimensions, over all seeds.
   struct Result: Encodable {
     let target: TargetFunction
     let model: Model
     let dimension: Int
-    /// The units of the hidden layer; nil where there is none, or where no width was enough.
+    /// The width of the hidden layer; nil where there is none, or no width reached the threshold.
     let width: Estimate?
-    /// nil where no width up to the largest was enough for one of the seeds.
+    /// Nil if for a seed no width up to the maximum reached the threshold.
     let parameters: Estimate?
     let keptParameters: Estimate?
     let error: Estimate
@@ -19,8 +21,8 @@ extension ExpressivityStudy {
     let results: [Result]
   }
 
-  /// Parameters over dimensions, and the errors left at equal size.
-  public func report(on outcomes: [String: Outcome]) throws -> StudyReport {
+  /// Parameters over dimensions, and errors at equal size.
+  package func report(on outcomes: [String: Outcome]) throws -> StudyReport {
     let finished = configuration.dimensions.filter { dimension in
       settings(dimension: dimension).allSatisfy { outcomes[$0.name] != nil }
     }
@@ -53,7 +55,7 @@ extension ExpressivityStudy {
       errorAfterDropping: estimate(\.errorAfterDropping))
   }
 
-  /// A row for a function and a dimension.
+  /// One row per function and dimension.
   private func summary(_ results: [Result], dimensions: [Int]) -> Table {
     var table = Table([
       "function", "d", "sigmoid", "ReLU", "interaction", "sigmoid kept", "ReLU kept", "interaction kept",
@@ -98,13 +100,12 @@ extension ExpressivityStudy {
 
   private func figure(_ results: [Result]) -> Figure {
     let models: [(Model, String, Color)] = [
-      (.sigmoid, "MLP, sigmoid", .blue), (.relu, "MLP, ReLU", .vermilion),
-      (.interaction, "multiplicative interaction", .green),
+      (.sigmoid, "MLP, sigmoid", .blue), (.relu, "MLP, ReLU", .orange),
+      (.interaction, "multiplicative interaction", .teal),
     ]
-    let panels = TargetFunction.allCases.map { target in
-      Panel(
-        title: target.title, x: Axis("d, dimensions of x and of z"),
-        y: Axis("parameters", isLogarithmic: true),
+    let plots = TargetFunction.allCases.map { target in
+      Plot(
+        title: target.title, x: "d, dimensions of x and of z", y: "parameters", isLogarithmic: true,
         curves: models.flatMap { model, name, color in
           let shown = results.filter { $0.target == target && $0.model == model }
           return [
@@ -118,37 +119,36 @@ extension ExpressivityStudy {
     return Figure(
       title: "Parameters needed for a mean squared error of \(configuration.threshold)",
       subtitle:
-        "One hidden layer of the least width against one interaction; x and z standard normal; mean of "
+        "Narrowest network with one hidden layer and one interaction; x and z standard normal; mean of "
         + "\(configuration.seeds) seeds, ± one standard error; kept: weights of at least "
         + "\(configuration.droppedBelow)",
-      columnCount: 4, panels: panels)
+      columnCount: 4, plots: plots)
   }
 
   private func equalSizeFigure(_ results: [Result]) -> Figure {
-    let panels = [TargetFunction.product, .dot, .bilinear].map { target in
+    let plots = [TargetFunction.product, .dot, .bilinear].map { target in
       func curve(_ name: String, _ model: Model, _ color: Color) -> Curve {
         let shown = results.filter { $0.target == target && $0.model == model }
         return Curve(name: name, color: color, style: .marked, points: points(shown, \.error))
       }
-      return Panel(
-        title: target.title, x: Axis("d, dimensions of x and of z"),
-        y: Axis("mean squared error", isLogarithmic: true),
+      return Plot(
+        title: target.title, x: "d, dimensions of x and of z", y: "mean squared error", isLogarithmic: true,
         curves: [
-          curve("ReLU network of the same size, trained", .equalSize, .vermilion),
-          curve("interaction, trained", .interaction, .green),
-          curve("interaction, by construction", .exact, .gray),
+          curve("ReLU network of the same size, trained", .equalSize, .orange),
+          curve("interaction, trained", .interaction, .teal),
+          curve("interaction, by construction", .exact, .slate),
         ])
     }
     return Figure(
-      title: "Theorem 1 in numbers: the error left at equal size",
-      subtitle: "A full interaction is the function itself, up to rounding; the ReLU network has no more "
-        + "parameters than it; mean of \(configuration.seeds) seeds, ± one standard error",
-      columnCount: 3, panels: panels)
+      title: "Theorem 1 in numbers: errors at equal size",
+      subtitle: "A full interaction represents the function up to rounding; the ReLU network has at most "
+        + "as many parameters; mean of \(configuration.seeds) seeds, ± one standard error",
+      columnCount: 3, plots: plots)
   }
 
   private func points(_ results: [Result], _ value: (Result) -> Estimate?) -> [Curve.Point] {
     results.compactMap { result in
-      // A logarithmic axis has no place for an error of exactly zero.
+      // A logarithmic axis cannot show an error of exactly zero.
       value(result).map {
         Curve.Point(Double(result.dimension), max($0.mean, 1e-16), error: $0.standardError)
       }

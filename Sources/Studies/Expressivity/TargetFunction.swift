@@ -1,6 +1,6 @@
 import Tensors
 
-/// The functions of x and z, both standard normal in d dimensions, that networks are to represent.
+/// The functions to represent, of x and z standard normal in d dimensions.
 enum TargetFunction: String, CaseIterable, Codable, Sendable {
   /// `Σᵢ xᵢ + zᵢ`.
   case sum
@@ -8,10 +8,10 @@ enum TargetFunction: String, CaseIterable, Codable, Sendable {
   case product
   /// `x · z`.
   case dot
-  /// `xᵀ A z`, A of random entries with Σ A² = d, so that the value varies as much as a dot product.
+  /// `xᵀ A z` with random A, Σ A² = d, so that its variance is that of the dot product.
   case bilinear
 
-  /// As the figure names it.
+  /// The title in figures.
   var title: String {
     switch self {
     case .sum: "sum Σ xᵢ + zᵢ"
@@ -35,7 +35,7 @@ enum TargetFunction: String, CaseIterable, Codable, Sendable {
     return form
   }
 
-  /// Sets the outputs of rows [x, z], added in double precision.
+  /// Sets the outputs for rows [x, z], with sums in double precision.
   func fill(_ outputs: Matrix, inputs: Matrix, form: Matrix) {
     let dimension = inputs.columnCount / 2
     for row in 0..<inputs.rowCount {
@@ -56,7 +56,7 @@ enum TargetFunction: String, CaseIterable, Codable, Sendable {
   }
 }
 
-/// The examples of a function in so many dimensions, of one seed: the same for every network.
+/// The examples of a function for one seed, the same for every network.
 struct TargetExamples {
   let target: TargetFunction
   let dimension: Int

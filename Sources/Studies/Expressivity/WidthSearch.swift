@@ -1,7 +1,7 @@
 import Layers
 import Tensors
 
-/// Trains networks on the examples of one function until they are good enough.
+/// Searches the narrowest network that represents one function.
 struct WidthSearch {
   let examples: TargetExamples
   let configuration: ExpressivityConfiguration
@@ -10,8 +10,7 @@ struct WidthSearch {
 
   private var outputWidth: Int { examples.target.outputWidth(dimension: examples.dimension) }
 
-  /// The narrowest hidden layer that reaches the threshold: the width is doubled until it does, then the
-  /// interval below is halved.
+  /// The narrowest hidden layer that reaches the threshold: doubles the width until it does, then bisects.
   func narrowest(_ activation: Activation) -> ExpressivityStudy.Outcome {
     var tooNarrow = 0
     var width = 1
@@ -44,7 +43,7 @@ struct WidthSearch {
     }
   }
 
-  /// The full interaction that is the function itself.
+  /// The full interaction with the weights of the exact solution.
   func exact() -> ExpressivityStudy.Outcome {
     let network = ExpressivityNetwork.interaction(
       .full, dimension: examples.dimension, outputWidth: outputWidth, batch: configuration.batch,
@@ -53,7 +52,7 @@ struct WidthSearch {
     return measured(network, width: nil, error: network.error(on: examples))
   }
 
-  /// The widest rectified network with no more parameters than a full interaction; one unit where there is none.
+  /// The widest network of rectified units with at most the parameters of a full interaction, and at least one unit.
   func equalSize() -> ExpressivityStudy.Outcome {
     let dimension = examples.dimension
     let limit = (dimension * dimension + 2 * dimension + 1) * outputWidth
@@ -68,7 +67,7 @@ struct WidthSearch {
     }
   }
 
-  /// The first training that reaches the threshold, or the best of all rates.
+  /// The first learning rate that reaches the threshold, or the best of all.
   private func best(
     width: Int? = nil, _ make: () -> ExpressivityNetwork
   ) -> ExpressivityStudy.Outcome {
@@ -93,8 +92,10 @@ struct WidthSearch {
       errorAfterDropping: network.error(on: examples))
   }
 
-  /// Trains down a cosine; gives up half-way where the error is far above the threshold, for the second half
-  /// lowers it a few times at the most.
+  /// Trains with a cosine schedule.
+  ///
+  /// Stops half-way if the error is far above the threshold: the second half reduces it by
+  /// a small factor only.
   private func train(_ network: ExpressivityNetwork, rate: Double) -> Double {
     let hopeless = 6 * configuration.threshold
     var schedule = Schedule()

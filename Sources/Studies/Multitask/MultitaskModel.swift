@@ -1,16 +1,16 @@
 import Layers
 import Tensors
 
-/// The three ways to tell a network which task an example belongs to.
+/// How a network is told the task of an example.
 enum MultitaskModelKind: String, CaseIterable, Codable, Sendable {
   /// `MI(relu(linear20(relu(linear30(x)))), linear20(z))`.
   case interaction
   /// `concat(x, linear20(z)) → linear30 → relu → linear20 → relu → linear1`.
   case conditional
-  /// `linear20 → relu → linear30 → relu → linear1` for every task.
+  /// `linear20 → relu → linear30 → relu → linear1`, the last for each task.
   case heads
 
-  /// As the figure names it.
+  /// The name in figures.
   var title: String {
     switch self {
     case .interaction: "multiplicative interaction"
@@ -28,17 +28,17 @@ enum MultitaskModelKind: String, CaseIterable, Codable, Sendable {
   }
 }
 
-/// A network of x and the one-hot task with one output.
+/// A network of x and the one-hot task, with one output.
 protocol MultitaskModel {
-  /// Memory for so many rows; the closures read and write it.
+  /// Memory for a number of rows; the closures read and write it.
   func pass(rowCount: Int, learner: Learner, in arena: Arena) -> MultitaskPass
 }
 
-/// A model with memory for some rows.
+/// A model with memory for a number of rows.
 struct MultitaskPass {
-  /// What the last `forward` predicted.
+  /// The predictions of the last `forward`.
   let output: Matrix
-  /// The gradient by it, for `backward`.
+  /// The derivative with respect to `output`, read by `backward`.
   let outputGradient: Matrix
   let forward: (Examples) -> Void
   let backward: (Examples) -> Void
@@ -115,7 +115,7 @@ private struct InteractionModel: MultitaskModel {
   }
 }
 
-/// All heads are one linear layer with an output for every task, of which an example's own is taken.
+/// All heads are one linear layer with one output per task, of which an example uses that of its task.
 private struct MultiHeadedModel: MultitaskModel {
   let network: Perceptron
 

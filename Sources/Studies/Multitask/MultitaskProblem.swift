@@ -1,7 +1,7 @@
 import Foundation
 import Tensors
 
-/// What the tasks of a study have in common.
+/// The form that the tasks of a comparison have in common.
 enum TaskFamily: String, CaseIterable, Codable, Sendable {
   /// `y = a x + b`.
   case affine
@@ -38,7 +38,7 @@ struct MultitaskProblem {
     }
   }
 
-  /// The examples of an update: the same for every model.
+  /// The examples of a step, the same for every model.
   func fill(_ examples: Examples, step: Int) {
     let draws = key.derived("examples").derived(step)
     examples.tasks.fill(0)
@@ -48,12 +48,12 @@ struct MultitaskProblem {
     }
   }
 
-  /// So many points of every task, none of which is trained on.
-  func fillForEvaluation(_ examples: Examples, pointsATask: Int) {
+  /// Points of every task that are not used in training.
+  func fillForEvaluation(_ examples: Examples, pointsPerTask: Int) {
     let draws = key.derived("evaluation")
     examples.tasks.fill(0)
     for row in 0..<examples.count {
-      set(row, of: examples, task: row / pointsATask, x: draws.uniform(row, in: -1...1))
+      set(row, of: examples, task: row / pointsPerTask, x: draws.uniform(row, in: -1...1))
     }
   }
 

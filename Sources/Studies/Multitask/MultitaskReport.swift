@@ -1,3 +1,5 @@
+import Reporting
+
 extension MultitaskStudy {
   /// A model on some tasks, over all seeds.
   struct Result: Encodable {
@@ -6,17 +8,17 @@ extension MultitaskStudy {
     let model: MultitaskModelKind
     let parameters: Int
     let rate: Double
-    /// The mean squared error after the last update.
+    /// The mean squared error after the last step.
     let finalError: Estimate
-    /// The mean squared error averaged over the whole curve: small where learning is quick.
+    /// The mean squared error averaged over the curve; small if learning is fast.
     let meanError: Estimate
-    /// The examples until the averaged curve is at 0.01 or below; nil where it stays above.
+    /// The examples until the averaged curve reaches `goodError`; nil if it never does.
     let examplesToGood: Int?
-    /// The averaged curve, a point for every evaluation.
+    /// The averaged curve, one point per evaluation.
     let curve: [Estimate]
   }
 
-  /// Errors at or below this count as learnt.
+  /// Tasks count as learned at this error.
   private static let goodError = 0.01
 
   private struct Report: Encodable {
@@ -25,8 +27,8 @@ extension MultitaskStudy {
     let results: [Result]
   }
 
-  /// Averaged learning curves, and what they come to.
-  public func report(on outcomes: [String: Outcome]) throws -> StudyReport {
+  /// Averaged learning curves and their summary.
+  package func report(on outcomes: [String: Outcome]) throws -> StudyReport {
     let results = comparisons.flatMap { comparison in
       MultitaskModelKind.allCases.map { result(comparison, $0, outcomes) }
     }
@@ -89,17 +91,16 @@ extension MultitaskStudy {
 
   private func figure(_ results: [Result]) -> Figure {
     let colors: [MultitaskModelKind: Color] = [
-      .interaction: .green, .conditional: .blue, .heads: .vermilion,
+      .interaction: .teal, .conditional: .blue, .heads: .orange,
     ]
-    let panels = comparisons.map { comparison in
+    let plots = comparisons.map { comparison in
       let shown = results.filter { $0.family == comparison.family && $0.tasks == comparison.taskCount }
-      return Panel(
+      return Plot(
         title: "\(comparison.family.formula), \(comparison.taskCount) tasks",
-        x: Axis("examples seen, of all tasks"),
-        y: Axis("mean squared error", isLogarithmic: true),
+        x: "examples seen, of all tasks", y: "mean squared error", isLogarithmic: true,
         curves: shown.map { result in
           Curve(
-            name: result.model.title, color: colors[result.model] ?? .black,
+            name: result.model.title, color: colors[result.model] ?? .ink,
             points: result.curve.enumerated().map { place, estimate in
               Curve.Point(Double(exampleCount(place)), estimate.mean, error: estimate.standardError)
             })
@@ -108,7 +109,7 @@ extension MultitaskStudy {
     return Figure(
       title: "Multi-task regression: learning curves",
       subtitle: "Mean of \(configuration.seeds) seeds, ± one standard error; a and b uniform in (−1, 1) for "
-        + "every task; the rate of each model chosen on other seeds",
-      columnCount: configuration.taskCounts.count, panels: panels)
+        + "each task; the learning rate of each model was chosen on other seeds",
+      columnCount: configuration.taskCounts.count, plots: plots)
   }
 }

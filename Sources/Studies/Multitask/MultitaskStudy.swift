@@ -1,53 +1,46 @@
 import Layers
 import Tensors
 
-/// Many regression tasks learnt by one network (figure 3).
+/// Many regression tasks learned by one network (figure 3).
 ///
-/// Does a multiplicative interaction with the task suffer less from the other tasks than a network that reads the task beside
-/// x, or one with a head for every task?
-public struct MultitaskStudy: Study {
-  /// The name in commands and folders.
-  public static let name = "multitask"
-  /// What the study is set to.
-  public let configuration: MultitaskConfiguration
+/// Does a multiplicative interaction with the task interfere less with other tasks than a network that reads the task as
+/// an input, or one with a head per task?
+package struct MultitaskStudy: Study {
+  package static let name = "multitask"
+  package let configuration: MultitaskConfiguration
 
-  /// A study of these settings.
-  public init(_ configuration: MultitaskConfiguration) { self.configuration = configuration }
+  package init(_ configuration: MultitaskConfiguration) { self.configuration = configuration }
 
-  /// A kind of tasks and how many of them: what the three models are compared on.
+  /// The tasks on which the three models are compared.
   struct Comparison: Hashable, Sendable {
     let family: TaskFamily
     let taskCount: Int
   }
 
   /// One training of one model.
-  public struct Setting: StudySetting {
+  package struct Setting: StudySetting {
     let comparison: Comparison
     let model: MultitaskModelKind
     let rate: Double
-    /// The number of the seed.
     let seed: Int
-    /// Whether the training is for the choice of the rate alone.
+    /// Whether the training only serves to choose the learning rate.
     let isTuning: Bool
 
-    /// The kind of tasks, their number, the model, the rate and the seed.
-    public var name: String {
+    package var name: String {
       "\(comparison.family.rawValue)-\(comparison.taskCount)-\(model.rawValue)-rate\(rate)-"
         + "\(isTuning ? "tuning" : "seed")\(seed)"
     }
 
-    /// Wide one-hot tasks take longest.
-    public var cost: Double { 200 + Double(comparison.taskCount) }
+    /// Grows with the width of the one-hot task.
+    package var cost: Double { 200 + Double(comparison.taskCount) }
   }
 
-  /// What a training came to.
-  public struct Outcome: Codable, Sendable {
-    /// The parameters of the model.
+  package struct Outcome: Codable, Sendable {
     let parameterCount: Int
-    /// The mean squared error over all tasks before the first update and after every `evaluateEvery`.
+    /// The mean squared error over all tasks before the first step and after every `evaluateEvery`.
     let errors: [Double]
 
-    /// The error after the last update; beyond all where training ran away.
+    /// The error after the last step; infinite if training diverged.
     var finalError: Double { errors.last.map { $0.isFinite ? $0 : .infinity } ?? .infinity }
   }
 
@@ -57,14 +50,14 @@ public struct MultitaskStudy: Study {
     }
   }
 
-  /// All trainings, those for the choice of rates included.
-  public var settingCount: Int {
+  /// All trainings, including those that choose the learning rates.
+  package var settingCount: Int {
     comparisons.count * MultitaskModelKind.allCases.count
       * (configuration.rates.count * configuration.tuningSeeds + configuration.seeds)
   }
 
-  /// First those that choose a rate for each model, then those that are reported.
-  public func nextSettings(after outcomes: [String: Outcome], processorSeconds: Double) -> [Setting] {
+  /// First the trainings that choose a learning rate for each model, then those that are reported.
+  package func nextSettings(after outcomes: [String: Outcome], processorSeconds: Double) -> [Setting] {
     let tuning = comparisons.flatMap { comparison in
       MultitaskModelKind.allCases.flatMap { model in
         configuration.rates.flatMap { tuningSettings(comparison, model, rate: $0) }
@@ -84,7 +77,7 @@ public struct MultitaskStudy: Study {
     }
   }
 
-  /// The rate with the smallest mean final error on seeds of its own; the smaller one of equals.
+  /// The learning rate with the smallest mean final error on tuning seeds; the smaller one on a tie.
   func bestRate(
     _ comparison: Comparison, _ model: MultitaskModelKind, _ outcomes: [String: Outcome]
   ) -> Double {
@@ -95,7 +88,7 @@ public struct MultitaskStudy: Study {
     return errors.min { $0.error < $1.error }?.rate ?? configuration.rates[0]
   }
 
-  /// The trainings of a model that are reported.
+  /// The reported trainings of a model.
   func reported(
     _ comparison: Comparison, _ model: MultitaskModelKind, _ outcomes: [String: Outcome]
   ) -> [Setting] {
@@ -105,11 +98,10 @@ public struct MultitaskStudy: Study {
     }
   }
 
-  /// Trains one model on the tasks of its seed.
-  public func run(_ setting: Setting, engine: ComputeEngine) -> Outcome {
+  package func run(_ setting: Setting, engine: ComputeEngine) -> Outcome {
     let arena = Arena()
     let taskCount = setting.comparison.taskCount
-    // Tasks and examples do not depend on the model: all three see the same.
+    // Tasks and examples do not depend on the model.
     let key = RandomKey(seed: UInt64(configuration.seed)).derived(setting.isTuning ? "tuning" : "tasks")
       .derived(setting.comparison.family.rawValue).derived(taskCount).derived(setting.seed)
     let problem = MultitaskProblem(family: setting.comparison.family, taskCount: taskCount, key: key)
@@ -119,7 +111,7 @@ public struct MultitaskStudy: Study {
     let batch = Examples(count: configuration.batch, taskCount: taskCount, in: arena)
     let test = Examples(
       count: taskCount * configuration.evaluationPoints, taskCount: taskCount, in: arena)
-    problem.fillForEvaluation(test, pointsATask: configuration.evaluationPoints)
+    problem.fillForEvaluation(test, pointsPerTask: configuration.evaluationPoints)
     let pass = model.pass(rowCount: batch.count, learner: learner, in: arena)
     let testPass = model.pass(rowCount: test.count, learner: learner, in: arena)
     func error() -> Double {
@@ -138,5 +130,35 @@ public struct MultitaskStudy: Study {
     return withExtendedLifetime(arena) {
       Outcome(parameterCount: learner.parameterCount, errors: errors)
     }
+  }
+}
+
+package struct MultitaskConfiguration: StudyConfiguration {
+  package var seed = 1
+  /// The number of seeds that learning curves are averaged over.
+  package var seeds = 12
+  /// Numbers of tasks learned together.
+  package var taskCounts = [5, 20, 80]
+  package var steps = 3000
+  /// Examples per step, of uniformly drawn tasks.
+  package var batch = 128
+  /// Steps between evaluations.
+  package var evaluateEvery = 100
+  /// Points per task in an evaluation.
+  package var evaluationPoints = 50
+  /// The learning rates to choose from, for each model.
+  package var rates = [0.001, 0.003, 0.01, 0.03]
+  /// The number of seeds, apart from the others, for choosing the learning rate.
+  package var tuningSeeds = 2
+
+  package init() {}
+
+  package var defect: String? {
+    let counts = [seeds, steps, batch, evaluateEvery, evaluationPoints, tuningSeeds] + taskCounts
+    if let wrong = counts.first(where: { $0 < 1 }) { return "expected counts of at least 1, found \(wrong)" }
+    if taskCounts.isEmpty || rates.isEmpty { return "expected at least one number of tasks and one rate" }
+    if let wrong = rates.first(where: { !($0 > 0) }) { return "expected positive rates, found \(wrong)" }
+    if evaluateEvery > steps { return "expected evaluateEvery of at most steps, found \(evaluateEvery)" }
+    return nil
   }
 }

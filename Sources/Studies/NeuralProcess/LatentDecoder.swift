@@ -1,7 +1,7 @@
 import Layers
 import Tensors
 
-/// The ways a decoder puts the latent variable z and a place x* together; each gives a mean and a raw deviation.
+/// How a decoder combines the latent variable z and a place x*; the outputs are a mean and a raw standard deviation.
 enum DecoderKind: String, CaseIterable, Codable, Sendable {
   /// `MLP([z; x*])`.
   case concatenation
@@ -10,7 +10,7 @@ enum DecoderKind: String, CaseIterable, Codable, Sendable {
   /// `M(z, MLP(x*))`: the interaction in place of the last layer.
   case interactionLast
 
-  /// As the figure names it.
+  /// The name in figures.
   var title: String {
     switch self {
     case .concatenation: "MLP([z; x*])"
@@ -30,7 +30,7 @@ enum DecoderKind: String, CaseIterable, Codable, Sendable {
     }
   }
 
-  /// The widest hidden layers with no more parameters than the MLP decoder has.
+  /// The widest hidden layers with at most the parameters of the MLP decoder.
   private func widthOfEqualSize(_ latent: Int, _ width: Int) -> Int {
     func count(_ kind: DecoderKind, _ width: Int) -> Int {
       var list = ParameterList()
@@ -46,17 +46,17 @@ enum DecoderKind: String, CaseIterable, Codable, Sendable {
   }
 }
 
-/// A network of rows of z and of x* with two outputs.
+/// A network of rows of z and of x*, with two outputs.
 protocol LatentDecoder {
   func pass(rowCount: Int, learner: Learner, in arena: Arena) -> DecoderPass
 }
 
-/// A decoder with memory for some rows.
+/// A decoder with memory for a number of rows.
 struct DecoderPass {
   let output: Matrix
-  /// The gradient by the output, for `backward`.
+  /// The derivative with respect to `output`, read by `backward`.
   let outputGradient: Matrix
-  /// What `backward` sets: the gradient by rows of z.
+  /// The derivative with respect to the rows of z, set by `backward`.
   let latentGradient: Matrix
   let forward: (_ latents: Matrix, _ places: Matrix) -> Void
   let backward: (_ latents: Matrix, _ places: Matrix) -> Void
@@ -137,8 +137,8 @@ private struct FirstInteractionDecoder: LatentDecoder {
     }
   }
 
-  /// Lets the rectified units' kinks begin all over x, as those of the other decoders do; an interaction's own bias
-  /// begins at zero.
+  /// Spreads the kinks of the rectified units over x, as initialization does in the other decoders; an interaction's bias
+  /// is initialized to zero.
   private func spreadKinks(_ learner: Learner) {
     let bias = learner.weights.values[interaction.b]
     let key = RandomKey(seed: 0).derived(interaction.b.name)

@@ -2,16 +2,16 @@ import Foundation
 import Layers
 import Tensors
 
-/// A latent neural process, after Garnelo and others (2018).
+/// A latent neural process (Garnelo and others, 2018).
 ///
-/// Points are encoded one by one, their mean gives a normal distribution of z, and a decoder of z and a place gives a normal
-/// distribution of y there.
+/// Points are encoded one by one; the mean of their codes gives a normal distribution of z, and a decoder of z and a place
+/// gives a normal distribution of y.
 final class NeuralProcess {
-  /// The least deviation of y, that of the noise.
-  static let leastDeviation: Float = 0.02
+  /// The minimum standard deviation of y, that of the noise.
+  static let minimumDeviation: Float = 0.02
 
   let learner: Learner
-  /// The parameters of the decoder, which alone differs.
+  /// The parameters of the decoder, the only part that differs.
   let decoderParameterCount: Int
   private let encoder: Perceptron
   private let head: Perceptron
@@ -19,10 +19,10 @@ final class NeuralProcess {
   private let points: PerceptronActivations
   private let heads: PerceptronActivations
   private let decoder: DecoderPass
-  /// Encoded points on average: all points of each function in the first half of the rows, its context in the second.
+  /// Mean codes: of all points of each function in the first half of the rows, of its context in the second.
   private let means: Matrix
   private let meanGradients: Matrix
-  /// z of each function, then again for each of its points.
+  /// z of each function; `expandedLatents` repeats it for each of its points.
   private let latents: Matrix
   private let expandedLatents: Matrix
   private let noise: Matrix
@@ -56,14 +56,14 @@ final class NeuralProcess {
     noise = arena.matrix(rowCount: functions, columnCount: latentWidth)
   }
 
-  /// Which distribution of z: given all points of a function, or given its context.
+  /// What the distribution of z is conditioned on: all points of a function, or its context.
   enum Given { case all, context }
 
   private func row(_ function: Int, _ given: Given) -> Int {
     given == .all ? function : latents.rowCount + function
   }
 
-  /// The mean and the deviation of an element of z; the deviation lies between 0.1 and 1.
+  /// The mean and the standard deviation, between 0.1 and 1, of an element of z.
   private func distribution(_ function: Int, _ given: Given, _ element: Int) -> (
     mean: Float, deviation: Float
   ) {
@@ -88,7 +88,7 @@ final class NeuralProcess {
     head.forward(means, weights: learner.weights, activations: heads, engine: learner.engine)
   }
 
-  /// Draws z for every function and decodes it at these places, a row a point.
+  /// Draws z for every function and decodes it at these places, one row per point.
   func decode(at places: Matrix, given: Given, key: RandomKey) {
     key.fillNormally(noise)
     for function in 0..<latents.rowCount {
@@ -104,9 +104,9 @@ final class NeuralProcess {
     decoder.forward(expandedLatents, places)
   }
 
-  /// What the last `decode` says of a point: the mean and the deviation of y.
+  /// The mean and the standard deviation of y at a point, from the last `decode`.
   func prediction(_ row: Int) -> (mean: Float, deviation: Float) {
-    (decoder.output[row, 0], Self.leastDeviation + softplus(decoder.output[row, 1]))
+    (decoder.output[row, 0], Self.minimumDeviation + softplus(decoder.output[row, 1]))
   }
 
   /// The log density of a value under the prediction of a row.
@@ -116,7 +116,7 @@ final class NeuralProcess {
     return -distance * distance / 2 - log(Double(deviation)) - log(2 * .pi) / 2
   }
 
-  /// One update on the evidence's lower bound, with z drawn given all points.
+  /// One step on the evidence lower bound, with z drawn given all points.
   func update(on batch: FunctionBatch, rate: Double, key: RandomKey) {
     encode(batch)
     decode(at: batch.points.columns(0..<1), given: .all, key: key)
@@ -171,11 +171,12 @@ final class NeuralProcess {
 
   /// The derivative of `0.1 + 0.9 sigmoid(raw)`, from its value.
   private func slope(_ deviation: Float) -> Float {
-    let share = (deviation - 0.1) / 0.9
-    return 0.9 * share * (1 - share)
+    let sigmoid = (deviation - 0.1) / 0.9
+    return 0.9 * sigmoid * (1 - sigmoid)
   }
 
-  /// Every point has its share in the mean of all, and one of the context in that of the context too.
+  /// Back-propagates through the means: every point contributes to that of all points, a context point also to that of the
+  /// context.
   private func spreadMeanGradients(_ batch: FunctionBatch) {
     let gradient = points.outputGradient
     for function in 0..<batch.functionCount {
@@ -193,5 +194,5 @@ final class NeuralProcess {
   }
 }
 
-/// `log(1 + exp(x))`, without overflow.
+/// `log(1 + exp(x))` without overflow.
 private func softplus(_ x: Float) -> Float { max(x, 0) + log1p(exp(-abs(x))) }

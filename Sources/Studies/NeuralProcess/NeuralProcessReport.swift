@@ -1,11 +1,13 @@
+import Reporting
+
 extension NeuralProcessStudy {
   /// A decoder over all seeds.
   struct Result: Encodable {
     let decoder: DecoderKind
     let parameters: Int
-    /// The log-likelihood of held-out functions, a point, after training.
+    /// The log-likelihood per point of held-out functions after training.
     let logLikelihood: Estimate
-    /// The same after every evaluation.
+    /// The same for each evaluation.
     let curve: [Estimate]
   }
 
@@ -16,8 +18,8 @@ extension NeuralProcessStudy {
     let results: [Result]
   }
 
-  /// Log-likelihoods over training, and some functions.
-  public func report(on outcomes: [String: Outcome]) throws -> StudyReport {
+  /// Log-likelihoods over training, and some predictions.
+  package func report(on outcomes: [String: Outcome]) throws -> StudyReport {
     let all = DecoderKind.allCases.map { decoder in
       (
         decoder,
@@ -43,7 +45,7 @@ extension NeuralProcessStudy {
   }
 
   private func summary(_ results: [Result], exact: Double) -> Table {
-    var table = Table(["decoder", "its parameters", "held-out log-likelihood, nats a point"])
+    var table = Table(["decoder", "its parameters", "held-out log-likelihood, nats per point"])
     for result in results {
       table.add([result.decoder.title, "\(result.parameters)", result.logLikelihood.text()])
     }
@@ -72,12 +74,12 @@ extension NeuralProcessStudy {
     switch decoder {
     case .concatenation: .blue
     case .interactionFirst: .purple
-    case .interactionLast: .green
+    case .interactionLast: .teal
     }
   }
 
   private func figure(_ results: [Result], exact: Double) -> Figure {
-    // The first evaluation is of an untrained network, far below all others.
+    // The first evaluation, of the untrained network, is far below all others.
     let curves = results.map { result in
       Curve(
         name: result.decoder.title, color: color(result.decoder),
@@ -87,41 +89,39 @@ extension NeuralProcessStudy {
     }
     let places = curves.flatMap(\.points).map(\.x)
     let limit = Curve(
-      name: "the Gaussian process itself", color: .gray, style: .dashed, width: 1.5,
+      name: "the Gaussian process itself", color: .slate, style: .dashed, width: 1.5,
       points: [places.min() ?? 0, places.max() ?? 1].map { Curve.Point($0, exact) })
-    func panel(_ title: String, _ curves: [Curve]) -> Panel {
-      Panel(
-        title: title, x: Axis("functions seen"), y: Axis("held-out log-likelihood, nats a point"),
-        curves: curves)
+    func plot(_ title: String, _ curves: [Curve]) -> Plot {
+      Plot(title: title, x: "functions seen", y: "held-out log-likelihood, nats per point", curves: curves)
     }
     return Figure(
       title: "Neural processes: held-out log-likelihood",
       subtitle: "Mean of \(configuration.seeds) seeds, ± one standard error",
-      columnCount: 2, panels: [panel("decoders", curves), panel("with the best possible", curves + [limit])])
+      columnCount: 2, plots: [plot("decoders", curves), plot("with the upper bound", curves + [limit])])
   }
 
   private func drawings(_ all: [(DecoderKind, [FunctionDrawing])]) -> Figure {
-    let panels = all.flatMap { decoder, drawings in
+    let plots = all.flatMap { decoder, drawings in
       drawings.map { drawing in
-        Panel(
-          title: "\(decoder.title), context of \(drawing.context.count)",
-          x: Axis("x", range: FunctionBatch.domain), y: Axis("y"), curves: curves(drawing, decoder))
+        Plot(
+          title: "\(decoder.title), context of \(drawing.context.count)", x: "x", y: "y",
+          curves: curves(drawing))
       }
     }
     return Figure(
       title: "Neural processes: held-out functions",
       subtitle:
-        "The band is one standard deviation of the prediction, over \(configuration.samples) draws of z",
-      columnCount: max(1, all[0].1.count), panels: panels)
+        "Bands are one standard deviation of the prediction over \(configuration.samples) draws of z",
+      columnCount: max(1, all[0].1.count), plots: plots)
   }
 
-  private func curves(_ drawing: FunctionDrawing, _ decoder: DecoderKind) -> [Curve] {
+  private func curves(_ drawing: FunctionDrawing) -> [Curve] {
     func points(_ pairs: [[Float]]) -> [Curve.Point] {
       pairs.map { Curve.Point(Double($0[0]), Double($0[1])) }
     }
     let draws = drawing.samples.prefix(4).enumerated().map { index, sample in
       Curve(
-        name: index == 0 ? "single draws of z" : nil, color: .orange, width: 1, opacity: 0.7,
+        name: index == 0 ? "single draws of z" : nil, color: .amber, width: 1, opacity: 0.7,
         points: drawing.places.indices.map { Curve.Point(drawing.places[$0], Double(sample[$0][0])) })
     }
     let mixture = Curve(
@@ -134,8 +134,8 @@ extension NeuralProcessStudy {
       mixture
     ] + draws + [
       Curve(
-        name: "points held back", color: .gray, style: .points, points: points(drawing.others)),
-      Curve(name: "context", color: .black, style: .points, points: points(drawing.context)),
+        name: "held-out points", color: .slate, style: .dots, points: points(drawing.others)),
+      Curve(name: "context", color: .ink, style: .dots, points: points(drawing.context)),
     ]
   }
 }

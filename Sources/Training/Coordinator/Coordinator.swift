@@ -102,8 +102,8 @@ extension Coordinator {
   /// Begins to write a snapshot, which is not filled again before the next checkpoint can begin.
   func write(_ snapshot: Snapshot) {
     writing.perform { [self] in
-      attempt("write the checkpoint of step \(snapshot.state.step)") {
-        try snapshot.waitUntilWhole()
+      attempt("write the checkpoint of step \(snapshot.counters.step)") {
+        try snapshot.waitUntilComplete()
         try writeFiles(of: snapshot)
       }
       record.requestPage()
@@ -112,7 +112,7 @@ extension Coordinator {
 
   private func writeFiles(of snapshot: Snapshot) throws {
     let start = ContinuousClock.now
-    var state = snapshot.state
+    var state = snapshot.counters
     if let pending = state.pendingEvaluation { state.pendingEvaluation?.perplexity = known(at: pending.step) }
     try store.write(files: snapshot.files(configuration), state: state)
     let previousStep = progress.withLock {
@@ -167,10 +167,10 @@ extension Coordinator {
   /// Begins to evaluate a snapshot, which is not filled again before the next checkpoint can begin.
   func evaluate(_ snapshot: Snapshot) {
     guard let validation else { return }
-    let step = snapshot.state.step
+    let step = snapshot.counters.step
     copying.enter()
     evaluating.perform { [self] in
-      let arrival = Result { try snapshot.waitUntilWhole() }
+      let arrival = Result { try snapshot.waitUntilComplete() }
       if case .success = arrival { validation.parameters.copy(from: snapshot.parameters) }
       copying.leave()
       switch arrival {
@@ -243,9 +243,13 @@ extension Coordinator {
       // The line is written before a checkpoint can contain the result.
       attempt("append to the metrics") {
         try record.append(
-          EvaluationMetrics(
-            step: step, split: Split.valid.rawValue, perplexity: score.perplexity, nll: score.nll,
-            tokens: score.tokenCount, seconds: seconds))
+          MetricsLine(
+            .evaluation,
+            [
+              "step": .integer(step), "split": .text(Split.valid.rawValue),
+              "perplexity": .number(score.perplexity), "nll": .number(score.nll),
+              "tokens": .integer(score.tokenCount), "seconds": .number(seconds),
+            ]))
       }
       keep(perplexity: score.perplexity, at: step)
     } catch is Abandoned {

@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import Logging
 import Reporting
@@ -11,41 +12,62 @@ final class RunReporter {
   private let work: () -> BackgroundWork
   private let tokensPerStep: Int
   private let reportEvery: Int
-  private var steps: [StepReport] = []
+  private let segmentsPerEpoch: Int
+  private var metrics = MetricsAccumulator()
   /// Whether writing a line has failed.
   private(set) var hasFailed = false
   private let clock = ContinuousClock()
-  private var lastReport = ContinuousClock.now
+  private var lastStep = ContinuousClock.now
   private var reportedWork = BackgroundWork()
 
   init(
     record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
-    work: @escaping () -> BackgroundWork, tokensPerStep: Int, reportEvery: Int
+    work: @escaping () -> BackgroundWork, configuration: RunConfiguration, segmentsPerEpoch: Int
   ) {
     self.record = record
     self.progress = progress
     self.logger = logger
     self.codec = codec
     self.work = work
-    self.tokensPerStep = tokensPerStep
-    self.reportEvery = reportEvery
+    self.segmentsPerEpoch = segmentsPerEpoch
+    tokensPerStep = configuration.tokensPerStep
+    reportEvery = configuration.coordinator.reportEvery
   }
 
   /// Adds a step, and writes a line where one is due or the step `isLast`.
-  func add(
-    _ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool
-  ) {
-    steps.append(report)
-    guard step % reportEvery == 0 || isLast else { return }
+  ///
+  /// Training has stood still for `stalledSeconds` before the step: for a snapshot, a disk or an evaluation.
+  func add(_ report: StepReport, stalledSeconds: Double, _ counters: CheckpointState, isLast: Bool) {
+    let now = clock.now
+    metrics.add([
+      "loss": .sum(report.agreed.loss, over: Double(tokensPerStep)),
+      "learningRate": .number(report.agreed.learningRate),
+      "gradientNorm": .number(report.agreed.gradientNorm),
+      "tokensPerSecond": .sum(Double(tokensPerStep), over: (now - lastStep).inSeconds),
+      "computeSeconds": .number(report.computeSeconds), "stalledSeconds": .number(stalledSeconds),
+      "exchangeSeconds": .number(report.exchange.totalSeconds),
+      "exposedSeconds": .number(report.exchange.exposedSeconds),
+      "encodeSeconds": .number(report.exchange.encodeSeconds),
+      "wireSeconds": .number(report.exchange.wireSeconds),
+      "decodeSeconds": .number(report.exchange.decodeSeconds),
+      "rawBytes": .integer(report.exchange.rawByteCount),
+      "wireBytes": .integer(report.exchange.wireByteCount),
+    ])
+    lastStep = now
+    guard counters.step % reportEvery == 0 || isLast else { return }
     let done = work()
-    let metrics = summary(
-      step: step, epoch: epoch, tokenCount: tokenCount, skippedStepCount: skippedStepCount,
-      newWork: done - reportedWork)
-    steps.removeAll(keepingCapacity: true)
-    lastReport = clock.now
+    let newWork = done - reportedWork
     reportedWork = done
+    metrics.add([
+      "step": .integer(counters.step), "tokens": .integer(counters.tokenCount),
+      "epoch": .number(Double(counters.segmentIndex) / Double(segmentsPerEpoch)),
+      "checkpointSeconds": .number(newWork.checkpointSeconds),
+      "evaluationSeconds": .number(newWork.evaluationSeconds), "codec": .text(codec()),
+      "skippedSteps": .integer(counters.skippedStepCount),
+    ])
+    let line = metrics.finishLine()
     do {
-      try record.append(metrics)
+      try record.append(line)
     } catch {
       // Reported once: a full disk would fill the terminal too.
       if !hasFailed {
@@ -53,36 +75,9 @@ final class RunReporter {
       }
       hasFailed = true
     }
-    progress.update(metrics)
-  }
-
-  /// Logs a skipped step and the reason.
-  func warn(step: Int, skippedBecauseOf reason: String) {
-    logger.warning("a step was skipped", metadata: ["step": "\(step)", "reason": "\(reason)"])
+    progress.update(line)
   }
 
   /// Ends the line of progress.
   func finish() { progress.finish() }
-
-  private func summary(
-    step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, newWork: BackgroundWork
-  ) -> TrainingMetrics {
-    func sum(_ value: (StepReport) -> Double) -> Double { steps.reduce(0) { $0 + value($1) } }
-    // The loss of a skipped step may not be finite; skipped steps are counted instead.
-    let losses = steps.map(\.loss).filter(\.isFinite)
-    let loss = losses.reduce(0, +) / Double(losses.count * tokensPerStep)
-    let last = steps[steps.count - 1]
-    return TrainingMetrics(
-      step: step, tokens: tokenCount, epoch: epoch, loss: loss, perplexity: exp(loss),
-      learningRate: last.learningRate, gradientNorm: last.gradientNorm,
-      tokensPerSecond: Double(steps.count * tokensPerStep) / (clock.now - lastReport).inSeconds,
-      computeSeconds: sum(\.computeSeconds), exchangeSeconds: sum(\.exchange.totalSeconds),
-      exposedSeconds: sum(\.exchange.exposedSeconds), encodeSeconds: sum(\.exchange.encodeSeconds),
-      wireSeconds: sum(\.exchange.wireSeconds), decodeSeconds: sum(\.exchange.decodeSeconds),
-      stalledSeconds: sum(\.stalledSeconds), checkpointSeconds: newWork.checkpointSeconds,
-      evaluationSeconds: newWork.evaluationSeconds,
-      rawBytes: steps.reduce(0) { $0 + $1.exchange.rawByteCount },
-      wireBytes: steps.reduce(0) { $0 + $1.exchange.wireByteCount }, codec: codec(),
-      skippedSteps: skippedStepCount)
-  }
 }

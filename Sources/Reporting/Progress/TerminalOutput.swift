@@ -1,16 +1,16 @@
 import Foundation
 
-/// Where progress and logs go, and whether a person watches it on a terminal.
+/// Where progress and logs are written: a terminal, a pipe or a file.
 public struct TerminalOutput: Sendable {
   /// Whether lines can be redrawn.
-  public let isTerminal: Bool
-  /// Characters in a line now.
+  package let isTerminal: Bool
+  /// The current number of columns.
   let width: @Sendable () -> Int
-  /// Writes a text by one call; a failure is ignored, for there is nobody to tell.
+  /// Writes by one call; failures are ignored, as there is nowhere to report them.
   let write: @Sendable (String) -> Void
 
-  /// An output of one's own.
-  public init(isTerminal: Bool, width: Int = 80, write: @escaping @Sendable (String) -> Void) {
+  /// A custom output.
+  package init(isTerminal: Bool, width: Int = 80, write: @escaping @Sendable (String) -> Void) {
     self.isTerminal = isTerminal
     self.width = { width }
     self.write = write
@@ -32,19 +32,19 @@ public struct TerminalOutput: Sendable {
   /// The program's standard error.
   public static var standardError: TerminalOutput { TerminalOutput(descriptor: STDERR_FILENO) }
 
-  /// Writes a line that stays, in place of a redrawn one, whose next drawing is below it.
+  /// Replaces the redrawn line by a permanent one; the next drawing appears below it.
   func writeLine(_ line: String) {
     write((isTerminal ? "\r\u{1B}[K" : "") + line + "\n")
   }
 
-  /// Draws a line in place of the one drawn before, cut to the width so that it never wraps.
+  /// Replaces the redrawn line, cut to the width so that it never wraps.
   func redrawLine(_ line: String) {
     write("\r" + line.prefix(max(width() - 1, 1)) + "\u{1B}[K")
   }
 }
 
-/// A bar of `width` characters of which `share` is filled.
-func progressBar(share: Double, width: Int = 20) -> String {
-  let filled = share.isFinite ? Int((min(max(share, 0), 1) * Double(width)).rounded(.down)) : 0
+/// A bar of `width` characters, filled to `fraction`.
+func progressBar(fraction: Double, width: Int = 20) -> String {
+  let filled = fraction.isFinite ? Int((min(max(fraction, 0), 1) * Double(width)).rounded(.down)) : 0
   return "[" + String(repeating: "#", count: filled) + String(repeating: "-", count: width - filled) + "]"
 }

@@ -1,7 +1,8 @@
+import Foundation
 import Layers
 import Tensors
 
-/// The weights of a small model with their gradients and Adam.
+/// The weights of a small model, their gradients and Adam.
 final class Learner {
   let engine: ComputeEngine
   let weights: Weights
@@ -9,7 +10,7 @@ final class Learner {
   private let optimizer: Optimizer
   private var updateCount = 0
 
-  /// Initial weights of a seed; a gradient's norm beyond `clip` is scaled down to it, 0 leaves all as they are.
+  /// Initial weights from a seed; gradients are clipped to the global norm `clip` (0: no clipping).
   init(_ list: ParameterList, seed: UInt64, clip: Double = 0, engine: ComputeEngine) {
     self.engine = engine
     let values = ParameterBuffer(list)
@@ -21,10 +22,9 @@ final class Learner {
     optimizer = Optimizer(configuration, list: list, engine: engine)
   }
 
-  /// How many numbers the model has.
   var parameterCount: Int { weights.values.list.parameterCount }
 
-  /// Moves the weights by the gradients, which begin anew at zero.
+  /// Applies the gradients and resets them to zero.
   func update(rate: Double) {
     updateCount += 1
     let scale =
@@ -38,7 +38,7 @@ final class Learner {
   }
 }
 
-/// The mean of squared differences over all elements, and where asked for its gradient by the prediction.
+/// The mean squared error over all elements; `gradient` receives its derivative with respect to the prediction.
 func meanSquaredError(_ prediction: Matrix, _ target: Matrix, gradient: Matrix? = nil) -> Double {
   var sum = 0.0
   let scale = 2 / Float(prediction.count)
@@ -50,4 +50,28 @@ func meanSquaredError(_ prediction: Matrix, _ target: Matrix, gradient: Matrix? 
     }
   }
   return sum / Double(prediction.count)
+}
+
+extension RandomKey {
+  /// Element `index` of the stream, uniform in a range.
+  func uniform(_ index: Int, in range: ClosedRange<Double>) -> Double {
+    range.lowerBound + (range.upperBound - range.lowerBound) * uniform(index)
+  }
+
+  /// Elements 2 · `pair` and 2 · `pair` + 1 of the stream, standard normal (Box & Muller 1958).
+  func normalPair(_ pair: Int) -> (Double, Double) {
+    let radius = (-2 * log(1 - uniform(2 * pair))).squareRoot()
+    let angle = 2 * Double.pi * uniform(2 * pair + 1)
+    return (radius * cos(angle), radius * sin(angle))
+  }
+
+  /// Fills a contiguous matrix, row by row, with standard normal values.
+  func fillNormally(_ matrix: Matrix) {
+    let flat = matrix.reshaped(rowCount: 1, columnCount: matrix.count)
+    for pair in 0..<(flat.count + 1) / 2 {
+      let (first, second) = normalPair(pair)
+      flat[0, 2 * pair] = Float(first)
+      if 2 * pair + 1 < flat.count { flat[0, 2 * pair + 1] = Float(second) }
+    }
+  }
 }

@@ -1,12 +1,12 @@
 import Foundation
 import Logging
 
-/// A logger that writes one plain line an event: time of day, level, message, `key=value`.
+/// A logger that writes one plain line per event: time of day, level, message, `key=value`.
 ///
 ///     20:41:07 warning: rank 3: the exchange is slow seconds=12.5 peer=node7
 ///
 /// Lines of ranks other than 0 name their rank.
-public func makeLogger(
+package func makeLogger(
   label: String = "milm", rank: Int = 0, level: Logger.Level = .info,
   output: TerminalOutput = .standardError
 ) -> Logger {
@@ -15,7 +15,7 @@ public func makeLogger(
   return logger
 }
 
-/// Writes an event as a line that no message can break in two.
+/// Writes an event as exactly one line, whatever its message contains.
 struct PlainLogHandler: LogHandler {
   var logLevel = Logger.Level.info
   var metadata: Logger.Metadata = [:]
@@ -59,7 +59,7 @@ private func singleLine(_ text: String) -> String {
   )
 }
 
-/// A value that reads as one word, in quotation marks where it is not one.
+/// A value in quotation marks where it is not a single word.
 func quotedWhereNeeded(_ text: String) -> String {
   let line = singleLine(text)
   guard line.isEmpty || line.contains(where: { " \"=".contains($0) }) else { return line }

@@ -1,11 +1,11 @@
 import Foundation
 import Synchronization
 
-/// How far one stage of a command is, such as counting words.
+/// The progress of a stage of a command, such as counting tokens.
 ///
-/// On a terminal it is a bar that is redrawn, elsewhere a line of `key=value` at most every five seconds. At
-/// the end both leave a line with the time it took. Any thread may call.
-public final class StageProgress: Sendable {
+/// On a terminal a bar that is redrawn, elsewhere a line of `key=value` at most every five seconds; at the end a line with
+/// the elapsed time. Any thread may call.
+package final class StageProgress: Sendable {
   private let name: String
   private let total: Int
   private let unit: String
@@ -19,8 +19,8 @@ public final class StageProgress: Sendable {
     var isFinished = false
   }
 
-  /// The progress of `name`, which ends when `total` units (such as `lines`) are done.
-  public init(
+  /// The progress of `name` through `total` units, such as `lines`.
+  package init(
     _ name: String, total: Int, unit: String, output: TerminalOutput = .standardError,
     clock: @escaping ProgressClock = startedClock()
   ) {
@@ -32,18 +32,17 @@ public final class StageProgress: Sendable {
     state = Mutex(State(lastReport: clock()))
   }
 
-  /// Tells that `count` more units are done.
-  public func advance(by count: Int) {
+  package func advance(by count: Int) {
     report { $0 + count }
   }
 
-  /// Tells that `done` units are done altogether.
-  public func update(done: Int) {
+  /// `done` units of the total are done.
+  package func update(done: Int) {
     report { _ in done }
   }
 
-  /// Tells that the stage is over, however many units are done, and leaves its last line; once is enough.
-  public func finish() {
+  /// Ends the stage and writes its last line, once.
+  package func finish() {
     state.withLock { state in
       guard !state.isFinished else { return }
       state.isFinished = true
@@ -77,10 +76,23 @@ public final class StageProgress: Sendable {
   }
 
   private func drawnLine(done: Int, rate: Double) -> String {
-    let share = Double(done) / Double(max(total, 1))
+    let fraction = Double(done) / Double(max(total, 1))
     let counts = "\(Readable.count(Double(done)))/\(Readable.count(Double(total))) \(unit)"
     let left = Readable.duration(seconds: Double(max(total - done, 0)) / rate)
-    return "\(name): \(progressBar(share: share)) \(Readable.percent(share))  \(counts)  "
+    return "\(name): \(progressBar(fraction: fraction)) \(Readable.percent(fraction))  \(counts)  "
       + "\(Readable.count(rate)) \(unit)/s  \(left) left"
   }
+}
+
+/// The time since some start; tests provide their own.
+package typealias ProgressClock = @Sendable () -> Duration
+
+/// The time since this call, monotonic.
+package func startedClock() -> ProgressClock {
+  let start = ContinuousClock.now
+  return { ContinuousClock.now - start }
+}
+
+extension Duration {
+  package var inSeconds: Double { self / .seconds(1) }
 }

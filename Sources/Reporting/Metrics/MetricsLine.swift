@@ -1,0 +1,170 @@
+import Foundation
+
+/// The value of a metric.
+package enum MetricValue: Sendable, Equatable {
+  case integer(Int)
+  case number(Double)
+  case text(String)
+}
+
+/// A line of `metrics.jsonl`: a value for each metric of its table.
+package struct MetricsLine: Sendable, Equatable {
+  package let table: MetricTable
+  /// In the order of the table.
+  private(set) var values: [MetricValue]
+
+  /// A line of these values; a metric without one is 0, `null` or empty.
+  package init(_ table: MetricTable, _ values: KeyValuePairs<String, MetricValue> = [:]) {
+    self.table = table
+    self.values = table.metrics.map(\.missingValue)
+    for (key, value) in values { self[key] = value }
+  }
+
+  /// The value of a key of the table.
+  package subscript(key: String) -> MetricValue {
+    get { values[index(of: key)] }
+    set { values[index(of: key)] = newValue }
+  }
+
+  private func index(of key: String) -> Int {
+    guard let index = table.index(of: key) else {
+      preconditionFailure("expected a key of the table, found \(key)")
+    }
+    return index
+  }
+
+  func number(_ key: String) -> Double { self[key].number }
+  func integer(_ key: String) -> Int { self[key].integer }
+  func text(_ key: String) -> String { self[key].text }
+}
+
+/// What the page and the progress line show by name.
+extension MetricsLine {
+  package var step: Int { integer("step") }
+  var tokens: Int { integer("tokens") }
+  var perplexity: Double { number("perplexity") }
+  /// The split of an evaluation; nil for a report of training.
+  var split: String? { table.index(of: "split").map { values[$0].text } }
+  /// The ratio of raw to sent bytes; nil when nothing was sent.
+  var compressionRatio: Double? {
+    integer("wireBytes") > 0 ? Double(integer("rawBytes")) / Double(integer("wireBytes")) : nil
+  }
+}
+
+/// The outputs of a line.
+extension MetricsLine {
+  /// The line in `metrics.jsonl`, without its end.
+  var json: String {
+    "{\(zip(table.metrics, values).map { "\"\($0.key)\":\($1.json($0.kind))" }.joined(separator: ","))}"
+  }
+
+  /// The scalars of TensorBoard.
+  var scalars: [(tag: String, value: Double)] {
+    zip(table.metrics, values).compactMap { metric, value in
+      metric.group.map { ("\(split ?? $0)/\(metric.key)", value.number) }
+    }
+  }
+
+  /// The fields of the progress line.
+  var progressFields: [(name: String, value: String)] {
+    zip(table.metrics, values).compactMap { metric, value in
+      switch metric.progress {
+      case nil: nil
+      case .plain: (metric.key, value.plain)
+      case .decimals(let count): (metric.key, String(format: "%.*f", count, value.number))
+      }
+    }
+  }
+}
+
+extension MetricsLine: Decodable {
+  private struct Key: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+
+  /// The table that a decoder reads reports of training by, if not the standard one.
+  static let trainingTable = CodingUserInfoKey(rawValue: "trainingTable")
+
+  /// Reads what `json` writes, also by a version with other metrics.
+  package init(from decoder: any Decoder) throws {
+    let members = try decoder.container(keyedBy: Key.self)
+    let training = Self.trainingTable.flatMap { decoder.userInfo[$0] as? MetricTable } ?? .training
+    self.init(members.contains(Key(stringValue: "split")) ? .evaluation : training)
+    _ = try members.decode(Int.self, forKey: Key(stringValue: "step"))
+    for (index, metric) in table.metrics.enumerated() {
+      let key = Key(stringValue: metric.key)
+      let value: MetricValue? =
+        switch metric.kind {
+        case .integer: try members.decodeIfPresent(Int.self, forKey: key).map { .integer($0) }
+        case .number, .exactNumber: try members.decodeIfPresent(Double.self, forKey: key).map { .number($0) }
+        case .text: try members.decodeIfPresent(String.self, forKey: key).map { .text($0) }
+        }
+      if let value { values[index] = value }
+    }
+  }
+}
+
+extension Metric {
+  /// The value where none was measured or read.
+  fileprivate var missingValue: MetricValue {
+    switch kind {
+    case .integer: .integer(0)
+    case .number, .exactNumber: .number(combination == .sum ? 0 : .nan)
+    case .text: .text("")
+    }
+  }
+}
+
+extension MetricValue {
+  fileprivate var number: Double {
+    switch self {
+    case .integer(let value): Double(value)
+    case .number(let value): value
+    case .text: .nan
+    }
+  }
+
+  fileprivate var integer: Int { if case .integer(let value) = self { value } else { 0 } }
+
+  fileprivate var text: String { if case .text(let text) = self { text } else { "" } }
+
+  fileprivate var plain: String {
+    switch self {
+    case .integer(let value): "\(value)"
+    case .number(let value): nineDigits(value)
+    case .text(let text): text
+    }
+  }
+
+  /// JSON has no infinity and no NaN: both are `null`.
+  fileprivate func json(_ kind: Metric.Kind) -> String {
+    switch self {
+    case .number(let value) where !value.isFinite: "null"
+    case .number(let value) where kind == .exactNumber: value.description
+    case .text(let text): quoted(text)
+    default: plain
+    }
+  }
+}
+
+/// Nine significant digits, without trailing zeros.
+private func nineDigits(_ value: Double) -> String {
+  String(format: "%.9g", value)
+}
+
+/// A JSON string.
+func quoted(_ text: String) -> String {
+  var result = "\""
+  for scalar in text.unicodeScalars {
+    switch scalar {
+    case "\"": result += "\\\""
+    case "\\": result += "\\\\"
+    case "\u{0}"..<"\u{20}": result += String(format: "\\u%04x", scalar.value)
+    default: result.unicodeScalars.append(scalar)
+    }
+  }
+  return result + "\""
+}

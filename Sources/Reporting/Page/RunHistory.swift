@@ -1,0 +1,154 @@
+import Foundation
+
+/// What a run has reported, in a bounded number of points however long the run is.
+struct RunHistory {
+  /// The maximum number of points of training, and of evaluations.
+  static let pointLimit = 480
+
+  /// Training, in the order of steps.
+  private(set) var points: [HistoryPoint] = []
+  /// Evaluations of the validation split, in the order of steps.
+  private(set) var evaluations: [MetricsLine] = []
+  /// The evaluation of the lowest perplexity.
+  private(set) var best: MetricsLine?
+  /// The last report of training.
+  private(set) var latest: MetricsLine?
+  /// All of training as one point.
+  private(set) var whole: HistoryPoint?
+  /// The processes that trained, without those whose steps were discarded.
+  private(set) var sessions: [RunSession] = []
+  /// Of the last report or session.
+  private var position = (step: 0, tokens: 0)
+  private var linesPerPoint = 1
+
+  /// Adds a process; sessions that began beyond its step are discarded.
+  mutating func begin(_ session: RunSession) {
+    sessions.removeAll { $0.step > session.step }
+    sessions.append(session)
+    position = (session.step, session.tokens)
+  }
+
+  /// Adds a report of training, which covers the steps since the previous one, or the result of an evaluation.
+  mutating func add(_ line: MetricsLine) {
+    if line.split == nil { addTraining(line) } else { addEvaluation(line) }
+  }
+
+  private mutating func addTraining(_ line: MetricsLine) {
+    let point = HistoryPoint(
+      line, stepCount: max(line.step - position.step, 1), tokenCount: max(line.tokens - position.tokens, 0))
+    position = (line.step, line.tokens)
+    latest = line
+    whole = whole.map { $0.merged(with: point) } ?? point
+    if let last = points.last, last.lineCount < linesPerPoint {
+      points[points.count - 1] = last.merged(with: point)
+    } else {
+      points.append(point)
+    }
+    guard points.count > Self.pointLimit else { return }
+    linesPerPoint *= 2
+    points = stride(from: 0, to: points.count, by: 2).map { index in
+      index + 1 < points.count ? points[index].merged(with: points[index + 1]) : points[index]
+    }
+  }
+
+  private mutating func addEvaluation(_ line: MetricsLine) {
+    guard line.perplexity.isFinite else { return }
+    if line.perplexity < best?.perplexity ?? .infinity { best = line }
+    evaluations.append(line)
+    guard evaluations.count > Self.pointLimit else { return }
+    evaluations = stride(from: evaluations.count % 2 == 0 ? 1 : 0, to: evaluations.count, by: 2).map {
+      evaluations[$0]
+    }
+  }
+}
+
+/// Consecutive reports of a run together.
+struct HistoryPoint {
+  /// A metric over these reports; values that are not finite are left out.
+  struct Summary {
+    private(set) var low = Double.infinity
+    private(set) var high = -Double.infinity
+    private(set) var last: Double?
+    private(set) var sum = 0.0
+    private var weightedSum = 0.0
+    private var weight = 0.0
+
+    init(_ value: Double, weight: Int) {
+      guard value.isFinite else { return }
+      low = value
+      high = value
+      last = value
+      sum = value
+      weightedSum = value * Double(weight)
+      self.weight = Double(weight)
+    }
+
+    /// The mean over the steps.
+    var mean: Double? { weight > 0 ? weightedSum / weight : nil }
+
+    mutating func merge(_ next: Summary) {
+      low = min(low, next.low)
+      high = max(high, next.high)
+      last = next.last ?? last
+      sum += next.sum
+      weightedSum += next.weightedSum
+      weight += next.weight
+    }
+  }
+
+  /// The last step.
+  private(set) var step: Int
+  private(set) var lineCount = 1
+  private(set) var stepCount: Int
+  private(set) var tokenCount: Int
+  /// From the beginning of the first step to the end of the last.
+  private(set) var seconds: Double
+  private let table: MetricTable
+  /// In the order of the table.
+  private var summaries: [Summary]
+
+  /// The steps of one report.
+  init(_ line: MetricsLine, stepCount: Int, tokenCount: Int) {
+    step = line.step
+    self.stepCount = stepCount
+    self.tokenCount = tokenCount
+    let tokensPerSecond = line.number("tokensPerSecond")
+    seconds = tokensPerSecond > 0 && tokensPerSecond.isFinite ? Double(tokenCount) / tokensPerSecond : 0
+    table = line.table
+    summaries = table.metrics.map { Summary(line.number($0.key), weight: stepCount) }
+  }
+
+  /// These steps and the following ones.
+  func merged(with next: HistoryPoint) -> HistoryPoint {
+    var both = self
+    both.step = next.step
+    both.lineCount += next.lineCount
+    both.stepCount += next.stepCount
+    both.tokenCount += next.tokenCount
+    both.seconds += next.seconds
+    for index in summaries.indices { both.summaries[index].merge(next.summaries[index]) }
+    return both
+  }
+
+  subscript(key: String) -> Summary {
+    guard let index = table.index(of: key) else {
+      preconditionFailure("expected a key of the table, found \(key)")
+    }
+    return summaries[index]
+  }
+
+  /// Nil where the time is unknown.
+  var tokensPerSecond: Double? { seconds > 0 ? Double(tokenCount) / seconds : nil }
+  var computeSeconds: Double { self["computeSeconds"].sum }
+  var exchangeSeconds: Double { self["exchangeSeconds"].sum }
+  var exposedSeconds: Double { self["exposedSeconds"].sum }
+  var rawByteCount: Int { Int(self["rawBytes"].sum) }
+  var wireByteCount: Int { Int(self["wireBytes"].sum) }
+
+  /// Where the seconds went, as fractions.
+  var timeFractions: (compute: Double, exposed: Double, rest: Double) {
+    let seconds = max(seconds, computeSeconds + exposedSeconds)
+    let (compute, exposed) = (computeSeconds / seconds, exposedSeconds / seconds)
+    return (compute, exposed, 1 - compute - exposed)
+  }
+}
