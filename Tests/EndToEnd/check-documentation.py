@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Checks README.md, CONTRIBUTING.md and the documentation catalog without running any command.
 
-    Tests/EndToEnd/check-documentation.py [--docc DOCC]      # default: docc of the Swift toolchain, if it is there
+    Tests/EndToEnd/check-documentation.py [--docc DOCC] [--output FOLDER]
+
+DOCC is docc of the Swift toolchain by default. With --output the rendered pages are kept in FOLDER, for any web server.
 
 Every relative link leads to a file, and to a heading of it where it names one; lines of prose have at most 120
 characters; README.md has at most 250 lines; every page of the catalog is listed in Documentation.md. Then the catalog is
@@ -71,8 +73,8 @@ def docc_links(text):
     return "".join(part if part.startswith("```") else LINK.sub(replace, part) for part in parts)
 
 
-def convert(docc):
-    """Converts the catalog and returns what DocC complained of."""
+def convert(docc, output):
+    """Converts the catalog and returns what DocC complained of; the result is kept if there is a folder for it."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         catalog = shutil.copytree(CATALOG, folder / "milm.docc")
@@ -89,13 +91,14 @@ def convert(docc):
         done = subprocess.run(
             [docc, "convert", catalog, "--additional-symbol-graph-dir", folder / "graphs",
              "--fallback-display-name", "milm", "--fallback-bundle-identifier", "milm", "--warnings-as-errors",
-             "--output-path", folder / "archive"], capture_output=True, text=True)
+             "--output-path", output or folder / "archive"], capture_output=True, text=True)
         return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docc", default=shutil.which("docc"))
+    parser.add_argument("--output", type=pathlib.Path)
     arguments = parser.parse_args()
     readme, landing = REPOSITORY / "README.md", CATALOG / "Documentation.md"
     catalog = sorted(CATALOG.glob("*.md"))
@@ -114,7 +117,7 @@ def main():
     if arguments.docc is None:
         print("DocC: skipped, expected docc in the Swift toolchain, found none")
         return
-    if complaints := convert(arguments.docc):
+    if complaints := convert(arguments.docc, arguments.output):
         sys.exit(f"{complaints}\ncheck-documentation: expected a catalog that DocC converts without a warning")
     print("DocC: no warning")
 
