@@ -193,7 +193,8 @@ extension ConfigurationKey {
   private static var vocabulary: ConfigurationKey {
     ConfigurationKey(path: "exchange.vocabulary", mayDifferOnResume: false) { text, configuration in
       guard let choice = ExchangeSettings.Vocabulary(text) else {
-        return "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)"
+        return
+          "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)"
       }
       configuration.exchange.vocabulary = choice
       return nil

@@ -11,19 +11,27 @@ final class ShardAverage {
   /// The ranks that have the shard, as a communicator; used on the communication thread.
   let communicator: any Communicator
   private let shard: ParameterShard
+  private let ranges: [ExchangeRange]
   private let packed: Matrix
   private let arena = Arena()
 
-  /// The average over the ranks of `communicator`; all of them pass the same shard, which is not empty.
-  init(
-    _ shard: ParameterShard, list: ParameterList, communicator: any Communicator,
+  /// The average of a rank's shard; nil where no other rank has the shard, or where it is empty.
+  ///
+  /// All ranks of `all` call it. The exchange is configured like theirs.
+  init?(
+    _ shard: ParameterShard, layout: VocabularyLayout, list: ParameterList, all: any Communicator,
     thread: CommunicationThread, configuration: ExchangeConfiguration
   ) throws {
+    guard layout.exchangesShards else { return nil }
+    // Ranks without lanes are in none of the groups.
+    let color = layout.shardIndex(of: all.rank) ?? layout.groupSize
+    let communicator = try thread.run { try all.split(color: color) }
+    guard shard.ownedCount > 0 else { return nil }
     self.shard = shard
     self.communicator = communicator
     packed = arena.matrix(rowCount: 1, columnCount: shard.ownedCount)
     var end = 0
-    let ranges = list.parameters.compactMap { parameter -> ExchangeRange? in
+    ranges = list.parameters.compactMap { parameter -> ExchangeRange? in
       let count = shard.ownedCount(of: parameter)
       guard count > 0 else { return nil }
       defer { end += count }
@@ -45,7 +53,7 @@ final class ShardAverage {
   /// Submits the shard's gradient, which holds this group's mean.
   func submit(_ gradients: ParameterBuffer) throws {
     gradients.packShard(shard, to: packed.data)
-    for range in exchange.ranges { try exchange.submit(range: range.range) }
+    for range in ranges { try exchange.submit(range: range.range) }
   }
 
   /// Waits for the exchange; the shard's gradient is then the mean over all groups.

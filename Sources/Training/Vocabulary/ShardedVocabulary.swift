@@ -70,8 +70,11 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
 extension ShardedVocabulary {
   var exposedSeconds: Double { exchange.cost.exposedSeconds }
 
-  func begin(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {
+  func begin(step: Int, limits: StallLimits?, isTraced: Bool) {
     exchange.begin(step: step, limits: limits, isTraced: isTraced)
+  }
+
+  func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {
     average?.begin(step: step, flushing: flushing, limits: limits, isTraced: isTraced)
   }
 

@@ -7,49 +7,53 @@ import Tensors
 /// The ranks that train form groups of `groupSize` consecutive ones. Within a group the vocabulary is sharded; the ranks of all
 /// groups that have the same shard exchange its gradient. Groups of one rank are the replicated matrix, one group of all
 /// training ranks the fully sharded one. A rank without lanes has no rows unless the matrix is replicated.
-struct VocabularyLayout: Sendable, Equatable {
+package struct VocabularyLayout: Sendable, Equatable {
   /// G.
-  let groupSize: Int
+  package let groupSize: Int
+  /// Whether rows have owners: in groups of several ranks, and where the configuration asks for shards on however many ranks.
+  package let isSharded: Bool
   private let trainingRanks: Range<Int>
 
   /// Groups of `groupSize` ranks; throws where the training ranks are not a multiple of it.
-  init(groupSize: Int, share: LaneShare) throws {
-    guard groupSize > 0, share.trainingRankCount % groupSize == 0 else {
+  private init(groupSize: Int, isSharded: Bool, trainingRanks: Range<Int>) throws {
+    guard groupSize > 0, trainingRanks.count % groupSize == 0 else {
       throw TrainingError(
-        "exchange.vocabulary: expected a divisor of the \(share.trainingRankCount) training ranks, "
+        "exchange.vocabulary: expected a divisor of the \(trainingRanks.count) training ranks, "
           + "found \(groupSize)")
     }
     self.groupSize = groupSize
-    trainingRanks = share.trainingRanks
+    self.isSharded = isSharded || groupSize > 1
+    self.trainingRanks = trainingRanks
   }
 
   /// The layout that a configuration asks for; `frozen` is the group size of the checkpoint that the run resumes from.
-  init(_ choice: ExchangeSettings.Vocabulary, frozen: Int? = nil, share: LaneShare) throws {
-    try self.init(groupSize: Self.groupSize(choice, frozen: frozen, share: share), share: share)
+  package init(
+    _ choice: ExchangeSettings.Vocabulary, frozen: Int? = nil, trainingRanks: Range<Int>
+  ) throws {
+    try self.init(
+      groupSize: Self.groupSize(choice, frozen: frozen, rankCount: trainingRanks.count),
+      isSharded: choice == .sharded, trainingRanks: trainingRanks)
   }
 
   /// G of a choice. `auto` keeps the run's decision where it still divides the training ranks; else it replicates.
   private static func groupSize(
-    _ choice: ExchangeSettings.Vocabulary, frozen: Int?, share: LaneShare
+    _ choice: ExchangeSettings.Vocabulary, frozen: Int?, rankCount: Int
   ) -> Int {
     switch choice {
     case .auto:
-      guard let frozen, frozen > 0, share.trainingRankCount % frozen == 0 else { return 1 }
+      guard let frozen, frozen > 0, rankCount % frozen == 0 else { return 1 }
       return frozen
     case .replicated: return 1
-    case .sharded: return share.trainingRankCount
+    case .sharded: return rankCount
     case .groups(let size): return size
     }
   }
 
-  /// Whether no rank has the whole matrix.
-  var isSharded: Bool { groupSize > 1 }
-
   /// How many groups there are.
-  var groupCount: Int { trainingRanks.count / groupSize }
+  package var groupCount: Int { trainingRanks.count / groupSize }
 
   /// Whether several ranks have the same shard, whose gradients they exchange.
-  var exchangesShards: Bool { isSharded && groupCount > 1 }
+  package var exchangesShards: Bool { isSharded && groupCount > 1 }
 
   /// The ranks of a group, in the order of their shards.
   func ranks(ofGroup group: Int) -> Range<Int> {
@@ -88,19 +92,19 @@ struct VocabularyLayout: Sendable, Equatable {
 }
 
 /// What a placement sends in a step of one rank, beside the gradient that all ranks exchange.
-struct VocabularyTraffic: Sendable, Equatable {
+package struct VocabularyTraffic: Sendable, Equatable {
   /// Exchanges within a group, for each of which all of its ranks wait.
-  var operationCount = 0
+  package var operationCount = 0
   /// Bytes that a rank sends to each other rank of its group, uncompressed.
-  var byteCountToEach = 0.0
+  package var byteCountToEach = 0.0
   /// Elements of the shard's gradient that are exchanged across groups.
-  var exchangedElementCount = 0
+  package var exchangedElementCount = 0
 }
 
 extension VocabularyLayout {
   /// What each training rank sends: `rowCount` rows of z per segment, `accumulation` segments per step, of whose tokens
   /// `distinctTokenCount` are distinct.
-  func traffic(
+  package func traffic(
     _ model: LanguageModel, rowCount: Int, accumulation: Int, distinctTokenCount: Double,
     logitsByteBudget: Int = SegmentPass.defaultLogitsByteBudget
   ) -> VocabularyTraffic {
