@@ -40,8 +40,9 @@ let package = Package(
       name: "Corpus",
       dependencies: ["CKernels", "CZlib", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
-    .target(name: "Planning", dependencies: ["Communication", "Tensors"]),
-    .target(name: "Checkpoints", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
+    .target(
+      name: "Checkpoints",
+      dependencies: ["Layers", "Tensors", .product(name: "Crypto", package: "swift-crypto")]),
     .target(
       name: "Reporting",
       dependencies: [
@@ -50,18 +51,28 @@ let package = Package(
       ],
       exclude: ["TensorBoard/event.proto"]),
     .target(
+      name: "Evaluation",
+      dependencies: ["Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Tensors"]),
+    .target(
       name: "Training",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Reporting", "Tensors",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Reporting",
+        "Tensors",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
+      ]),
+    .target(
+      name: "Measurement",
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Reporting",
+        "Tensors", "Training",
       ]),
     .target(name: "Studies", dependencies: ["Communication", "Layers", "Reporting", "Tensors"]),
     .executableTarget(
       name: "milm",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Planning", "Reporting",
-        "Studies", "Tensors", "Training",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Measurement",
+        "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -91,9 +102,16 @@ let package = Package(
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Reporting", "TestSupport", "Training",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Reporting", "TestSupport",
+        "Training",
       ], exclude: ["Golden"]),
-    .testTarget(name: "PlanningTests", dependencies: ["Communication", "Planning", "TestSupport"]),
+    .testTarget(
+      name: "EvaluationTests",
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Tensors",
+        "TestSupport",
+      ]),
+    .testTarget(name: "MeasurementTests", dependencies: ["Communication", "Measurement", "TestSupport"]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Studies", "TestSupport", "milm"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),

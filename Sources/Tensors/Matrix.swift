@@ -73,3 +73,11 @@ public struct Matrix: @unchecked Sendable {
     (0..<rowCount).flatMap { UnsafeBufferPointer(start: row($0), count: columnCount) }
   }
 }
+
+extension Matrix {
+  /// All elements as bytes; the rows must be contiguous.
+  package var bytes: UnsafeMutableRawBufferPointer {
+    precondition(isContiguous, "bytes of rows that are not contiguous")
+    return UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: data, count: count))
+  }
+}

@@ -1,17 +1,4 @@
-/// What keeps a run from starting or from going on, in one line: what was expected, what was found, where.
-public struct TrainingError: Error, CustomStringConvertible, Sendable, Equatable {
-  /// The line.
-  public let description: String
+import Communication
 
-  /// An error of one line: texts that come out of files may hold line breaks, or be very long.
-  public init(_ description: String) {
-    let visible = description.unicodeScalars.prefix(4000).map {
-      Self.breaksLines($0) ? " " : $0
-    }
-    self.description = String(String.UnicodeScalarView(visible))
-  }
-
-  private static func breaksLines(_ scalar: Unicode.Scalar) -> Bool {
-    [.control, .lineSeparator, .paragraphSeparator].contains(scalar.properties.generalCategory)
-  }
-}
+/// The error of a run is that of its job.
+public typealias TrainingError = CommunicationError

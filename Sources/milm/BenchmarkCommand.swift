@@ -1,6 +1,7 @@
 import ArgumentParser
 import Communication
 import Foundation
+import Measurement
 import Reporting
 import Training
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import Checkpoints
 import Communication
 import Foundation
+import Measurement
 import Training
 
 /// `milm benchmark exchange`: what each codec makes of real gradients, against `MPI_Allreduce`.
@@ -55,9 +56,11 @@ struct BenchmarkExchangeCommand: ParsableCommand {
       let ranks = Ranks(world)
       let checkpoint = try ranks.onCoordinator("find the checkpoint") { try findCheckpoint() } ?? nil
       let isResumed =
-        try ranks.control.broadcast(
-          "from a checkpoint", [checkpoint == nil ? 0 : 1], from: Ranks.coordinator) == [1]
-      let configuration = try configuration(ranks, checkpoint)
+        try ranks.share(checkpoint != nil)
+      let configuration =
+        try isResumed
+        ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: settings, ranks: ranks)
+        : RunConfiguration.shared(fromRank0File: path, settings: settings, ranks: ranks)
       let benchmark = ExchangeBenchmark(
         Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks),
         stepCount: steps, warmupStepCount: warmup)
@@ -79,17 +82,6 @@ struct BenchmarkExchangeCommand: ParsableCommand {
     }
     let last = "\(path)/checkpoints/last"
     return try Checkpoint(directory: FileManager.default.fileExists(atPath: last) ? last : path)
-  }
-
-  private func configuration(_ ranks: Ranks, _ checkpoint: Checkpoint?) throws -> RunConfiguration {
-    let own = try ranks.onCoordinator("read the configuration") {
-      try checkpoint.map {
-        try RunConfiguration(yaml: $0.state.configuration, source: $0.path, settings: settings)
-      } ?? RunConfiguration(contentsOf: path, settings: settings)
-    }
-    let yaml = try ranks.control.broadcast(
-      "configuration", Array((own?.yaml ?? "").utf8), from: Ranks.coordinator)
-    return try own ?? RunConfiguration(yaml: String(decoding: yaml, as: UTF8.self), source: path)
   }
 
   private func show(_ result: ExchangeBenchmark.Result) {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Checkpoints
 import Communication
 import Foundation
+import Measurement
 import Reporting
 import Training
 
@@ -52,8 +53,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
           "expected one rank, found \(ranks.rankCount): gradients of one process are compared")
       }
       let checkpoint = try Checkpoint.open(path)
-      let configuration = try RunConfiguration(
-        yaml: checkpoint.state.configuration, source: checkpoint.path, settings: settings)
+      let configuration = try RunConfiguration(checkpoint, settings: settings)
       let benchmark = Benchmark(configuration, corpusPath: corpus, vocabularySize: 2, ranks: ranks)
       var progress: StageProgress?
       let result = try FilterBenchmark(benchmark, checkpoint: checkpoint, stepCount: steps).run(

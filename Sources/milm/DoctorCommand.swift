@@ -2,7 +2,7 @@ import ArgumentParser
 import Communication
 import Dispatch
 import Foundation
-import Planning
+import Measurement
 import Reporting
 import Training
 

@@ -1,6 +1,8 @@
 import ArgumentParser
+import Checkpoints
 import Communication
 import Corpus
+import Evaluation
 import Foundation
 import LanguageModel
 import Reporting
@@ -144,9 +146,12 @@ struct EvaluateCommand: ParsableCommand {
   func run() throws {
     onRanks { world in
       let source = text.map(EvaluationRun.Text.file) ?? .split(split ?? .test)
+      let ranks = Ranks(world)
+      let checkpoint = try ranks.onCoordinator("open the checkpoint") { try Checkpoint.open(path) }
+      let configuration = try RunConfiguration.shared(fromRank0Checkpoint: checkpoint, ranks: ranks)
       let evaluation = EvaluationRun(
-        path: path, corpus: corpus, text: source, method: method, precision: precision,
-        threadCount: threads, tokenLossPath: perToken, ranks: Ranks(world))
+        checkpoint, model: configuration.model, corpus: corpus, text: source, method: method,
+        precision: precision, threadCount: threads, tokenLossPath: perToken, ranks: ranks)
       var progress: StageProgress?
       let summary = try evaluation.evaluate { done, total in
         if progress == nil { progress = StageProgress("evaluate", total: total, unit: "tokens") }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Checkpoints
 import Corpus
+import Evaluation
 import Foundation
 import LanguageModel
 import Tensors
@@ -56,7 +57,7 @@ struct GenerateCommand: ParsableCommand {
     let checkpoint = try Checkpoint.open(path)
     try checkpoint.verify()
     let vocabulary = try checkpoint.vocabulary(corpus: corpus)
-    let loaded = try LoadedModel(checkpoint)
+    let loaded = try LoadedModel(checkpoint, configuration: RunConfiguration(checkpoint).model)
     let words = try vocabulary.encode(prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false)
       .tokens.ids
 

@@ -61,8 +61,7 @@ struct InspectCommand: ParsableCommand {
   private func inspectCheckpoint() throws {
     let checkpoint = try Checkpoint.open(path)
     try checkpoint.verify()
-    let configuration = try RunConfiguration(
-      yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
+    let configuration = try RunConfiguration(checkpoint)
     let size = try checkpoint.tensors(.model).shape(of: "embedding.weight")[0]
     let state = checkpoint.state
     try show(

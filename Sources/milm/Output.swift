@@ -1,6 +1,4 @@
-import Communication
 import Foundation
-import Training
 
 /// Prints `value` as one JSON object on one line of standard output.
 func printJSON(_ value: some Encodable) throws {
@@ -13,11 +11,4 @@ func printJSON(_ value: some Encodable) throws {
 func printTable(_ rows: [(String, String)]) {
   let width = rows.reduce(0) { max($0, $1.0.count) }
   for (name, value) in rows { print(name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + value) }
-}
-
-extension Ranks {
-  /// The ranks of an MPI job.
-  init(_ world: MPIWorld) {
-    self.init(control: world.control, gradients: world.gradients, snapshots: world.snapshots)
-  }
 }

@@ -1,4 +1,5 @@
 import Checkpoints
+import Evaluation
 import Foundation
 import TestSupport
 import Testing
@@ -61,10 +62,8 @@ import Training
     try bench.train(
       try bench.configuration("coordinator.placement=\(placement)"), output: "run", rankCount: 2)
     let state = try bench.checkpoint("run", "best").state
-    let evaluation = EvaluationRun(
-      path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid),
-      method: ScoringMethod(reading: .streams(3)), threadCount: 1, ranks: aloneRanks())
-    let summary = try #require(try evaluation.evaluate())
+    let summary = try #require(
+      try bench.evaluation("run", ScoringMethod(reading: .streams(3)), text: .split(.valid)).evaluate())
     let last = try bench.checkpoint("run").state
     #expect(summary.step == state.step)
     #expect(summary.perplexity == last.bestPerplexity)

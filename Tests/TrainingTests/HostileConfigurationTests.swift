@@ -62,10 +62,7 @@ struct HostileConfigurationTests {
     let path = "\(bench.folder.file("run"))/checkpoints/step-00000005/state.json"
     try Data(state.encoded()).write(to: URL(filePath: path))
     let error = #expect(throws: TrainingError.self) {
-      try EvaluationRun(
-        path: bench.folder.file("run"), corpus: bench.corpus, text: .split(.valid),
-        ranks: aloneRanks()
-      ).evaluate()
+      try bench.evaluation("run", text: .split(.valid)).evaluate()
     }
     #expect(
       error?.description.contains("of shape [4096, 65536], found") == true, "\(String(describing: error))")

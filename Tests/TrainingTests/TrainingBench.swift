@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Corpus
+import Evaluation
 import Foundation
 import Logging
 import Reporting
@@ -80,6 +81,16 @@ struct TrainingBench {
     group.wait()
     let all = results.withLock { $0 }
     return try (all[0] ?? .failure(TrainingError("rank 0 gave nothing"))).get()
+  }
+
+  /// An evaluation of a run's best checkpoint by this process alone.
+  func evaluation(
+    _ output: String, _ method: ScoringMethod = ScoringMethod(), text: EvaluationRun.Text
+  ) throws -> EvaluationRun {
+    let checkpoint = try Checkpoint.open(folder.file(output))
+    return EvaluationRun(
+      checkpoint, model: try RunConfiguration(checkpoint).model, corpus: corpus, text: text, method: method,
+      threadCount: 1, ranks: aloneRanks())
   }
 
   /// The losses in `metrics.jsonl`, by step.

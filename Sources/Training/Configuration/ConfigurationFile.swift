@@ -1,3 +1,4 @@
+import Checkpoints
 import Communication
 import Foundation
 import Yams
@@ -241,8 +242,31 @@ extension RunConfiguration {
     let own = try ranks.onCoordinator("read the configuration") {
       try RunConfiguration(contentsOf: path, settings: settings)
     }
+    return try shared(own, source: path, ranks: ranks)
+  }
+
+  /// The configuration of a checkpoint that rank 0 alone has, on all ranks.
+  public static func shared(
+    fromRank0Checkpoint checkpoint: Checkpoint?, settings: [String] = [], ranks: Ranks
+  ) throws -> RunConfiguration {
+    let own = try ranks.onCoordinator("read the configuration") {
+      try checkpoint.map { try RunConfiguration($0, settings: settings) }
+    }
+    return try shared(own ?? nil, source: "rank 0", ranks: ranks)
+  }
+
+  private static func shared(_ own: RunConfiguration?, source: String, ranks: Ranks) throws
+    -> RunConfiguration
+  {
     let yaml = try ranks.control.broadcast(
       "configuration", Array((own?.yaml ?? "").utf8), from: Ranks.coordinator)
-    return try own ?? RunConfiguration(yaml: String(decoding: yaml, as: UTF8.self), source: path)
+    return try own ?? RunConfiguration(yaml: String(decoding: yaml, as: UTF8.self), source: source)
+  }
+
+  /// The configuration that a checkpoint was written with.
+  public init(_ checkpoint: Checkpoint, settings: [String] = []) throws {
+    try self.init(
+      yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)",
+      settings: settings)
   }
 }

@@ -91,7 +91,7 @@ public struct ExchangeSettings: Sendable, Equatable {
   ///
   /// Error feedback releases small entries in bursts, some steps apart. Adam divides by the root of its second moments:
   /// where these decay between bursts, each burst moves its entry by the full rate.
-  func reasonAgainst(_ optimizer: OptimizerConfiguration, codec: Codec) -> String? {
+  package func reasonAgainst(_ optimizer: OptimizerConfiguration, codec: Codec) -> String? {
     guard codec == .int4, optimizer.kind == .adam, optimizer.beta2 < Self.leastBeta2ForInt4 else {
       return nil
     }

@@ -1,6 +1,7 @@
 import Checkpoints
 import Corpus
 import Dispatch
+import Evaluation
 import Foundation
 import LanguageModel
 import Layers

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Corpus
+import Evaluation
 import Foundation
 import Logging
 import Reporting
@@ -168,9 +169,11 @@ extension SingleNodeTest {
 
   private func evaluate(folder: String, corpus: String) throws -> String {
     let run = "\(folder)/learnt"
+    let checkpoint = try ranks.onCoordinator("open the checkpoint") { try Checkpoint.open(run) }
+    let configuration = try RunConfiguration.shared(fromRank0Checkpoint: checkpoint, ranks: ranks)
     let summary = try EvaluationRun(
-      path: run, corpus: corpus, text: .split(.valid), method: ScoringMethod(reading: .streams(4)),
-      ranks: ranks
+      checkpoint, model: configuration.model, corpus: corpus, text: .split(.valid),
+      method: ScoringMethod(reading: .streams(4)), ranks: ranks
     ).evaluate()
     let found = try ranks.onCoordinator("compare the perplexities") {
       let recorded = try Checkpoint(directory: "\(run)/checkpoints/last").state.bestPerplexity

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Corpus
+import Evaluation
 import Foundation
 import Layers
 import Logging

@@ -1,13 +1,13 @@
 /// Which rank trains on which lanes; with placement `dedicated` rank 0 has none.
-struct LaneShare: Sendable {
+package struct LaneShare: Sendable {
   /// How many ranks have lanes.
   let trainingRankCount: Int
   /// How many lanes each of these has.
-  let laneCountPerRank: Int
+  package let laneCountPerRank: Int
   private let rankCount: Int
 
   /// The shares of a run; throws where the lanes cannot be shared out evenly.
-  init(_ configuration: RunConfiguration, rankCount: Int) throws {
+  package init(_ configuration: RunConfiguration, rankCount: Int) throws {
     let isDedicated = configuration.coordinator.placement == .dedicated
     guard !isDedicated || rankCount > 1 else {
       throw TrainingError(

@@ -1,10 +1,11 @@
+import Communication
 import Foundation
 import LanguageModel
 import Reporting
 
 /// The estimated memory of a rank, in bytes.
-struct MemoryNeed {
-  let byteCount: Int
+package struct MemoryNeed {
+  package let byteCount: Int
   private let rankCountOnHost: Int
 
   /// The need of this rank.
@@ -15,7 +16,7 @@ struct MemoryNeed {
   }
 
   /// The need of any rank of any job.
-  init(
+  package init(
     _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)

@@ -87,34 +87,16 @@ final class Snapshot: @unchecked Sendable {
         .optimizer, tensors: moments.flatMap { $0.buffer.tensorBytes(prefix: "\($0.name).") }),
       CheckpointFile(
         .carry,
-        tensors: carriedState.parts.map { TensorBytes(name: $0.name, $0.values, shape: $0.values.shape) }),
+        tensors: carriedState.parts.map { $0.values.tensorBytes(name: $0.name) }),
     ]
     if !residuals.isEmpty {
       files.append(
         CheckpointFile(
           .exchange,
           tensors: residuals.map {
-            TensorBytes(name: $0.name, $0.values, shape: [$0.values.count])
+            $0.values.tensorBytes(name: $0.name, shape: [$0.values.count])
           }))
     }
     return files
   }
-}
-
-extension TensorBytes {
-  /// All elements of a matrix whose rows are contiguous.
-  fileprivate init(name: String, _ matrix: Matrix, shape: [Int]) {
-    self.init(
-      name: name, shape: shape, floats: UnsafeBufferPointer(start: matrix.data, count: matrix.count))
-  }
-}
-
-extension Matrix {
-  /// All elements as bytes; the rows are contiguous.
-  var bytes: UnsafeMutableRawBufferPointer {
-    precondition(isContiguous, "bytes of rows that lie apart")
-    return UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: data, count: count))
-  }
-
-  fileprivate var shape: [Int] { [rowCount, columnCount] }
 }

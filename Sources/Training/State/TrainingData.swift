@@ -1,3 +1,4 @@
+import Communication
 import Corpus
 import LanguageModel
 import Tensors
@@ -15,7 +16,7 @@ public struct TrainingData: Sendable {
   private let arena = Arena()
 
   /// This rank's lanes of a split; throws where ranks do not divide the lanes, or the text is too short.
-  init(
+  package init(
     _ tokens: any TokenSequence, endOfSentenceID: Int32, configuration: RunConfiguration, ranks: Ranks
   ) throws {
     let training = configuration.training
@@ -30,7 +31,7 @@ public struct TrainingData: Sendable {
   }
 
   /// Segment `index` of the run, counted over all epochs; the tokens stay valid until the next one is read.
-  func segment(_ index: Int, firstTime: Int, key: RandomKey) -> Segment {
+  package func segment(_ index: Int, firstTime: Int, key: RandomKey) -> Segment {
     lanes.read(
       segmentIndex: index, lanes: ownLanes, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
     return Segment(

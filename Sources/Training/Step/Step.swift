@@ -28,7 +28,8 @@ package final class Step {
   /// Steps that update a state with the lanes of this rank.
   package init(
     _ state: TrainingState, data: TrainingData, stop: StopRequest = StopRequest(),
-    faults: FaultPlan = FaultPlan(), trace: RunTrace? = nil, logger: Logger
+    faults: FaultPlan = FaultPlan(), trace: RunTrace? = nil,
+    logger: Logger = Logger(label: "milm")
   ) {
     self.state = state
     self.data = data

@@ -1,3 +1,4 @@
+import Communication
 import LanguageModel
 import Tensors
 
@@ -40,16 +41,16 @@ public struct ScoringMethod: Sendable, Equatable {
   /// Throws where the parts exclude each other, or what else is asked for.
   func check(rankCount: Int, precision: Precision, listsTokens: Bool) throws {
     if cache != nil || dynamic != nil, reading != .streams(1) {
-      throw TrainingError("expected one stream for a cache or a model that learns, found \(reading)")
+      throw CommunicationError("expected one stream for a cache or a model that learns, found \(reading)")
     }
     if cache != nil, precision != .float32 {
-      throw TrainingError("expected float32 for a neural cache, found \(precision.rawValue)")
+      throw CommunicationError("expected float32 for a neural cache, found \(precision.rawValue)")
     }
     if case .streams(let count) = reading, count > 1, listsTokens {
-      throw TrainingError("expected one stream for a list of tokens in their order, found \(count)")
+      throw CommunicationError("expected one stream for a list of tokens in their order, found \(count)")
     }
     if dynamic != nil, rankCount > 1 {
-      throw TrainingError("expected one rank for a model that learns on the way, found \(rankCount)")
+      throw CommunicationError("expected one rank for a model that learns on the way, found \(rankCount)")
     }
   }
 }

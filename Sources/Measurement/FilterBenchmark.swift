@@ -1,10 +1,12 @@
 import Checkpoints
 import Communication
+import Evaluation
 import Foundation
 import LanguageModel
 import Layers
-import Logging
+import Reporting
 import Tensors
+import Training
 
 /// What approximating improbable blocks of words in the softmax's gradients gains, and what it costs whom.
 public struct FilterBenchmark {
@@ -58,7 +60,7 @@ public struct FilterBenchmark {
   public func run(
     thresholds: [Double], progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> Result {
-    let loaded = try LoadedModel(checkpoint)
+    let loaded = try LoadedModel(checkpoint, configuration: benchmark.configuration.model)
     let exact = ParameterBuffer(loaded.model.parameters)
     var rows: [Row] = []
     var loss = 0.0
@@ -91,7 +93,7 @@ public struct FilterBenchmark {
       configuration, text: text.identity, ranks: benchmark.ranks, engine: engine,
       thread: CommunicationThread())
     state.parameters.copy(from: loaded.weights, engine: engine)
-    let step = Step(state, data: data, logger: Logger(label: "benchmark"))
+    let step = Step(state, data: data)
     step.beginAlone()
     let loss = try step.forwardBackward(sink: nil)
     if threshold == 0 { exact.copy(from: step.gradients, engine: engine) }

@@ -1,5 +1,5 @@
 import Communication
-import Planning
+import Measurement
 import Testing
 
 /// The cost model against sums that can be done by hand.

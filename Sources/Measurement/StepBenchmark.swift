@@ -1,6 +1,7 @@
 import Communication
 import Foundation
-import Logging
+import Reporting
+import Training
 
 /// What a step of training takes: the whole of it, from the words to the updated parameters.
 public struct StepBenchmark {
@@ -34,7 +35,7 @@ public struct StepBenchmark {
     let state = try TrainingState(
       benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())
-    let step = Step(state, data: data, logger: Logger(label: "benchmark"))
+    let step = Step(state, data: data)
 
     var seconds: [Double] = []
     var losses: [Double] = []

@@ -1,6 +1,9 @@
+import Communication
 import LanguageModel
 import Layers
+import Reporting
 import Tensors
+import Training
 
 /// What scoring takes, forward alone: blocks of lanes × segment words, the losses of all.
 public struct EvaluationBenchmark {

@@ -2,7 +2,9 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Reporting
 import Tensors
+import Training
 
 /// What a step of a configuration costs on this machine, for a number of ranks that need not be here.
 ///

@@ -1,4 +1,4 @@
-import Planning
+import Measurement
 import Testing
 
 /// What ranks find becomes what to change.

@@ -1,5 +1,8 @@
+import Communication
 import LanguageModel
+import Reporting
 import Tensors
+import Training
 
 /// What matrix products reach, each by itself: those of a model's step, and the best of all.
 public struct ProductBenchmark {

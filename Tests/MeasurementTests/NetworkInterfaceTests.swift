@@ -1,4 +1,4 @@
-import Planning
+import Measurement
 import Testing
 
 /// Which interfaces Open MPI's TCP may use, by its two lists.

@@ -1,6 +1,8 @@
+import Communication
 import Corpus
 import Foundation
 import Tensors
+import Training
 
 /// What the benchmarks have in common: a configuration, its text, and what they measure by.
 public struct Benchmark {

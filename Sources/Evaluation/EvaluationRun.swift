@@ -4,12 +4,11 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
-import Reporting
 import Tensors
 
-/// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads checkpoint and text,
+/// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads weights and text,
 /// every rank scores a share.
-public struct EvaluationRun {
+public struct EvaluationRun: Sendable {
   /// What is scored.
   public enum Text: Sendable, Equatable {
     /// A split of the corpus.
@@ -18,7 +17,8 @@ public struct EvaluationRun {
     case file(String)
   }
 
-  private let path: String
+  private let checkpoint: Checkpoint?
+  private let model: ModelConfiguration
   private let corpus: String?
   private let text: Text
   private let method: ScoringMethod
@@ -27,16 +27,19 @@ public struct EvaluationRun {
   private let tokenLossPath: String?
   private let ranks: Ranks
 
-  /// An evaluation of the checkpoint or run at `path`; `corpus` may be nil for another text than a split.
+  /// An evaluation of a checkpoint, which rank 0 alone has, of a model that all ranks know; `corpus` may be nil for
+  /// another text than a split.
   ///
   /// Products have operands of `precision` where the engine can, on `threadCount` threads a rank; nil for the cores
   /// that are the rank's. What each token cost is written to `tokenLossPath` where one is given; `method` must then
   /// keep the text's order.
   public init(
-    path: String, corpus: String?, text: Text, method: ScoringMethod = ScoringMethod(),
-    precision: Precision = .float32, threadCount: Int? = nil, tokenLossPath: String? = nil, ranks: Ranks
+    _ checkpoint: Checkpoint?, model: ModelConfiguration, corpus: String?, text: Text,
+    method: ScoringMethod = ScoringMethod(), precision: Precision = .float32, threadCount: Int? = nil,
+    tokenLossPath: String? = nil, ranks: Ranks
   ) {
-    self.path = path
+    self.checkpoint = checkpoint
+    self.model = model
     self.corpus = corpus
     self.text = text
     self.method = method
@@ -54,8 +57,9 @@ public struct EvaluationRun {
   ) throws -> EvaluationSummary? {
     let share = try ranks.threadCountOfAShare()
     let engine = ComputeEngine(threadCount: threadCount ?? share, precision: precision)
-    let source = try ranks.onCoordinator("read the checkpoint and the text") { try read() }
-    let loaded = try shareModel(source?.loaded)
+    let source =
+      try ranks.onCoordinator("read the checkpoint and the text") { try checkpoint.map(read) } ?? nil
+    let loaded = try LoadedModel(ofRank0: source?.loaded, configuration: model, ranks: ranks)
     let shared = SharedScoring(
       scoring: TextScoring(model: loaded.model, weights: loaded.weights, engine: engine),
       ranks: ranks.control)
@@ -75,10 +79,10 @@ public struct EvaluationRun {
       source.tokens, method: method, specialWords: source.special,
       onToken: { try source.lossFile?.append($0, nll: $1) },
       progress: { progress($0, source.tokens.count) })
-    let seconds = (clock.now - start).inSeconds
+    let seconds = (clock.now - start) / .seconds(1)
     guard score.nll.isFinite else {
-      throw TrainingError(
-        "\(path): the likelihoods are not finite: expected a model that has not diverged"
+      throw CommunicationError(
+        "\(source.checkpoint.path): the likelihoods are not finite: expected a model that has not diverged"
           + (method.dynamic == nil ? "" : ", or a smaller rate of dynamic evaluation"))
     }
     try source.lossFile?.finish()
@@ -108,9 +112,8 @@ public struct EvaluationRun {
     let lossFile: TokenLossFile?
   }
 
-  private func read() throws -> Source {
+  private func read(_ checkpoint: Checkpoint) throws -> Source {
     try method.check(rankCount: ranks.rankCount, precision: precision, listsTokens: tokenLossPath != nil)
-    let checkpoint = try Checkpoint.open(path)
     try checkpoint.verify()
     let tokens: any TokenSequence
     let vocabulary: Vocabulary
@@ -121,62 +124,28 @@ public struct EvaluationRun {
       try require(vocabulary, of: checkpoint, from: corpus)
       tokens = try opened.tokens(split)
     case (.split, nil):
-      throw TrainingError("expected a corpus to take the split from")
+      throw CommunicationError("expected a corpus to take the split from")
     case (.file(let file), _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
       tokens = try vocabulary.encode(
         contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized
       ).tokens
     }
-    guard tokens.count > 0 else { throw TrainingError("expected a text with words, found an empty one") }
+    guard tokens.count > 0 else { throw CommunicationError("expected a text with words, found an empty one") }
     if case .streams(let count) = method.reading, tokens.count < count {
-      throw TrainingError("expected a token for each of \(count) streams, found \(tokens.count)")
+      throw CommunicationError("expected a token for each of \(count) streams, found \(tokens.count)")
     }
     return Source(
-      checkpoint: checkpoint, loaded: try LoadedModel(checkpoint), tokens: tokens,
+      checkpoint: checkpoint, loaded: try LoadedModel(checkpoint, configuration: model), tokens: tokens,
       special: SpecialWords(vocabulary),
       lossFile: try tokenLossPath.map { try TokenLossFile(path: $0, vocabulary: vocabulary) })
   }
 
   private func require(_ vocabulary: Vocabulary, of checkpoint: Checkpoint, from corpus: String) throws {
     guard vocabulary.hash == checkpoint.state.vocabularyHash else {
-      throw TrainingError(
+      throw CommunicationError(
         "\(corpus) has another vocabulary than \(checkpoint.path): expected hash "
           + "\(checkpoint.state.vocabularyHash), found \(vocabulary.hash)")
     }
-  }
-
-  /// Gives every rank the model of rank 0.
-  private func shareModel(_ loaded: LoadedModel?) throws -> LoadedModel {
-    let control = ranks.control
-    let yaml = try control.broadcast(
-      "configuration", Array((loaded?.configuration.yaml ?? "").utf8), from: Ranks.coordinator)
-    let size = try control.maximum("vocabulary size", UInt64(loaded?.model.vocabularySize ?? 0))
-    let own =
-      try loaded
-      ?? LoadedModel(
-        configuration: RunConfiguration(yaml: String(decoding: yaml, as: UTF8.self), source: "rank 0"),
-        vocabularySize: Int(size))
-    try control.broadcast("weights", over: own.weights.flat.bytes, from: Ranks.coordinator)
-    return own
-  }
-}
-
-extension Checkpoint {
-  /// The words of the model: those of `corpus`, or of the run that the checkpoint lies in;
-  /// throws where they are not the model's.
-  public func vocabulary(corpus: String?) throws -> Vocabulary {
-    let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
-    let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
-    guard FileManager.default.fileExists(atPath: file) else {
-      throw TrainingError("no vocabulary at \(file): expected --corpus with the checkpoint's corpus")
-    }
-    let vocabulary = try Vocabulary(contentsOf: URL(filePath: file))
-    guard vocabulary.hash == state.vocabularyHash else {
-      throw TrainingError(
-        "\(file) is another vocabulary than that of \(path): expected hash \(state.vocabularyHash), "
-          + "found \(vocabulary.hash)")
-    }
-    return vocabulary
   }
 }

@@ -58,7 +58,7 @@ final class ScoringRounds {
     for rank in 0..<communicator.rankCount where rank != Ranks.coordinator {
       let count = received[rank] / MemoryLayout<Double>.stride
       guard count == lossCounts[rank] else {
-        throw TrainingError(
+        throw CommunicationError(
           "expected \(lossCounts[rank]) losses from \(communicator.label(of: rank)), found \(count)")
       }
     }

@@ -1,9 +1,10 @@
+import Communication
 import Corpus
+import Evaluation
 import Foundation
 import LanguageModel
 import TestSupport
 import Testing
-import Training
 
 /// What `milm evaluate` computes: by other ranks the same, in other ways what is said of them.
 @Suite(.timeLimit(.minutes(5))) struct EvaluationTests {
@@ -17,12 +18,9 @@ import Training
     [1, 2, 5].map { ScoringMethod(reading: .streams($0)) }
     + [1, 7, 700, 1500].map { ScoringMethod(reading: .windows($0)) } + [cached]
 
-  private let bench: TrainingBench
+  private let bench: EvaluationBench
 
-  init() throws {
-    bench = try TrainingBench()
-    try bench.train(try bench.configuration(), output: "run")
-  }
+  init() throws { bench = try EvaluationBench() }
 
   private func learning(rate: Double, segment: Int = 16) -> ScoringMethod {
     var method = ScoringMethod()
@@ -33,8 +31,8 @@ import Training
   @Test(arguments: [2, 3, 4])
   func ranksFindWhatOneFinds(rankCount: Int) throws {
     for method in Self.methods {
-      let alone = try bench.evaluate("run", method, text: .split(.train))
-      let together = try bench.evaluate("run", method, text: .split(.train), rankCount: rankCount)
+      let alone = try bench.evaluate(method, text: .split(.train))
+      let together = try bench.evaluate(method, text: .split(.train), rankCount: rankCount)
       #expect(abs(together.nll - alone.nll) <= 1e-6 * alone.nll, "\(method)")
       #expect(together.tokens == alone.tokens && together.unknownTokens == alone.unknownTokens)
       #expect(together.score.buckets.map(\.tokens) == alone.score.buckets.map(\.tokens))
@@ -44,7 +42,7 @@ import Training
   @Test func tokensAreListedInOrderWithWhatTheyCost() throws {
     for (index, method) in [ScoringMethod(), ScoringMethod(reading: .windows(9)), Self.cached].enumerated() {
       let path = bench.folder.file("tokens-\(index).tsv")
-      let summary = try bench.evaluate("run", method, tokenLossPath: path, rankCount: 1 + index)
+      let summary = try bench.evaluate(method, tokenLossPath: path, rankCount: 1 + index)
       let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
       #expect(lines[0] == "position\tword\tnll")
       let rows = lines.dropFirst().map { $0.split(separator: "\t", omittingEmptySubsequences: false) }
@@ -61,19 +59,19 @@ import Training
 
   @Test func aListThatCannotBeWrittenIsRefusedAndNothingStaysBehind() throws {
     let entries = try bench.folder.entries()
-    #expect(throws: TrainingError.self) {
-      try bench.evaluate("run", tokenLossPath: bench.folder.file("none/tokens.tsv"))
+    #expect(throws: CommunicationError.self) {
+      try bench.evaluate(tokenLossPath: bench.folder.file("none/tokens.tsv"))
     }
     try FileManager.default.createDirectory(
       atPath: bench.folder.file("taken"), withIntermediateDirectories: false)
     #expect(throws: (any Error).self) {
-      try bench.evaluate("run", tokenLossPath: bench.folder.file("taken"))
+      try bench.evaluate(tokenLossPath: bench.folder.file("taken"))
     }
     #expect(try bench.folder.entries() == (entries + ["taken"]).sorted())
   }
 
   @Test func bucketsOfFrequencyAddUpToTheWhole() throws {
-    let summary = try bench.evaluate("run")
+    let summary = try bench.evaluate()
     let buckets = summary.score.buckets
     #expect(buckets.map(\.fromRank) == [1, 11] && buckets.map(\.toRank) == [10, 42])
     #expect(buckets.reduce(0) { $0 + $1.tokens } == summary.tokens)
@@ -90,28 +88,28 @@ import Training
     let lines = (0..<5).map { line in (0..<6).map { words[(line * 7 + $0 * 5) % words.count] } }
       .map { $0.joined(separator: " ") + "\n" }
     let whole = try bench.folder.write(lines.joined(), to: "whole.txt").path
-    let windows = try bench.evaluate("run", ScoringMethod(reading: .windows(7)), text: .file(whole))
+    let windows = try bench.evaluate(ScoringMethod(reading: .windows(7)), text: .file(whole))
     // Every line has 7 tokens, and its first is predicted from <eos> in the one way as in the other.
     let apart = try lines.enumerated().map { index, line in
       let path = try bench.folder.write(line, to: "line-\(index).txt").path
-      return try bench.evaluate("run", text: .file(path)).nll
+      return try bench.evaluate(text: .file(path)).nll
     }
     #expect(windows.tokens == 35)
     #expect(abs(windows.nll - apart.reduce(0, +)) < 1e-6 * windows.nll)
-    let stream = try bench.evaluate("run", text: .file(whole))
+    let stream = try bench.evaluate(text: .file(whole))
     #expect(abs(windows.nll - stream.nll) > 1e-4)
-    let one = try bench.evaluate("run", ScoringMethod(reading: .windows(100)), text: .file(whole))
+    let one = try bench.evaluate(ScoringMethod(reading: .windows(100)), text: .file(whole))
     #expect(one.nll == stream.nll)
   }
 
   @Test func aModelThatDoesNotLearnIsTheModel() throws {
-    let alone = try bench.evaluate("run")
+    let alone = try bench.evaluate()
     for segment in [1, 16, 700] {
       // Products of one row and of many may differ in their last digits.
-      let still = try bench.evaluate("run", learning(rate: 0, segment: segment))
+      let still = try bench.evaluate(learning(rate: 0, segment: segment))
       #expect(abs(still.nll - alone.nll) < 1e-6 * alone.nll)
     }
-    #expect(abs(try bench.evaluate("run", learning(rate: 0.5)).nll - alone.nll) > 1e-4 * alone.nll)
+    #expect(abs(try bench.evaluate(learning(rate: 0.5)).nll - alone.nll) > 1e-4 * alone.nll)
   }
 
   @Test func whatRepeatsIsPredictedBetterByACacheAndByLearning() throws {
@@ -121,18 +119,18 @@ import Training
     let line = [3, 31, 17, 25, 38, 9].map { words[$0] }.joined(separator: " ") + "\n"
     let text = EvaluationRun.Text.file(
       try bench.folder.write(String(repeating: line, count: 60), to: "repeats.txt").path)
-    let alone = try bench.evaluate("run", text: text).perplexity
-    #expect(try bench.evaluate("run", Self.cached, text: text).perplexity < 0.9 * alone)
-    #expect(try bench.evaluate("run", learning(rate: 0.5), text: text).perplexity < 0.9 * alone)
+    let alone = try bench.evaluate(text: text).perplexity
+    #expect(try bench.evaluate(Self.cached, text: text).perplexity < 0.9 * alone)
+    #expect(try bench.evaluate(learning(rate: 0.5), text: text).perplexity < 0.9 * alone)
     var both = learning(rate: 0.5)
     both.cache = Self.cached.cache
-    #expect(try bench.evaluate("run", both, text: text).reservations.count == 2)
+    #expect(try bench.evaluate(both, text: text).reservations.count == 2)
   }
 
   @Test func anEvaluationThatLearnsLeavesTheCheckpointAsItIs() throws {
-    let before = try bench.digests("run", "best")
-    _ = try bench.evaluate("run", learning(rate: 0.5))
-    #expect(try bench.digests("run", "best") == before)
+    let before = try bench.digests()
+    _ = try bench.evaluate(learning(rate: 0.5))
+    #expect(try bench.digests() == before)
   }
 
   @Test func whatIsImpossibleIsRefused() throws {
@@ -141,14 +139,14 @@ import Training
     var windows = learning(rate: 0.1)
     windows.reading = .windows(5)
     for (method, rankCount) in [(twoStreams, 1), (windows, 1), (learning(rate: 0.1), 2)] {
-      #expect(throws: TrainingError.self) { try bench.evaluate("run", method, rankCount: rankCount) }
+      #expect(throws: CommunicationError.self) { try bench.evaluate(method, rankCount: rankCount) }
     }
     let path = bench.folder.file("tokens.tsv")
-    #expect(throws: TrainingError.self) {
-      try bench.evaluate("run", ScoringMethod(reading: .streams(2)), tokenLossPath: path)
+    #expect(throws: CommunicationError.self) {
+      try bench.evaluate(ScoringMethod(reading: .streams(2)), tokenLossPath: path)
     }
-    #expect(throws: TrainingError.self) {
-      try bench.evaluate("run", ScoringMethod(reading: .streams(100_000)))
+    #expect(throws: CommunicationError.self) {
+      try bench.evaluate(ScoringMethod(reading: .streams(100_000)))
     }
   }
 }

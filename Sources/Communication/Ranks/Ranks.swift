@@ -1,7 +1,6 @@
-import Communication
 import Tensors
 
-/// The ranks of a job as training sees them: one group for gradients, one for snapshots,
+/// The ranks of a job as a program sees them: one group for gradients, one for snapshots,
 /// one for everything else, which never mix.
 public struct Ranks: Sendable {
   /// Start, checkpoints and evaluation; used between steps.
@@ -16,6 +15,11 @@ public struct Ranks: Sendable {
     self.control = control
     self.gradients = gradients
     self.snapshots = snapshots
+  }
+
+  /// The ranks of an MPI job.
+  public init(_ world: MPIWorld) {
+    self.init(control: world.control, gradients: world.gradients, snapshots: world.snapshots)
   }
 
   /// The number of this rank.
@@ -60,7 +64,8 @@ public struct Ranks: Sendable {
       .map { String(decoding: $0, as: UTF8.self) }
     guard let failing = messages.firstIndex(where: { !$0.isEmpty }) else { return try result.get() }
     let isCommon = messages.allSatisfy { $0 == messages[failing] }
-    throw TrainingError(isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
+    throw CommunicationError(
+      isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
   }
 
   /// Runs `body` on rank 0 and throws on all ranks where it throws; gives its value there and nil elsewhere.
@@ -69,12 +74,12 @@ public struct Ranks: Sendable {
     var message = ""
     if case .failure(let error) = result { message = "\(error)" }
     let shared = try control.broadcast(name, Array(message.utf8), from: Self.coordinator)
-    guard shared.isEmpty else { throw TrainingError(String(decoding: shared, as: UTF8.self)) }
+    guard shared.isEmpty else { throw CommunicationError(String(decoding: shared, as: UTF8.self)) }
     return try result?.get()
   }
 
   /// Gives all ranks what rank 0 claims; what the others pass is ignored.
-  func share(_ claim: Bool) throws -> Bool {
+  public func share(_ claim: Bool) throws -> Bool {
     try control.broadcast("a decision", [claim ? 1 : 0], from: Self.coordinator) == [1]
   }
 
@@ -85,7 +90,7 @@ public struct Ranks: Sendable {
       String(decoding: $0, as: UTF8.self)
     }
     if let other = values.firstIndex(where: { $0 != values[0] }) {
-      throw TrainingError(
+      throw CommunicationError(
         "\(what) differs between hosts: \(control.label(of: 0)) has \(values[0]), "
           + "\(control.label(of: other)) has \(values[other])")
     }

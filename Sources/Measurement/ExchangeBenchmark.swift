@@ -4,8 +4,9 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
-import Logging
+import Reporting
 import Tensors
+import Training
 
 /// Real gradients of a configuration, sent with every codec in the same run; all ranks run it together.
 public struct ExchangeBenchmark {
@@ -168,7 +169,7 @@ final class GradientStepper {
 
   init(_ state: TrainingState, data: TrainingData) {
     self.state = state
-    step = Step(state, data: data, logger: Logger(label: "benchmark"))
+    step = Step(state, data: data)
   }
 
   var gradients: ParameterBuffer { step.gradients }

@@ -1,5 +1,7 @@
+import Communication
 import LanguageModel
 import Tensors
+import Training
 
 /// What running a model took, all ranks together.
 public struct ModelSpeed: Encodable, Sendable {

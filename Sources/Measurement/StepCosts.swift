@@ -1,4 +1,5 @@
 import Communication
+import Training
 
 /// What a step of one rank costs, as it was measured, whatever the number of ranks.
 public struct StepCosts: Sendable {

@@ -1,0 +1,89 @@
+import Checkpoints
+import Communication
+import Corpus
+import Evaluation
+import Foundation
+import LanguageModel
+import Layers
+import Synchronization
+import Tensors
+import TestSupport
+
+/// A small corpus of generated text and a checkpoint of a model that nobody has trained.
+struct EvaluationBench {
+  let folder: TemporaryFolder
+  private let model: ModelConfiguration
+  private let checkpoint: Checkpoint
+  var corpus: String { folder.file("corpus") }
+
+  init() throws {
+    folder = try TemporaryFolder()
+    try SyntheticText(seed: 3, wordCount: 40).writeCorpus(
+      at: URL(filePath: folder.file("corpus")), trainTokenCount: 6000, validTokenCount: 700,
+      testTokenCount: 700)
+    var configuration = ModelConfiguration()
+    configuration.embedding = 12
+    configuration.hidden = 17
+    configuration.decoderContext = 3
+    configuration.encoderContext = 4
+    model = configuration
+    checkpoint = try Self.checkpoint(
+      of: configuration, vocabulary: try Corpus(opening: URL(filePath: folder.file("corpus"))).vocabulary,
+      at: folder.file("run"))
+  }
+
+  /// Weights three times as large as those that training begins with, so that what a model has read matters.
+  private static func checkpoint(
+    of configuration: ModelConfiguration, vocabulary: Vocabulary, at path: String
+  ) throws -> Checkpoint {
+    let model = LanguageModel(configuration, vocabularySize: vocabulary.count)
+    let weights = ParameterBuffer(model.parameters)
+    weights.initialize(seed: 5, engine: ComputeEngine(threadCount: 1))
+    for index in 0..<weights.flat.columnCount { weights.flat[0, index] *= 3 }
+    let run = RunDirectory(path: path)
+    try run.create()
+    let state = CheckpointState(
+      step: 5, segmentIndex: 5, tokenCount: 0, rankCount: 1, threadCount: 1, engine: "", cpuLevel: "",
+      precision: "float32", programVersion: "0", configuration: "", vocabularyHash: vocabulary.hash)
+    let store = try CheckpointStore(lock: RunLock(run))
+    try store.write(files: [CheckpointFile(.model, tensors: weights.tensorBytes())], state: state)
+    return try Checkpoint.open(path)
+  }
+
+  /// Evaluates the checkpoint on ranks that are threads of this process, and gives what rank 0 gets.
+  func evaluate(
+    _ method: ScoringMethod = ScoringMethod(), text: EvaluationRun.Text = .split(.test),
+    tokenLossPath: String? = nil, rankCount: Int = 1
+  ) throws -> EvaluationSummary {
+    let control = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: rankCount)
+    let gradients = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: rankCount)
+    let results = Mutex<[Int: Result<EvaluationSummary?, any Error>]>([:])
+    let group = DispatchGroup()
+    for rank in 0..<rankCount {
+      group.enter()
+      let ranks = Ranks(control: control[rank], gradients: gradients[rank], snapshots: gradients[rank])
+      let run = EvaluationRun(
+        rank == 0 ? checkpoint : nil, model: model, corpus: corpus, text: text, method: method,
+        tokenLossPath: tokenLossPath, ranks: ranks)
+      Thread {
+        let result = Result { try run.evaluate() }
+        if case .failure(let error) = result { control[rank].abort("\(error)") }
+        results.withLock { $0[rank] = result }
+        group.leave()
+      }.start()
+    }
+    group.wait()
+    let all = results.withLock { $0 }
+    for rank in 1..<max(rankCount, 1) {
+      if case .success(.some) = all[rank] { throw CommunicationError("rank \(rank) gave a summary") }
+    }
+    guard let summary = try all[0]?.get() else { throw CommunicationError("rank 0 gave nothing") }
+    return summary
+  }
+
+  /// The sha256 of the checkpoint's files.
+  func digests() throws -> [String] {
+    try checkpoint.verify()
+    return checkpoint.state.files.values.map(\.sha256).sorted()
+  }
+}
