@@ -25,7 +25,7 @@ package struct LaneShare: Sendable {
   }
 
   /// The ranks that have lanes.
-  var trainingRanks: Range<Int> { rankCount - trainingRankCount..<rankCount }
+  package var trainingRanks: Range<Int> { rankCount - trainingRankCount..<rankCount }
 
   /// The lanes of a rank, by their global numbers.
   func lanes(of rank: Int) -> Range<Int> {

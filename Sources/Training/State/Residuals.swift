@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Foundation
+import LanguageModel
 import Layers
 import Tensors
 

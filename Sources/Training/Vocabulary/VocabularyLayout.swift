@@ -56,23 +56,23 @@ package struct VocabularyLayout: Sendable, Equatable {
   package var exchangesShards: Bool { isSharded && groupCount > 1 }
 
   /// The ranks of a group, in the order of their shards.
-  func ranks(ofGroup group: Int) -> Range<Int> {
+  package func ranks(ofGroup group: Int) -> Range<Int> {
     let first = trainingRanks.lowerBound + group * groupSize
     return first..<first + groupSize
   }
 
   /// The group of a rank; nil for one without lanes.
-  func group(of rank: Int) -> Int? {
+  package func group(of rank: Int) -> Int? {
     trainingRanks.contains(rank) ? (rank - trainingRanks.lowerBound) / groupSize : nil
   }
 
   /// The number of a rank's shard; nil for one without lanes.
-  func shardIndex(of rank: Int) -> Int? {
+  package func shardIndex(of rank: Int) -> Int? {
     trainingRanks.contains(rank) ? (rank - trainingRanks.lowerBound) % groupSize : nil
   }
 
   /// The ranks that have a shard, in the order of their groups.
-  func owners(ofShard index: Int) -> [Int] {
+  package func owners(ofShard index: Int) -> [Int] {
     (0..<groupCount).map { trainingRanks.lowerBound + $0 * groupSize + index }
   }
 
