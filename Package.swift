@@ -33,88 +33,98 @@ let package = Package(
     .target(name: "CKernels"),
 
     .target(
-      name: "Tensors", dependencies: ["CKernels", "COpenBLAS"] + (hasOneDNN ? ["CDNNL"] : [])),
-    .target(name: "Layers", dependencies: ["CKernels", "Tensors"]),
+      name: "Platform",
+      dependencies: ["CKernels", .product(name: "Crypto", package: "swift-crypto")]),
+    .target(
+      name: "Tensors", dependencies: ["CKernels", "COpenBLAS", "Platform"] + (hasOneDNN ? ["CDNNL"] : [])),
+    .target(name: "Layers", dependencies: ["CKernels", "Platform", "Tensors"]),
     .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
     .target(
       name: "Corpus",
-      dependencies: ["CKernels", "CZlib", "CZstd", .product(name: "Crypto", package: "swift-crypto")]),
-    .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Tensors"]),
+      dependencies: ["CKernels", "CZlib", "CZstd", "Platform"]),
+    .target(name: "Communication", dependencies: ["CKernels", "CMPI", "CZstd", "Platform", "Tensors"]),
     .target(
       name: "Checkpoints",
-      dependencies: ["Layers", "Tensors", .product(name: "Crypto", package: "swift-crypto")]),
+      dependencies: ["Layers", "Platform", "Tensors"]),
     .target(
       name: "Reporting",
       dependencies: [
-        .product(name: "Logging", package: "swift-log"),
+        "Platform", .product(name: "Logging", package: "swift-log"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
       exclude: ["TensorBoard/event.proto"]),
     .target(
       name: "Evaluation",
-      dependencies: ["Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Tensors"]),
+      dependencies: [
+        "Checkpoints", "Communication", "Corpus", "LanguageModel", "Layers", "Platform", "Tensors",
+      ]),
     .target(
       name: "Training",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Reporting",
-        "Tensors",
-        .product(name: "Logging", package: "swift-log"),
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Platform",
+        "Reporting", "Tensors", .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
       ]),
     .target(
       name: "Measurement",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Reporting",
-        "Tensors", "Training",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Platform",
+        "Reporting", "Tensors", "Training",
       ]),
-    .target(name: "Studies", dependencies: ["Communication", "Layers", "Reporting", "Tensors"]),
+    .target(name: "Studies", dependencies: ["Communication", "Layers", "Platform", "Reporting", "Tensors"]),
     .executableTarget(
       name: "milm",
       dependencies: [
         "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Measurement",
-        "Reporting", "Studies", "Tensors", "Training",
+        "Platform", "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
-    .executableTarget(name: "mpicheck", dependencies: ["Communication", "Tensors", "Training"]),
+    .executableTarget(name: "mpicheck", dependencies: ["Communication", "Platform", "Tensors", "Training"]),
 
-    .target(name: "TestSupport", path: "Tests/Support"),
+    .target(name: "TestSupport", dependencies: ["Platform"], path: "Tests/Support"),
     .target(
       name: "KernelLevels", path: "Tests/KernelLevels",
       cSettings: [
         .headerSearchPath("../../Sources/CKernels"), .headerSearchPath("../../Sources/CKernels/include"),
       ]),
-    .testTarget(name: "TensorsTests", dependencies: ["Tensors", "CKernels", "KernelLevels", "TestSupport"]),
-    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
+    .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
+    .testTarget(
+      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Platform", "Tensors", "TestSupport"]),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Platform", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",
-      dependencies: ["LanguageModel", "Layers", "Tensors", "Checkpoints", "TestSupport"],
+      dependencies: ["Checkpoints", "LanguageModel", "Layers", "Platform", "Tensors", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "TestSupport"]),
+    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "Platform", "TestSupport"]),
     .testTarget(
-      name: "CommunicationTests", dependencies: ["Communication", "Tensors", "TestSupport", "mpicheck"]),
+      name: "CommunicationTests",
+      dependencies: ["Communication", "Platform", "Tensors", "TestSupport", "mpicheck"]),
     .testTarget(
       name: "CheckpointsTests",
-      dependencies: ["Checkpoints", "TestSupport", .product(name: "Crypto", package: "swift-crypto")]),
+      dependencies: [
+        "Checkpoints", "Platform", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+      ]),
     .testTarget(
       name: "ReportingTests",
-      dependencies: ["Reporting", "TestSupport", .product(name: "Logging", package: "swift-log")]),
+      dependencies: ["Platform", "Reporting", "TestSupport", .product(name: "Logging", package: "swift-log")]),
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Reporting", "TestSupport",
-        "Training",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Platform", "Reporting",
+        "TestSupport", "Training",
       ], exclude: ["Golden"]),
     .testTarget(
       name: "EvaluationTests",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Tensors",
-        "TestSupport",
+        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Platform",
+        "Tensors", "TestSupport",
       ]),
-    .testTarget(name: "MeasurementTests", dependencies: ["Communication", "Measurement", "TestSupport"]),
     .testTarget(
-      name: "StudiesTests", dependencies: ["Communication", "Studies", "TestSupport", "milm"]),
-    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
+      name: "MeasurementTests", dependencies: ["Communication", "Measurement", "Platform", "TestSupport"]),
+    .testTarget(
+      name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
+    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// A part of a checkpoint that holds tensors, one safetensors file.
 public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
@@ -48,7 +49,7 @@ public struct Checkpoint: Sendable {
   /// The content of its `state.json`.
   public let state: CheckpointState
 
-  /// Reads the `state.json` of a checkpoint's directory; throws `CheckpointError`.
+  /// Reads the `state.json` of a checkpoint's directory; throws `MilmError`.
   public init(directory path: String) throws {
     self.path = path
     state = try CheckpointState(contentsOf: "\(path)/\(stateFileName)")
@@ -57,38 +58,38 @@ public struct Checkpoint: Sendable {
   /// The checkpoint at its place in a run, whose name must tell the step in its `state.json`.
   init(at location: CheckpointLocation) throws {
     guard case .directory = try FileEntry(at: location.path) else {
-      throw CheckpointError(location.path, "expected the directory of a checkpoint")
+      throw MilmError(location.path, "expected the directory of a checkpoint")
     }
     try self.init(directory: location.path)
     guard state.step == location.step else {
-      throw CheckpointError(path, "expected a checkpoint of step \(location.step), found step \(state.step)")
+      throw MilmError(path, "expected a checkpoint of step \(location.step), found step \(state.step)")
     }
   }
 
   /// Opens a checkpoint's directory, or of a run's directory `best` if there is one, else `last`.
   ///
-  /// Throws `CheckpointError`. Only `state.json` has been checked then; see `verify()`.
+  /// Throws `MilmError`. Only `state.json` has been checked then; see `verify()`.
   public static func open(_ path: String) throws -> Checkpoint {
     if case .file = try FileEntry(at: "\(path)/\(stateFileName)") {
       return try Checkpoint(directory: path)
     }
     let run = RunDirectory(path: path)
     guard let location = try run.location(of: .best) ?? run.location(of: .last) else {
-      throw CheckpointError(path, "expected a checkpoint or a run that has one, found neither")
+      throw MilmError(path, "expected a checkpoint or a run that has one, found neither")
     }
     return try Checkpoint(at: location)
   }
 
-  /// Reads every file and throws `CheckpointError` unless its length and sha256 are those in `state.json`.
+  /// Reads every file and throws `MilmError` unless its length and sha256 are those in `state.json`.
   public func verify() throws {
     for (name, expected) in state.files.sorted(by: { $0.key < $1.key }) {
       let filePath = "\(path)/\(name)"
       let byteCount = try OpenFile.reading(filePath).byteCount()
       guard byteCount == expected.byteCount else {
-        throw CheckpointError(filePath, "expected \(expected.byteCount) bytes, found \(byteCount)")
+        throw MilmError(filePath, "expected \(expected.byteCount) bytes, found \(byteCount)")
       }
       guard try FileDigest(ofFile: filePath) == expected else {
-        throw CheckpointError(filePath, "its sha256 is not the one in \(stateFileName): the file is damaged")
+        throw MilmError(filePath, "its sha256 is not the one in \(stateFileName): the file is damaged")
       }
     }
   }
@@ -98,10 +99,10 @@ public struct Checkpoint: Sendable {
     state.files[part.fileName] != nil
   }
 
-  /// Opens a part's tensors; throws `CheckpointError`, also when the checkpoint has no such part.
+  /// Opens a part's tensors; throws `MilmError`, also when the checkpoint has no such part.
   public func tensors(_ part: CheckpointPart) throws -> SafetensorsFile {
     guard contains(part) else {
-      throw CheckpointError(path, "expected \(part.fileName) in this checkpoint, found none")
+      throw MilmError(path, "expected \(part.fileName) in this checkpoint, found none")
     }
     return try SafetensorsFile(path: "\(path)/\(part.fileName)")
   }

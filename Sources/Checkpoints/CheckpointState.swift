@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// All that a run needs to go on from a checkpoint, apart from its tensors: the content of `state.json`.
 public struct CheckpointState: Codable, Sendable, Equatable {

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// Where the writing of a checkpoint stands.
@@ -14,7 +15,7 @@ public enum CheckpointStage: Sendable {
 /// The checkpoints of a run, for the one process that holds its lock.
 ///
 /// A checkpoint is there whole or not at all at every instant, whenever the process or the machine stops. One
-/// thread at a time may call a store's methods; all throw `CheckpointError`.
+/// thread at a time may call a store's methods; all throw `MilmError`.
 public final class CheckpointStore: Sendable {
   /// The run whose checkpoints these are.
   public var run: RunDirectory { lock.run }
@@ -33,7 +34,7 @@ public final class CheckpointStore: Sendable {
     self.lock = lock
     self.observe = observe
     try lock.run.create()
-    try lock.run.removeRemains()
+    try lock.run.removeLeftovers()
     try recover()
   }
 
@@ -66,11 +67,11 @@ public final class CheckpointStore: Sendable {
   /// Points `best` to the checkpoint of `step`, which must be there.
   public func markBest(_ step: Int) throws {
     guard try list().contains(step) else {
-      throw CheckpointError(
+      throw MilmError(
         run.location(ofStep: step).path, "expected a checkpoint to mark as best, found none")
     }
     try point(.best, to: step)
-    try OpenFile.synchronizeDirectory(run.checkpointsPath)
+    try synchronizeDirectory(run.checkpointsPath)
   }
 
   /// Removes the oldest checkpoints beyond the newest `count`.
@@ -100,7 +101,7 @@ public final class CheckpointStore: Sendable {
         if !verifiedSteps.withLock({ $0.contains(step) }) { try checkpoint.verify() }
         _ = verifiedSteps.withLock { $0.insert(step) }
         return checkpoint
-      } catch let error as CheckpointError {
+      } catch let error as MilmError {
         onRefusal(error.description)
       }
     }
@@ -122,7 +123,7 @@ public final class CheckpointStore: Sendable {
     for newer in steps.reversed() where newer > step {
       try remove(newer)
     }
-    try OpenFile.synchronizeDirectory(run.checkpointsPath)
+    try synchronizeDirectory(run.checkpointsPath)
   }
 }
 
@@ -139,7 +140,7 @@ extension CheckpointStore {
     var stateFile = try DigestingFile(creating: "\(draft)/\(stateFileName)")
     try state.encoded().withUnsafeBytes { try stateFile.write($0) }
     _ = try stateFile.finish()
-    try OpenFile.synchronizeDirectory(draft)
+    try synchronizeDirectory(draft)
   }
 
   /// Moves a complete draft to its place; on an error the place and the link are as they were.
@@ -157,10 +158,10 @@ extension CheckpointStore {
     do {
       try observe(.renaming, location.step)
       try move(draft, to: location.path)
-      try OpenFile.synchronizeDirectory(run.checkpointsPath)
+      try synchronizeDirectory(run.checkpointsPath)
       try observe(.linking, location.step)
       try point(.last, to: location.step)
-      try OpenFile.synchronizeDirectory(run.checkpointsPath)
+      try synchronizeDirectory(run.checkpointsPath)
     } catch {
       try? move(location.path, to: draft)
       if replaces { try? move(earlier, to: location.path) }
@@ -209,7 +210,7 @@ extension CheckpointStore {
         try removeEntry(path)
       }
     }
-    try OpenFile.synchronizeDirectory(run.checkpointsPath)
+    try synchronizeDirectory(run.checkpointsPath)
   }
 
   private static func isTemporaryLink(_ name: String) -> Bool {

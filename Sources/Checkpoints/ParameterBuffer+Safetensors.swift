@@ -1,4 +1,5 @@
 import Layers
+import Platform
 import Tensors
 
 extension ParameterList {
@@ -8,7 +9,7 @@ extension ParameterList {
       let name = prefix + parameter.name
       let shape = try file.shape(of: name)
       guard shape == parameter.shape else {
-        throw CheckpointError(file.path, "expected \(name) of shape \(parameter.shape), found \(shape)")
+        throw MilmError(file.path, "expected \(name) of shape \(parameter.shape), found \(shape)")
       }
     }
   }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// The layout of a run's directory, RUN.
 public struct RunDirectory: Sendable, Equatable {
@@ -31,7 +32,7 @@ public struct RunDirectory: Sendable, Equatable {
 
   /// Makes the directory and those above it, and `checkpoints` in it; what is there already stays.
   ///
-  /// Throws `CheckpointError`, also where `checkpoints` is anything but a directory of this run.
+  /// Throws `MilmError`, also where `checkpoints` is anything but a directory of this run.
   public func create() throws {
     try makeDirectories(path)
     if case .absent = try FileEntry(at: checkpointsPath) {
@@ -40,16 +41,9 @@ public struct RunDirectory: Sendable, Equatable {
     try requireOwnCheckpoints()
   }
 
-  /// Removes what a killed process has left half-written beside the run's files.
-  func removeRemains() throws {
-    for name in try directoryEntries(path) {
-      let isRemains =
-        ["config.yaml", "metrics.jsonl", "sessions.jsonl", "report.html"].contains {
-          name.hasPrefix("\($0).tmp-")
-        }
-        || name.hasPrefix(".vocabulary.txt.") && name.hasSuffix(".tmp")
-      if isRemains { try removeEntry("\(path)/\(name)") }
-    }
+  /// Removes the temporary files that a killed process left beside the run's files.
+  func removeLeftovers() throws {
+    try AtomicFile.removeLeftovers(in: path)
   }
 
   /// Whether a run was begun here: its configuration or a checkpoint is there.
@@ -62,8 +56,7 @@ public struct RunDirectory: Sendable, Equatable {
 
   /// Replaces `config.yaml`: the old one or the new one is there at every instant.
   public func writeConfiguration(_ yaml: String) throws {
-    try replaceFile(configurationPath, with: yaml)
-    try OpenFile.synchronizeDirectory(path)
+    try AtomicFile.write(yaml, to: configurationPath)
   }
 
   /// The steps of the complete checkpoints, rising; none where there is no run yet.
@@ -84,17 +77,17 @@ public struct RunDirectory: Sendable, Equatable {
 
   /// The checkpoint that `last` or `best` points to, nothing where there is no such link.
   ///
-  /// Throws `CheckpointError` where it is no symbolic link to a name of a checkpoint beside it.
+  /// Throws `MilmError` where it is no symbolic link to a name of a checkpoint beside it.
   public func location(of link: CheckpointLink) throws -> CheckpointLocation? {
     let linkPath = path(of: link)
     switch try FileEntry(at: linkPath) {
     case .absent: return nil
     case .symbolicLink: break
-    default: throw CheckpointError(linkPath, "expected a symbolic link")
+    default: throw MilmError(linkPath, "expected a symbolic link")
     }
     let target = try linkTarget(linkPath)
     guard let step = CheckpointLocation.step(ofName: target) else {
-      throw CheckpointError(linkPath, "expected a link to step-… beside it, found \(target)")
+      throw MilmError(linkPath, "expected a link to step-… beside it, found \(target)")
     }
     return location(ofStep: step)
   }
@@ -104,9 +97,9 @@ public struct RunDirectory: Sendable, Equatable {
   }
 
   /// A `checkpoints` that is a link could lead any write and removal out of the run.
-  private func requireOwnCheckpoints() throws(CheckpointError) {
+  private func requireOwnCheckpoints() throws(MilmError) {
     guard case .directory = try FileEntry(at: checkpointsPath) else {
-      throw CheckpointError(checkpointsPath, "expected a directory, found a file or a symbolic link")
+      throw MilmError(checkpointsPath, "expected a directory, found a file or a symbolic link")
     }
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// A safetensors file of 32-bit floats, mapped into memory and checked when it is opened.
 ///
@@ -13,28 +14,22 @@ public final class SafetensorsFile: @unchecked Sendable {
   public let names: [String]
 
   private let entries: [String: SafetensorsHeader.Entry]
-  private let mapping: UnsafeRawBufferPointer
+  private let file: MappedFile
   private let data: UnsafeRawBufferPointer
 
-  /// Maps the file and checks its header against its size; throws `CheckpointError`.
+  /// Maps the file and checks its header against its size; throws `MilmError`.
   public init(path: String) throws {
-    let mapping = try mappedFile(path)
+    file = try MappedFile(path)
     do {
-      let (header, data) = try parseSafetensors(mapping)
+      let (header, data) = try parseSafetensors(file.bytes)
       self.path = path
-      self.mapping = mapping
       self.data = data
       metadata = header.metadata
       names = header.entries.map(\.name)
       entries = Dictionary(uniqueKeysWithValues: header.entries.map { ($0.name, $0) })
     } catch let problem {
-      munmap(UnsafeMutableRawPointer(mutating: mapping.baseAddress), mapping.count)
-      throw CheckpointError(path, problem.description)
+      throw MilmError(path, problem.description)
     }
-  }
-
-  deinit {
-    munmap(UnsafeMutableRawPointer(mutating: mapping.baseAddress), mapping.count)
   }
 
   /// Whether there is a tensor of this name.
@@ -69,7 +64,7 @@ public final class SafetensorsFile: @unchecked Sendable {
   public func copy(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
     let bytes = try bytes(of: name)
     guard bytes.count == destination.count * MemoryLayout<Float>.stride else {
-      throw CheckpointError(
+      throw MilmError(
         path,
         "expected \(destination.count) floats in tensor \(name), "
           + "found \(bytes.count / MemoryLayout<Float>.stride) in shape \(try shape(of: name))")
@@ -77,35 +72,25 @@ public final class SafetensorsFile: @unchecked Sendable {
     UnsafeMutableRawBufferPointer(destination).copyMemory(from: bytes)
   }
 
-  private func bytes(of name: String) throws(CheckpointError) -> UnsafeRawBufferPointer {
+  private func bytes(of name: String) throws(MilmError) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(rebasing: data[try entry(name).range])
   }
 
-  private func entry(_ name: String) throws(CheckpointError) -> SafetensorsHeader.Entry {
+  private func entry(_ name: String) throws(MilmError) -> SafetensorsHeader.Entry {
     guard let entry = entries[name] else {
-      throw CheckpointError(path, "expected a tensor \(name), found none of this name among \(names.count)")
+      throw MilmError(path, "expected a tensor \(name), found none of this name among \(names.count)")
     }
     return entry
   }
-}
-
-/// Maps a whole file for reading.
-private func mappedFile(_ path: String) throws(CheckpointError) -> UnsafeRawBufferPointer {
-  let file = try OpenFile.reading(path)
-  let byteCount = try file.byteCount()
-  guard byteCount >= SafetensorsHeader.lengthByteCount else {
-    throw CheckpointError(path, "expected a safetensors file, found \(byteCount) bytes")
-  }
-  let address = mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, file.descriptor, 0)
-  let code = errno
-  guard let address, address != MAP_FAILED else { throw CheckpointError(path, cannot: "map", code: code) }
-  return UnsafeRawBufferPointer(start: address, count: byteCount)
 }
 
 /// Splits a file's bytes into the checked header and the data.
 private func parseSafetensors(
   _ bytes: UnsafeRawBufferPointer
 ) throws(SafetensorsProblem) -> (header: SafetensorsHeader, data: UnsafeRawBufferPointer) {
+  guard bytes.count >= SafetensorsHeader.lengthByteCount else {
+    throw SafetensorsProblem("a safetensors file", found: "\(bytes.count) bytes")
+  }
   let length = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
   let limit = min(SafetensorsHeader.maximumByteCount, bytes.count - SafetensorsHeader.lengthByteCount)
   guard length <= UInt64(limit) else {

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// A named tensor in the caller's memory, which must stay as it is until the file is written.
 public struct TensorBytes {
@@ -29,7 +30,7 @@ public struct TensorBytes {
 /// disk.
 ///
 /// The tensors' memory is read in place, once; they lie in the file in the order given. On an error, which is
-/// a `CheckpointError`, nothing is left at `path`. Returns the sha256 and length of what was written.
+/// a `MilmError`, nothing is left at `path`. Returns the sha256 and length of what was written.
 @discardableResult
 public func writeSafetensors(
   _ tensors: [TensorBytes], metadata: [String: String] = [:], to path: String

@@ -1,5 +1,5 @@
-import Crypto
 import Foundation
+import Platform
 
 /// `state.json` as bytes.
 ///
@@ -24,11 +24,11 @@ extension CheckpointState {
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
       positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     let members = Array(try encoder.encode(self).dropLast(2))
-    let checksum = hexadecimal(SHA256.hash(data: members + Self.ending))
+    let checksum = SHA256Digest.hexadecimal(of: members + Self.ending)
     return members + Self.checksumStart + Array("\(checksum)\"".utf8) + Self.ending
   }
 
-  /// Reads a state file and checks its size, checksum, nesting, version and values; throws `CheckpointError`.
+  /// Reads a state file and checks its size, checksum, nesting, version and values; throws `MilmError`.
   init(contentsOf path: String) throws {
     try self.init(encoded: OpenFile.reading(path).readAll(limit: Self.maximumByteCount), path: path)
   }
@@ -38,7 +38,7 @@ extension CheckpointState {
     try Self.verifyChecksum(bytes, path: path)
     let version = try Self.version(bytes, path: path)
     guard version == Self.currentFormatVersion else {
-      throw CheckpointError(
+      throw MilmError(
         path,
         "expected formatVersion \(Self.currentFormatVersion), found \(version.map(String.init) ?? "none")")
     }
@@ -48,22 +48,22 @@ extension CheckpointState {
     do {
       self = try decoder.decode(Self.self, from: Data(bytes))
     } catch let error as DecodingError {
-      throw CheckpointError(path, Self.describe(error))
+      throw MilmError(path, Self.describe(error))
     }
-    if let defect { throw CheckpointError(path, defect) }
+    if let defect { throw MilmError(path, defect) }
   }
 
-  private static func verifyChecksum(_ bytes: [UInt8], path: String) throws(CheckpointError) {
+  private static func verifyChecksum(_ bytes: [UInt8], path: String) throws(MilmError) {
     let tailByteCount = checksumStart.count + 64 + 1 + ending.count
     let tail = bytes.suffix(tailByteCount)
     guard tail.count == tailByteCount, tail.starts(with: checksumStart), tail.suffix(4) == [0x22] + ending
     else {
-      throw CheckpointError(path, "expected `checksum` as its last field, found none")
+      throw MilmError(path, "expected `checksum` as its last field, found none")
     }
     let found = tail.dropFirst(checksumStart.count).prefix(64)
-    let expected = hexadecimal(SHA256.hash(data: bytes.dropLast(tailByteCount) + ending))
+    let expected = SHA256Digest.hexadecimal(of: bytes.dropLast(tailByteCount) + ending)
     guard found.elementsEqual(expected.utf8) else {
-      throw CheckpointError(path, "its checksum does not fit its content: the file is damaged")
+      throw MilmError(path, "its checksum does not fit its content: the file is damaged")
     }
   }
 
@@ -76,7 +76,7 @@ extension CheckpointState {
       }
       return version
     } catch let problem as JSONProblem {
-      throw CheckpointError(path, "expected JSON, found \(problem.description)")
+      throw MilmError(path, "expected JSON, found \(problem.description)")
     }
   }
 

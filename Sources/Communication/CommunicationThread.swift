@@ -1,9 +1,11 @@
+import Platform
+
 /// The only thread that talks to other ranks; runs jobs one at a time, in the order they were submitted.
 ///
 /// Every rank must submit the same collective operations in the same order.
 /// Denormal floats count as zero here.
 public final class CommunicationThread: Sendable {
-  private let thread = SerialThread(name: "communication")
+  private let thread = JobThread(name: "communication", flushesDenormals: true)
 
   /// Starts the thread.
   public init() {}

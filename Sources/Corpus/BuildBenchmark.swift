@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// How fast a corpus is built from a text, all included: reading, vocabulary, token file, forcing to the disk.
 public struct BuildBenchmark: Sendable {
@@ -40,7 +41,7 @@ public struct BuildBenchmark: Sendable {
     for round in 1...roundCount {
       let start = ContinuousClock.now
       description = try CorpusBuilder(train: [text], options: options).build(at: output)
-      seconds.append((ContinuousClock.now - start) / .seconds(1))
+      seconds.append((ContinuousClock.now - start).inSeconds)
       try FileManager.default.removeItem(at: output)
       progress(round)
     }
@@ -48,18 +49,12 @@ public struct BuildBenchmark: Sendable {
       bytes: byteCount, tokens: description?.counts(of: .train)?.tokens ?? 0,
       vocabulary: description?.vocabularySize ?? 0, threads: options.threadCount, seconds: seconds,
       megabytesPerSecond: Double(byteCount) / 1e6 / (seconds.min() ?? .infinity),
-      peakMegabytes: Self.peakMegabytes)
-  }
-
-  private static var peakMegabytes: Double {
-    var usage = rusage()
-    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    return Double(usage.ru_maxrss) * 1024 / 1e6
+      peakMegabytes: Double(Host.peakByteCount) / 1e6)
   }
 
   /// Writes a text in which `wordCount` different words occur, each of them twice, in no order.
   public static func writeText(wordCount: Int, to file: URL) throws {
-    let writer = try WholeFile(file)
+    let writer = try AtomicFile(file.path)
     var bytes = ByteBuffer(capacity: 1 << 20)
     // A prime beyond any count leads through all numbers.
     for stride in [2_147_483_647, 4_294_967_291] {

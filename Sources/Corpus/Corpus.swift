@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// A corpus on the disk: vocabulary and tokens, ready to be read at any position.
@@ -17,7 +18,7 @@ public struct Corpus: Sendable {
   /// Opens the corpus in a folder and verifies it.
   ///
   /// - Parameter verification: how much of the token files is checked.
-  /// - Throws: `CorpusError` naming the file that is missing, damaged, or not of this corpus.
+  /// - Throws: `MilmError` naming the file that is missing, damaged, or not of this corpus.
   public init(opening folder: URL, verification: Verification = .full) throws {
     description = try CorpusDescription(readingFrom: folder)
     name = folder.relativePath
@@ -32,11 +33,11 @@ public struct Corpus: Sendable {
 
   /// The tokens of a split.
   ///
-  /// - Throws: `CorpusError` if the corpus was made without it.
+  /// - Throws: `MilmError` if the corpus was made without it.
   public func tokens(_ split: Split) throws -> TokenFile {
     guard let file = files[split] else {
       let present = Split.allCases.filter { files[$0] != nil }.map(\.rawValue).joined(separator: ", ")
-      throw CorpusError("expected a \(split.rawValue) split in \(name), found only \(present)")
+      throw MilmError("expected a \(split.rawValue) split in \(name), found only \(present)")
     }
     return file
   }
@@ -47,12 +48,12 @@ extension CorpusDescription {
     let url = folder.appendingPathComponent(Corpus.vocabularyFileName)
     let vocabulary = try Vocabulary(contentsOf: url)
     guard vocabulary.hash == vocabularyHash else {
-      throw CorpusError(
+      throw MilmError(
         "expected a vocabulary with hash \(vocabularyHash) in \(folder.relativePath), found \(vocabulary.hash)"
       )
     }
     guard vocabulary.count == vocabularySize else {
-      throw CorpusError("expected \(vocabularySize) words in \(url.relativePath), found \(vocabulary.count)")
+      throw MilmError("expected \(vocabularySize) words in \(url.relativePath), found \(vocabulary.count)")
     }
     return vocabulary
   }
@@ -64,7 +65,7 @@ extension CorpusDescription {
       let url = folder.appendingPathComponent(split.tokenFileName)
       let file = try TokenFile(opening: url, vocabularyCount: vocabularySize, verification: verification)
       guard file.count == counts.tokens else {
-        throw CorpusError("expected \(counts.tokens) tokens in \(url.relativePath), found \(file.count)")
+        throw MilmError("expected \(counts.tokens) tokens in \(url.relativePath), found \(file.count)")
       }
       files[split] = file
     }

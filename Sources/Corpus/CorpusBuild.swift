@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// One making of a corpus, in a folder that is published when all of it is there.
 struct CorpusBuild {
@@ -55,7 +56,7 @@ struct CorpusBuild {
     try OrderedWork.run(counters)
     var counts = counters.reduce(EncodingCounts()) { $0 + $1.counts }
     guard counts.tokenCount > counts.lineCount else {
-      throw CorpusError("expected words in \(names(texts)), found none")
+      throw MilmError("expected words in \(names(texts)), found none")
     }
     var words = counters[0].takeWords()
     let translations = counters.dropFirst().map { merge($0.takeWords(), into: &words) }
@@ -83,7 +84,7 @@ struct CorpusBuild {
 
   private func writeVocabulary(_ ranking: WordRanking, _ words: borrowing WordTable) throws -> String {
     let bytes = ranking.fileBytes(words)
-    try WholeFile.writeAll(bytes.bytes, to: folder.url.appendingPathComponent(Corpus.vocabularyFileName))
+    try AtomicFile.write(bytes.bytes, to: folder.url.appendingPathComponent(Corpus.vocabularyFileName).path)
     return Vocabulary.hash(of: bytes.bytes)
   }
 
@@ -110,7 +111,7 @@ struct CorpusBuild {
     let counts = try BlockEncoder.encode(blocks, index: training.index, threadCount: threadCount) {
       try writer.append($0)
     }
-    guard counts.tokenCount > 0 else { throw CorpusError("expected lines in \(names(texts)), found none") }
+    guard counts.tokenCount > 0 else { throw MilmError("expected lines in \(names(texts)), found none") }
     try writer.finish()
     return described(split, texts, blocks, counts)
   }

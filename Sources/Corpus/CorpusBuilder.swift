@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// Makes a corpus of texts: vocabulary from the training text, then the tokens of every split.
 ///
@@ -73,7 +74,7 @@ public struct CorpusBuilder: Sendable {
   ///   - progress: called after every block, from one thread at a time; what it throws stops the build.
   ///   - remark: called with a line about a text that is unusual and probably not meant so.
   /// - Returns: what was written to `corpus.json`.
-  /// - Throws: `CorpusError`; then nothing is left behind, and an earlier corpus is as it was.
+  /// - Throws: `MilmError`; then nothing is left behind, and an earlier corpus is as it was.
   ///   A folder with anything but a corpus in it is refused.
   @discardableResult
   public func build(
@@ -82,7 +83,7 @@ public struct CorpusBuilder: Sendable {
   ) throws -> CorpusDescription {
     try options.vocabulary.validate()
     guard let train = sources[.train], !train.isEmpty else {
-      throw CorpusError("expected a training text, found none")
+      throw MilmError("expected a training text, found none")
     }
     let storedByteCounts = try sources.mapValues { try $0.reduce(0) { try $0 + $1.storedByteCount() } }
     let build = CorpusBuild(

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// What `corpus.json` says: where a corpus comes from and what it holds.
 public struct CorpusDescription: Codable, Equatable, Sendable {
@@ -50,7 +51,7 @@ extension CorpusDescription {
   init(readingFrom folder: URL) throws {
     let url = folder.appendingPathComponent(Self.fileName)
     guard let data = try? Data(contentsOf: url) else {
-      throw CorpusError("no corpus at \(folder.relativePath): expected \(Self.fileName) in it")
+      throw MilmError("no corpus at \(folder.relativePath): expected \(Self.fileName) in it")
     }
     struct Version: Decodable {
       let formatVersion: Int
@@ -58,12 +59,12 @@ extension CorpusDescription {
     do {
       let version = try JSONDecoder().decode(Version.self, from: data).formatVersion
       guard version == Self.currentFormatVersion else {
-        throw CorpusError(
+        throw MilmError(
           "expected format version \(Self.currentFormatVersion) in \(url.relativePath), found \(version)")
       }
       self = try JSONDecoder().decode(Self.self, from: data)
     } catch let error as DecodingError {
-      throw CorpusError("expected the description of a corpus in \(url.relativePath), found \(error.summary)")
+      throw MilmError("expected the description of a corpus in \(url.relativePath), found \(error.summary)")
     }
   }
 
@@ -71,7 +72,7 @@ extension CorpusDescription {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try (encoder.encode(self) + "\n".utf8).withUnsafeBytes {
-      try WholeFile.writeAll($0, to: folder.appendingPathComponent(Self.fileName))
+      try AtomicFile.write($0, to: folder.appendingPathComponent(Self.fileName).path)
     }
   }
 }

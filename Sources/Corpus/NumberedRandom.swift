@@ -1,13 +1,15 @@
+import Platform
+
 /// Random numbers without a state: the same seed, purpose and index give the same number.
 struct NumberedRandom {
   private let key: UInt64
 
   init(seed: UInt64, purpose: UInt64) {
-    key = Self.mix(Self.mix(seed) &+ purpose)
+    key = SplitMix64.mix(SplitMix64.mix(seed) &+ purpose)
   }
 
   func bits(_ index: Int) -> UInt64 {
-    Self.mix(key &+ UInt64(truncatingIfNeeded: index) &* 0x9E37_79B9_7F4A_7C15)
+    SplitMix64.mix(key &+ UInt64(truncatingIfNeeded: index) &* SplitMix64.increment)
   }
 
   /// At least 0 and below 1.
@@ -15,12 +17,5 @@ struct NumberedRandom {
 
   func integer(_ index: Int, below bound: Int) -> Int {
     Int(bits(index).multipliedFullWidth(by: UInt64(bound)).high)
-  }
-
-  /// The finaliser of SplitMix64.
-  private static func mix(_ value: UInt64) -> UInt64 {
-    var mixed = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
   }
 }

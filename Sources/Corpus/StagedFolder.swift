@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// A folder that appears under its name whole or not at all.
 ///
@@ -15,7 +16,7 @@ final class StagedFolder {
 
   /// Begins a folder that is to stand at `destination`.
   ///
-  /// - Throws: `CorpusError` if something stands there that is neither an empty folder nor a corpus alone:
+  /// - Throws: `MilmError` if something stands there that is neither an empty folder nor a corpus alone:
   ///   a mistyped path must not cost anyone's files.
   init(for destination: URL) throws {
     name = destination.relativePath
@@ -23,17 +24,17 @@ final class StagedFolder {
     self.destination = destination.resolvingSymlinksInPath()
     try Self.checkReplaceable(self.destination, name: name)
     let path = self.destination.path
-    url = URL(fileURLWithPath: temporaryName(for: path), isDirectory: true)
+    url = URL(fileURLWithPath: AtomicFile.temporaryPath(for: path), isDirectory: true)
     let parent = url.deletingLastPathComponent()
     do {
       try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
     } catch {
-      throw CorpusError("cannot make the folder \(parent.path) for \(name): \(error.localizedDescription)")
+      throw MilmError("cannot make the folder \(parent.path) for \(name): \(error.localizedDescription)")
     }
     Self.removeRemains(of: self.destination.lastPathComponent, in: parent)
-    guard mkdir(url.path, 0o755) == 0 else { throw CorpusError.system("write", name) }
+    guard mkdir(url.path, 0o755) == 0 else { throw MilmError(name, cannot: "write") }
     lock = open(url.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else { throw CorpusError.system("lock", name) }
+    guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else { throw MilmError(name, cannot: "lock") }
   }
 
   deinit {
@@ -43,21 +44,21 @@ final class StagedFolder {
 
   /// Gives the folder its name, in the place of an earlier corpus if there is one.
   func publish() throws {
-    try synchronize(folder: url.path)
+    try synchronizeDirectory(url.path)
     try Self.checkReplaceable(destination, name: name)
     // Over nothing, and over an empty folder, a plain rename is enough.
     if rename(url.path, destination.path) != 0 {
-      guard errno == ENOTEMPTY || errno == EEXIST else { throw CorpusError.system("write", name) }
+      guard errno == ENOTEMPTY || errno == EEXIST else { throw MilmError(name, cannot: "write") }
       try replace()
     }
     isPublished = true
-    try synchronize(folder: destination.deletingLastPathComponent().path)
+    try synchronizeDirectory(destination.deletingLastPathComponent().path)
   }
 
   /// Removes the unpublished folders of a destination whose processes are gone.
   private static func removeRemains(of name: String, in parent: URL) {
     let entries = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
-    for entry in entries where entry.hasPrefix(".\(name).") && entry.hasSuffix(".tmp") {
+    for entry in entries where AtomicFile.isTemporary(entry, of: name) {
       let path = parent.appendingPathComponent(entry).path
       let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
       guard descriptor >= 0 else { continue }
@@ -70,14 +71,14 @@ final class StagedFolder {
   /// can do that, else in two.
   private func replace() throws {
     if !exchangePaths(url.path, destination.path) {
-      let aside = temporaryName(for: destination.path)
-      guard rename(destination.path, aside) == 0 else { throw CorpusError.system("replace", name) }
+      let aside = AtomicFile.temporaryPath(for: destination.path)
+      guard rename(destination.path, aside) == 0 else { throw MilmError(name, cannot: "replace") }
       guard rename(url.path, destination.path) == 0 else {
-        let error = CorpusError.system("replace", name)
+        let error = MilmError(name, cannot: "replace")
         rename(aside, destination.path)
         throw error
       }
-      guard rename(aside, url.path) == 0 else { throw CorpusError.system("remove", aside) }
+      guard rename(aside, url.path) == 0 else { throw MilmError(aside, cannot: "remove") }
     }
     // From here on the temporary name holds the earlier corpus.
     try? FileManager.default.removeItem(at: url)
@@ -87,24 +88,14 @@ final class StagedFolder {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: destination.path, isDirectory: &isFolder) else { return }
     guard isFolder.boolValue else {
-      throw CorpusError("expected no file at \(name), or a corpus to replace; found a file")
+      throw MilmError("expected no file at \(name), or a corpus to replace; found a file")
     }
     let entries = try FileManager.default.contentsOfDirectory(atPath: destination.path)
     let foreign = Set(entries).subtracting(Corpus.fileNames).sorted()
     if !entries.isEmpty,
       let example = foreign.first ?? (entries.contains("corpus.json") ? nil : entries.first)
     {
-      throw CorpusError("expected an empty folder or a corpus alone at \(name), found \(example) in it")
+      throw MilmError("expected an empty folder or a corpus alone at \(name), found \(example) in it")
     }
   }
-}
-
-/// Exchanges what two paths name, in one step; false if the system cannot.
-private func exchangePaths(_ first: String, _ second: String) -> Bool {
-  // Swift's Glibc module does not show renameat2, so it is looked up by its name.
-  typealias RenameAt2 =
-    @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) -> Int32
-  guard let symbol = dlsym(nil, "renameat2") else { return false }
-  let exchange: UInt32 = 2
-  return unsafeBitCast(symbol, to: RenameAt2.self)(AT_FDCWD, first, AT_FDCWD, second, exchange) == 0
 }

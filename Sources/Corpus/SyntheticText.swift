@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// A source of made-up text whose entropy rate is known, so that a learner's loss has
 /// a floor to be compared with.
@@ -55,13 +56,13 @@ public struct SyntheticText: Sendable {
 
   /// Mean negative log-likelihood of a text under the chain itself, in nats a token.
   ///
-  /// - Throws: `CorpusError` if the chain cannot have made this text.
+  /// - Throws: `MilmError` if the chain cannot have made this text.
   public func crossEntropy(of text: String) throws -> Double {
     var (state, sum, count) = (0, 0.0, 0)
     for line in text.split(separator: "\n", omittingEmptySubsequences: true) {
       for next in line.split(separator: " ").map({ states[String($0)] }) + [0] {
         guard let next, let successor = rows[state].first(where: { $0.state == next }) else {
-          throw CorpusError("expected a text of this chain, found another one after \(count) tokens")
+          throw MilmError("expected a text of this chain, found another one after \(count) tokens")
         }
         sum -= log(successor.probability)
         count += 1

@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads weights and text,
@@ -79,9 +80,9 @@ public struct EvaluationRun: Sendable {
       source.tokens, method: method, specialWords: source.special,
       onToken: { try source.lossFile?.append($0, nll: $1) },
       progress: { progress($0, source.tokens.count) })
-    let seconds = (clock.now - start) / .seconds(1)
+    let seconds = (clock.now - start).inSeconds
     guard score.nll.isFinite else {
-      throw CommunicationError(
+      throw MilmError(
         "\(source.checkpoint.path): the likelihoods are not finite: expected a model that has not diverged"
           + (method.dynamic == nil ? "" : ", or a smaller rate of dynamic evaluation"))
     }
@@ -124,16 +125,16 @@ public struct EvaluationRun: Sendable {
       try require(vocabulary, of: checkpoint, from: corpus)
       tokens = try opened.tokens(split)
     case (.split, nil):
-      throw CommunicationError("expected a corpus to take the split from")
+      throw MilmError("expected a corpus to take the split from")
     case (.file(let file), _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
       tokens = try vocabulary.encode(
         contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized
       ).tokens
     }
-    guard tokens.count > 0 else { throw CommunicationError("expected a text with words, found an empty one") }
+    guard tokens.count > 0 else { throw MilmError("expected a text with words, found an empty one") }
     if case .streams(let count) = method.reading, tokens.count < count {
-      throw CommunicationError("expected a token for each of \(count) streams, found \(tokens.count)")
+      throw MilmError("expected a token for each of \(count) streams, found \(tokens.count)")
     }
     return Source(
       checkpoint: checkpoint, loaded: try LoadedModel(checkpoint, configuration: model), tokens: tokens,
@@ -143,7 +144,7 @@ public struct EvaluationRun: Sendable {
 
   private func require(_ vocabulary: Vocabulary, of checkpoint: Checkpoint, from corpus: String) throws {
     guard vocabulary.hash == checkpoint.state.vocabularyHash else {
-      throw CommunicationError(
+      throw MilmError(
         "\(corpus) has another vocabulary than \(checkpoint.path): expected hash "
           + "\(checkpoint.state.vocabularyHash), found \(vocabulary.hash)")
     }

@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// A model with the weights of a checkpoint.
@@ -20,7 +21,7 @@ public struct LoadedModel: Sendable {
     let table = "embedding.weight"
     let shape = try file.shape(of: table)
     guard shape.count == 2, shape[1] == configuration.embedding else {
-      throw CommunicationError(
+      throw MilmError(
         "\(file.path): expected \(table) of shape V × \(configuration.embedding), found \(shape)")
     }
     model = LanguageModel(configuration, vocabularySize: shape[0])
@@ -46,11 +47,11 @@ extension Checkpoint {
     let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
     guard FileManager.default.fileExists(atPath: file) else {
-      throw CommunicationError("no vocabulary at \(file): expected --corpus with the checkpoint's corpus")
+      throw MilmError("no vocabulary at \(file): expected --corpus with the checkpoint's corpus")
     }
     let vocabulary = try Vocabulary(contentsOf: URL(filePath: file))
     guard vocabulary.hash == state.vocabularyHash else {
-      throw CommunicationError(
+      throw MilmError(
         "\(file) is another vocabulary than that of \(path): expected hash \(state.vocabularyHash), "
           + "found \(vocabulary.hash)")
     }

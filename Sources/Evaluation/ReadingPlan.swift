@@ -48,7 +48,7 @@ struct StreamPlan: ReadingPlan {
   private let streams: Streams
   let stepCount: Int
 
-  /// Blocks of at most `rowCount` rows; throws `CorpusError` where there is no token for every stream.
+  /// Blocks of at most `rowCount` rows; throws `MilmError` where there is no token for every stream.
   init(tokenCount: Int, streamCount: Int, rowCount: Int, specialWords: SpecialWords) throws {
     streams = try Streams(
       tokenCount: tokenCount, streamCount: streamCount, endOfSentenceID: specialWords.endOfSentence)

@@ -1,5 +1,6 @@
 import Communication
 import LanguageModel
+import Platform
 import Tensors
 
 /// How a text is scored: as one stream by the model alone, unless something else is said.
@@ -41,16 +42,16 @@ public struct ScoringMethod: Sendable, Equatable {
   /// Throws where the parts exclude each other, or what else is asked for.
   func check(rankCount: Int, precision: Precision, listsTokens: Bool) throws {
     if cache != nil || dynamic != nil, reading != .streams(1) {
-      throw CommunicationError("expected one stream for a cache or a model that learns, found \(reading)")
+      throw MilmError("expected one stream for a cache or a model that learns, found \(reading)")
     }
     if cache != nil, precision != .float32 {
-      throw CommunicationError("expected float32 for a neural cache, found \(precision.rawValue)")
+      throw MilmError("expected float32 for a neural cache, found \(precision.rawValue)")
     }
     if case .streams(let count) = reading, count > 1, listsTokens {
-      throw CommunicationError("expected one stream for a list of tokens in their order, found \(count)")
+      throw MilmError("expected one stream for a list of tokens in their order, found \(count)")
     }
     if dynamic != nil, rankCount > 1 {
-      throw CommunicationError("expected one rank for a model that learns on the way, found \(rankCount)")
+      throw MilmError("expected one rank for a model that learns on the way, found \(rankCount)")
     }
   }
 }

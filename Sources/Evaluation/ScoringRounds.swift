@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Tensors
 
 /// What rank 0 and the ranks that score for it say to each other: in every round each gets work, and gives back the
@@ -58,7 +59,7 @@ final class ScoringRounds {
     for rank in 0..<communicator.rankCount where rank != Ranks.coordinator {
       let count = received[rank] / MemoryLayout<Double>.stride
       guard count == lossCounts[rank] else {
-        throw CommunicationError(
+        throw MilmError(
           "expected \(lossCounts[rank]) losses from \(communicator.label(of: rank)), found \(count)")
       }
     }

@@ -21,7 +21,7 @@ public struct TextScoring {
 
   /// The score of a text cut in `streamCount` streams, by the model alone on this rank.
   ///
-  /// `progress` is called with the tokens done so far, and may throw to end it. Throws `CorpusError` where
+  /// `progress` is called with the tokens done so far, and may throw to end it. Throws `MilmError` where
   /// there is no token for every stream.
   public func score(
     _ tokens: some TokenSequence, streamCount: Int, specialWords: SpecialWords,

@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import Platform
 
 /// A table of what every token cost, as text: a line of names, then for each token of the text its position from 0, its
 /// word and its negative log-likelihood in nats, divided by tabs.
@@ -9,14 +10,14 @@ import Foundation
 final class TokenLossFile {
   private static let bufferByteCount = 1 << 20
 
-  private let file: WholeFile
+  private let file: AtomicFile
   private let vocabulary: Vocabulary
   private var buffer: [UInt8] = []
   private var position = 0
 
-  /// Begins a table of words of `vocabulary`; throws `CorpusError` where no file can be written at `path`.
+  /// Begins a table of words of `vocabulary`; throws `MilmError` where no file can be written at `path`.
   init(path: String, vocabulary: Vocabulary) throws {
-    file = try WholeFile(URL(filePath: path))
+    file = try AtomicFile(path)
     self.vocabulary = vocabulary
     buffer.reserveCapacity(Self.bufferByteCount + 1024)
     buffer.append(contentsOf: "position\tword\tnll\n".utf8)

@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 import Tensors
 
 /// One tensor of the model: its name in a checkpoint, its shape, where it lies in the flat buffers,
@@ -101,7 +102,9 @@ public final class ParameterBuffer: Sendable {
 
   /// XXH64 of a tensor's bytes: equal where two buffers are equal bit for bit.
   public func hash(of parameter: Parameter) -> UInt64 {
-    CKernels_xxh64(flat.data + parameter.offset, parameter.count * MemoryLayout<Float>.stride, 0)
+    XXH64.hash(
+      UnsafeRawBufferPointer(
+        start: flat.data + parameter.offset, count: parameter.count * MemoryLayout<Float>.stride))
   }
 
   /// Sets every element to zero.

@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Tensors
 
 /// What all ranks of a job have found, and what to change.

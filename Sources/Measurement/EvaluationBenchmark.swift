@@ -1,6 +1,7 @@
 import Communication
 import LanguageModel
 import Layers
+import Platform
 import Reporting
 import Tensors
 import Training

@@ -4,6 +4,7 @@ import Evaluation
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Reporting
 import Tensors
 import Training

@@ -2,6 +2,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Reporting
 import Tensors
 import Training

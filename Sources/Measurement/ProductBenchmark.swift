@@ -1,5 +1,6 @@
 import Communication
 import LanguageModel
+import Platform
 import Reporting
 import Tensors
 import Training

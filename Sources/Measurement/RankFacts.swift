@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Tensors
 
 /// What one rank finds where it runs.

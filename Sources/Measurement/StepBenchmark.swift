@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Reporting
 import Training
 

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Platform
 import Synchronization
 
 /// The record of a run for people and their tools, kept while it trains: `metrics.jsonl`, TensorBoard events and
@@ -20,7 +21,7 @@ package final class RunRecord: Sendable {
   private struct State: ~Copyable {
     var history: RunHistory
     let events: EventFile
-    var sessions: AppendedFile
+    var sessions: OpenFile
     var lastPage = ContinuousClock.now
     /// Whether the page is queued and its drawing has not begun.
     var isPageDue = false
@@ -39,11 +40,11 @@ package final class RunRecord: Sendable {
     self.configuration = configuration
     log = try MetricsLog(
       path: files.metrics, keepingThroughStep: step, evaluationsBeforeStep: evaluationsBeforeStep)
-    if step == nil { try replaceFile(files.sessions, with: []) }
+    if step == nil { try AtomicFile.write("", to: files.sessions) }
     let events = try Self.events(files, step, evaluationsBeforeStep, table)
     state = Mutex(
       State(
-        history: try files.history(table), events: events, sessions: try AppendedFile(path: files.sessions)))
+        history: try files.history(table), events: events, sessions: try OpenFile.appending(files.sessions)))
   }
 
   /// The events of this process, beginning with those that `metrics.jsonl` keeps though the new file expires them.
@@ -103,7 +104,7 @@ package final class RunRecord: Sendable {
       return $0.history
     }
     let page = ReportPage(history, title: title, configuration: configuration, time: Date())
-    try replaceFile(files.page, with: Array(page.html.utf8))
+    try AtomicFile.write(page.html, to: files.page)
   }
 }
 
@@ -126,7 +127,7 @@ public struct RunFiles: Sendable {
   /// Draws the page of a run from its files, at `path` (default: its place in the run).
   package func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
-    try replaceFile(path ?? self.page, with: Array(page.html.utf8))
+    try AtomicFile.write(page.html, to: path ?? self.page)
   }
 
   /// What the run has reported; unreadable lines are skipped.
@@ -157,7 +158,71 @@ public struct RunFiles: Sendable {
   private func lines<Line: Decodable>(
     of path: String, as _: Line.Type, _ decoder: JSONDecoder = JSONDecoder()
   ) throws -> [Line] {
-    try regularFileContent(path).split(separator: UInt8(ascii: "\n"))
+    try Data(regularFileContent(path) ?? []).split(separator: UInt8(ascii: "\n"))
       .compactMap { try? decoder.decode(Line.self, from: $0) }
+  }
+}
+
+/// A process that trained and where in the run it began: a line of `sessions.jsonl`.
+package struct RunSession: Codable, Sendable, Equatable {
+  /// Why the process began at its step.
+  package enum Beginning: String, Codable, Sendable {
+    /// A new run.
+    case begun
+    /// Resumed from a checkpoint.
+    case resumed
+    /// The guard rolled back to an earlier checkpoint.
+    case returned
+  }
+
+  package let beginning: Beginning
+  /// Steps taken before it.
+  package let step: Int
+  /// Tokens read before it, by all ranks.
+  package let tokens: Int
+  /// The time at its beginning, ISO 8601.
+  package let time: String
+  /// The last step it was to take.
+  package let lastStep: Int
+  /// The version of milm.
+  package let version: String
+  package let ranks: Int
+  package let hosts: Int
+  /// Library, instruction set, precision and threads of rank 0.
+  package let engine: String
+  /// The processor of rank 0's host.
+  package let processor: String
+  /// Variant and form.
+  package let model: String
+  /// The number of parameters.
+  package let parameters: Int
+  /// The size of the vocabulary.
+  package let vocabulary: Int
+
+  /// A process that begins now.
+  package init(
+    _ beginning: Beginning, step: Int, tokens: Int, lastStep: Int, version: String, ranks: Int, hosts: Int,
+    engine: String, model: String, parameters: Int, vocabulary: Int
+  ) {
+    self.beginning = beginning
+    self.step = step
+    self.tokens = tokens
+    self.lastStep = lastStep
+    self.version = version
+    self.ranks = ranks
+    self.hosts = hosts
+    self.engine = engine
+    self.model = model
+    self.parameters = parameters
+    self.vocabulary = vocabulary
+    time = Date().formatted(.iso8601)
+    processor = Self.processorName
+  }
+
+  /// The processor's name according to the kernel.
+  private static var processorName: String {
+    let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n") ?? []
+    let name = lines.first { $0.hasPrefix("model name") }?.split(separator: ":").last
+    return name.map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown processor"
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// A complete event on a thread of a rank, in the trace format of Chrome and Perfetto.
 package struct TraceEvent: Sendable {
@@ -83,10 +84,10 @@ package struct TraceFiles: Sendable {
         unlink("\(folder)/\(name)")
       }
     } catch {
-      throw ReportingError(folder, "cannot create the folder: \(error.localizedDescription)")
+      throw MilmError(folder, "cannot create the folder: \(error.localizedDescription)")
     }
     for (rank, label) in labels.enumerated() {
-      let file = try AppendedFile(path: path(ofRank: rank))
+      let file = try OpenFile.appending(path(ofRank: rank))
       try file.append(Array("[\n".utf8) + Self.names(rank: rank, label: label) + Self.end)
     }
   }
@@ -97,7 +98,7 @@ package struct TraceFiles: Sendable {
     let path = path(ofRank: rank)
     let descriptor = open(path, O_WRONLY | O_CLOEXEC)
     let code = errno
-    guard descriptor != -1 else { throw ReportingError(path, cannot: "open", code: code) }
+    guard descriptor != -1 else { throw MilmError(path, cannot: "open", code: code) }
     defer { close(descriptor) }
     let place = lseek(descriptor, off_t(-Self.end.count), SEEK_END)
     let content = Array(",\n".utf8) + lines + Self.end
@@ -107,7 +108,7 @@ package struct TraceFiles: Sendable {
     // Restore the file.
     ftruncate(descriptor, place)
     pwrite(descriptor, Self.end, Self.end.count, place)
-    throw ReportingError(path, cannot: "append", code: failure)
+    throw MilmError(path, cannot: "append", code: failure)
   }
 
   private func path(ofRank rank: Int) -> String {

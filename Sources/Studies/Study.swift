@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Tensors
 
 /// An experiment of many small settings, each trained alone on one thread of one rank.
@@ -58,7 +59,7 @@ extension StudyConfiguration {
     for setting in settings {
       let parts = setting.split(separator: "=", maxSplits: 1).map(String.init)
       guard parts.count == 2, members[parts[0]] != nil else {
-        throw StudyError(
+        throw MilmError(
           "--set \(setting): expected key=value with a key of \(members.keys.sorted().joined(separator: ", "))"
         )
       }
@@ -68,9 +69,9 @@ extension StudyConfiguration {
     do {
       self = try studyDecoder().decode(Self.self, from: JSONSerialization.data(withJSONObject: members))
     } catch let error as DecodingError {
-      throw StudyError("--set: \(Self.describe(error))")
+      throw MilmError("--set: \(Self.describe(error))")
     }
-    if let defect { throw StudyError(defect) }
+    if let defect { throw MilmError(defect) }
   }
 
   /// `config.json`; equal values give equal bytes.

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// The folder of a study: its configuration, the outcomes of finished settings, and the report.
 ///
@@ -27,14 +28,14 @@ struct StudyFolder {
       try FileManager.default.createDirectory(
         atPath: "\(path)/settings", withIntermediateDirectories: true)
     } catch {
-      throw StudyError("\(path): cannot create the directory: \(error.localizedDescription)")
+      throw MilmError("\(path): cannot create the directory: \(error.localizedDescription)")
     }
     guard let found = FileManager.default.contents(atPath: file) else {
       try write(configuration, to: "config.json")
       return
     }
     guard found == configuration else {
-      throw StudyError(
+      throw MilmError(
         "\(file): expected the configuration of this command, found a different one; use another folder")
     }
   }
@@ -45,7 +46,7 @@ struct StudyFolder {
     do {
       names = try FileManager.default.contentsOfDirectory(atPath: "\(path)/settings")
     } catch {
-      throw StudyError("\(path)/settings: cannot list the directory")
+      throw MilmError("\(path)/settings: cannot list the directory")
     }
     var outcomes: [String: Outcome] = [:]
     for name in names where name.hasSuffix(".json") {
@@ -73,14 +74,7 @@ struct StudyFolder {
     do {
       try data.write(to: URL(filePath: "\(path)/\(name)"), options: .atomic)
     } catch {
-      throw StudyError("\(path)/\(name): cannot write: \(error.localizedDescription)")
+      throw MilmError("\(path)/\(name): cannot write: \(error.localizedDescription)")
     }
   }
-}
-
-/// A study that cannot be run, in one line.
-package struct StudyError: Error, CustomStringConvertible, Sendable, Equatable {
-  package let description: String
-
-  init(_ description: String) { self.description = description }
 }

@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Tensors
 
 /// Runs a study from its first setting, or from where it was interrupted, to its report.
@@ -69,7 +70,7 @@ package struct StudyRun<Work: Study> {
           try folder?.save(outcome, of: name)
         }
         let now = ContinuousClock.now
-        time.seconds += (now - lastWrite) / .seconds(1)
+        time.seconds += (now - lastWrite).inSeconds
         lastWrite = now
         try folder?.save(time)
         progress(outcomes.count)
@@ -98,7 +99,7 @@ package struct StudyRun<Work: Study> {
     let encoded = Array(try studyEncoder().encode(start))
     let bytes = try communicator.broadcast("start of a study", encoded, from: 0)
     start = try studyDecoder().decode(Start.self, from: Data(bytes))
-    if let error = start.error { throw StudyError(error) }
+    if let error = start.error { throw MilmError(error) }
     return (start, folder)
   }
 

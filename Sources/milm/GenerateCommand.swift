@@ -4,6 +4,7 @@ import Corpus
 import Evaluation
 import Foundation
 import LanguageModel
+import Platform
 import Tensors
 import Training
 

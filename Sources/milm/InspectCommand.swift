@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Training
 
 /// `milm inspect`: what is in a configuration, a checkpoint, a run or a corpus.
@@ -37,7 +38,7 @@ struct InspectCommand: ParsableCommand {
     if FileManager.default.fileExists(atPath: "\(path)/corpus.json") { return try inspectCorpus() }
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw TrainingError("nothing at \(path): expected a checkpoint, a run, a corpus or a configuration")
+      throw MilmError("nothing at \(path): expected a checkpoint, a run, a corpus or a configuration")
     }
     if isDirectory.boolValue { return try inspectCheckpoint() }
     try inspectConfiguration()

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Checkpoints
 import Foundation
+import Platform
 import Reporting
 import Training
 
@@ -27,7 +28,7 @@ struct ReportCommand: ParsableCommand {
   func run() throws {
     let run = RunDirectory(path: path)
     guard FileManager.default.fileExists(atPath: run.metricsPath) else {
-      throw TrainingError("no run at \(path): expected metrics.jsonl in it")
+      throw MilmError("no run at \(path): expected metrics.jsonl in it")
     }
     let configuration = try? String(contentsOfFile: run.configurationPath, encoding: .utf8)
     try run.files.drawPage(

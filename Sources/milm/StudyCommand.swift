@@ -11,8 +11,8 @@ struct StudyCommand: ParsableCommand {
     commandName: "study",
     abstract: "Runs one of the paper's other experiments, alone or under mpirun.",
     discussion: """
-      Seeds and settings are spread over the ranks; the results are the same for any number of them, bit for bit. What is \
-      finished is kept in the output folder: the same command goes on after an interruption.
+      Seeds and settings are distributed over the ranks; the results are bit-identical for any number of ranks. Finished \
+      settings are kept in the output folder: after an interruption the same command resumes.
 
       Examples:
         milm study expressivity --output expressivity
@@ -21,17 +21,17 @@ struct StudyCommand: ParsableCommand {
       """,
     subcommands: [ExpressivityCommand.self, MultitaskCommand.self, NeuralProcessCommand.self])
 
-  /// What every study takes.
+  /// The options of every study.
   struct Options: ParsableArguments {
-    @Option(help: "The folder for results; study-NAME where none is given.", completion: .directory)
+    @Option(help: "The folder for results (default: study-NAME).", completion: .directory)
     var output: String?
 
-    @Option(help: "How many seeds every setting is trained with.")
+    @Option(help: "The number of seeds per setting (default: seeds in config.json).")
     var seeds: Int?
 
     @Option(
       name: .customLong("set"),
-      help: "Another value for a key of the study's config.json: key=value. May be repeated.")
+      help: "Set a key of the study's config.json: key=value. May be repeated.")
     var settings: [String] = []
 
     @Flag(help: "Print the result as one line of JSON.")
@@ -41,7 +41,7 @@ struct StudyCommand: ParsableCommand {
       if let seeds, seeds < 1 { throw ValidationError("--seeds: expected at least 1, found \(seeds)") }
     }
 
-    /// Runs a study, or goes on with it.
+    /// Runs or resumes a study.
     func run<Work: Study>(_ type: Work.Type) throws {
       let stop = StopRequest()
       let signals = StopSignals(stop)
@@ -61,7 +61,7 @@ struct StudyCommand: ParsableCommand {
         switch end {
         case .interrupted(let settingCount):
           if isFirst {
-            let line = "milm: interrupted after \(settingCount) settings; the same command goes on\n"
+            let line = "milm: interrupted after \(settingCount) settings; the same command resumes\n"
             FileHandle.standardError.write(Data(line.utf8))
           }
           return interruptedStatus
@@ -89,7 +89,7 @@ extension StudyCommand {
   struct ExpressivityCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "expressivity",
-      abstract: "The parameters that networks need to represent sums, products and bilinear forms.",
+      abstract: "Parameters needed to represent sums, products and bilinear forms.",
       discussion: """
         Example:
           mpirun --bind-to none -n 2 milm study expressivity --set budgetMinutes=40
@@ -104,7 +104,7 @@ extension StudyCommand {
   struct MultitaskCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "multitask",
-      abstract: "Learning curves of many regression tasks in one network.",
+      abstract: "Learning curves of one network on many regression tasks.",
       discussion: """
         Example:
           mpirun --bind-to none -n 2 milm study multitask --set taskCounts=[5,20,80]

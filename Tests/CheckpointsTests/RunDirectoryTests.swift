@@ -65,12 +65,12 @@ struct RunDirectoryTests {
 
   @Test func whatAKilledProcessLeftBesideItsFilesIsRemoved() throws {
     try run.create()
-    for name in ["config.yaml.tmp-77", ".vocabulary.txt.x1.tmp", "metrics.jsonl.tmp-77", "notes.tmp-1"] {
+    for name in [".config.yaml.x1.tmp", ".vocabulary.txt.x2.tmp", ".metrics.jsonl.x3.tmp", "notes.tmp"] {
       try Data("half".utf8).write(to: URL(filePath: "\(run.path)/\(name)"))
     }
     _ = try CheckpointStore(lock: RunLock(run))
     let names = try FileManager.default.contentsOfDirectory(atPath: run.path).sorted()
-    #expect(names == ["checkpoints", "lock", "notes.tmp-1"])
+    #expect(names == ["checkpoints", "lock", "notes.tmp"])
   }
 
   @Test func tellsWhetherItHoldsARun() throws {

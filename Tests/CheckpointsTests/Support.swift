@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -60,7 +61,7 @@ func floats(_ first: Float, _ count: Int) -> [Float] {
 
 /// The error of a call that must fail, whose text must be a single line.
 func refusal(_ body: () throws -> Void, sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
-  let error = try #require(throws: CheckpointError.self, sourceLocation: sourceLocation) { try body() }
+  let error = try #require(throws: MilmError.self, sourceLocation: sourceLocation) { try body() }
   #expect(!error.description.contains("\n"), sourceLocation: sourceLocation)
   return error.description
 }

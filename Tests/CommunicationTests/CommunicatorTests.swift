@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct CommunicatorTests {
@@ -20,7 +21,7 @@ import Testing
   }
 
   @Test func ranksInDifferentOperationsSaySo() {
-    let error = #expect(throws: CommunicationError.self) {
+    let error = #expect(throws: MilmError.self) {
       try onLocalRanks(2) { communicator, _ in
         try communicator.barrier(communicator.rank == 0 ? "checkpoint" : "evaluation")
       }
@@ -31,7 +32,7 @@ import Testing
   }
 
   @Test(arguments: [0, 1, 2]) func aReplicaThatDiffersIsNamed(odd: Int) {
-    let error = #expect(throws: CommunicationError.self) {
+    let error = #expect(throws: MilmError.self) {
       try onLocalRanks(3) { communicator, _ in
         let hash: UInt64 = communicator.rank == odd ? 0xbad : 0x600d
         try communicator.verifyReplicas(hashes: [("a", 1), ("b", hash)], step: 40)
@@ -67,7 +68,7 @@ import Testing
 
   @Test func aRankThatIsMissingInASubsetIsNamedByItsNumberInTheJob() {
     let limits = StallLimits(warnSeconds: 0.1, abortSeconds: 0.5) { _ in }
-    let error = #expect(throws: CommunicationError.self) {
+    let error = #expect(throws: MilmError.self) {
       try onLocalRanks(4) { communicator, _ in
         let subset = try communicator.split(color: communicator.rank % 2)
         if communicator.rank != 3 { try subset.barrier("epoch", limits: limits) }

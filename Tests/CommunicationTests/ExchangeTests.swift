@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import TestSupport
 import Testing
 
@@ -238,7 +239,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   @Test(arguments: [[3, 3], [4, 3], [0, 40], [-1, 0]] as [[Int32]], [1, 2])
   func rowsOutOfOrderOrBoundsAreRefused(_ ids: [Int32], rankCount: Int) {
-    #expect(throws: CommunicationError.self) {
+    #expect(throws: MilmError.self) {
       try onLocalRanks(rankCount) { communicator, thread in
         let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
         let exchange = try makeExchange(.none, communicator, thread, rows: sparse)
@@ -269,7 +270,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   @Test func aLateRankIsNamed() throws {
     let limits = StallLimits(warnSeconds: 0.1, abortSeconds: 0.5) { _ in }
-    let error = #expect(throws: CommunicationError.self) {
+    let error = #expect(throws: MilmError.self) {
       try onLocalRanks(3) { communicator, thread in
         guard communicator.rank != 1 else { return }
         let exchange = try makeExchange(.int8, communicator, thread, stallLimits: limits)

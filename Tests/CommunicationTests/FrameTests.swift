@@ -1,5 +1,5 @@
-import CKernels
 import Communication
+import Platform
 import Testing
 
 private let operation = CollectiveOperation(name: "test", phase: .reduce, step: 7, index: 3)
@@ -50,9 +50,9 @@ private struct Sample {
   static func seal(_ bytes: inout [UInt8]) {
     guard bytes.count >= 64 else { return }
     let checksum = bytes.withUnsafeBytes { bytes -> UInt64 in
-      let seed = CKernels_xxh64(bytes.baseAddress, 56, 0)
+      let seed = XXH64.hash(UnsafeRawBufferPointer(rebasing: bytes[..<56]))
       let payload = UnsafeRawBufferPointer(rebasing: bytes[64...])
-      return CKernels_xxh64(payload.baseAddress, payload.count, seed)
+      return XXH64.hash(payload, seed: seed)
     }
     for index in 0..<8 { bytes[56 + index] = UInt8(truncatingIfNeeded: checksum >> UInt64(8 * index)) }
   }
@@ -89,9 +89,9 @@ struct FrameTests {
     let sample = try Sample(codec)
     for count in 0..<sample.bytes.count {
       var bytes = Array(sample.bytes[..<count])
-      #expect(throws: CommunicationError.self) { try sample.decode(bytes) }
+      #expect(throws: MilmError.self) { try sample.decode(bytes) }
       Sample.seal(&bytes)
-      #expect(throws: CommunicationError.self) { try sample.decode(bytes) }
+      #expect(throws: MilmError.self) { try sample.decode(bytes) }
     }
   }
 
@@ -100,7 +100,7 @@ struct FrameTests {
     for index in sample.bytes.indices {
       var bytes = sample.bytes
       bytes[index] ^= 1 << UInt8(index % 8)
-      #expect(throws: CommunicationError.self) { try sample.decode(bytes) }
+      #expect(throws: MilmError.self) { try sample.decode(bytes) }
     }
   }
 

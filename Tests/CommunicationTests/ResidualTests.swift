@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Synchronization
 import Testing
 
@@ -145,7 +146,7 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
   }
 
   @Test func residualsOfAnotherModelAreRefused() throws {
-    #expect(throws: CommunicationError.self) {
+    #expect(throws: MilmError.self) {
       try onLocalRanks(2) { communicator, thread in
         let exchange = try makeExchange(communicator, thread)
         let residuals = SavedResiduals(rankCount: 2) { _ in [1, 2, 3] }

@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Tensors
 import TestSupport
 import Testing
@@ -142,7 +143,7 @@ import Testing
   }
 
   @Test func aRankAtAnotherOperationIsRefused() throws {
-    let error = #expect(throws: CommunicationError.self) {
+    let error = #expect(throws: MilmError.self) {
       try onOwners(2) { exchange in
         if exchange.shard.index == 1 { exchange.begin(step: 5, limits: nil, isTraced: false) }
         var all = [Float](repeating: 0, count: 8)

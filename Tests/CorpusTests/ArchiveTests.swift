@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -77,13 +78,13 @@ struct ArchiveTests {
   @Test func noDamageToAZipGoesUnnoticedOrDoesHarm() throws {
     try python("zipfile.ZipFile('a.zip', 'w', zipfile.ZIP_DEFLATED).write('text', 't'); t = 0")
     let whole = Array(try Data(contentsOf: folder.url("a.zip")))
-    var generator = SeededGenerator(state: 7)
+    var generator = SplitMix64(state: 7)
     for round in 0..<fuzzCount / 10 {
       let file = try folder.write(mutated(whole, &generator), to: "m.zip")
       do {
         let found = try vocabulary.encode(contentsOf: file).tokens.ids
         #expect(firstDifference(found, expected) == nil, "round \(round)")
-      } catch let error as CorpusError {
+      } catch let error as MilmError {
         #expect(error.description.contains("m.zip") && !error.description.contains("\n"), "\(error)")
       }
     }

@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -71,7 +72,7 @@ struct CorpusTests {
     var bytes = [UInt8](try Data(contentsOf: folder.url("c/test.tokens")))
     bytes[64] ^= 1
     try folder.write(bytes, to: "c/test.tokens")
-    #expect(throws: CorpusError.self) { try Corpus(opening: folder.url("c")) }
+    #expect(throws: MilmError.self) { try Corpus(opening: folder.url("c")) }
     #expect(throws: Never.self) { try Corpus(opening: folder.url("c"), verification: .headerOnly) }
   }
 }

@@ -1,6 +1,6 @@
-import CKernels
 import Corpus
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -15,7 +15,7 @@ struct HostileTokenFileTests {
     try writer.append((0..<60).map { Int32($0 * 4) })
     try writer.finish()
     let original = [UInt8](try Data(contentsOf: url))
-    var generator = SeededGenerator(state: UInt64(vocabularyCount))
+    var generator = SplitMix64(state: UInt64(vocabularyCount))
     var (sealedCount, passedCount, acceptedCount) = (0, 0, 0)
     for number in 0..<fuzzCount {
       var content = mutated(original, &generator)
@@ -44,10 +44,7 @@ struct HostileTokenFileTests {
 
   private func seal(_ content: inout [UInt8]) {
     guard content.count >= 64 else { return }
-    var hash = CKernels_XXH64State()
-    CKernels_xxh64Start(&hash, 0)
-    content[64...].withUnsafeBytes { CKernels_xxh64Update(&hash, $0.baseAddress, $0.count) }
-    let checksum = CKernels_xxh64Finish(&hash)
+    let checksum = content[64...].withUnsafeBytes { XXH64.hash($0) }
     for byte in 0..<8 { content[24 + byte] = UInt8(truncatingIfNeeded: checksum >> (8 * UInt64(byte))) }
   }
 }

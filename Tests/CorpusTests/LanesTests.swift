@@ -1,4 +1,5 @@
 import Corpus
+import Platform
 import Testing
 
 struct LanesTests {
@@ -74,10 +75,10 @@ struct LanesTests {
   @Test func saysHowManyTokensAreNeeded() throws {
     let said = message { _ = try Lanes(tokenCount: 11, laneCount: 3, segmentLength: 4, endOfSentenceID: 0) }
     #expect(said?.contains("12 tokens") == true && said?.contains("found 11") == true)
-    #expect(throws: CorpusError.self) {
+    #expect(throws: MilmError.self) {
       try Lanes(tokenCount: 11, laneCount: 1 << 40, segmentLength: 1 << 40, endOfSentenceID: 0)
     }
-    #expect(throws: CorpusError.self) {
+    #expect(throws: MilmError.self) {
       try Lanes(tokenCount: 11, laneCount: 0, segmentLength: 4, endOfSentenceID: 0)
     }
   }

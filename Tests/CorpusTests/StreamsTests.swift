@@ -1,4 +1,5 @@
 import Corpus
+import Platform
 import Testing
 
 struct StreamsTests {
@@ -57,7 +58,7 @@ struct StreamsTests {
 
   @Test(arguments: [(3, 4), (0, 1), (5, 0)])
   func refusesStreamsWithoutTokens(tokenCount: Int, streamCount: Int) {
-    #expect(throws: CorpusError.self) {
+    #expect(throws: MilmError.self) {
       try Streams(tokenCount: tokenCount, streamCount: streamCount, endOfSentenceID: 0)
     }
   }

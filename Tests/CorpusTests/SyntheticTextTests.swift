@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -65,6 +66,6 @@ struct SyntheticTextTests {
   }
 
   @Test func refusesAnotherText() {
-    #expect(throws: CorpusError.self) { try SyntheticText(seed: 1).crossEntropy(of: "not of this chain\n") }
+    #expect(throws: MilmError.self) { try SyntheticText(seed: 1).crossEntropy(of: "not of this chain\n") }
   }
 }

@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -57,7 +58,7 @@ struct UnusualTextTests {
       "\(word) etc.", "Mr. \(word)", "1,000.5 -. ", "\(word)'s ...", "vs. !", "No. \(word)", "\"\(word)\".",
       "U.S.",
     ]
-    var generator = SeededGenerator(state: 3)
+    var generator = SplitMix64(state: 3)
     var line = ""
     while line.utf8.count < 1_700_000 {
       line += (phrases.randomElement(using: &generator) ?? "") + " "

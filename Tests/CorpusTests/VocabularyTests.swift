@@ -1,5 +1,6 @@
 import Corpus
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -41,7 +42,7 @@ struct VocabularyTests {
 
   @Test(arguments: [1, 0, -3])
   func refusesASizeWithoutRoomForTheSpecialWords(size: Int) {
-    #expect(throws: CorpusError.self) { try Vocabulary(counts: [("a", 1)], selection: .init(size: size)) }
+    #expect(throws: MilmError.self) { try Vocabulary(counts: [("a", 1)], selection: .init(size: size)) }
   }
 
   @Test func equivalentSpellingsAreDifferentWords() throws {

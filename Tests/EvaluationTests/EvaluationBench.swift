@@ -5,6 +5,7 @@ import Evaluation
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Synchronization
 import Tensors
 import TestSupport
@@ -75,9 +76,9 @@ struct EvaluationBench {
     group.wait()
     let all = results.withLock { $0 }
     for rank in 1..<max(rankCount, 1) {
-      if case .success(.some) = all[rank] { throw CommunicationError("rank \(rank) gave a summary") }
+      if case .success(.some) = all[rank] { throw MilmError("rank \(rank) gave a summary") }
     }
-    guard let summary = try all[0]?.get() else { throw CommunicationError("rank 0 gave nothing") }
+    guard let summary = try all[0]?.get() else { throw MilmError("rank 0 gave nothing") }
     return summary
   }
 

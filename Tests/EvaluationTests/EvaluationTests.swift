@@ -3,6 +3,7 @@ import Corpus
 import Evaluation
 import Foundation
 import LanguageModel
+import Platform
 import TestSupport
 import Testing
 
@@ -59,7 +60,7 @@ import Testing
 
   @Test func aListThatCannotBeWrittenIsRefusedAndNothingStaysBehind() throws {
     let entries = try bench.folder.entries()
-    #expect(throws: CommunicationError.self) {
+    #expect(throws: MilmError.self) {
       try bench.evaluate(tokenLossPath: bench.folder.file("none/tokens.tsv"))
     }
     try FileManager.default.createDirectory(
@@ -139,13 +140,13 @@ import Testing
     var windows = learning(rate: 0.1)
     windows.reading = .windows(5)
     for (method, rankCount) in [(twoStreams, 1), (windows, 1), (learning(rate: 0.1), 2)] {
-      #expect(throws: CommunicationError.self) { try bench.evaluate(method, rankCount: rankCount) }
+      #expect(throws: MilmError.self) { try bench.evaluate(method, rankCount: rankCount) }
     }
     let path = bench.folder.file("tokens.tsv")
-    #expect(throws: CommunicationError.self) {
+    #expect(throws: MilmError.self) {
       try bench.evaluate(ScoringMethod(reading: .streams(2)), tokenLossPath: path)
     }
-    #expect(throws: CommunicationError.self) {
+    #expect(throws: MilmError.self) {
       try bench.evaluate(ScoringMethod(reading: .streams(100_000)))
     }
   }

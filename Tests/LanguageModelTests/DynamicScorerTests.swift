@@ -1,5 +1,6 @@
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 import TestSupport
 import Testing
@@ -28,7 +29,7 @@ import Testing
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: 3, engine: engine)
     words = arena.vector(of: Int32.self, count: Self.stepCount * Self.segmentCount + 1)
-    var generator = SeededGenerator(state: 8)
+    var generator = SplitMix64(state: 8)
     for index in 0..<words.count {
       words[index] = Int32.random(in: 0..<Int32(Self.vocabularySize), using: &generator)
     }

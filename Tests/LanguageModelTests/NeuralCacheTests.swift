@@ -1,5 +1,6 @@
 import Foundation
 import LanguageModel
+import Platform
 import Tensors
 import TestSupport
 import Testing
@@ -24,7 +25,7 @@ import Testing
 
   @Test(arguments: [1, 3, 10, 70, 500], [(1, 1), (7, 1), (100, 2), (300, 1)])
   func probabilitiesAreThoseOfTheFormula(capacity: Int, cut: (blockLength: Int, threadCount: Int)) {
-    var generator = SeededGenerator(state: UInt64(capacity))
+    var generator = SplitMix64(state: UInt64(capacity))
     let words = (0..<300).map { _ in Int32.random(in: 0..<9, using: &generator) }
     let outputs = words.map { _ in
       (0..<Self.width).map { _ in Float.random(in: -2...2, using: &generator) }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Reporting
 import TestSupport
 import Testing
@@ -55,7 +56,7 @@ struct MetricsLogTests {
     } else {
       try #require(mkfifo(path, 0o600) == 0)
     }
-    let error = #expect(throws: ReportingError.self) { try MetricsLog(path: path, keepingThroughStep: 5) }
+    let error = #expect(throws: MilmError.self) { try MetricsLog(path: path, keepingThroughStep: 5) }
     #expect(error?.description.hasPrefix("\(path): ") == true)
   }
 
@@ -128,7 +129,7 @@ struct MetricsLogTests {
       try log.append(metrics(step: 1))
       try log.append(metrics(step: 2))
       for _ in 1...2 {
-        #expect(throws: ReportingError.self) { try log.append(metrics(step: 3)) }
+        #expect(throws: MilmError.self) { try log.append(metrics(step: 3)) }
       }
     }
     #expect(try objects().map { $0["step"] as? Int } == [1, 2])
@@ -136,10 +137,10 @@ struct MetricsLogTests {
   }
 
   @Test func aMissingFolderIsOneLineOfError() throws {
-    let error = try #require(throws: ReportingError.self) {
+    let error = try #require(throws: MilmError.self) {
       try MetricsLog(path: folder.file("no/such/folder"), keepingThroughStep: nil)
     }
-    #expect(error.description.contains("cannot open: No such file or directory"))
+    #expect(error.description.contains("cannot create: No such file or directory"))
     #expect(!error.description.contains("\n"))
   }
 

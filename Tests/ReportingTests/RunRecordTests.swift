@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Reporting
 import TestSupport
 import Testing
@@ -128,7 +129,7 @@ struct RunRecordTests {
     try FileManager.default.createDirectory(
       atPath: "\(files.page)/in/the/way", withIntermediateDirectories: true)
     try record.append(evaluation(step: 1, perplexity: 2))
-    let error = try #require(throws: ReportingError.self) { try record.finish() }
+    let error = try #require(throws: MilmError.self) { try record.finish() }
     #expect(error.description.contains("report.html: cannot replace"))
     #expect(try folder.entries().allSatisfy { !$0.contains(".tmp") })
   }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Reporting
 import TestSupport
 import Testing
@@ -51,7 +52,7 @@ struct TraceFilesTests {
 
   @Test func aFolderThatCannotBeCreatedIsOneLineOfError() throws {
     try folder.write("a file", to: "trace")
-    let error = try #require(throws: ReportingError.self) {
+    let error = try #require(throws: MilmError.self) {
       try TraceFiles(folder: folder.file("trace"), labels: ["a"])
     }
     #expect(!error.description.contains("\n"))

@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Studies
 import TestSupport
 import Testing
@@ -51,7 +52,7 @@ import Testing
   @Test func aFolderOfADifferentConfigurationIsRefused() throws {
     let settings = smallSettings("multitask")
     _ = try run(MultitaskStudy.self, settings, stopAfter: 1)
-    let error = try #require(throws: StudyError.self) { try run(MultitaskStudy.self, settings + ["seed=2"]) }
+    let error = try #require(throws: MilmError.self) { try run(MultitaskStudy.self, settings + ["seed=2"]) }
     #expect(error.description.contains("config.json: expected the configuration of this command"))
   }
 
@@ -63,7 +64,7 @@ import Testing
     ("evaluateEvery=9999", "expected evaluateEvery"),
   ])
   func invalidSettingsAreNamed(setting: String, expected: String) throws {
-    let error = try #require(throws: StudyError.self) { try MultitaskConfiguration(settings: [setting]) }
+    let error = try #require(throws: MilmError.self) { try MultitaskConfiguration(settings: [setting]) }
     #expect(error.description.contains(expected), "\(error)")
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// How many mutations of each kind of file a test tries: `MILM_FUZZ_COUNT`, else few enough for every day.
 public let fuzzCount = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 5000
@@ -15,27 +16,8 @@ public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, accep
       + "\(acceptedCount) acceptable, no crash; \(peak)")
 }
 
-/// SplitMix64, so that a failure comes again.
-public struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  /// The numbers that belong to `state`.
-  public init(state: UInt64) {
-    self.state = state
-  }
-
-  /// The next number.
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
-}
-
 /// A text with one to four random changes of the kinds that upset parsers.
-public func mutated(_ original: [UInt8], _ generator: inout SeededGenerator) -> [UInt8] {
+public func mutated(_ original: [UInt8], _ generator: inout SplitMix64) -> [UInt8] {
   var bytes = original
   let snippets = [
     "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "-", "9", "1e999", "null", "\0", "é", "[[[[[[", "../",

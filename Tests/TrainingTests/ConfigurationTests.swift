@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -82,7 +83,7 @@ import Training
     ),
   ])
   func errorsAreOneLine(yaml: String, expected: String) {
-    #expect(throws: TrainingError(expected)) { try configuration(yaml) }
+    #expect(throws: MilmError(expected)) { try configuration(yaml) }
   }
 
   @Test(arguments: [
@@ -97,7 +98,7 @@ import Training
     ),
   ])
   func errorsInSettingsAreOneLine(setting: String, expected: String) {
-    #expect(throws: TrainingError(expected)) { try configuration("", setting) }
+    #expect(throws: MilmError(expected)) { try configuration("", setting) }
   }
 
   @Test(arguments: ["model: [", "a: b: c", "\t- x", "{\"model\": {\"hidden\": 3}"])
@@ -112,7 +113,7 @@ import Training
   }
 
   @Test func aMissingFileIsNamed() {
-    let expected = TrainingError("no configuration at /nowhere.yaml: expected a YAML file that can be read")
+    let expected = MilmError("no configuration at /nowhere.yaml: expected a YAML file that can be read")
     #expect(throws: expected) {
       try RunConfiguration(contentsOf: "/nowhere.yaml")
     }

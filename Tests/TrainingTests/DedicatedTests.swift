@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Foundation
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -61,7 +62,7 @@ import Training
   func ranksThatDoNotDivideTheLanesAreRefused(rankCount: Int, expected: String) throws {
     let bench = try TrainingBench()
     let dedicated = try bench.configuration("coordinator.placement=dedicated")
-    let error = #expect(throws: TrainingError.self) {
+    let error = #expect(throws: MilmError.self) {
       try bench.train(dedicated, output: "run", rankCount: rankCount)
     }
     #expect(error?.description.hasSuffix(expected) == true, "\(String(describing: error))")

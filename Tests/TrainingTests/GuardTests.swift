@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -53,7 +54,7 @@ import Training
       "guard.outlier=0", "guard.rateFactor=0.9", "coordinator.checkpointEvery=1",
       "coordinator.evaluateEvery=0")
     let log = LogLines()
-    let error = #expect(throws: TrainingError.self) {
+    let error = #expect(throws: MilmError.self) {
       try bench.train(configuration, output: "run", rankCount: 2, log: log)
     }
     let message = try #require(error?.description)

@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import Platform
 import Synchronization
 import Training
 
@@ -69,7 +70,7 @@ func broken(_ base: any Communicator, after count: Int) -> any Communicator {
   let left = Atomic(count)
   return HookedCommunicator(base) { _ in
     guard left.subtract(1, ordering: .relaxed).newValue >= 0 else {
-      throw TrainingError("the link is broken")
+      throw MilmError("the link is broken")
     }
   }
 }

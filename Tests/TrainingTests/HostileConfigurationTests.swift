@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -44,7 +45,7 @@ struct HostileConfigurationTests {
     let text = try #require(Self.texts[name])
     let clock = ContinuousClock()
     let begun = clock.now
-    let error = #expect(throws: TrainingError.self) { try RunConfiguration(yaml: text, source: "hostile") }
+    let error = #expect(throws: MilmError.self) { try RunConfiguration(yaml: text, source: "hostile") }
     #expect(error?.description.contains { $0.isNewline } == false)
     #expect((error?.description.count ?? 0) < 5000)
     #expect(clock.now - begun < .seconds(20))
@@ -61,7 +62,7 @@ struct HostileConfigurationTests {
     state.configuration = huge.yaml
     let path = "\(bench.folder.file("run"))/checkpoints/step-00000005/state.json"
     try Data(state.encoded()).write(to: URL(filePath: path))
-    let error = #expect(throws: TrainingError.self) {
+    let error = #expect(throws: MilmError.self) {
       try bench.evaluation("run", text: .split(.valid)).evaluate()
     }
     #expect(

@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Testing
 import Training
 
@@ -71,7 +72,7 @@ import Training
 
   @Test func ranksThatDoNotDivideTheLanesAreRefused() throws {
     let bench = try TrainingBench()
-    #expect(throws: TrainingError("training.lanes: expected a multiple of the 5 ranks, found 12")) {
+    #expect(throws: MilmError("training.lanes: expected a multiple of the 5 ranks, found 12")) {
       try bench.train(try bench.configuration(), output: "run", rankCount: 5)
     }
   }

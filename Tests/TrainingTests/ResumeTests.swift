@@ -2,6 +2,7 @@ import Checkpoints
 import Communication
 import Corpus
 import Foundation
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -64,7 +65,7 @@ import Training
     let bench = try TrainingBench()
     let configuration = try bench.configuration("training.steps=5")
     try bench.train(configuration, output: "run")
-    #expect(throws: TrainingError.self) { try bench.train(configuration, output: "run") }
+    #expect(throws: MilmError.self) { try bench.train(configuration, output: "run") }
     let log = LogLines()
     let again = try bench.train(configuration, output: "run", resume: .auto, log: log)
     #expect(again.isFinished && log.contains("the run is finished"))
@@ -88,7 +89,7 @@ import Training
     try bench.train(try bench.configuration(), output: "run", lastStep: 5)
     let changed = try bench.configuration("model.hidden=18")
     let expected = "cannot resume with another configuration: model.hidden: 17 in the run, 18 now"
-    #expect(throws: TrainingError(expected)) {
+    #expect(throws: MilmError(expected)) {
       try bench.train(changed, output: "run", resume: .auto)
     }
   }
@@ -135,7 +136,7 @@ import Training
       try inflict("flip", on: "\(checkpoints)/\(name)/model.safetensors")
     }
     let before = try bench.folder.entries("run/checkpoints")
-    let error = #expect(throws: TrainingError.self) {
+    let error = #expect(throws: MilmError.self) {
       try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
     }
     #expect(

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Foundation
+import Platform
 import TestSupport
 import Testing
 import Training
@@ -131,7 +132,7 @@ import Training
     let bench = try bench()
     try bench.train(try bench.configuration(), output: "run", lastStep: 5)
     let sharded = try bench.configuration("exchange.vocabulary=sharded")
-    let error = #expect(throws: TrainingError.self) {
+    let error = #expect(throws: MilmError.self) {
       try bench.train(sharded, output: "run", resume: .auto)
     }
     #expect(error?.description.contains("exchange.vocabulary: auto in the run, sharded now") == true)

@@ -4,6 +4,7 @@ import Corpus
 import Evaluation
 import Foundation
 import Logging
+import Platform
 import Reporting
 import Synchronization
 import TestSupport
@@ -80,7 +81,7 @@ struct TrainingBench {
     }
     group.wait()
     let all = results.withLock { $0 }
-    return try (all[0] ?? .failure(TrainingError("rank 0 gave nothing"))).get()
+    return try (all[0] ?? .failure(MilmError("rank 0 gave nothing"))).get()
   }
 
   /// An evaluation of a run's best checkpoint by this process alone.

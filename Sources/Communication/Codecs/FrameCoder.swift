@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 
 /// Turns floats into frames and frames into floats;
 /// owns the scratch memory and contexts for it, for one thread.
@@ -99,10 +100,10 @@ public final class FrameCoder: @unchecked Sendable {
   /// Brings all sections into `raw`, one after the other.
   private func unpack(
     _ payload: UnsafeRawBufferPointer, _ sections: SectionList, flags: UInt8
-  ) throws(CommunicationError) {
+  ) throws(MilmError) {
     try expect("flags beyond the sections", 0, flags >> UInt8(sections.count))
     guard payload.count >= 8 * sections.count else {
-      throw CommunicationError(
+      throw MilmError(
         "payload: expected at least \(8 * sections.count) bytes, found \(payload.count)")
     }
     var rest = UnsafeRawBufferPointer(rebasing: payload[(8 * sections.count)...])
@@ -115,7 +116,7 @@ public final class FrameCoder: @unchecked Sendable {
       guard let byteCount = Int(exactly: announced), byteCount <= limit,
         isCompressed || byteCount == rawByteCount
       else {
-        throw CommunicationError("section \(index): expected at most \(limit) bytes, found \(announced)")
+        throw MilmError("section \(index): expected at most \(limit) bytes, found \(announced)")
       }
       let section = UnsafeRawBufferPointer(rebasing: rest[..<byteCount])
       let target = raw.slice(from: rawOffset, byteCount: rawByteCount)

@@ -1,3 +1,5 @@
+import Platform
+
 /// What a frame to be sent holds.
 public struct FrameDescription: Sendable {
   /// How its values are coded.
@@ -49,7 +51,7 @@ public struct FrameExpectation: Sendable {
   }
 
   /// Compares the header with what is expected, field by field.
-  func check(_ header: FrameHeader) throws(CommunicationError) {
+  func check(_ header: FrameHeader) throws(MilmError) {
     try expect("step", UInt64(operation.step), header.step)
     try expect("bucket", UInt32(operation.index), header.bucket)
     try expect("phase", operation.phase.rawValue, header.phase)
@@ -57,7 +59,7 @@ public struct FrameExpectation: Sendable {
     try expect("codec", codec.code, header.codec)
     try expect("block length", UInt32(blockLength), header.blockLength)
     guard let elementCount = Int(exactly: header.elementCount), elementCounts.contains(elementCount) else {
-      throw CommunicationError("elements: expected \(expectedElements), found \(header.elementCount)")
+      throw MilmError("elements: expected \(expectedElements), found \(header.elementCount)")
     }
     let rawByteCount = codec.rawByteCount(elementCount: elementCount, blockLength: blockLength)
     try expect("raw bytes", UInt64(rawByteCount), header.rawByteCount)

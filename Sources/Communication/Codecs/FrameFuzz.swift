@@ -1,3 +1,5 @@
+import Platform
+
 /// Mutants of valid frames, fed to the decoder: a test of it that a program can run for as long as it likes.
 public struct FrameFuzz {
   /// What became of the mutants.
@@ -19,13 +21,13 @@ public struct FrameFuzz {
   private let coder: FrameCoder
   private let frames: [[UInt8]]
   private let values = FloatBuffer(count: FrameFuzz.elementCount)
-  private var random: SplitMix
+  private var random: SplitMix64
 
   /// Mutants of frames of one codec; the same for the same seed.
   public init(codec: Codec, seed: UInt64) {
     let coder = FrameCoder(maximumElementCount: Self.elementCount)
     self.coder = coder
-    random = SplitMix(state: seed)
+    random = SplitMix64(state: seed)
     expectation = FrameExpectation(
       codec: codec, operation: Self.operation, sender: 1,
       elementCounts: Self.elementCount...Self.elementCount, blockLength: 32)
@@ -57,7 +59,7 @@ public struct FrameFuzz {
         let count = try coder.decode(bytes, expecting: expectation, into: values.start)
         precondition(count == Self.elementCount, "as many values as expected")
         tally.decodedCount += 1
-      } catch is CommunicationError {
+      } catch is MilmError {
         tally.refusedCount += 1
       }
     }
@@ -97,7 +99,7 @@ public struct FrameFuzz {
     let (source, zeros, lost) = (
       FloatBuffer(count: elementCount), FloatBuffer(count: elementCount), FloatBuffer(count: elementCount)
     )
-    var random = SplitMix(state: 1)
+    var random = SplitMix64(state: 1)
     for index in 0..<elementCount {
       source.start[index] = Float(random.next() >> UInt64(64 - max(randomBitCount, 1))) * 0.001
     }
@@ -112,18 +114,5 @@ public struct FrameFuzz {
       }
     }
     return count.map { Array(bytes[..<$0]) }
-  }
-}
-
-/// The same random numbers in every run (Steele, Lea, Flood 2014).
-private struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var bits = state
-    bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
-    return bits ^ (bits >> 31)
   }
 }

@@ -1,4 +1,4 @@
-import CKernels
+import Platform
 
 /// The first 64 bytes of a frame, little-endian.
 ///
@@ -57,12 +57,12 @@ struct FrameHeader: Equatable {
   }
 
   /// Reads the header of `frame`; the error says in which respect these bytes are no whole frame.
-  init(reading frame: UnsafeRawBufferPointer) throws(CommunicationError) {
+  init(reading frame: UnsafeRawBufferPointer) throws(MilmError) {
     func load<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
       Value(littleEndian: frame.loadUnaligned(fromByteOffset: offset, as: type))
     }
     guard frame.count >= Self.byteCount else {
-      throw CommunicationError("expected at least \(Self.byteCount) bytes, found \(frame.count)")
+      throw MilmError("expected at least \(Self.byteCount) bytes, found \(frame.count)")
     }
     try expect("magic number", Self.magic, load(UInt32.self, at: 0))
     try expect("version", Self.version, load(UInt16.self, at: 4))
@@ -103,17 +103,17 @@ struct FrameHeader: Equatable {
   }
 
   static func checksum(of frame: UnsafeRawBufferPointer) -> UInt64 {
-    let seed = CKernels_xxh64(frame.baseAddress, checksumOffset, 0)
+    let seed = XXH64.hash(UnsafeRawBufferPointer(rebasing: frame[..<checksumOffset]))
     let payload = UnsafeRawBufferPointer(rebasing: frame[byteCount...])
-    return CKernels_xxh64(payload.baseAddress, payload.count, seed)
+    return XXH64.hash(payload, seed: seed)
   }
 }
 
 /// Throws "expected …, found …" where the two differ.
 func expect<Value: Equatable>(
   _ what: String, _ expected: Value, _ found: Value
-) throws(CommunicationError) {
+) throws(MilmError) {
   guard expected == found else {
-    throw CommunicationError("\(what): expected \(expected), found \(found)")
+    throw MilmError("\(what): expected \(expected), found \(found)")
   }
 }

@@ -1,4 +1,5 @@
 import CZstd
+import Platform
 
 /// A reusable zstd compressor, for one thread.
 struct ZstdCompressor: ~Copyable {
@@ -19,7 +20,7 @@ struct ZstdCompressor: ~Copyable {
   func isWorthCompressing(
     _ source: UnsafeRawBufferPointer, _ compression: Compression, scratch: UnsafeMutableRawBufferPointer,
     price: WirePrice
-  ) throws(CommunicationError) -> Bool {
+  ) throws(MilmError) -> Bool {
     let (sampleCount, sampleByteCount) = (4, 8 << 10)
     guard source.count >= 8 * sampleCount * sampleByteCount, scratch.count >= sampleByteCount else {
       return true
@@ -39,7 +40,7 @@ struct ZstdCompressor: ~Copyable {
   /// Compresses into `target` if the result is shorter than the source; nil if it is not, or does not fit.
   func compress(
     _ source: UnsafeRawBufferPointer, _ compression: Compression, into target: UnsafeMutableRawBufferPointer
-  ) throws(CommunicationError) -> Int? {
+  ) throws(MilmError) -> Int? {
     guard source.count > 1 else { return nil }
     _ = try check(ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters))
     _ = try check(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, CInt(compression.level)))
@@ -67,15 +68,15 @@ struct ZstdDecompressor: ~Copyable {
   /// Decompresses `source`, which must give exactly `target.count` bytes.
   func decompress(
     _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
-  ) throws(CommunicationError) {
+  ) throws(MilmError) {
     let announced = ZSTD_getFrameContentSize(source.baseAddress, source.count)
     guard announced == UInt64(target.count) else {
-      throw CommunicationError("zstd content: expected \(target.count) bytes, found \(describe(announced))")
+      throw MilmError("zstd content: expected \(target.count) bytes, found \(describe(announced))")
     }
     let byteCount = try check(
       ZSTD_decompressDCtx(context, target.baseAddress, target.count, source.baseAddress, source.count))
     guard byteCount == target.count else {
-      throw CommunicationError("zstd content: expected \(target.count) bytes, found \(byteCount)")
+      throw MilmError("zstd content: expected \(target.count) bytes, found \(byteCount)")
     }
   }
 
@@ -86,9 +87,9 @@ struct ZstdDecompressor: ~Copyable {
 }
 
 /// The size zstd gives, or its error.
-private func check(_ result: Int) throws(CommunicationError) -> Int {
+private func check(_ result: Int) throws(MilmError) -> Int {
   guard ZSTD_isError(result) == 0 else {
-    throw CommunicationError("zstd: \(String(cString: ZSTD_getErrorName(result)))")
+    throw MilmError("zstd: \(String(cString: ZSTD_getErrorName(result)))")
   }
   return result
 }

@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 
 /// How the buckets of a range become means; runs on the communication thread.
 extension GradientExchange {
@@ -100,7 +101,7 @@ extension GradientExchange {
 extension GradientExchange {
   /// Work of the coding thread under way, with what it costs.
   private struct Coding<Value: Sendable> {
-    let answer: Answer<(value: Value, cost: ExchangeReport)>
+    let answer: Promise<(value: Value, cost: ExchangeReport)>
 
     /// Waits for it, and takes its cost into the report.
     func finish(_ report: inout ExchangeReport) throws -> Value {
@@ -287,7 +288,7 @@ extension GradientExchange {
     do {
       return try workspace.coder.decode(frame, expecting: expected, into: values)
     } catch {
-      throw CommunicationError(
+      throw MilmError(
         "frame from \(communicator.label(of: expected.sender)) at \(expected.operation): \(error)")
     }
   }
@@ -321,7 +322,7 @@ extension ExchangeReport {
     let start = ContinuousClock.now
     let value = try work(&self)
     let end = ContinuousClock.now
-    self[keyPath: seconds] += (end - start).seconds
+    self[keyPath: seconds] += (end - start).inSeconds
     trace?.add(ExchangeTrace.Work(seconds), from: start, to: end)
     return value
   }

@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 
 /// One array of residuals as a checkpoint holds them, each as long as the flat gradient.
 public enum ResidualPart: Hashable, Sendable {
@@ -167,7 +168,7 @@ extension FloatBuffer {
   fileprivate func read(_ part: ResidualPart, of saved: SavedResiduals) throws {
     let values = try saved.read(part)
     guard values.count == count else {
-      throw CommunicationError("saved residuals of \(part): expected \(count) values, found \(values.count)")
+      throw MilmError("saved residuals of \(part): expected \(count) values, found \(values.count)")
     }
     values.withUnsafeBytes { mutableBytes.copyMemory(from: $0) }
   }

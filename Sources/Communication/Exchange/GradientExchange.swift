@@ -1,3 +1,4 @@
+import Platform
 import Synchronization
 
 /// The compressed all-reduce: replaces each rank's gradient by the mean of all,
@@ -20,7 +21,7 @@ public final class GradientExchange: @unchecked Sendable {
   let communicator: any Communicator
   let thread: CommunicationThread
   /// Codes one bucket while another is on the wire.
-  let coding = SerialThread(name: "coding")
+  let coding = JobThread(name: "coding", flushesDenormals: true)
   let configuration: ExchangeConfiguration
   let plan: BucketPlan
   let elementCount: Int
@@ -159,7 +160,7 @@ public final class GradientExchange: @unchecked Sendable {
     precondition(submittedRanges.insert(range.lowerBound).inserted, "a range once a step: \(range)")
     try throwFailure()
     if let number = ranges.firstIndex(where: { $0.range == range }) {
-      timing.submitted.append((number, (ContinuousClock.now - stepStart).seconds))
+      timing.submitted.append((number, (ContinuousClock.now - stepStart).inSeconds))
     }
     perform { exchange, report in try exchange.reduce(buckets, report: &report) }
   }
@@ -187,13 +188,13 @@ public final class GradientExchange: @unchecked Sendable {
   public func finish() throws -> ExchangeReport {
     precondition(stage == .exchanging, "finish follows begin")
     let start = ContinuousClock.now
-    timing.finishSeconds = (start - stepStart).seconds
+    timing.finishSeconds = (start - stepStart).inSeconds
     try thread.run {}
     try throwFailure()
     precondition(submittedRanges.count == ranges.count, "finish follows submit of every range")
     stage = .finished
     submittedRanges.removeAll(keepingCapacity: true)
-    let exposedSeconds = (ContinuousClock.now - start).seconds
+    let exposedSeconds = (ContinuousClock.now - start).inSeconds
     let report = outcome.withLock {
       $0.report.exposedSeconds = exposedSeconds
       return $0.report
@@ -228,7 +229,7 @@ public final class GradientExchange: @unchecked Sendable {
       guard failure == nil else { return }
       let start = ContinuousClock.now
       do { try job(self, &report) } catch { failure = error }
-      report.totalSeconds += (ContinuousClock.now - start).seconds
+      report.totalSeconds += (ContinuousClock.now - start).inSeconds
       outcome.withLock { $0 = Outcome(failure: failure, report: report) }
     }
   }

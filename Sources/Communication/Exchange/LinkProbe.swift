@@ -1,3 +1,5 @@
+import Platform
+
 /// What the link between the leaders of a slice does, as it was measured.
 public struct LinkMeasurement: Sendable, Equatable {
   /// Seconds of an exchange of almost nothing.
@@ -56,7 +58,7 @@ extension GradientExchange {
     }
     let incoming = peers.indices.map { workspace.incomingParts[0][$0] }
     _ = try communicator.exchange(probe, with: peers, outgoing: outgoing, incoming: incoming, limits: nil)
-    return (ContinuousClock.now - start).seconds
+    return (ContinuousClock.now - start).inSeconds
   }
 
   private func largestOfPeers(_ value: Double) throws -> Double {

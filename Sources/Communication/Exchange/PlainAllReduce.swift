@@ -1,3 +1,5 @@
+import Platform
+
 extension GradientExchange {
   /// Sums a gradient over all ranks by `MPI_Allreduce` on fp32 alone, to compare with; gives the seconds.
   ///
@@ -12,7 +14,7 @@ extension GradientExchange {
       try communicator.barrier("before MPI_Allreduce")
       let start = ContinuousClock.now
       try communicator.allReduce(UnsafeMutableBufferPointer(start: gradient, count: elementCount))
-      return (ContinuousClock.now - start).seconds
+      return (ContinuousClock.now - start).inSeconds
     }
   }
 }

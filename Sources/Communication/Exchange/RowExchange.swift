@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 
 /// The exchange of a gradient that touches few rows of a matrix: all ranks get all nodes' rows.
 ///
@@ -173,7 +174,7 @@ final class RowExchange: @unchecked Sendable {
     var previous: Int32 = -1
     for (row, id) in set.ids.enumerated() {
       guard id > previous && id < matrixRowCount else {
-        throw CommunicationError(
+        throw MilmError(
           "frame from \(exchange.communicator.label(of: sender)) at \(operation(.rowIdentifiers, exchange)): "
             + "expected a row after \(previous) and below \(matrixRowCount), found \(id)")
       }
@@ -187,7 +188,7 @@ final class RowExchange: @unchecked Sendable {
     _ blob: UnsafeRawBufferPointer, _ sender: Int, _ exchange: GradientExchange
   ) throws -> (UnsafeRawBufferPointer, UnsafeRawBufferPointer) {
     guard let end = FrameHeader.frameByteCount(atFrontOf: blob) else {
-      throw CommunicationError(
+      throw MilmError(
         "frame from \(exchange.communicator.label(of: sender)) at \(operation(.rowIdentifiers, exchange)): "
           + "expected two frames, found \(blob.count) bytes that hold no first one")
     }

@@ -1,4 +1,5 @@
 import CKernels
+import Platform
 import Tensors
 
 /// What ranks that share out the rows of a matrix do for each other in a step, so that no gradient of the matrix has to
@@ -166,7 +167,7 @@ public final class ShardExchange: @unchecked Sendable {
     for index in 0..<count {
       let id = Int(Int32(bitPattern: piece.start[index].bitPattern))
       guard id > previous, id < shard.rowCount, shard.contains(id), piece.count == count * (width + 1) else {
-        throw CommunicationError(
+        throw MilmError(
           "rows' gradients from \(communicator.label(of: rank)): expected rising rows of shard \(shard.index) "
             + "of \(shard.count), found row \(id) after \(previous)")
       }
@@ -218,7 +219,7 @@ extension ShardExchange {
       }
       return (counts, cost)
     }
-    let seconds = (ContinuousClock.now - start).seconds
+    let seconds = (ContinuousClock.now - start).inSeconds
     report.totalSeconds += seconds
     report.exposedSeconds += seconds
     return counts
@@ -267,7 +268,7 @@ extension ShardExchange {
     do {
       return try coder.decode(frame, expecting: expected, into: values)
     } catch {
-      throw CommunicationError(
+      throw MilmError(
         "frame from \(communicator.label(of: expected.sender)) at \(expected.operation): \(error)")
     }
   }

@@ -1,5 +1,6 @@
 import CMPI
 import Foundation
+import Platform
 import Synchronization
 
 /// A thread that tells all other ranks once a second what this one does, and hears it of them.
@@ -57,7 +58,7 @@ final class Heartbeat: Liveness, @unchecked Sendable {
   }
 
   func silentSeconds(of rank: Int) -> Double {
-    heard.withLock { (ContinuousClock.now - $0.times[rank]).seconds }
+    heard.withLock { (ContinuousClock.now - $0.times[rank]).inSeconds }
   }
 
   func lastState(of rank: Int) -> String { heard.withLock { $0.states[rank] } }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// Ends this process where MPI does not start in time: until it has started, no rank can tell what others do.
 final class LaunchWatch: Sendable {
@@ -9,7 +10,7 @@ final class LaunchWatch: Sendable {
     let thread = Thread { [isOver] in
       guard isOver.wait(timeout: .now() + seconds) == .timedOut else { return }
       printLine(
-        "\(ProcessInfo.processInfo.hostName): MPI has not started in \(seconds) s: "
+        "\(Host.name): MPI has not started in \(seconds) s: "
           + "expected all ranks to start, found that one has not, or that a host does not answer")
       fflush(nil)
       _exit(1)

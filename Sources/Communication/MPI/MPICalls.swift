@@ -1,4 +1,5 @@
 import CMPI
+import Platform
 import Synchronization
 
 /// The one road to MPI: one call at a time, from whatever thread, and errors as Swift errors.
@@ -9,9 +10,9 @@ final class MPICalls: Sendable {
   private let lock = Mutex<Void>(())
 
   /// Makes one call and throws its error in MPI's own words.
-  func call(_ name: StaticString, _ function: () -> CInt) throws(CommunicationError) {
+  func call(_ name: StaticString, _ function: () -> CInt) throws(MilmError) {
     let code = status(of: function)
-    guard code == MPI_SUCCESS else { throw CommunicationError("\(name): \(text(of: code))") }
+    guard code == MPI_SUCCESS else { throw MilmError("\(name): \(text(of: code))") }
   }
 
   /// Makes one call whose error code means more than failure.

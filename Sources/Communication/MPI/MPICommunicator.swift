@@ -1,5 +1,6 @@
 import CMPI
 import Foundation
+import Platform
 
 /// Ranks that are processes of an MPI job.
 ///
@@ -89,7 +90,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
       do {
         try transfers.wait(watch)
       } catch let error as PeerTransfers.Failure {
-        throw CommunicationError("\(operation), \(label(of: error.peer)): \(error.reason)")
+        throw MilmError("\(operation), \(label(of: error.peer)): \(error.reason)")
       }
       return peers.map { $0 == rank ? 0 : transfers.receivedByteCount(from: $0) }
     }

@@ -1,5 +1,6 @@
 import CMPI
 import Foundation
+import Platform
 
 /// This process as a rank of an MPI job: alone when it was not started by `mpirun` or `srun`.
 ///
@@ -32,7 +33,7 @@ public final class MPIWorld: Sendable {
       MPI_Init_thread(nil, nil, CInt(MPI_THREAD_SERIALIZED), &granted)
     }
     guard granted >= CInt(MPI_THREAD_SERIALIZED) else {
-      throw CommunicationError(
+      throw MilmError(
         "MPI_Init_thread: expected thread level \(MPI_THREAD_SERIALIZED) (serialized), found \(granted)")
     }
     try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(CMPI_commWorld()) }

@@ -1,4 +1,5 @@
 import CMPI
+import Platform
 
 /// One blob to and one from each peer, in pieces, at the same time.
 ///
@@ -50,7 +51,7 @@ final class PeerTransfers {
   /// Begins both blobs with one peer.
   func start(
     with peer: Int, outgoing: UnsafeRawBufferPointer, incoming: UnsafeMutableRawBufferPointer
-  ) throws(CommunicationError) {
+  ) throws(MilmError) {
     self.outgoing[peer] = outgoing
     self.incoming[peer] = incoming
     doneByteCounts[peer] = 0
@@ -87,7 +88,7 @@ final class PeerTransfers {
     }
   }
 
-  private func sendPiece(to peer: Int) throws(CommunicationError) {
+  private func sendPiece(to peer: Int) throws(MilmError) {
     let start = doneByteCounts[peer]
     let piece = outgoing[peer][start...].prefix(Self.pieceByteCount)
     let address = UnsafeRawBufferPointer(rebasing: piece).baseAddress
@@ -96,7 +97,7 @@ final class PeerTransfers {
     }
   }
 
-  private func receivePiece(from peer: Int) throws(CommunicationError) {
+  private func receivePiece(from peer: Int) throws(MilmError) {
     let start = doneByteCounts[rankCount + peer]
     let piece = incoming[peer][start...].prefix(Self.pieceByteCount)
     let address = UnsafeMutableRawBufferPointer(rebasing: piece).baseAddress
@@ -116,7 +117,7 @@ final class PeerTransfers {
     guard code != MPI_SUCCESS else { return Int(count) }
     guard code == MPI_ERR_IN_STATUS,
       let index = (0..<Int(count)).first(where: { statuses[$0].MPI_ERROR != MPI_SUCCESS })
-    else { throw CommunicationError("MPI_Testsome: \(calls.text(of: code))") }
+    else { throw MilmError("MPI_Testsome: \(calls.text(of: code))") }
     throw failure(of: Int(completed[index]), code: statuses[index].MPI_ERROR)
   }
 
@@ -129,7 +130,7 @@ final class PeerTransfers {
   }
 
   /// Notes one completed piece, and begins the next if the blob has one.
-  private func advance(_ request: Int, _ status: MPI_Status) throws(CommunicationError) {
+  private func advance(_ request: Int, _ status: MPI_Status) throws(MilmError) {
     let peer = request % rankCount
     var pieceCount = CInt(min(outgoing[peer].count - doneByteCounts[peer], Self.pieceByteCount))
     if request >= rankCount {

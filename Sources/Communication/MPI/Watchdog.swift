@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// A thread without MPI that looks after this rank's own state.
 ///
@@ -25,7 +26,7 @@ final class Watchdog: Sendable {
       var warnedSince: ContinuousClock.Instant?
       while true {
         usleep(Self.intervalMicroseconds)
-        let gap = (ContinuousClock.now - lastRound).seconds
+        let gap = (ContinuousClock.now - lastRound).inSeconds
         lastRound = .now
         // This process was stopped itself, which proves nothing of MPI: its threads get all their time anew.
         if gap > 2 { lastStop = lastRound }
@@ -39,14 +40,14 @@ final class Watchdog: Sendable {
   private func look(_ warnedSince: inout ContinuousClock.Instant?, since lastStop: ContinuousClock.Instant) {
     let record = liveness.activity.current
     let now = ContinuousClock.now
-    if let limit = record.warnSeconds, (now - record.textSince).seconds >= limit,
+    if let limit = record.warnSeconds, (now - record.textSince).inSeconds >= limit,
       warnedSince != record.textSince
     {
       warnedSince = record.textSince
       liveness.silenceLimits.warn("\(label): \(record)")
     }
     guard record.operation != nil, let limit = record.abortSeconds,
-      (now - max(record.lastSign, lastStop)).seconds >= limit + Self.graceSeconds
+      (now - max(record.lastSign, lastStop)).inSeconds >= limit + Self.graceSeconds
     else { return }
     printLine("\(label): \(record): MPI does not answer; the limit is \(limit) s")
     fflush(nil)

@@ -1,3 +1,5 @@
+import Platform
+
 /// What is built on `exchange` and `broadcast`: rare operations of start, checkpoint and evaluation.
 ///
 /// Each begins with a meeting, in which the ranks compare the operation's name, so that two that took
@@ -42,7 +44,7 @@ extension Communicator {
     }
     precondition(incoming.count == rankCount, "gather needs space for every rank")
     for sender in 0..<rankCount where byteCounts[sender] != incoming[sender].count {
-      throw CommunicationError(
+      throw MilmError(
         "'\(name)': expected \(incoming[sender].count) bytes from \(label(of: sender)), "
           + "found \(byteCounts[sender])")
     }
@@ -81,7 +83,7 @@ extension Communicator {
   public func broadcast(_ name: String, over bytes: UnsafeMutableRawBufferPointer, from root: Int) throws {
     let byteCounts = try meet(name, byteCount: bytes.count)
     for other in 0..<rankCount where byteCounts[other] != bytes.count {
-      throw CommunicationError(
+      throw MilmError(
         "'\(name)': expected \(bytes.count) bytes on \(label(of: other)), found \(byteCounts[other])")
     }
     try broadcast(.control(name), bytes, from: root)
@@ -108,11 +110,11 @@ extension Communicator {
         outgoing: peers.map { _ in UnsafeRawBufferPointer(isSender ? piece : nothing) },
         incoming: peers.map { _ in isSender ? nothing : piece }, limits: nil)
       guard isSender || byteCounts.contains(piece.count) else {
-        throw CommunicationError(
+        throw MilmError(
           "'\(name)': expected \(piece.count) bytes from \(label(of: sender)), found \(byteCounts.max() ?? 0)"
         )
       }
-      between((ContinuousClock.now - began).seconds)
+      between((ContinuousClock.now - began).inSeconds)
     }
   }
 
@@ -146,7 +148,7 @@ extension Communicator {
     let blobs = try allGather(name, words.flatMap { $0.littleEndianBytes }, limits: limits)
     return try blobs.enumerated().map { sender, blob in
       guard blob.count == words.count * 8 else {
-        throw CommunicationError(
+        throw MilmError(
           "'\(name)': expected \(words.count) values from \(label(of: sender)), found \(blob.count / 8)")
       }
       return blob.withUnsafeBytes { bytes in
@@ -176,7 +178,7 @@ extension Communicator {
       let card = UnsafeRawBufferPointer(incoming[sender])
       guard received[sender] == cardLength, card[8...].elementsEqual(own[8...]) else {
         let found = String(decoding: card[8..<received[sender].clamped(8, cardLength)], as: UTF8.self)
-        throw CommunicationError(
+        throw MilmError(
           "\(label(of: sender)) is at '\(found.prefix { $0 != "\0" })', \(label(of: rank)) at '\(name)'")
       }
       return Int(UInt64(littleEndian: card.loadUnaligned(as: UInt64.self)))

@@ -1,3 +1,5 @@
+import Platform
+
 /// What two ranks measure of the way between them.
 extension Communicator {
   /// Latency and rate of the link to one other rank, which calls this at the same time with this rank as its peer.
@@ -16,7 +18,7 @@ extension Communicator {
       _ = try exchange(
         .control("measuring a link"), with: pair, outgoing: [sent, sent],
         incoming: [incoming.bytes, incoming.bytes], limits: nil)
-      return (ContinuousClock.now - start).seconds
+      return (ContinuousClock.now - start).inSeconds
     }
     let latency = try (0..<20).map { _ in try trade(64) }.sorted()[10]
     var (byteCount, best, spent) = (1 << 20, 0.0, 0.0)

@@ -1,3 +1,5 @@
+import Platform
+
 extension Communicator {
   /// Checks that ranks hold the same parameters at the end of `step`.
   ///
@@ -20,7 +22,7 @@ extension Communicator {
       }
     }
     guard differences.isEmpty else {
-      throw CommunicationError(
+      throw MilmError(
         "parameters differ between ranks at step \(step): \(differences.joined(separator: "; "))")
     }
   }

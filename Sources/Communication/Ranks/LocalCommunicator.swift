@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// One of several ranks in one process, each on a thread of its own.
@@ -69,7 +70,7 @@ public final class LocalCommunicator: Communicator {
       guard peer != rank else { return 0 }
       let blob = try receive(from: peer, &watch)
       guard blob.count <= incoming[index].count else {
-        throw CommunicationError(
+        throw MilmError(
           "\(label(of: peer)) sent more than the \(incoming[index].count) bytes expected at \(operation)")
       }
       incoming[index].copyBytes(from: blob)
@@ -165,7 +166,7 @@ private final class Mailbox: @unchecked Sendable {
         watch.noteProgress()
         return message
       }
-      if let closingReason { throw CommunicationError(closingReason) }
+      if let closingReason { throw MilmError(closingReason) }
       _ = condition.wait(until: Date(timeIntervalSinceNow: 0.02))
       try watch.check { lateRanks { messages[$0]?.isEmpty ?? true } }
     }
@@ -189,7 +190,7 @@ private final class Mailbox: @unchecked Sendable {
   }
 
   func throwIfClosed() throws {
-    if let reason = condition.withLock({ closingReason }) { throw CommunicationError(reason) }
+    if let reason = condition.withLock({ closingReason }) { throw MilmError(reason) }
   }
 
   func close(_ reason: String) {

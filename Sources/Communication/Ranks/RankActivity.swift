@@ -1,3 +1,4 @@
+import Platform
 import Synchronization
 
 /// What a rank is doing: what its program said last, and the operation its communication thread is in.
@@ -49,7 +50,7 @@ public final class RankActivity: Sendable {
 extension RankActivity.Record: CustomStringConvertible {
   /// As in "step 12: forward and backward for 3.2 s, communication at step 12, decoder 1/3, reduce".
   var description: String {
-    let seconds = ((ContinuousClock.now - textSince).seconds * 10).rounded() / 10
+    let seconds = ((ContinuousClock.now - textSince).inSeconds * 10).rounded() / 10
     return "\(text) for \(seconds) s" + (operation.map { ", communication at \($0)" } ?? "")
   }
 }

@@ -1,3 +1,4 @@
+import Platform
 import Tensors
 
 /// The ranks of a job as a program sees them: one group for gradients, one for snapshots,
@@ -64,7 +65,7 @@ public struct Ranks: Sendable {
       .map { String(decoding: $0, as: UTF8.self) }
     guard let failing = messages.firstIndex(where: { !$0.isEmpty }) else { return try result.get() }
     let isCommon = messages.allSatisfy { $0 == messages[failing] }
-    throw CommunicationError(
+    throw MilmError(
       isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
   }
 
@@ -74,7 +75,7 @@ public struct Ranks: Sendable {
     var message = ""
     if case .failure(let error) = result { message = "\(error)" }
     let shared = try control.broadcast(name, Array(message.utf8), from: Self.coordinator)
-    guard shared.isEmpty else { throw CommunicationError(String(decoding: shared, as: UTF8.self)) }
+    guard shared.isEmpty else { throw MilmError(String(decoding: shared, as: UTF8.self)) }
     return try result?.get()
   }
 
@@ -90,7 +91,7 @@ public struct Ranks: Sendable {
       String(decoding: $0, as: UTF8.self)
     }
     if let other = values.firstIndex(where: { $0 != values[0] }) {
-      throw CommunicationError(
+      throw MilmError(
         "\(what) differs between hosts: \(control.label(of: 0)) has \(values[0]), "
           + "\(control.label(of: other)) has \(values[other])")
     }

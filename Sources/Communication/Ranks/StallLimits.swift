@@ -1,3 +1,5 @@
+import Platform
+
 /// How long a rank waits for others that make no progress.
 public struct StallLimits: Sendable {
   /// Seconds without progress until one line names the late ranks.
@@ -94,19 +96,19 @@ struct StallWatch {
   }
 
   /// Warns once, then throws, when the limits are passed; `lateRanks` is asked only then.
-  mutating func check(_ lateRanks: () -> [Int]) throws(CommunicationError) {
-    let gap = (ContinuousClock.now - lastLook).seconds
+  mutating func check(_ lateRanks: () -> [Int]) throws(MilmError) {
+    let gap = (ContinuousClock.now - lastLook).inSeconds
     guard gap >= Self.secondsBetweenLooks else { return }
     lastLook = .now
     if gap > Self.ownStopSeconds { lastProgress += .seconds(gap) }
     liveness?.activity.sign()
-    let seconds = (ContinuousClock.now - lastProgress).seconds
+    let seconds = (ContinuousClock.now - lastProgress).inSeconds
     if let limits, seconds >= limits.abortSeconds {
-      throw CommunicationError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
+      throw MilmError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
     }
     try checkSilence(seconds, lateRanks)
     if limits == nil, let patience = liveness?.patienceSeconds, seconds >= patience {
-      throw CommunicationError("\(sentence(seconds, lateRanks())); the limit of the start is \(patience) s")
+      throw MilmError("\(sentence(seconds, lateRanks())); the limit of the start is \(patience) s")
     }
     guard let general = limits ?? liveness?.silenceLimits else { return }
     if seconds >= general.warnSeconds && !hasWarned {
@@ -115,12 +117,12 @@ struct StallWatch {
     }
   }
 
-  private func checkSilence(_ seconds: Double, _ lateRanks: () -> [Int]) throws(CommunicationError) {
+  private func checkSilence(_ seconds: Double, _ lateRanks: () -> [Int]) throws(MilmError) {
     guard let liveness, seconds >= liveness.silenceLimits.abortSeconds / 2 else { return }
     let abortSeconds = liveness.silenceLimits.abortSeconds
     let silent = lateRanks().filter { liveness.silentSeconds(of: $0) >= abortSeconds }
     guard silent.isEmpty else {
-      throw CommunicationError(
+      throw MilmError(
         "\(sentence(seconds, silent)), which gave no sign of life; the limit is \(abortSeconds) s")
     }
   }
@@ -132,12 +134,5 @@ struct StallWatch {
     let tenths = (seconds * 10).rounded() / 10
     return
       "\(label(rank)) has waited \(tenths) s without progress at \(operation) for \(names)"
-  }
-}
-
-extension Duration {
-  /// The duration in seconds.
-  var seconds: Double {
-    Double(components.seconds) + Double(components.attoseconds) * 1e-18
   }
 }

@@ -1,4 +1,5 @@
 import CZlib
+import Platform
 
 /// Decompresses what deflate has compressed: a gzip file, of one member or of several, or an entry of a zip file.
 final class InflateDecoder: StreamDecoder {
@@ -28,7 +29,7 @@ final class InflateDecoder: StreamDecoder {
     stream.initialize(to: z_stream())
     input = .allocate(byteCount: Self.inputByteCount, alignment: 16)
     guard CZlib_inflateInit(stream, format.windowBits) == Z_OK else {
-      throw CorpusError("cannot decompress \(name): no memory for zlib")
+      throw MilmError("cannot decompress \(name): no memory for zlib")
     }
   }
 
@@ -76,7 +77,7 @@ final class InflateDecoder: StreamDecoder {
     if format == .gzip { inflateReset(stream) } else { isAtEnd = true }
   }
 
-  private func damaged(_ found: String) -> CorpusError {
-    CorpusError("expected \(format.name) data in \(name), found \(found)")
+  private func damaged(_ found: String) -> MilmError {
+    MilmError("expected \(format.name) data in \(name), found \(found)")
   }
 }

@@ -1,5 +1,6 @@
 import CZlib
 import Foundation
+import Platform
 
 /// The directory of a zip file: which files are in it, and where.
 ///
@@ -41,11 +42,11 @@ struct ZipArchive {
       let end = tail.indices.dropLast(Self.endByteCount - 1).last(where: {
         tail.number($0, as: UInt32.self) == Self.endSignature
       })
-    else { throw CorpusError("expected a zip file at \(name), found no directory at its end") }
+    else { throw MilmError("expected a zip file at \(name), found no directory at its end") }
     let directorySize = Int(tail.number(end + 12, as: UInt32.self))
     let directoryOffset = Int(tail.number(end + 16, as: UInt32.self))
     guard directoryOffset + directorySize <= tailOffset + end else {
-      throw CorpusError("expected the directory of \(name) before its end, found it beyond (or a zip64 file)")
+      throw MilmError("expected the directory of \(name) before its end, found it beyond (or a zip64 file)")
     }
     let directory = try Self.read(file, directoryOffset..<directoryOffset + directorySize)
     entries = try Self.entries(directory, name: name).filter { !$0.name.hasSuffix("/") }
@@ -56,11 +57,11 @@ struct ZipArchive {
     var position = 0
     while position < directory.count {
       guard directory.count - position >= 46, directory.number(position, as: UInt32.self) == entrySignature
-      else { throw CorpusError("expected a file's entry in the directory of \(name), found something else") }
+      else { throw MilmError("expected a file's entry in the directory of \(name), found something else") }
       let lengths = [28, 30, 32].map { Int(directory.number(position + $0, as: UInt16.self)) }
       let next = position + 46 + lengths.reduce(0, +)
       guard next <= directory.count else {
-        throw CorpusError("expected whole entries in the directory of \(name), found the last one cut off")
+        throw MilmError("expected whole entries in the directory of \(name), found the last one cut off")
       }
       entries.append(
         Entry(
@@ -83,15 +84,15 @@ struct ZipArchive {
     }
     guard let entry = matching.first, matching.count == 1 else {
       let found = entries.isEmpty ? "none" : entries.prefix(5).map(\.name).joined(separator: ", ")
-      throw CorpusError("expected one file \(name ?? "alone") in \(url.relativePath), found \(found)")
+      throw MilmError("expected one file \(name ?? "alone") in \(url.relativePath), found \(found)")
     }
     let place = "\(entry.name) in \(url.relativePath)"
-    guard entry.flags & 1 == 0 else { throw CorpusError("expected \(place) in clear, found it encrypted") }
+    guard entry.flags & 1 == 0 else { throw MilmError("expected \(place) in clear, found it encrypted") }
     guard entry.method == 0 || entry.method == 8 else {
-      throw CorpusError("expected \(place) stored or deflated, found compression method \(entry.method)")
+      throw MilmError("expected \(place) stored or deflated, found compression method \(entry.method)")
     }
     guard entry.byteCount < UInt32.max && entry.storedByteCount < UInt32.max else {
-      throw CorpusError("expected \(place) with less than 4 GiB, found a zip64 entry")
+      throw MilmError("expected \(place) with less than 4 GiB, found a zip64 entry")
     }
     return entry
   }
@@ -110,20 +111,20 @@ struct ZipArchive {
     return start..<start + entry.storedByteCount
   }
 
-  private func misplaced(_ entry: Entry) -> CorpusError {
-    CorpusError("expected \(entry.name) in \(url.relativePath) where its directory says, found other bytes")
+  private func misplaced(_ entry: Entry) -> MilmError {
+    MilmError("expected \(entry.name) in \(url.relativePath) where its directory says, found other bytes")
   }
 
   private static func open(_ url: URL) throws -> FileHandle {
     let descriptor = Foundation.open(url.path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw CorpusError.system("read", url.relativePath) }
+    guard descriptor >= 0 else { throw MilmError(url.relativePath, cannot: "read") }
     return FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
   }
 
   private static func read(_ file: FileHandle, _ range: Range<Int>) throws -> [UInt8] {
     try file.seek(toOffset: UInt64(range.lowerBound))
     let bytes = try file.read(upToCount: range.count) ?? Data()
-    guard bytes.count == range.count else { throw CorpusError("expected a zip file that does not change") }
+    guard bytes.count == range.count else { throw MilmError("expected a zip file that does not change") }
     return Array(bytes)
   }
 }
@@ -151,7 +152,7 @@ final class ZipEntryDecoder: StreamDecoder {
     checksum = crc32(
       checksum, buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt32(count))
     if count == 0 && (byteCount != entry.byteCount || checksum != UInt(entry.checksum)) {
-      throw CorpusError(
+      throw MilmError(
         "expected \(entry.byteCount) bytes with the directory's CRC-32 in \(name), found \(byteCount) others")
     }
     return count

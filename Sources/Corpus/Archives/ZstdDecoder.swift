@@ -1,4 +1,5 @@
 import CZstd
+import Platform
 
 /// Decompresses a zstd file, of one frame or of several, as it is read.
 final class ZstdDecoder: StreamDecoder {
@@ -10,7 +11,7 @@ final class ZstdDecoder: StreamDecoder {
 
   init(name: String) throws {
     guard let context = ZSTD_createDCtx() else {
-      throw CorpusError("cannot decompress \(name): no memory for a zstd context")
+      throw MilmError("cannot decompress \(name): no memory for a zstd context")
     }
     self.name = name
     self.context = context
@@ -39,11 +40,11 @@ final class ZstdDecoder: StreamDecoder {
       // Without input it still hands out what it holds of the frame it is in.
       let result = ZSTD_decompressStream(context, &output, &pending)
       guard ZSTD_isError(result) == 0 else {
-        throw CorpusError("expected zstd frames in \(name): \(String(cString: ZSTD_getErrorName(result)))")
+        throw MilmError("expected zstd frames in \(name): \(String(cString: ZSTD_getErrorName(result)))")
       }
       isInsideFrame = result != 0
       if isAtEndOfFile && isInsideFrame && output.pos == earlier {
-        throw CorpusError("expected a whole zstd frame in \(name), found its end cut off")
+        throw MilmError("expected a whole zstd frame in \(name), found its end cut off")
       }
     }
     return output.pos

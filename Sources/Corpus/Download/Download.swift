@@ -1,5 +1,5 @@
-import Crypto
 import Foundation
+import Platform
 
 /// A file that is fetched from the first of several addresses that gives it, and verified.
 ///
@@ -36,7 +36,7 @@ public struct Download: Sendable {
   ///
   /// - Parameter progress: called with the bytes that are there and all there will be (0 while unknown), from one
   ///   thread at a time.
-  /// - Throws: `CorpusError` with one line that says of every address why it gave nothing.
+  /// - Throws: `MilmError` with one line that says of every address why it gave nothing.
   public func fetch(to file: URL, progress: @escaping @Sendable (Int, Int) -> Void = { _, _ in }) throws {
     if FileManager.default.fileExists(atPath: file.path) { return try verify(file) }
     var reasons: [String] = []
@@ -45,19 +45,19 @@ public struct Download: Sendable {
         try fetch(from: address, part: file.appendingPathExtension("part"), progress: progress)
         try FileManager.default.moveItem(at: file.appendingPathExtension("part"), to: file)
         return
-      } catch let reason as CorpusError {
+      } catch let reason as MilmError {
         reasons.append("\(address.absoluteString): \(reason)")
       }
     }
-    throw CorpusError(
+    throw MilmError(
       "cannot download \(file.lastPathComponent): \(reasons.joined(separator: "; ")); \(advice)")
   }
 
   /// Compares a file with the digest it should have.
   public func verify(_ file: URL) throws {
-    let found = try Self.digest(of: file)
+    let found = try FileDigest(ofFile: file.path, followsLinks: true).sha256
     guard found == sha256 else {
-      throw CorpusError("expected SHA-256 \(sha256) of \(file.relativePath), found \(found)")
+      throw MilmError("expected SHA-256 \(sha256) of \(file.relativePath), found \(found)")
     }
   }
 
@@ -87,21 +87,13 @@ public struct Download: Sendable {
         address, into: PartialFile(part), wantedByteCount: byteCount, patience: patience, progress: progress)
       switch transfer.run() {
       case .whole: return
-      case .refused(let reason): throw CorpusError(reason)
+      case .refused(let reason): throw MilmError(reason)
       case .broken(let reason):
         vainCount = PartialFile.byteCount(part) > before ? 0 : vainCount + 1
-        guard vainCount <= retryCount else { throw CorpusError(reason) }
+        guard vainCount <= retryCount else { throw MilmError(reason) }
         Thread.sleep(forTimeInterval: 0.1 * pow(4, Double(vainCount)))
       }
     }
-  }
-
-  private static func digest(of file: URL) throws -> String {
-    let stream = TextStream(try StoredBytes(name: file.relativePath, file: file), hashing: .stored)
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
-    defer { buffer.deallocate() }
-    while try stream.read(into: buffer) > 0 {}
-    return stream.digest() ?? ""
   }
 }
 
@@ -114,10 +106,10 @@ final class PartialFile {
   init(_ url: URL) throws {
     name = url.relativePath
     let descriptor = open(url.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw CorpusError.system("write", name) }
+    guard descriptor >= 0 else { throw MilmError(name, cannot: "write") }
     handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-      throw CorpusError("expected nobody else to write \(name), found it locked by another process")
+      throw MilmError("expected nobody else to write \(name), found it locked by another process")
     }
     byteCount = Int(try handle.seekToEnd())
   }
@@ -131,7 +123,7 @@ final class PartialFile {
     do {
       try handle.write(contentsOf: data)
     } catch {
-      throw CorpusError("cannot write \(name): \(error.localizedDescription)")
+      throw MilmError("cannot write \(name): \(error.localizedDescription)")
     }
     byteCount += data.count
   }

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Platform
 
 #if canImport(FoundationNetworking)
   import FoundationNetworking
@@ -77,7 +78,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     guard early == nil else { return }
     do {
       if let limit = totalByteCount ?? wantedByteCount, file.byteCount + data.count > limit {
-        throw CorpusError("expected \(limit) bytes, found more")
+        throw MilmError("expected \(limit) bytes, found more")
       }
       try file.append(data)
       progress(file.byteCount, totalByteCount ?? 0)
@@ -108,7 +109,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
   ///
   /// - Returns: how the transfer ends if there is nothing to wait for.
   private func begin(_ response: URLResponse) throws -> Outcome? {
-    guard let response = response as? HTTPURLResponse else { throw CorpusError("expected an HTTP server") }
+    guard let response = response as? HTTPURLResponse else { throw MilmError("expected an HTTP server") }
     let announced = Int(response.expectedContentLength)
     switch response.statusCode {
     case 200:
@@ -118,7 +119,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
       // "bytes 100-199/200"; the total may be "*".
       let range = (response.value(forHTTPHeaderField: "Content-Range") ?? "").split { " -/".contains($0) }
       guard range.count == 4, Int(range[1]) == file.byteCount else {
-        throw CorpusError("expected the bytes from \(file.byteCount) on, found others")
+        throw MilmError("expected the bytes from \(file.byteCount) on, found others")
       }
       totalByteCount = Int(range[3])
     case 416:
@@ -127,10 +128,10 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     case 500...599:
       return .broken("HTTP status \(response.statusCode)")
     default:
-      throw CorpusError("HTTP status \(response.statusCode)")
+      throw MilmError("HTTP status \(response.statusCode)")
     }
     if let wantedByteCount, let totalByteCount, totalByteCount != wantedByteCount {
-      throw CorpusError("expected a file of \(wantedByteCount) bytes, found one of \(totalByteCount)")
+      throw MilmError("expected a file of \(wantedByteCount) bytes, found one of \(totalByteCount)")
     }
     return nil
   }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// WikiText-103 (Merity et al., "Pointer Sentinel Mixture Models", 2016): where its archive is, how it is
 /// recognised, and what a corpus made of it holds.
@@ -33,12 +34,12 @@ public enum WikiText103 {
 
   private static func checkCounts(_ description: CorpusDescription) throws {
     for split in Split.allCases where description.counts(of: split)?.tokens != tokenCounts[split] {
-      throw CorpusError(
+      throw MilmError(
         "expected \(tokenCounts[split] ?? 0) tokens in \(split.rawValue) of WikiText-103, "
           + "found \(description.counts(of: split)?.tokens ?? 0)")
     }
     guard description.vocabularySize == vocabularySize else {
-      throw CorpusError(
+      throw MilmError(
         "expected \(vocabularySize) words in WikiText-103, found \(description.vocabularySize)")
     }
   }

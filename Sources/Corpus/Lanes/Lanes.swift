@@ -1,3 +1,5 @@
+import Platform
+
 /// Where the lanes and segments of a training text lie: arithmetic on positions alone,
 /// so any segment can be read.
 ///
@@ -17,15 +19,15 @@ public struct Lanes: Equatable, Sendable {
 
   /// Divides a text.
   ///
-  /// - Throws: `CorpusError` if the text has no segment for every lane; it says how many tokens that takes.
+  /// - Throws: `MilmError` if the text has no segment for every lane; it says how many tokens that takes.
   public init(tokenCount: Int, laneCount: Int, segmentLength: Int, endOfSentenceID: Int32) throws {
     guard laneCount > 0 && segmentLength > 0 else {
-      throw CorpusError(
+      throw MilmError(
         "expected 1 lane and 1 step or more, found \(laneCount) lanes of \(segmentLength) steps")
     }
     let (needed, overflow) = laneCount.multipliedReportingOverflow(by: segmentLength)
     guard !overflow && tokenCount >= needed else {
-      throw CorpusError(
+      throw MilmError(
         "expected \(overflow ? "far more" : "\(needed)") tokens or more, a segment of \(segmentLength) "
           + "for each of \(laneCount) lanes; found \(tokenCount)")
     }

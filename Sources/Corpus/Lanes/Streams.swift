@@ -1,3 +1,5 @@
+import Platform
+
 /// A text cut into contiguous streams of near equal length, in which every token is scored exactly once.
 ///
 /// The first streams are one token longer where the text does not divide, so the streams that are still
@@ -24,11 +26,11 @@ public struct Streams: Equatable, Sendable {
 
   /// Divides a text.
   ///
-  /// - Throws: `CorpusError` if there is not a token for every stream.
+  /// - Throws: `MilmError` if there is not a token for every stream.
   public init(tokenCount: Int, streamCount: Int, endOfSentenceID: Int32) throws {
-    guard streamCount > 0 else { throw CorpusError("expected 1 stream or more, found \(streamCount)") }
+    guard streamCount > 0 else { throw MilmError("expected 1 stream or more, found \(streamCount)") }
     guard tokenCount >= streamCount else {
-      throw CorpusError("expected a token for each of \(streamCount) streams, found \(tokenCount)")
+      throw MilmError("expected a token for each of \(streamCount) streams, found \(tokenCount)")
     }
     self.tokenCount = tokenCount
     self.streamCount = streamCount

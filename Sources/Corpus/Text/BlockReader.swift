@@ -1,3 +1,5 @@
+import Platform
+
 /// One stretch of a text that splits no word, and its place.
 final class TextBlock {
   var bytes = ByteBuffer(capacity: BlockReader.byteCount)
@@ -126,9 +128,9 @@ struct BlockReader {
     offset = 0
   }
 
-  private func unbounded() -> CorpusError {
+  private func unbounded() -> MilmError {
     let place = "\(sources[sourceIndex].name) from byte \(offset)"
-    return CorpusError(
+    return MilmError(
       "expected words of text in \(place), found more than \(Self.byteCountLimit) bytes without an end of a word"
     )
   }

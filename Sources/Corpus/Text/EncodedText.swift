@@ -15,7 +15,7 @@ extension Vocabulary {
   /// without a newline counts as a line.
   ///
   /// - Parameter tokenizing: whether the file is raw text that `Tokenizer` has to take apart first.
-  /// - Throws: `CorpusError` if the file cannot be read, or is not UTF-8.
+  /// - Throws: `MilmError` if the file cannot be read, or is not UTF-8.
   public func encode(
     contentsOf url: URL, tokenizing: Bool = false, threadCount: Int = 2
   ) throws -> EncodedText {

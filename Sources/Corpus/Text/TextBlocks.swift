@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// The blocks of texts, one after the other, for several threads to share.
 ///
@@ -65,7 +66,7 @@ final class TextBlocks: @unchecked Sendable {
     if countedSource != block.sourceIndex { (countedSource, countedLineCount) = (block.sourceIndex, 0) }
     if let invalid = block.invalidOffset {
       let line = countedLineCount + block.bytes.bytes[..<invalid].count { $0 == UInt8(ascii: "\n") } + 1
-      throw CorpusError(
+      throw MilmError(
         "expected UTF-8 in \(sources[block.sourceIndex].name), "
           + "found another byte in line \(line), byte \(block.offset + invalid)")
     }

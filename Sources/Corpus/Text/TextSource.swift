@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// One text to read: a file, plain or compressed (`.zst`, `.gz`, `.zip` with one file in it), a file in an
 /// archive, or bytes in memory.
@@ -19,7 +20,7 @@ enum TextSource: Sendable {
 
   /// Bytes as stored, compressed ones for a compressed file; 0 for a pipe.
   ///
-  /// - Throws: `CorpusError` if there is no such file, or it is a folder.
+  /// - Throws: `MilmError` if there is no such file, or it is a folder.
   func storedByteCount() throws -> Int {
     switch self {
     case .memory(_, let bytes): return bytes.count
@@ -27,9 +28,9 @@ enum TextSource: Sendable {
       return try ZipArchive(opening: archive).entry(named: name).storedByteCount
     case .file(let url):
       var status = stat()
-      guard stat(url.path, &status) == 0 else { throw CorpusError.system("read", name) }
+      guard stat(url.path, &status) == 0 else { throw MilmError(name, cannot: "read") }
       guard status.st_mode & S_IFMT != S_IFDIR else {
-        throw CorpusError("expected a regular file or a pipe at \(name), found a folder")
+        throw MilmError("expected a regular file or a pipe at \(name), found a folder")
       }
       return Int(status.st_size)
     }

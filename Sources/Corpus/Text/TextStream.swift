@@ -1,5 +1,5 @@
-import Crypto
 import Foundation
+import Platform
 
 /// The bytes of one text in order, decompressed where they are stored compressed.
 final class TextStream {
@@ -14,7 +14,7 @@ final class TextStream {
   private let stored: StoredBytes
   private let decoder: (any StreamDecoder)?
   private let hashing: Hashing?
-  private var hash = SHA256()
+  private var hash = SHA256Digest()
 
   init(_ stored: StoredBytes, decoder: (any StreamDecoder)? = nil, hashing: Hashing? = nil) {
     self.stored = stored
@@ -38,7 +38,7 @@ final class TextStream {
   }
 
   /// SHA-256 of the bytes taken so far, in hexadecimal digits; nil if it was not asked for.
-  func digest() -> String? { hashing.map { _ in hexadecimal(hash.finalize()) } }
+  func digest() -> String? { hashing.map { _ in hash.hexadecimal } }
 
   private func readSome(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
     guard let decoder else { return try readStored(into: buffer) }
@@ -52,13 +52,8 @@ final class TextStream {
   }
 
   private func update(_ bytes: Slice<UnsafeMutableRawBufferPointer>) {
-    hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: bytes))
+    hash.update(UnsafeRawBufferPointer(rebasing: bytes))
   }
-}
-
-/// A digest in hexadecimal digits.
-func hexadecimal(_ digest: some Digest) -> String {
-  digest.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
 }
 
 /// A file's own bytes, or those in memory, in order.
@@ -83,12 +78,12 @@ final class StoredBytes {
   /// - Parameter range: the part of the file to read; nil for all of it.
   init(name: String, file: URL, range: Range<Int>? = nil) throws {
     let descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw CorpusError.system("read", name) }
+    guard descriptor >= 0 else { throw MilmError(name, cannot: "read") }
     self.name = name
     place = .file(FileHandle(fileDescriptor: descriptor, closeOnDealloc: true))
     limit = range?.count ?? .max
     if let range, lseek(descriptor, off_t(range.lowerBound), SEEK_SET) < 0 {
-      throw CorpusError.system("read", name)
+      throw MilmError(name, cannot: "read")
     }
   }
 
@@ -110,7 +105,7 @@ final class StoredBytes {
       while true {
         let byteCount = Foundation.read(handle.fileDescriptor, buffer.baseAddress, buffer.count)
         if byteCount >= 0 { return byteCount }
-        guard errno == EINTR else { throw CorpusError.system("read", name) }
+        guard errno == EINTR else { throw MilmError(name, cannot: "read") }
       }
     }
   }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// The ids of a text's blocks until their final ids are known: a file without a name, gone with its last user.
 ///
@@ -12,60 +13,34 @@ final class ScratchFile: @unchecked Sendable {
     var idCount: Int
   }
 
-  private let handle: FileHandle
+  private let file: OpenFile
   private let name: String
 
   init(in folder: URL) throws {
     name = folder.relativePath
-    let path = folder.appendingPathComponent("scratch").path
-    let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw CorpusError.system("write", path) }
-    handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-    guard unlink(path) == 0 else { throw CorpusError.system("remove", path) }
+    file = try OpenFile.unlinked(in: folder.path)
   }
 
   func append(_ ids: UnsafeBufferPointer<Int32>, counter: Int) throws {
     var header = Header(counter: counter, idCount: ids.count)
-    try withUnsafeBytes(of: &header) { try write($0) }
-    try write(UnsafeRawBufferPointer(ids))
+    try withUnsafeBytes(of: &header) { try file.write($0) }
+    try file.write(UnsafeRawBufferPointer(ids))
   }
 
   /// Goes back to the first block.
   func rewind() throws {
-    guard lseek(handle.fileDescriptor, 0, SEEK_SET) == 0 else { throw CorpusError.system("read", name) }
+    try file.seek(to: 0)
   }
 
   /// Reads the next block and says which counter's it is; nil behind the last.
   func next(into ids: inout TextIDs) throws -> Int? {
     var header = Header(counter: 0, idCount: 0)
-    guard try withUnsafeMutableBytes(of: &header, { try read($0) }) > 0 else { return nil }
+    guard try withUnsafeMutableBytes(of: &header, { try file.readAll(into: $0) }) > 0 else { return nil }
     try ids.fill(header.idCount) {
-      guard try read($0) == $0.count else { throw CorpusError("expected all ids in \(name), found fewer") }
-    }
-    return header.counter
-  }
-
-  private func write(_ bytes: UnsafeRawBufferPointer) throws {
-    var rest = bytes
-    while !rest.isEmpty {
-      let count = Foundation.write(handle.fileDescriptor, rest.baseAddress, rest.count)
-      if count > 0 {
-        rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-      } else if errno != EINTR {
-        throw CorpusError.system("write", name)
+      guard try file.readAll(into: $0) == $0.count else {
+        throw MilmError("expected all ids in \(name), found fewer")
       }
     }
-  }
-
-  private func read(_ bytes: UnsafeMutableRawBufferPointer) throws -> Int {
-    var filled = 0
-    while filled < bytes.count {
-      let count = Foundation.read(
-        handle.fileDescriptor, bytes.baseAddress.map { $0 + filled }, bytes.count - filled)
-      if count == 0 { break }
-      guard count > 0 || errno == EINTR else { throw CorpusError.system("read", name) }
-      filled += max(count, 0)
-    }
-    return filled
+    return header.counter
   }
 }

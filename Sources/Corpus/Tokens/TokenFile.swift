@@ -1,5 +1,5 @@
-import CKernels
 import Foundation
+import Platform
 
 /// How much of a token file is checked when it is opened.
 public enum Verification: Sendable {
@@ -10,37 +10,35 @@ public enum Verification: Sendable {
 }
 
 /// A token file, mapped into memory: no copy is kept.
-///
-/// `@unchecked Sendable`: the mapping is read-only and lives as long as this object.
-public final class TokenFile: TokenSequence, @unchecked Sendable {
+public final class TokenFile: TokenSequence {
   /// How many tokens there are.
   public let count: Int
   /// XXH64 of the ids as the header states it, in hexadecimal: the same on every host that has the same file.
   public let checksum: String
-  private let mapping: UnsafeMutableRawBufferPointer
+  private let file: MappedFile
   private let width: Int
 
   /// Maps the file at `url` and verifies it.
   ///
   /// - Parameter vocabularyCount: all ids must be below it; checked by the full verification.
-  /// - Throws: `CorpusError` naming the file and what is wrong with it.
+  /// - Throws: `MilmError` naming the file and what is wrong with it.
   public init(opening url: URL, vocabularyCount: Int, verification: Verification = .full) throws {
     let name = url.relativePath
-    let mapping = try Self.map(url.path, name: name)
-    do {
-      let header = try TokenFileHeader(UnsafeRawBufferPointer(mapping), name: name)
-      if verification == .full { try header.verifyIDs(mapping, vocabularyCount: vocabularyCount, name: name) }
-      count = header.count
-      checksum = String(header.checksum, radix: 16)
-      width = header.width
-      self.mapping = mapping
-    } catch {
-      munmap(mapping.baseAddress, mapping.count)
-      throw error
+    guard !isDirectory(url.path) else {
+      throw MilmError("expected a token file at \(name), found a directory")
     }
+    let file = try MappedFile(url.path, followsLinks: true)
+    let header = try TokenFileHeader(file.bytes, name: name)
+    if verification == .full {
+      try file.readingSequentially {
+        try header.verifyIDs(file.bytes, vocabularyCount: vocabularyCount, name: name)
+      }
+    }
+    self.file = file
+    count = header.count
+    checksum = String(header.checksum, radix: 16)
+    width = header.width
   }
-
-  deinit { munmap(mapping.baseAddress, mapping.count) }
 
   /// The id of the token at a position from 0.
   public subscript(position: Int) -> Int32 {
@@ -64,47 +62,28 @@ public final class TokenFile: TokenSequence, @unchecked Sendable {
   private var wide: UnsafeBufferPointer<Int32> { ids(as: Int32.self) }
 
   private func ids<ID>(as type: ID.Type) -> UnsafeBufferPointer<ID> {
-    let payload = mapping[TokenFileHeader.byteCount...]
+    let payload = file.bytes[TokenFileHeader.byteCount...]
     return UnsafeRawBufferPointer(rebasing: payload).assumingMemoryBound(to: type)
-  }
-
-  private static func map(_ path: String, name: String) throws -> UnsafeMutableRawBufferPointer {
-    let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-    guard descriptor >= 0 else { throw CorpusError.system("read", name) }
-    defer { close(descriptor) }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw CorpusError.system("read", name) }
-    guard status.st_mode & S_IFMT == S_IFREG && status.st_size > 0 else {
-      throw CorpusError("expected a token file at \(name), found an empty file or none at all")
-    }
-    let byteCount = Int(status.st_size)
-    guard let start = mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
-      throw CorpusError.system("map", name)
-    }
-    return UnsafeMutableRawBufferPointer(start: start, count: byteCount)
   }
 }
 
 extension TokenFileHeader {
   /// Looks at every id once: all must be below `vocabularyCount`, and their bytes must have the checksum.
   fileprivate func verifyIDs(
-    _ file: UnsafeMutableRawBufferPointer, vocabularyCount: Int, name: String
+    _ file: UnsafeRawBufferPointer, vocabularyCount: Int, name: String
   ) throws {
-    madvise(file.baseAddress, file.count, MADV_SEQUENTIAL)
-    defer { madvise(file.baseAddress, file.count, MADV_NORMAL) }
-    var hash = CKernels_XXH64State()
-    CKernels_xxh64Start(&hash, 0)
+    var hash = XXH64()
     var largest: UInt32 = 0
     for start in stride(from: Self.byteCount, to: file.count, by: 1 << 18) {
       let part = UnsafeRawBufferPointer(rebasing: file[start..<min(start + (1 << 18), file.count)])
-      CKernels_xxh64Update(&hash, part.baseAddress, part.count)
+      hash.update(part)
       largest = max(largest, largestID(part))
     }
-    guard CKernels_xxh64Finish(&hash) == checksum else {
-      throw CorpusError("expected ids with checksum \(hexadecimal(checksum)) in \(name), found other ids")
+    guard hash.value == checksum else {
+      throw MilmError("expected ids with checksum \(hexadecimal(checksum)) in \(name), found other ids")
     }
     guard count == 0 || largest < vocabularyCount else {
-      throw CorpusError("expected ids below \(vocabularyCount) in \(name), found \(largest)")
+      throw MilmError("expected ids below \(vocabularyCount) in \(name), found \(largest)")
     }
   }
 

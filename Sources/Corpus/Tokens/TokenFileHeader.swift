@@ -1,3 +1,5 @@
+import Platform
+
 /// The first 64 bytes of a token file, little-endian.
 ///
 /// 0 magic `MILMTOK1`, 8 version (u32), 12 bytes an id (u32), 16 number of ids (u64),
@@ -24,29 +26,29 @@ struct TokenFileHeader {
   /// Reads the header of a file and compares it with the file's size.
   init(_ file: UnsafeRawBufferPointer, name: String) throws {
     guard file.count >= Self.byteCount else {
-      throw CorpusError(
+      throw MilmError(
         "expected a token file at \(name), found \(file.count) bytes, fewer than its header has")
     }
     guard file.starts(with: Self.magic) else {
-      throw CorpusError("expected a token file at \(name), found none of its magic, MILMTOK1")
+      throw MilmError("expected a token file at \(name), found none of its magic, MILMTOK1")
     }
     let version = UInt32(littleEndian: file.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
     guard version == Self.version else {
-      throw CorpusError("expected token file version \(Self.version) in \(name), found \(version)")
+      throw MilmError("expected token file version \(Self.version) in \(name), found \(version)")
     }
     let width = UInt32(littleEndian: file.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
     guard width == 2 || width == 4 else {
-      throw CorpusError("expected 2 or 4 bytes an id in \(name), found \(width)")
+      throw MilmError("expected 2 or 4 bytes an id in \(name), found \(width)")
     }
     let count = UInt64(littleEndian: file.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
     let (payload, overflow) = count.multipliedReportingOverflow(by: UInt64(width))
     guard !overflow && payload == UInt64(file.count - Self.byteCount) else {
-      throw CorpusError(
+      throw MilmError(
         "expected \(count) ids of \(width) bytes in \(name), "
           + "found \(file.count - Self.byteCount) bytes of ids")
     }
     guard file[32..<Self.byteCount].allSatisfy({ $0 == 0 }) else {
-      throw CorpusError("expected zeros from byte 32 to 64 of \(name), found other bytes")
+      throw MilmError("expected zeros from byte 32 to 64 of \(name), found other bytes")
     }
     self.width = Int(width)
     self.count = Int(count)

@@ -1,12 +1,12 @@
-import CKernels
 import Foundation
+import Platform
 
 /// Writes a token file as a stream; it appears under its name only when it is whole and on the disk.
 public final class TokenFileWriter {
-  private let file: WholeFile
+  private let file: AtomicFile
   private let vocabularyCount: Int
   private let width: Int
-  private var hash = CKernels_XXH64State()
+  private var hash = XXH64()
   private var packed = ByteBuffer()
 
   /// How many ids have been appended.
@@ -15,10 +15,9 @@ public final class TokenFileWriter {
   /// Begins a token file for ids below `vocabularyCount`, two bytes an id
   /// where that is enough, otherwise four.
   public init(_ url: URL, vocabularyCount: Int) throws {
-    file = try WholeFile(url)
+    file = try AtomicFile(url.path)
     self.vocabularyCount = vocabularyCount
     width = TokenFileHeader.width(forVocabularyCount: vocabularyCount)
-    CKernels_xxh64Start(&hash, 0)
     try [UInt8](repeating: 0, count: TokenFileHeader.byteCount).withUnsafeBytes { try file.append($0) }
   }
 
@@ -37,7 +36,7 @@ public final class TokenFileWriter {
       for index in ids.indices { wide[index] = ids[index].littleEndian }
     }
     packed.extend(by: ids.count * width)
-    CKernels_xxh64Update(&hash, packed.bytes.baseAddress, packed.count)
+    hash.update(UnsafeRawBufferPointer(packed.bytes))
     try file.append(packed.bytes)
     count += ids.count
   }
@@ -49,7 +48,7 @@ public final class TokenFileWriter {
 
   /// Completes the header, forces the file to the disk and gives it its name.
   public func finish() throws {
-    let header = TokenFileHeader(width: width, count: count, checksum: CKernels_xxh64Finish(&hash))
+    let header = TokenFileHeader(width: width, count: count, checksum: hash.value)
     try header.bytes.withUnsafeBytes { try file.overwriteStart(with: $0) }
     try file.finish()
   }

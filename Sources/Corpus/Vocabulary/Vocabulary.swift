@@ -1,5 +1,5 @@
-import CKernels
 import Foundation
+import Platform
 
 /// The words a model knows; a word's id is its line in `vocabulary.txt`, from 0.
 ///
@@ -25,7 +25,7 @@ public struct Vocabulary: Sendable {
 
   /// A vocabulary of these words in this order.
   ///
-  /// - Throws: `CorpusError` if a word is empty, holds white space or comes twice,
+  /// - Throws: `MilmError` if a word is empty, holds white space or comes twice,
   ///   or `<unk>` or `<eos>` is missing.
   public init(words: [String]) throws {
     try self.init(words: words, origin: "the vocabulary")
@@ -42,7 +42,7 @@ public struct Vocabulary: Sendable {
   init(words: [String], table: consuming WordTable, hash: String, origin: String) throws {
     guard let unknownID = table.id(of: Self.unknownWord), let endID = table.id(of: Self.endOfSentenceWord)
     else {
-      throw CorpusError("expected the words <unk> and <eos> in \(origin), found \(words.count) words without")
+      throw MilmError("expected the words <unk> and <eos> in \(origin), found \(words.count) words without")
     }
     self.words = words
     index = WordIndex(
@@ -73,12 +73,12 @@ public struct Vocabulary: Sendable {
 
   /// XXH64 of what `vocabulary.txt` holds, in sixteen hexadecimal digits.
   static func hash(of fileBytes: UnsafeRawBufferPointer) -> String {
-    hexadecimal(CKernels_xxh64(fileBytes.baseAddress, fileBytes.count, 0))
+    hexadecimal(XXH64.hash(fileBytes))
   }
 
   private static func table(of words: [String], origin: String) throws -> WordTable {
     guard words.count <= Int(Int32.max) else {
-      throw CorpusError("expected at most \(Int32.max) words in \(origin), found \(words.count)")
+      throw MilmError("expected at most \(Int32.max) words in \(origin), found \(words.count)")
     }
     var table = WordTable(minimumCapacity: words.count)
     for (id, spelling) in words.enumerated() {
@@ -86,24 +86,19 @@ public struct Vocabulary: Sendable {
       let insertedID = try spelling.withUTF8 { bytes in
         let word = UnsafeRawBufferPointer(bytes)
         guard !word.isEmpty else {
-          throw CorpusError("expected a word in line \(id + 1) of \(origin), found an empty line")
+          throw MilmError("expected a word in line \(id + 1) of \(origin), found an empty line")
         }
         guard !word.contains(where: isWhiteSpace) else {
-          throw CorpusError("expected one word in line \(id + 1) of \(origin), found white space")
+          throw MilmError("expected one word in line \(id + 1) of \(origin), found white space")
         }
         return table.add(word, count: 0)
       }
       guard insertedID == id else {
-        throw CorpusError(
+        throw MilmError(
           "expected each word once in \(origin), found “\(spelling)” in lines \(insertedID + 1) and \(id + 1)"
         )
       }
     }
     return table
   }
-}
-
-func hexadecimal(_ value: UInt64) -> String {
-  let digits = String(value, radix: 16)
-  return String(repeating: "0", count: 16 - digits.count) + digits
 }

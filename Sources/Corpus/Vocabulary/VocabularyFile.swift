@@ -1,16 +1,17 @@
 import Foundation
+import Platform
 
 extension Vocabulary {
   /// Reads a `vocabulary.txt`.
   ///
-  /// - Throws: `CorpusError` naming the file and the line: not UTF-8, a word twice, an empty line,
+  /// - Throws: `MilmError` naming the file and the line: not UTF-8, a word twice, an empty line,
   ///   white space in a line, no newline at the end, or `<unk>` or `<eos>` missing.
   public init(contentsOf url: URL) throws {
     let name = url.relativePath
     let bytes = try TextSource.file(url).bytes()
     try Self.checkUTF8(bytes.bytes, name: name)
     guard bytes.bytes.last == UInt8(ascii: "\n") else {
-      throw CorpusError(
+      throw MilmError(
         "expected \(name) to end with a newline, found \(bytes.count == 0 ? "no words" : "none")")
     }
     if let table = Self.table(ofLines: bytes) {
@@ -37,7 +38,7 @@ extension Vocabulary {
 
   /// Writes a `vocabulary.txt`, whole or not at all.
   public func write(to url: URL) throws {
-    try fileBytes.withUnsafeBytes { try WholeFile.writeAll($0, to: url) }
+    try fileBytes.withUnsafeBytes { try AtomicFile.write($0, to: url.path) }
   }
 
   private static func checkUTF8(_ bytes: UnsafeRawBufferPointer, name: String) throws {
@@ -46,7 +47,7 @@ extension Vocabulary {
     } catch {
       let offset = error.byteOffsets.lowerBound
       let line = bytes[..<offset].count { $0 == UInt8(ascii: "\n") } + 1
-      throw CorpusError("expected UTF-8 in \(name), found another byte in line \(line), byte \(offset)")
+      throw MilmError("expected UTF-8 in \(name), found another byte in line \(line), byte \(offset)")
     }
   }
 }

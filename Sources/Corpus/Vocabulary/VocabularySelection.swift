@@ -1,3 +1,5 @@
+import Platform
+
 /// Which of the words of a training text become the vocabulary.
 public struct VocabularySelection: Equatable, Sendable {
   /// The largest number of words, `<unk>` and `<eos>` included; nil for no limit.
@@ -14,9 +16,9 @@ public struct VocabularySelection: Equatable, Sendable {
   /// Refuses what no text can satisfy.
   func validate() throws {
     if let size, size < 2 {
-      throw CorpusError("expected a vocabulary size of 2 or more (<unk> and <eos> count), found \(size)")
+      throw MilmError("expected a vocabulary size of 2 or more (<unk> and <eos> count), found \(size)")
     }
-    if minCount < 1 { throw CorpusError("expected a minimum count of 1 or more, found \(minCount)") }
+    if minCount < 1 { throw MilmError("expected a minimum count of 1 or more, found \(minCount)") }
   }
 }
 
@@ -27,7 +29,7 @@ extension Vocabulary {
   /// ranked by how often they were counted, and take two places of the selection's size.
   ///
   /// - Parameter counts: words and how often each occurs; repeated words add up. `<eos>` occurs once a line.
-  /// - Throws: `CorpusError` for an impossible selection, or a word that is empty or holds white space.
+  /// - Throws: `MilmError` for an impossible selection, or a word that is empty or holds white space.
   public init(
     counts: some Sequence<(String, Int)>, selection: VocabularySelection = .init()
   ) throws {

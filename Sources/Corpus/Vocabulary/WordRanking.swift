@@ -1,3 +1,5 @@
+import Platform
+
 /// The words of a vocabulary in their final order, as ids of a table of counted words.
 struct WordRanking {
   /// The table's ids of the vocabulary's words: by falling count, ties by their bytes.
@@ -60,7 +62,7 @@ extension WordTable {
   mutating func add(_ word: String, count: Int) throws -> Int32 {
     var word = word
     return try word.withUTF8 { bytes in
-      guard !bytes.isEmpty else { throw CorpusError("expected words to count, found an empty one") }
+      guard !bytes.isEmpty else { throw MilmError("expected words to count, found an empty one") }
       return add(UnsafeRawBufferPointer(bytes), count: count)
     }
   }

@@ -1,11 +1,12 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// The file `metrics.jsonl` of a run: one line of JSON per report.
 ///
 /// Each line is written by one call, so that readers see whole lines only. Any thread may append.
 package final class MetricsLog: Sendable {
-  private let file: Mutex<AppendedFile>
+  private let file: Mutex<OpenFile>
 
   /// Opens the log of a new run (`step` is nil: existing lines are removed) or of one resumed from a checkpoint of `step`:
   /// later lines and incomplete ones are removed.
@@ -16,8 +17,8 @@ package final class MetricsLog: Sendable {
     let kept = try step.map { step in
       try keptLines(path, throughStep: step, evaluationsBeforeStep: evaluationsBeforeStep ?? .max)
     }
-    try replaceFile(path, with: kept ?? [])
-    file = Mutex(try AppendedFile(path: path))
+    try AtomicFile.write(kept ?? [], to: path)
+    file = Mutex(try OpenFile.appending(path))
   }
 
   package func append(_ line: MetricsLine) throws {
@@ -34,7 +35,7 @@ private struct LinePosition: Decodable {
 
 /// The lines of a log through a step, byte for byte; empty where there is no log.
 private func keptLines(_ path: String, throughStep step: Int, evaluationsBeforeStep: Int) throws -> [UInt8] {
-  let content = try regularFileContent(path)
+  let content = Data(try regularFileContent(path) ?? [])
   let decoder = JSONDecoder()
   var kept: [UInt8] = []
   var rest = content[...]

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// The progress of a stage of a command, such as counting tokens.
@@ -82,17 +83,4 @@ package final class StageProgress: Sendable {
     return "\(name): \(progressBar(fraction: fraction)) \(Readable.percent(fraction))  \(counts)  "
       + "\(Readable.count(rate)) \(unit)/s  \(left) left"
   }
-}
-
-/// The time since some start; tests provide their own.
-package typealias ProgressClock = @Sendable () -> Duration
-
-/// The time since this call, monotonic.
-package func startedClock() -> ProgressClock {
-  let start = ContinuousClock.now
-  return { ContinuousClock.now - start }
-}
-
-extension Duration {
-  package var inSeconds: Double { self / .seconds(1) }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Synchronization
 
 /// The progress of a run: on a terminal one line that is redrawn, elsewhere a line of `key=value` per report.

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import SwiftProtobuf
 
 /// The event file of one process in a run's `tensorboard` folder: scalars by tag and step.
@@ -6,7 +7,7 @@ import SwiftProtobuf
 /// TensorBoard reads the files of a folder in the order of their names. Each begins with a session start, which expires the
 /// events of earlier files from its step on, so that a resumed run shows nothing twice.
 struct EventFile: ~Copyable {
-  private let file: AppendedFile
+  private let file: OpenFile
   private let now: @Sendable () -> Date
 
   /// Begins a file in `folder` that expires earlier events of `step` and later; at step 0 earlier files are removed.
@@ -14,7 +15,7 @@ struct EventFile: ~Copyable {
     do {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
-      throw ReportingError(folder, "cannot create the folder: \(error.localizedDescription)")
+      throw MilmError(folder, "cannot create the folder: \(error.localizedDescription)")
     }
     var earlier = try Self.names(in: folder)
     if step == 0 {
@@ -24,9 +25,9 @@ struct EventFile: ~Copyable {
     // The name must sort after the others even if the clock was set back.
     let newest = earlier.compactMap(Self.second).max() ?? 0
     let second = max(Int(now().timeIntervalSince1970), newest + 1)
-    let host = ProcessInfo.processInfo.hostName
-    let file = try AppendedFile(
-      path: "\(folder)/\(Self.prefix)\(String(format: "%010d", second)).\(host).\(getpid()).milm")
+    let host = Host.name
+    let file = try OpenFile.appending(
+      "\(folder)/\(Self.prefix)\(String(format: "%010d", second)).\(host).\(getpid()).milm")
     let version = try Self.record(step: 0, now()) { $0.fileVersion = "brain.Event:2" }
     let start = try Self.record(step: step, now()) { $0.sessionLog = .with { $0.status = .start } }
     try file.append(version + start)
@@ -65,7 +66,7 @@ struct EventFile: ~Copyable {
     do {
       return try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasPrefix(prefix) }
     } catch {
-      throw ReportingError(folder, "cannot list: \(error.localizedDescription)")
+      throw MilmError(folder, "cannot list: \(error.localizedDescription)")
     }
   }
 

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Foundation
+import Platform
 import Yams
 
 extension RunConfiguration {
@@ -14,14 +15,14 @@ extension RunConfiguration {
   /// and the nearest known key.
   public init(contentsOf path: String, settings: [String] = []) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
-      throw TrainingError("no configuration at \(path): expected a YAML file that can be read")
+      throw MilmError("no configuration at \(path): expected a YAML file that can be read")
     }
     guard data.count <= Self.byteCountLimit else {
-      throw TrainingError(
+      throw MilmError(
         "\(path): expected a configuration of at most \(Self.byteCountLimit) bytes, found \(data.count)")
     }
     guard let text = String(data: data, encoding: .utf8) else {
-      throw TrainingError("\(path): expected UTF-8 text")
+      throw MilmError("\(path): expected UTF-8 text")
     }
     try self.init(yaml: text, source: path, settings: settings)
   }
@@ -95,19 +96,19 @@ extension RunConfiguration {
   private func checkCombinations(source: String) throws {
     let tokenCount = training.lanes.multipliedReportingOverflow(by: training.segment * training.accumulate)
     guard !tokenCount.overflow, tokenCount.partialValue <= 1 << 30 else {
-      throw TrainingError(
+      throw MilmError(
         "\(source): training.lanes × segment × accumulate: expected at most \(1 << 30) tokens per step")
     }
     if let codec = exchange.codec, !exchange.allowLoss, !codec.isExact {
-      throw TrainingError(
+      throw MilmError(
         "\(source): exchange.codec \(codec.rawValue) rounds, but exchange.allowLoss is false: "
           + "expected none, lossless or auto")
     }
     if let codec = exchange.codec, let reason = exchange.reasonAgainst(optimizer, codec: codec) {
-      throw TrainingError("\(source): \(reason)")
+      throw MilmError("\(source): \(reason)")
     }
     if exchange.stallAbortSeconds < exchange.stallWarnSeconds {
-      throw TrainingError(
+      throw MilmError(
         "\(source): exchange.stallAbortSeconds (\(exchange.stallAbortSeconds)) is below "
           + "exchange.stallWarnSeconds (\(exchange.stallWarnSeconds))")
     }
@@ -124,14 +125,14 @@ private struct ConfigurationReader {
 
   mutating func read(_ yaml: String, into configuration: inout RunConfiguration) throws {
     guard !isNestedTooDeep(yaml) else {
-      throw TrainingError("\(source): expected sections in sections, found deeper nesting")
+      throw MilmError("\(source): expected sections in sections, found deeper nesting")
     }
     let root: Node?
     do {
       root = try Yams.compose(yaml: yaml)
     } catch {
       let line = "\(error)".split(whereSeparator: \.isNewline).joined(separator: " ")
-      throw TrainingError("\(source): expected YAML, found \(line)")
+      throw MilmError("\(source): expected YAML, found \(line)")
     }
     guard let root else { return }
     try read(root, path: "", depth: 0, into: &configuration)
@@ -141,11 +142,11 @@ private struct ConfigurationReader {
     _ node: Node, path: String, depth: Int, into configuration: inout RunConfiguration
   ) throws {
     guard let mapping = node.mapping, depth < 4 else {
-      throw TrainingError("\(place(node)): expected keys under \(path.isEmpty ? "the top level" : path)")
+      throw MilmError("\(place(node)): expected keys under \(path.isEmpty ? "the top level" : path)")
     }
     for (nameNode, value) in mapping {
       guard let name = nameNode.scalar?.string else {
-        throw TrainingError("\(place(nameNode)): expected a plain key")
+        throw MilmError("\(place(nameNode)): expected a plain key")
       }
       let keyPath = path.isEmpty ? name : "\(path).\(name)"
       if let key = keys.first(where: { $0.path == keyPath }) {
@@ -162,10 +163,10 @@ private struct ConfigurationReader {
     _ key: ConfigurationKey, to node: Node, in configuration: inout RunConfiguration
   ) throws {
     guard let scalar = node.scalar else {
-      throw TrainingError("\(place(node)): \(key.path): expected one value, found a list or keys")
+      throw MilmError("\(place(node)): \(key.path): expected one value, found a list or keys")
     }
     if let expected = key.read(scalar.string, &configuration) {
-      throw TrainingError("\(place(node)): \(key.path): expected \(expected), found '\(scalar.string)'")
+      throw MilmError("\(place(node)): \(key.path): expected \(expected), found '\(scalar.string)'")
     }
   }
 
@@ -173,13 +174,13 @@ private struct ConfigurationReader {
   func apply(_ setting: String, to configuration: inout RunConfiguration) throws {
     let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 2 else {
-      throw TrainingError("--set \(setting): expected key.path=value")
+      throw MilmError("--set \(setting): expected key.path=value")
     }
     guard let key = keys.first(where: { $0.path == parts[0] }) else {
       throw unknown(parts[0], at: "--set \(setting)")
     }
     if let expected = key.read(parts[1], &configuration) {
-      throw TrainingError("--set \(setting): \(key.path): expected \(expected), found '\(parts[1])'")
+      throw MilmError("--set \(setting): \(key.path): expected \(expected), found '\(parts[1])'")
     }
   }
 
@@ -200,11 +201,11 @@ private struct ConfigurationReader {
     return false
   }
 
-  private func unknown(_ path: String, at place: String) -> TrainingError {
+  private func unknown(_ path: String, at place: String) -> MilmError {
     let path = String(path.prefix(100))
     let candidates = Set(keys.flatMap { sections(of: $0.path) })
     let nearest = candidates.min { (editDistance($0, path), $0) < (editDistance($1, path), $1) } ?? ""
-    return TrainingError("\(place): unknown key \(path); the nearest known key is \(nearest)")
+    return MilmError("\(place): unknown key \(path); the nearest known key is \(nearest)")
   }
 
   /// The path and its sections.

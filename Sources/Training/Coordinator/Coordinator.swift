@@ -6,6 +6,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Reporting
 import Synchronization
 import Tensors
@@ -25,8 +26,8 @@ final class Coordinator: Sendable {
   private let restoredRun: RunDirectory?
   private let validation: Validation?
   private let logger: Logger
-  private let writing: BackgroundThread
-  private let evaluating: BackgroundThread
+  private let writing: JobThread
+  private let evaluating: JobThread
   /// Entered while a snapshot is copied for an evaluation.
   private let copying = DispatchGroup()
   private let progress = Mutex(Progress())
@@ -56,10 +57,10 @@ final class Coordinator: Sendable {
     self.logger = logger
     // On a rank without lanes nothing may slow down the thread that follows the exchange.
     let givesWay = configuration.coordinator.placement == .dedicated
-    writing = BackgroundThread(name: "checkpoints", givesWay: givesWay)
-    evaluating = BackgroundThread(name: "evaluation", givesWay: givesWay)
+    writing = JobThread(name: "checkpoints", hasLowestPriority: givesWay)
+    evaluating = JobThread(name: "evaluation", hasLowestPriority: givesWay)
     if storage.isOwn { progress.withLock { $0.lastWrittenStep = storage.checkpoint?.state.step } }
-    evaluating.perform { validation?.parameters.touch() }
+    evaluating.submit { validation?.parameters.touch() }
   }
 
   /// Writes of checkpoints and metrics that have failed.
@@ -86,23 +87,23 @@ final class Coordinator: Sendable {
 extension Coordinator {
   /// Allocates the pages of a snapshot ahead of the first checkpoint.
   func prepare(_ snapshot: Snapshot) {
-    writing.perform { snapshot.touch() }
+    writing.submit { snapshot.touch() }
   }
 
   /// Waits until the snapshot may be filled again; false, and logged, where the disk is so slow that this checkpoint is
   /// skipped.
   func canBeginCheckpoint(ofStep step: Int) -> Bool {
     copying.wait()
-    if writing.waitUntilIdle(orAfter: Self.writeTimeoutSeconds) { return true }
+    if writing.waitUntilIdle(timeoutSeconds: Self.writeTimeoutSeconds) { return true }
     attempt("write the checkpoint of step \(step)") {
-      throw TrainingError("the previous checkpoint is still being written")
+      throw MilmError("the previous checkpoint is still being written")
     }
     return false
   }
 
   /// Begins to write a snapshot, which is not filled again before the next checkpoint can begin.
   func write(_ snapshot: Snapshot) {
-    writing.perform { [self] in
+    writing.submit { [self] in
       attempt("write the checkpoint of step \(snapshot.counters.step)") {
         try snapshot.waitUntilComplete()
         try writeFiles(of: snapshot)
@@ -136,7 +137,7 @@ extension Coordinator {
 
   /// Points `best` to the checkpoint of a step.
   func markBest(_ step: Int) {
-    writing.perform { [self] in
+    writing.submit { [self] in
       attempt("mark the best checkpoint") {
         if try store.list().contains(step) { try store.markBest(step) }
       }
@@ -150,7 +151,7 @@ extension Coordinator {
 
   /// Gives a checkpoint that is being written the time to be completed, but does not wait for a disk that hangs.
   func finishWriting() {
-    _ = writing.waitUntilIdle(orAfter: Self.writeTimeoutSeconds)
+    _ = writing.waitUntilIdle(timeoutSeconds: Self.writeTimeoutSeconds)
   }
 }
 
@@ -162,7 +163,7 @@ extension Coordinator {
     guard let validation else { return }
     evaluating.waitUntilIdle()
     try fill(validation.parameters)
-    evaluating.perform { [self] in score(validation, step: step) }
+    evaluating.submit { [self] in score(validation, step: step) }
   }
 
   /// Begins to evaluate a snapshot, which is not filled again before the next checkpoint can begin.
@@ -170,7 +171,7 @@ extension Coordinator {
     guard let validation else { return }
     let step = snapshot.counters.step
     copying.enter()
-    evaluating.perform { [self] in
+    evaluating.submit { [self] in
       let arrival = Result { try snapshot.waitUntilComplete() }
       if case .success = arrival { validation.parameters.copy(from: snapshot.parameters) }
       copying.leave()
@@ -189,7 +190,7 @@ extension Coordinator {
       let checkpoint = try Checkpoint(directory: path)
       try checkpoint.verify()
       guard checkpoint.state.step == step else {
-        throw TrainingError("\(path): expected step \(step), found \(checkpoint.state.step)")
+        throw MilmError("\(path): expected step \(step), found \(checkpoint.state.step)")
       }
       try evaluate(step: step) { try $0.load(from: checkpoint.tensors(.model)) }
       return true
@@ -208,7 +209,7 @@ extension Coordinator {
     evaluating.waitUntilIdle()
     if let failure = progress.withLock({ $0.evaluationFailure }) { throw failure }
     guard let perplexity = known(at: step) else {
-      throw TrainingError("no evaluation was begun at step \(step)")
+      throw MilmError("no evaluation was begun at step \(step)")
     }
     return perplexity
   }

@@ -1,6 +1,7 @@
 import Checkpoints
 import Foundation
 import Logging
+import Platform
 import Reporting
 
 /// Sums steps up into lines of metrics and of progress, on rank 0.

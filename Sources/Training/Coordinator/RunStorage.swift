@@ -2,6 +2,7 @@ import Checkpoints
 import Corpus
 import Foundation
 import Logging
+import Platform
 import Reporting
 
 /// The files of a run, on rank 0: the locked directory, its metrics, and the checkpoint to start from.
@@ -22,7 +23,7 @@ struct RunStorage {
     let run = RunDirectory(path: request.output)
     let holdsRun = try run.holdsRun()
     if request.resume == .never, holdsRun {
-      throw TrainingError(
+      throw MilmError(
         "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
     }
     try run.create()
@@ -31,7 +32,7 @@ struct RunStorage {
     isOwn = try checkpoint.map { try Self.isCheckpoint($0, of: run) } ?? false
     if let checkpoint {
       guard isOwn || !holdsRun else {
-        throw TrainingError(
+        throw MilmError(
           "\(checkpoint.path) is of another run than \(request.output): expected a checkpoint of this run, "
             + "or a new directory")
       }
@@ -94,7 +95,7 @@ struct RunStorage {
       }
       // The disk may be unavailable for a while: that must not overwrite what has been trained.
       guard checkpoint != nil || refusedCount == 0 else {
-        throw TrainingError(
+        throw MilmError(
           "\(store.run.checkpointsPath): expected a checkpoint that verifies, found none among \(refusedCount); "
             + "move them away to start from the beginning")
       }
@@ -116,14 +117,14 @@ struct RunStorage {
     _ checkpoint: Checkpoint, _ request: TrainingRequest, _ configuration: RunConfiguration, _ corpus: Corpus
   ) throws {
     guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
-      throw TrainingError(
+      throw MilmError(
         "\(request.corpus) has another vocabulary than \(checkpoint.path): expected hash "
           + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash)")
     }
     let earlier = try RunConfiguration(
       yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
     if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
-      throw TrainingError("cannot resume with another configuration: \(difference)")
+      throw MilmError("cannot resume with another configuration: \(difference)")
     }
   }
 }

@@ -2,6 +2,7 @@ import Checkpoints
 import Communication
 import Foundation
 import Layers
+import Platform
 import Tensors
 
 /// A fault that a test requests with `--fault ACTION:POINT:RANK:STEP`, as in `die:exchange:1:12`.
@@ -47,18 +48,18 @@ public struct Fault: Sendable, Equatable {
   /// In which step, or the step of which checkpoint.
   public let step: Int
 
-  /// Reads `ACTION:POINT:RANK:STEP`; throws `TrainingError`.
+  /// Reads `ACTION:POINT:RANK:STEP`; throws `MilmError`.
   public init(_ text: String) throws {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 4, let action = Action(rawValue: parts[0]), let point = Point(rawValue: parts[1]),
       let rank = Int(parts[2]), rank >= 0, let step = Int(parts[3]), step >= 0
     else {
-      throw TrainingError(
+      throw MilmError(
         "--fault: expected ACTION:POINT:RANK:STEP with \(Self.names(Action.self)) and \(Self.names(Point.self)), "
           + "found '\(text)'")
     }
     guard action != .garble || point == .exchange || point == .step else {
-      throw TrainingError("--fault: expected garble at exchange or step, found it at \(point.rawValue)")
+      throw MilmError("--fault: expected garble at exchange or step, found it at \(point.rawValue)")
     }
     (self.action, self.point, self.rank, self.step) = (action, point, rank, step)
   }
@@ -101,7 +102,7 @@ public struct FaultPlan: Sendable {
       switch fault.action {
       case .die: kill(getpid(), SIGKILL)
       case .hang: while true { sleep(1000) }
-      case .fail: throw TrainingError("the fault asked for by --fault at \(point.rawValue), step \(step)")
+      case .fail: throw MilmError("the fault asked for by --fault at \(point.rawValue), step \(step)")
       case .garble: break
       }
     }

@@ -4,6 +4,7 @@ import Corpus
 import Evaluation
 import Foundation
 import Logging
+import Platform
 import Reporting
 
 /// A test of the complete product on one machine: built-in text, all codecs, checkpoint, resume, corruption, evaluation.
@@ -27,7 +28,7 @@ public struct SingleNodeTest {
   /// Runs all checks and prints a table on rank 0; returns, on all ranks, whether all have passed.
   public func run() throws -> Bool {
     guard Set(ranks.control.hostNames).count == 1 else {
-      throw TrainingError(
+      throw MilmError(
         "the single-node test has one temporary folder: expected ranks on one host, found "
           + "\(Set(ranks.control.hostNames).count) hosts")
     }
@@ -154,16 +155,16 @@ extension SingleNodeTest {
       }
     }
     guard let digests else { return "" }
-    guard digests[0] == digests[1] else { throw TrainingError("parameters differ after resuming") }
+    guard digests[0] == digests[1] else { throw MilmError("parameters differ after resuming") }
     return "bit-equal after 12 steps"
   }
 
   private func learn(folder: String, corpus: String) throws -> String {
     let configuration = try configuration(codec: .int8, steps: 240)
     let outcome = try train(configuration, corpus: corpus, output: "\(folder)/learnt")
-    guard let best = outcome.bestPerplexity else { throw TrainingError("no evaluation took effect") }
+    guard let best = outcome.bestPerplexity else { throw MilmError("no evaluation took effect") }
     // exp(entropy rate) is about 4; a unigram model is above 40.
-    guard best < 12 else { throw TrainingError("expected a perplexity below 12, found \(best)") }
+    guard best < 12 else { throw MilmError("expected a perplexity below 12, found \(best)") }
     return String(format: "valid perplexity %.2f at step %d", best, outcome.bestStep ?? 0)
   }
 
@@ -178,7 +179,7 @@ extension SingleNodeTest {
     let found = try ranks.onCoordinator("compare the perplexities") {
       let recorded = try Checkpoint(directory: "\(run)/checkpoints/last").state.bestPerplexity
       guard let recorded, let summary, abs(summary.perplexity - recorded) <= 1e-6 * recorded else {
-        throw TrainingError(
+        throw MilmError(
           "perplexity: expected \(recorded ?? .nan), as recorded, found \(summary?.perplexity ?? .nan)")
       }
       return String(format: "perplexity %.4f", summary.perplexity)
@@ -204,7 +205,7 @@ extension SingleNodeTest {
     }
     guard let digests else { return "" }
     guard digests[0] == digests[1] else {
-      throw TrainingError("the run that resumed from the previous checkpoint differs")
+      throw MilmError("the run that resumed from the previous checkpoint differs")
     }
     return "resumed from the previous one, bit-equal"
   }

@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import Foundation
+import Platform
 
 /// The training loop: every rank runs it, over its own lanes.
 public final class Trainer {

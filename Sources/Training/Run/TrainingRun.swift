@@ -5,6 +5,7 @@ import Evaluation
 import Foundation
 import Layers
 import Logging
+import Platform
 import Reporting
 import Tensors
 
@@ -184,7 +185,7 @@ extension TrainingRun {
     guard configuration.coordinator.evaluateEvery > 0, corpus.contains(.valid) else { return }
     let tokenCount = try corpus.tokens(.valid).count
     guard configuration.coordinator.evaluateStreams <= tokenCount else {
-      throw TrainingError(
+      throw MilmError(
         "coordinator.evaluateStreams: expected at most the \(tokenCount) tokens of the valid split, "
           + "found \(configuration.coordinator.evaluateStreams)")
     }
@@ -211,7 +212,7 @@ extension TrainingRun {
     let rewound = try ranks.onCoordinator("go back to the last good checkpoint") {
       let good = try storage?.lastGoodCheckpoint(through: divergence.lastGoodStep, logger: logger)
       guard record.returnCount < settings.returns, let good else {
-        throw TrainingError(
+        throw MilmError(
           "\(divergence.reason), after going back \(record.returnCount) times; the last good checkpoint is "
             + (good?.path ?? "none"))
       }

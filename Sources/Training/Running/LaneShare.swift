@@ -1,3 +1,5 @@
+import Platform
+
 /// Which rank trains on which lanes; with placement `dedicated` rank 0 has none.
 package struct LaneShare: Sendable {
   /// How many ranks have lanes.
@@ -10,13 +12,13 @@ package struct LaneShare: Sendable {
   package init(_ configuration: RunConfiguration, rankCount: Int) throws {
     let isDedicated = configuration.coordinator.placement == .dedicated
     guard !isDedicated || rankCount > 1 else {
-      throw TrainingError(
+      throw MilmError(
         "coordinator.placement: expected at least 2 ranks for a dedicated coordinator, found \(rankCount)")
     }
     trainingRankCount = isDedicated ? rankCount - 1 : rankCount
     let lanes = configuration.training.lanes
     guard lanes % trainingRankCount == 0 else {
-      throw TrainingError(
+      throw MilmError(
         "training.lanes: expected a multiple of the \(trainingRankCount) "
           + "\(isDedicated ? "training " : "")ranks, found \(lanes)")
     }

@@ -1,6 +1,7 @@
 import Communication
 import Foundation
 import LanguageModel
+import Platform
 import Reporting
 
 /// The estimated memory of a rank, in bytes.
@@ -56,16 +57,9 @@ package struct MemoryNeed {
 
   /// Throws where the ranks of this host need more memory than is available.
   func check() throws {
-    guard let available = Self.availableByteCount, byteCount > available / rankCountOnHost else { return }
-    throw TrainingError(
+    guard let available = Host.availableByteCount, byteCount > available / rankCountOnHost else { return }
+    throw MilmError(
       "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
         + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
-  }
-
-  /// `MemAvailable` of the kernel; nil where it is not known.
-  private static var availableByteCount: Int? {
-    let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)
-    let line = text?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
-    return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
   }
 }

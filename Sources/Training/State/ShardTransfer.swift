@@ -1,6 +1,7 @@
 import Communication
 import Foundation
 import Layers
+import Platform
 import Synchronization
 import Tensors
 
@@ -20,7 +21,7 @@ final class ShardTransfer: @unchecked Sendable {
   private let communicator: any Communicator
   private let copies: [Matrix]
   private let isUrgent = Atomic(false)
-  private let thread = BackgroundThread(name: "snapshots", givesWay: false)
+  private let thread = JobThread(name: "snapshots")
   private let failure = Mutex<(any Error)?>(nil)
   private let arena = Arena()
 
@@ -71,7 +72,7 @@ final class ShardTransfer: @unchecked Sendable {
   }
 
   private func submit(_ job: @escaping @Sendable () throws -> Void) {
-    thread.perform { [self] in
+    thread.submit { [self] in
       do { try job() } catch { failure.withLock { $0 = error } }
     }
   }

@@ -3,6 +3,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Reporting
 import Synchronization
 import Tensors

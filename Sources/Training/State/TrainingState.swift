@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// What a model and its checkpoints need to know about the corpus.
@@ -199,7 +200,7 @@ extension TrainingState {
         guard let file = try checkpoint?.tensors(.carry) else { return }
         let expected = [laneCount, part.values.columnCount]
         guard try file.shape(of: part.name) == expected else {
-          throw TrainingError(
+          throw MilmError(
             "\(file.path): expected \(part.name) of shape \(expected), found \(try file.shape(of: part.name))"
           )
         }

@@ -2,6 +2,7 @@ import Checkpoints
 import Communication
 import Foundation
 import Logging
+import Platform
 import Tensors
 
 /// Chooses the codec for `exchange.codec: auto`, and compares the choice with its prediction.
@@ -59,7 +60,7 @@ final class CodecTuner {
       "codec", Array(chosen.rawValue.utf8), from: Ranks.coordinator)
     let name = String(decoding: bytes, as: UTF8.self)
     guard let codec = Codec(rawValue: name) else {
-      throw TrainingError("rank 0 chose the codec '\(name)', which this rank does not know")
+      throw MilmError("rank 0 chose the codec '\(name)', which this rank does not know")
     }
     window.removeAll()
     hasWarned = false

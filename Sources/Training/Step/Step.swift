@@ -4,6 +4,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Logging
+import Platform
 import Tensors
 
 /// One update of the training state, on all ranks together.

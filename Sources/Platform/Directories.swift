@@ -1,0 +1,87 @@
+import Foundation
+
+/// What is at a path itself; a symbolic link is not followed.
+package enum FileEntry {
+  case absent, file, directory, symbolicLink, other
+
+  package init(at path: String) throws(MilmError) {
+    var status = stat()
+    if lstat(path, &status) == -1 {
+      let code = errno
+      guard code == ENOENT || code == ENOTDIR else {
+        throw MilmError(path, cannot: "examine", code: code)
+      }
+      self = .absent
+      return
+    }
+    switch status.st_mode & S_IFMT {
+    case S_IFREG: self = .file
+    case S_IFDIR: self = .directory
+    case S_IFLNK: self = .symbolicLink
+    default: self = .other
+    }
+  }
+}
+
+/// The names in a directory, sorted.
+package func directoryEntries(_ path: String) throws(MilmError) -> [String] {
+  do {
+    return try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+  } catch {
+    throw MilmError(path, "cannot list the directory")
+  }
+}
+
+/// Removes a file, a link (never what it points to) or a whole directory.
+package func removeEntry(_ path: String) throws(MilmError) {
+  do {
+    try FileManager.default.removeItem(atPath: path)
+  } catch {
+    throw MilmError(path, "cannot remove: \(error.localizedDescription)")
+  }
+}
+
+/// Creates a directory and its parents; an existing one is left unchanged.
+///
+/// Whatever the umask, only the owner may write in them.
+package func makeDirectories(_ path: String) throws(MilmError) {
+  let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
+  if !parent.isEmpty, !isDirectory(path) { try makeDirectories(parent) }
+  guard mkdir(path, 0o755) == -1 else { return }
+  let code = errno
+  guard code == EEXIST, isDirectory(path) else {
+    throw MilmError(path, cannot: "create the directory", code: code)
+  }
+}
+
+/// Forces a directory's entries to disk, so that creations, renames and removals in it survive a power loss.
+package func synchronizeDirectory(_ path: String) throws(MilmError) {
+  let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+  try check(descriptor, "open the directory", path)
+  defer { close(descriptor) }
+  // Some network file systems cannot do this for directories and answer EINVAL: there is nothing to wait for.
+  if fsync(descriptor) == -1, errno != EINVAL { throw MilmError(path, cannot: "synchronize") }
+}
+
+/// Where the symbolic link at `path` points, as written in the link.
+package func linkTarget(_ path: String) throws(MilmError) -> String {
+  do {
+    return try FileManager.default.destinationOfSymbolicLink(atPath: path)
+  } catch {
+    throw MilmError(path, "cannot read the symbolic link")
+  }
+}
+
+/// The directory that holds the entry `path`.
+///
+/// Foundation's deletingLastPathComponent traps on a path of one character (Swift 6.3 on Linux).
+package func parentDirectory(of path: String) -> String {
+  guard let slash = path.lastIndex(of: "/") else { return "." }
+  return slash == path.startIndex ? "/" : String(path[..<slash])
+}
+
+/// Whether there is a directory at `path`, or a link to one.
+package func isDirectory(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}

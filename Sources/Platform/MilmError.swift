@@ -1,0 +1,40 @@
+import Foundation
+
+/// The one error type of milm: a single line that says what failed, what was expected, what was found and where.
+public struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
+  /// The line.
+  public let description: String
+
+  /// An error with this text; line breaks and control characters become spaces, and a very long text is cut.
+  public init(_ description: String) {
+    let visible = description.unicodeScalars.prefix(4000).map { Self.breaksLines($0) ? " " : $0 }
+    self.description = String(String.UnicodeScalarView(visible))
+  }
+
+  /// An error of the form `what: expected x, found y (place)`.
+  public init(_ what: String, expected: String, found: String, at place: String? = nil) {
+    self.init("\(what): expected \(expected), found \(found)" + (place.map { " (\($0))" } ?? ""))
+  }
+
+  /// A problem with the file or directory at `path`.
+  public init(_ path: String, _ problem: String) {
+    self.init("\(path): \(problem)")
+  }
+
+  /// A failed system call on `path`; `code` is its `errno`.
+  public init(_ path: String, cannot action: String, code: CInt = errno) {
+    self.init(path, "cannot \(action): \(String(cString: strerror(code)))")
+  }
+
+  private static func breaksLines(_ scalar: Unicode.Scalar) -> Bool {
+    [.control, .lineSeparator, .paragraphSeparator].contains(scalar.properties.generalCategory)
+  }
+}
+
+/// Throws if a system call returned -1.
+///
+/// Pass the call itself as the argument: `errno` is only valid until the next call.
+package func check(_ result: CInt, _ action: String, _ path: String) throws(MilmError) {
+  let code = errno
+  guard result != -1 else { throw MilmError(path, cannot: action, code: code) }
+}

@@ -1,0 +1,179 @@
+import Foundation
+
+/// An open file: closed with its owner, and not inherited by child processes.
+package struct OpenFile: ~Copyable {
+  package let descriptor: CInt
+  /// The path that errors name.
+  package let path: String
+
+  private init(
+    _ path: String, flags: CInt, action: String = "open", reportedAs reportedPath: String? = nil
+  ) throws(MilmError) {
+    let descriptor = open(path, flags | O_CLOEXEC, 0o644)
+    try check(descriptor, action, reportedPath ?? path)
+    self.descriptor = descriptor
+    self.path = reportedPath ?? path
+  }
+
+  deinit {
+    close(descriptor)
+  }
+
+  /// Creates a file for writing, which must not exist yet; errors name `reportedPath` instead, if given.
+  package static func creating(
+    _ path: String, reportedAs reportedPath: String? = nil
+  ) throws(MilmError) -> OpenFile {
+    try OpenFile(
+      path, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, action: "create", reportedAs: reportedPath)
+  }
+
+  /// Opens a file for reading, writing and locking, and creates it if there is none.
+  package static func updating(_ path: String) throws(MilmError) -> OpenFile {
+    try OpenFile(path, flags: O_RDWR | O_CREAT | O_NOFOLLOW)
+  }
+
+  /// Opens a file for appending, and creates it if there is none.
+  package static func appending(_ path: String) throws(MilmError) -> OpenFile {
+    try OpenFile(path, flags: O_WRONLY | O_APPEND | O_CREAT)
+  }
+
+  /// Opens a regular file for reading.
+  ///
+  /// A directory, a device or a pipe, which could block forever, is refused, and so is a symbolic link unless
+  /// `followsLinks` is set: inside a run, a link could lead out of it.
+  package static func reading(
+    _ path: String, followsLinks: Bool = false
+  ) throws(MilmError) -> OpenFile {
+    let file = try OpenFile(path, flags: O_RDONLY | O_NONBLOCK | (followsLinks ? 0 : O_NOFOLLOW))
+    guard try file.status().st_mode & S_IFMT == S_IFREG else {
+      throw MilmError(path, "expected a file, found a directory or a device")
+    }
+    return file
+  }
+
+  /// Opens a new unlinked file for reading and writing in `folder`: its space is freed when it is closed.
+  package static func unlinked(in folder: String) throws(MilmError) -> OpenFile {
+    let path = AtomicFile.temporaryPath(for: "\(folder)/scratch")
+    let file = try OpenFile(path, flags: O_RDWR | O_CREAT | O_EXCL, action: "create")
+    try check(unlink(path), "remove", path)
+    return file
+  }
+
+  /// The file's length now.
+  package func byteCount() throws(MilmError) -> Int {
+    Int(try status().st_size)
+  }
+
+  /// Takes the exclusive lock on the file without waiting; false if another open file holds it.
+  package func lock() throws(MilmError) -> Bool {
+    if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+    let code = errno
+    guard code == EWOULDBLOCK else { throw MilmError(path, cannot: "lock", code: code) }
+    return false
+  }
+
+  /// Releases the lock; closing alone would leave it to a child that was forked but has not yet called `exec`.
+  package func unlock() {
+    flock(descriptor, LOCK_UN)
+  }
+
+  /// Returns once the content is on disk.
+  package func synchronize() throws(MilmError) {
+    try check(fsync(descriptor), "synchronize", path)
+  }
+
+  /// Cuts the file off after `byteCount` bytes.
+  package func truncate(to byteCount: Int) throws(MilmError) {
+    try check(ftruncate(descriptor, off_t(byteCount)), "truncate", path)
+  }
+
+  /// Moves the current position to `offset` from the start.
+  package func seek(to offset: Int) throws(MilmError) {
+    guard lseek(descriptor, off_t(offset), SEEK_SET) >= 0 else { throw MilmError(path, cannot: "seek") }
+  }
+
+  /// Writes all of `bytes` at the current position.
+  package func write(_ bytes: UnsafeRawBufferPointer) throws(MilmError) {
+    try writeAll(bytes) { rest, _ in Foundation.write(descriptor, rest.baseAddress, rest.count) }
+  }
+
+  /// Writes all of `bytes` at `offset`; the current position stays.
+  package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(MilmError) {
+    try writeAll(bytes) { rest, written in
+      pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + written))
+    }
+  }
+
+  /// Appends all of `bytes` with one call, or nothing.
+  package func append(_ bytes: [UInt8]) throws(MilmError) {
+    let end = lseek(descriptor, 0, SEEK_END)
+    let count = Foundation.write(descriptor, bytes, bytes.count)
+    let code = errno
+    guard count != bytes.count else { return }
+    ftruncate(descriptor, end)
+    throw MilmError(path, cannot: "append", code: count == -1 ? code : ENOSPC)
+  }
+
+  /// Reads up to `buffer.count` bytes at the current position; 0 is the end of the file.
+  package func read(into buffer: UnsafeMutableRawBufferPointer) throws(MilmError) -> Int {
+    while true {
+      let count = Foundation.read(descriptor, buffer.baseAddress, buffer.count)
+      let code = errno
+      if count >= 0 { return count }
+      guard code == EINTR else { throw MilmError(path, cannot: "read", code: code) }
+    }
+  }
+
+  /// Fills `buffer` from the current position and returns the byte count, which is smaller only at the end of
+  /// the file.
+  package func readAll(into buffer: UnsafeMutableRawBufferPointer) throws(MilmError) -> Int {
+    var filled = 0
+    while filled < buffer.count {
+      let count = try read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
+      if count == 0 { break }
+      filled += count
+    }
+    return filled
+  }
+
+  /// The rest of the file, which must be at most `limit` bytes.
+  package func readAll(limit: Int = .max) throws -> [UInt8] {
+    var content: [UInt8] = []
+    var piece = [UInt8](repeating: 0, count: 64 << 10)
+    while true {
+      let count = try piece.withUnsafeMutableBytes { try read(into: $0) }
+      if count == 0 { return content }
+      content += piece[..<count]
+      guard content.count <= limit else {
+        throw MilmError(path, "expected at most \(limit) bytes, found more")
+      }
+    }
+  }
+
+  private func status() throws(MilmError) -> stat {
+    var status = stat()
+    try check(fstat(descriptor, &status), "examine", path)
+    return status
+  }
+
+  private func writeAll(
+    _ bytes: UnsafeRawBufferPointer, by write: (UnsafeRawBufferPointer, Int) -> Int
+  ) throws(MilmError) {
+    var written = 0
+    while written < bytes.count {
+      let count = write(UnsafeRawBufferPointer(rebasing: bytes[written...]), written)
+      let code = errno
+      if count > 0 {
+        written += count
+      } else if count == 0 || code != EINTR {
+        throw MilmError(path, cannot: "write", code: count == 0 ? EIO : code)
+      }
+    }
+  }
+}
+
+/// The content of a regular file, nil if there is none; a link, a directory, a device or a pipe is refused.
+package func regularFileContent(_ path: String) throws -> [UInt8]? {
+  if case .absent = try FileEntry(at: path) { return nil }
+  return try OpenFile.reading(path).readAll()
+}

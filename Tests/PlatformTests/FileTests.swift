@@ -1,0 +1,127 @@
+import Foundation
+import Platform
+import TestSupport
+import Testing
+
+struct AtomicFileTests {
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
+
+  @Test func keepsTheOldContentUntilItIsFinished() throws {
+    let path = folder.file("a")
+    try AtomicFile.write("old", to: path)
+    let file = try AtomicFile(path)
+    try Array("xew".utf8).withUnsafeBytes { try file.append($0) }
+    try Array("n".utf8).withUnsafeBytes { try file.overwriteStart(with: $0) }
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == "old")
+    try file.finish()
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == "new")
+    #expect(try folder.entries() == ["a"])
+  }
+
+  @Test func leavesNothingBehindUnlessFinished() throws {
+    do {
+      let file = try AtomicFile(folder.file("a"))
+      try [1, 2].withUnsafeBytes { try file.append($0) }
+      #expect(try folder.entries().allSatisfy { AtomicFile.isTemporary($0, of: "a") })
+    }
+    #expect(try folder.entries() == [])
+    try FileManager.default.createDirectory(atPath: folder.file("b/c"), withIntermediateDirectories: true)
+    let error = #expect(throws: MilmError.self) { try AtomicFile.write("x", to: folder.file("b")) }
+    #expect(error?.description.hasPrefix("\(folder.file("b")): cannot replace: ") == true)
+    #expect(try folder.entries() == ["b"])
+  }
+
+  @Test func namesItsPathWhenTheDirectoryIsMissing() {
+    let path = folder.file("none/a")
+    let error = #expect(throws: MilmError.self) { try AtomicFile.write("x", to: path) }
+    #expect(error?.description == "\(path): cannot create: No such file or directory")
+  }
+
+  @Test(arguments: ["a", "/a", "x/a.txt", "/x/.a"])
+  func temporaryNamesAreRecognized(path: String) {
+    let temporary = AtomicFile.temporaryPath(for: path)
+    #expect(parentDirectory(of: temporary) == parentDirectory(of: path))
+    let (name, own) = (URL(filePath: path).lastPathComponent, URL(filePath: temporary).lastPathComponent)
+    #expect(AtomicFile.isTemporary(own))
+    #expect(AtomicFile.isTemporary(own, of: name))
+    #expect(!AtomicFile.isTemporary(own, of: "other"))
+    #expect(!AtomicFile.isTemporary(name))
+    #expect(AtomicFile.temporaryPath(for: path) != temporary)
+  }
+
+  @Test func onlyTemporaryFilesCountAsLeftovers() throws {
+    let kept = [".hidden", ".tmp", "a.tmp", "notes.x1.tmp"]
+    for name in kept + [".a.x1.tmp", ".b.json.x2.tmp"] { try folder.write("x", to: name) }
+    try AtomicFile.removeLeftovers(in: folder.path)
+    #expect(try folder.entries().sorted() == kept.sorted())
+  }
+}
+
+struct OpenFileTests {
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
+
+  @Test func readsRegularFilesOnly() throws {
+    try folder.write("text", to: "a")
+    try FileManager.default.createSymbolicLink(atPath: folder.file("l"), withDestinationPath: "a")
+    #expect(mkfifo(folder.file("p"), 0o600) == 0)
+    #expect(try OpenFile.reading(folder.file("a")).readAll() == Array("text".utf8))
+    #expect(try OpenFile.reading(folder.file("l"), followsLinks: true).readAll() == Array("text".utf8))
+    for name in ["l", "p", ".", "none"] {
+      #expect(throws: MilmError.self) { _ = try OpenFile.reading(folder.file(name)).readAll() }
+    }
+    #expect(try regularFileContent(folder.file("none")) == nil)
+    #expect(try regularFileContent(folder.file("a")) == Array("text".utf8))
+    #expect(throws: MilmError.self) { try regularFileContent(folder.file("l")) }
+  }
+
+  @Test func refusesMoreThanTheLimit() throws {
+    try folder.write("text", to: "a")
+    #expect(try OpenFile.reading(folder.file("a")).readAll(limit: 4).count == 4)
+    #expect(throws: MilmError("\(folder.file("a")): expected at most 3 bytes, found more")) {
+      try OpenFile.reading(folder.file("a")).readAll(limit: 3)
+    }
+  }
+
+  @Test func appendsAcrossOpenings() throws {
+    for byte in [1, 2] as [UInt8] {
+      let file = try OpenFile.appending(folder.file("a"))
+      try file.append([byte])
+    }
+    #expect(try OpenFile.reading(folder.file("a")).readAll() == [1, 2])
+  }
+
+  @Test func isLockedByOneAtATime() throws {
+    let first = try OpenFile.updating(folder.file("a"))
+    let second = try OpenFile.updating(folder.file("a"))
+    #expect(try first.lock())
+    #expect(try !second.lock())
+    first.unlock()
+    #expect(try second.lock())
+  }
+
+  @Test func anUnlinkedFileHoldsItsContentWithoutAName() throws {
+    let file = try OpenFile.unlinked(in: folder.path)
+    #expect(try folder.entries() == [])
+    try [1, 2, 3].withUnsafeBytes { try file.write($0) }
+    try file.seek(to: 0)
+    var content = [0, 0, 0, 9]
+    let count = try content.withUnsafeMutableBytes { try file.readAll(into: $0) }
+    #expect(count == 3 * MemoryLayout<Int>.stride)
+    #expect(content == [1, 2, 3, 9])
+  }
+
+  @Test func aMappedFileHasTheContent() throws {
+    try folder.write("text", to: "a")
+    try folder.write("", to: "empty")
+    let (file, empty) = (try MappedFile(folder.file("a")), try MappedFile(folder.file("empty")))
+    withExtendedLifetime((file, empty)) {
+      #expect(Array(file.bytes) == Array("text".utf8))
+      #expect(empty.bytes.isEmpty)
+    }
+    #expect(throws: MilmError.self) { try MappedFile(folder.file("none")) }
+  }
+}
