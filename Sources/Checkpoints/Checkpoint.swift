@@ -1,12 +1,12 @@
 import Foundation
 import Platform
 
-/// A part of a checkpoint that holds tensors, one safetensors file.
+/// A part of a checkpoint that holds tensors: one safetensors file.
 public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
   /// The file's name without `.safetensors`.
   public let rawValue: String
 
-  /// The part in the file of this name and `.safetensors`.
+  /// The part in `NAME.safetensors`.
   public init(rawValue: String) {
     self.rawValue = rawValue
   }
@@ -17,7 +17,7 @@ public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
   public static let optimizer = CheckpointPart(rawValue: "optimizer")
   /// The LSTM state of every lane.
   public static let carry = CheckpointPart(rawValue: "carry")
-  /// The residuals of error feedback; absent when all are zero.
+  /// The error-feedback residuals; absent when all are zero.
   public static let exchange = CheckpointPart(rawValue: "exchange")
 
   /// The file's name in a checkpoint.
@@ -26,11 +26,11 @@ public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
 
 /// One safetensors file of a checkpoint to be written.
 public struct CheckpointFile {
-  /// Which file of the checkpoint it is.
+  /// The part that it holds.
   public let part: CheckpointPart
   /// The texts of its `__metadata__`.
   public let metadata: [String: String]
-  /// Its tensors, in the order they are written.
+  /// Its tensors, in file order.
   public let tensors: [TensorBytes]
 
   /// A file over tensors in the caller's memory.
@@ -41,21 +41,20 @@ public struct CheckpointFile {
   }
 }
 
-/// A complete checkpoint whose `state.json` has been read and checked; the other files are checked by
-/// `verify()`.
+/// A complete checkpoint whose `state.json` has been verified; `verify()` verifies the other files.
 public struct Checkpoint: Sendable {
   /// The checkpoint's directory.
   public let path: String
   /// The content of its `state.json`.
   public let state: CheckpointState
 
-  /// Reads the `state.json` of a checkpoint's directory; throws `MilmError`.
+  /// Reads and verifies the `state.json` of a checkpoint directory.
   public init(directory path: String) throws {
     self.path = path
     state = try CheckpointState(contentsOf: "\(path)/\(stateFileName)")
   }
 
-  /// The checkpoint at its place in a run, whose name must tell the step in its `state.json`.
+  /// The checkpoint at a location in a run, whose step must be that in `state.json`.
   init(at location: CheckpointLocation) throws {
     guard case .directory = try FileEntry(at: location.path) else {
       throw MilmError(location.path, "expected the directory of a checkpoint")
@@ -66,9 +65,9 @@ public struct Checkpoint: Sendable {
     }
   }
 
-  /// Opens a checkpoint's directory, or of a run's directory `best` if there is one, else `last`.
+  /// Opens a checkpoint directory, or `best` of a run directory if there is one, else `last`.
   ///
-  /// Throws `MilmError`. Only `state.json` has been checked then; see `verify()`.
+  /// Only `state.json` is verified; see `verify()`.
   public static func open(_ path: String) throws -> Checkpoint {
     if case .file = try FileEntry(at: "\(path)/\(stateFileName)") {
       return try Checkpoint(directory: path)
@@ -80,7 +79,7 @@ public struct Checkpoint: Sendable {
     return try Checkpoint(at: location)
   }
 
-  /// Reads every file and throws `MilmError` unless its length and sha256 are those in `state.json`.
+  /// Reads every file and throws if its length or sha256 differs from that in `state.json`.
   public func verify() throws {
     for (name, expected) in state.files.sorted(by: { $0.key < $1.key }) {
       let filePath = "\(path)/\(name)"
@@ -89,7 +88,7 @@ public struct Checkpoint: Sendable {
         throw MilmError(filePath, "expected \(expected.byteCount) bytes, found \(byteCount)")
       }
       guard try FileDigest(ofFile: filePath) == expected else {
-        throw MilmError(filePath, "its sha256 is not the one in \(stateFileName): the file is damaged")
+        throw MilmError(filePath, "its sha256 differs from that in \(stateFileName): the file is corrupted")
       }
     }
   }
@@ -99,7 +98,7 @@ public struct Checkpoint: Sendable {
     state.files[part.fileName] != nil
   }
 
-  /// Opens a part's tensors; throws `MilmError`, also when the checkpoint has no such part.
+  /// Opens the tensors of a part; throws if the checkpoint does not have it.
   public func tensors(_ part: CheckpointPart) throws -> SafetensorsFile {
     guard contains(part) else {
       throw MilmError(path, "expected \(part.fileName) in this checkpoint, found none")

@@ -1,28 +1,28 @@
 import Foundation
 import Platform
 
-/// All that a run needs to go on from a checkpoint, apart from its tensors: the content of `state.json`.
+/// The content of `state.json`: all that a run needs to resume from a checkpoint, except its tensors.
 public struct CheckpointState: Codable, Sendable, Equatable {
   /// The version of `state.json` that this program writes and reads.
   public static let currentFormatVersion = 1
 
-  /// The version of the file's format.
+  /// The format version.
   public var formatVersion = CheckpointState.currentFormatVersion
-  /// Steps taken, the skipped ones included.
+  /// Steps taken, including skipped ones.
   public var step: Int
-  /// The position in the data: segments read since the beginning of the run.
+  /// The position in the data: segments read since the start of the run.
   public var segmentIndex: Int
-  /// Tokens read since the beginning of the run, over all lanes and epochs.
+  /// Tokens read since the start of the run, over all lanes and epochs.
   public var tokenCount: Int
-  /// Steps that the guard has skipped since the beginning of the run.
+  /// Steps skipped by the guard since the start of the run.
   public var skippedStepCount = 0
-  /// Steps that the guard has skipped without a good one since.
+  /// Steps skipped by the guard since the last good one.
   public var consecutiveSkippedStepCount = 0
-  /// What the guard goes by; nil in checkpoints of before there was one.
+  /// The guard's record; nil in checkpoints of versions without a guard.
   public var guardRecord: GuardRecord?
-  /// Where the schedule `plateau` stands.
+  /// The state of the `plateau` schedule.
   public var plateau = Plateau()
-  /// Evaluations without gain that count against the run's patience.
+  /// Consecutive evaluations without improvement, which count against the run's patience.
   public var patienceUsed = 0
   /// The lowest perplexity of an evaluation whose result has taken effect.
   public var bestPerplexity: Double?
@@ -35,17 +35,17 @@ public struct CheckpointState: Codable, Sendable, Equatable {
 
   /// Ranks of the run that wrote the checkpoint.
   public var rankCount: Int
-  /// The node of each rank, by rank: ranks of one node share memory; nil where each had its own.
+  /// The node of each rank, nil if every rank had its own; ranks of one node share memory.
   public var nodeOfRank: [Int]?
-  /// How many of these have lanes; nil in checkpoints of before there were others.
+  /// Ranks with lanes; nil in checkpoints of versions in which all ranks had lanes.
   public var trainingRankCount: Int?
   /// How many ranks the tied matrix was sharded over; nil in checkpoints that only their configuration tells.
   public var vocabularyGroupSize: Int?
   /// Compute threads of each rank.
   public var threadCount: Int
-  /// The engine of the matrix products.
+  /// The matrix product engine.
   public var engine: String
-  /// The CPU level the kernels ran on.
+  /// The CPU level of the kernels.
   public var cpuLevel: String
   /// The precision of the matrix products.
   public var precision: String
@@ -53,42 +53,42 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   public var programVersion: String
   /// The run's whole configuration, as YAML.
   public var configuration: String
-  /// The hash of the vocabulary the model was trained with.
+  /// The hash of the model's vocabulary.
   public var vocabularyHash: String
 
-  /// Whether the training text was raw text that had to be taken apart, as other texts then have to be too.
+  /// Whether the training text was raw text and was tokenized, so that other texts must be too.
   public var isTokenized = false
 
-  /// The digest of every other file of the checkpoint by its name; filled in when the checkpoint is written.
+  /// The digest of every other file of the checkpoint, by name; filled in when the checkpoint is written.
   public var files: [String: FileDigest] = [:]
 
-  /// Where the schedule `plateau` stands.
+  /// The state of the `plateau` schedule.
   public struct Plateau: Codable, Sendable, Equatable {
-    /// What the learning rate is multiplied by.
+    /// The factor of the learning rate.
     public var rateScale: Double
-    /// Evaluations without gain since the rate was last lowered.
+    /// Evaluations without improvement since the rate was last lowered.
     public var evaluationsWithoutGain: Int
 
-    /// The state at the beginning of a run, unless told otherwise.
+    /// Default: the state at the start of a run.
     public init(rateScale: Double = 1, evaluationsWithoutGain: Int = 0) {
       self.rateScale = rateScale
       self.evaluationsWithoutGain = evaluationsWithoutGain
     }
   }
 
-  /// What the guard knows of the steps so far.
+  /// The guard's record of the steps so far.
   public struct GuardRecord: Codable, Sendable, Equatable {
-    /// What the learning rate is multiplied by, after the run has gone back.
+    /// The factor of the learning rate after rollbacks.
     public var rateScale = 1.0
-    /// How often the run has gone back to an earlier checkpoint.
+    /// The number of rollbacks to an earlier checkpoint.
     public var returnCount = 0
-    /// Losses in nats a token of the newest good steps, the oldest first.
+    /// Losses in nats per token of the most recent good steps, oldest first.
     public var losses: [Double] = []
-    /// Norms of their gradients.
+    /// The gradient norms of these steps.
     public var norms: [Double] = []
     /// The lowest mean of a whole window of losses.
     public var lowestLoss: Double?
-    /// The step after which it was reached.
+    /// The step at which it was reached.
     public var lowestLossStep: Int?
 
     /// A record of no steps.
@@ -99,7 +99,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   public struct PendingEvaluation: Codable, Sendable, Equatable {
     /// The step whose parameters are evaluated.
     public var step: Int
-    /// Its result, where it is already known.
+    /// Its result, if already known.
     public var perplexity: Double?
 
     /// An evaluation of the parameters of `step`.
@@ -109,7 +109,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
     }
   }
 
-  /// A codec the run has chosen.
+  /// A choice of codec.
   public struct CodecDecision: Codable, Sendable, Equatable {
     /// The first step that used it.
     public var step: Int
@@ -126,7 +126,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
     }
   }
 
-  /// The state of a run at `step` where nothing but training has happened yet.
+  /// The state of a run at `step`, in which there was only training so far.
   public init(
     step: Int, segmentIndex: Int, tokenCount: Int, rankCount: Int, threadCount: Int, engine: String,
     cpuLevel: String, precision: String, programVersion: String, configuration: String, vocabularyHash: String
@@ -144,7 +144,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
     self.vocabularyHash = vocabularyHash
   }
 
-  /// What makes a state unusable although its types are right, nothing when all is well.
+  /// The reason why a state of the right types is unusable, nil if there is none.
   var defect: String? {
     let counts: [(String, Int)] = [
       ("step", step), ("segmentIndex", segmentIndex), ("tokenCount", tokenCount),
@@ -169,7 +169,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   }
 }
 
-/// Whether a name can only mean a file in the directory it is looked up in, and not `state.json` itself.
+/// Whether a name can only denote a file in its own directory, other than `state.json`.
 func isPlainFileName(_ name: String) -> Bool {
   !name.isEmpty && !name.hasPrefix(".") && !name.contains("/") && !name.contains("\0")
     && name != stateFileName

@@ -2,22 +2,22 @@ import Foundation
 import Platform
 import Synchronization
 
-/// Where the writing of a checkpoint stands.
+/// The stages of writing a checkpoint.
 public enum CheckpointStage: Sendable {
-  /// One file of several is written, under a hidden name.
+  /// One file of several is written, under a temporary name.
   case writing
-  /// All is on the disk, and an earlier checkpoint of the same step has stepped aside.
+  /// All files are on disk, and an earlier checkpoint of the same step has been renamed.
   case renaming
-  /// The checkpoint has its name; `last` still points to the one before.
+  /// The checkpoint has its name; `last` still points to the previous one.
   case linking
 }
 
 /// The checkpoints of a run, for the one process that holds its lock.
 ///
-/// A checkpoint is there whole or not at all at every instant, whenever the process or the machine stops. One
-/// thread at a time may call a store's methods; all throw `MilmError`.
+/// A checkpoint is complete or absent at every instant, whenever the process or the machine stops. The methods of
+/// a store may be called by one thread at a time.
 public final class CheckpointStore: Sendable {
-  /// The run whose checkpoints these are.
+  /// The run of these checkpoints.
   public var run: RunDirectory { lock.run }
 
   private let lock: RunLock
@@ -25,9 +25,9 @@ public final class CheckpointStore: Sendable {
   /// Steps whose files this process has written or verified.
   private let verifiedSteps = Mutex<Set<Int>>([])
 
-  /// Opens the checkpoints of a locked run, and clears away what earlier processes left unfinished.
+  /// Opens the checkpoints of a locked run and removes what earlier processes left unfinished.
   ///
-  /// `observe` is called at each stage of each writing; what it throws is a failure of that writing.
+  /// `observe` is called at each stage of each write; an error that it throws makes the write fail.
   public init(
     lock: RunLock, observe: @escaping @Sendable (CheckpointStage, _ step: Int) throws -> Void = { _, _ in }
   ) throws {
@@ -38,15 +38,15 @@ public final class CheckpointStore: Sendable {
     try recover()
   }
 
-  /// The steps of the complete checkpoints, rising.
+  /// The steps of the complete checkpoints, ascending.
   public func list() throws -> [Int] {
     try run.checkpointSteps()
   }
 
-  /// Writes the checkpoint of `state.step`, in place of one of the same step, and points `last` to it.
+  /// Writes the checkpoint of `state.step`, replacing one of the same step, and points `last` to it.
   ///
-  /// `state.files` is filled in here. It returns when all is on the disk. On an error everything of this
-  /// attempt is removed again, and the earlier checkpoints and links are as they were.
+  /// Fills in `state.files`. Returns when everything is on disk. On an error this attempt is removed, and earlier
+  /// checkpoints and links are unchanged.
   @discardableResult
   public func write(files: [CheckpointFile], state: CheckpointState) throws -> CheckpointLocation {
     let location = run.location(ofStep: state.step)
@@ -64,7 +64,7 @@ public final class CheckpointStore: Sendable {
     return location
   }
 
-  /// Points `best` to the checkpoint of `step`, which must be there.
+  /// Points `best` to the checkpoint of `step`, which must exist.
   public func markBest(_ step: Int) throws {
     guard try list().contains(step) else {
       throw MilmError(
@@ -74,11 +74,10 @@ public final class CheckpointStore: Sendable {
     try synchronizeDirectory(run.checkpointsPath)
   }
 
-  /// Removes the oldest checkpoints beyond the newest `count`.
+  /// Removes all but the newest `count` checkpoints.
   ///
-  /// The targets of `best` and `last` stay, and so does the newest checkpoint that verifies,
-  /// whatever its age; where none verifies nothing is removed. `protected` steps stay too,
-  /// such as one that may still become the best.
+  /// The targets of `best` and `last`, the newest checkpoint that verifies and `protected` steps, such as one that
+  /// may still become the best, are kept at any age; if none verifies, nothing is removed.
   public func prune(keepLast count: Int, protecting protected: Set<Int> = []) throws {
     let steps = try list()
     let surplus = steps.dropLast(max(count, 1))
@@ -92,8 +91,8 @@ public final class CheckpointStore: Sendable {
     }
   }
 
-  /// The newest checkpoint, of those up to a step, all of whose files verify; each newer one of these is
-  /// reported in one line to `onRefusal`.
+  /// The newest checkpoint up to a step whose files all verify; for each newer one, `onRefusal` receives a line that
+  /// says why it was refused.
   public func newestVerified(through last: Int = .max, onRefusal: (String) -> Void) throws -> Checkpoint? {
     for step in try list().reversed() where step <= last {
       do {
@@ -108,10 +107,10 @@ public final class CheckpointStore: Sendable {
     return nil
   }
 
-  /// Makes `step` the newest checkpoint of the run: `last` points to it, `best` to `bestStep`, and the ones
-  /// beyond it, which belong to a course of the run that is being left, are removed.
+  /// Makes `step` the newest checkpoint of the run: `last` points to it, `best` to `bestStep`, and newer
+  /// checkpoints are removed.
   ///
-  /// Where there is no checkpoint of `bestStep` any more, there is no `best` either until the next is marked.
+  /// If the checkpoint of `bestStep` no longer exists, there is no `best` until the next is marked.
   public func rewind(to step: Int, bestStep: Int?) throws {
     let steps = try list()
     try point(.last, to: step)
@@ -143,10 +142,10 @@ extension CheckpointStore {
     try synchronizeDirectory(draft)
   }
 
-  /// Moves a complete draft to its place; on an error the place and the link are as they were.
+  /// Moves a complete draft to its location; on an error, the location and the link are unchanged.
   ///
-  /// A directory cannot be renamed over another one, so an earlier checkpoint of the same step steps aside
-  /// first; should the machine stop between the two renames, `recover()` brings it back.
+  /// A directory cannot be renamed over another one, so an earlier checkpoint of the same step is renamed first;
+  /// if the machine stops between the two renames, `recover()` restores it.
   private func publish(_ draft: String, at location: CheckpointLocation) throws {
     let earlier = HiddenName.earlier.path(of: location)
     let previousLast = try run.location(of: .last)?.step
@@ -168,11 +167,11 @@ extension CheckpointStore {
       if let previousLast { try? point(.last, to: previousLast) } else { unlink(run.path(of: .last)) }
       throw error
     }
-    // The new checkpoint stands; what cannot be removed now is removed when the run is opened again.
+    // The new checkpoint is complete; what cannot be removed now is removed when the run is next opened.
     try? removeEntry(earlier)
   }
 
-  /// Replaces a link in one instant.
+  /// Replaces a link atomically.
   private func point(_ link: CheckpointLink, to step: Int) throws {
     let temporary = "\(run.checkpointsPath)/.\(link.rawValue).tmp-\(getpid())"
     unlink(temporary)
@@ -185,7 +184,7 @@ extension CheckpointStore {
     }
   }
 
-  /// Takes a checkpoint out of sight in one instant, then removes its files.
+  /// Hides a checkpoint atomically, then removes its files.
   private func remove(_ step: Int) throws {
     let location = run.location(ofStep: step)
     let removed = HiddenName.removed.path(of: location)
@@ -198,7 +197,7 @@ extension CheckpointStore {
     try check(rename(path, newPath), "rename", path)
   }
 
-  /// Brings back checkpoints that had stepped aside for one that never came, and removes all other remains.
+  /// Restores checkpoints that were renamed for one that was never completed, and removes all other leftovers.
   private func recover() throws {
     for name in try directoryEntries(run.checkpointsPath) where name.hasPrefix(".") {
       let path = "\(run.checkpointsPath)/\(name)"
@@ -222,18 +221,18 @@ extension CheckpointStore {
 private enum HiddenName: String, CaseIterable {
   /// A checkpoint being written.
   case draft = "tmp"
-  /// A checkpoint that stepped aside for a new one of the same step.
+  /// A checkpoint that is being replaced by a new one of the same step.
   case earlier = "old"
   /// A checkpoint being removed.
   case removed
 
-  /// The hidden name beside a checkpoint's own.
+  /// The hidden path beside a checkpoint.
   func path(of location: CheckpointLocation) -> String {
     let parts = location.path.split(separator: "/", omittingEmptySubsequences: false)
     return (parts.dropLast() + [".\(parts.last ?? "").\(rawValue)-\(getpid())"]).joined(separator: "/")
   }
 
-  /// The step of a hidden name of this kind, whoever's it is.
+  /// The step of a hidden name of this kind, of any process.
   func step(of name: String) -> Int? {
     guard name.hasPrefix("."), let marker = name.range(of: ".\(rawValue)-") else { return nil }
     return CheckpointLocation.step(

@@ -1,6 +1,6 @@
 import Foundation
 
-/// A JSON value as it stood in the text: members in their order, none named twice.
+/// A JSON value; members are in the order of the text, and their names are unique.
 enum JSONValue {
   case null
   case boolean(Bool)
@@ -11,7 +11,7 @@ enum JSONValue {
   case object([(name: String, value: JSONValue)])
 }
 
-/// Where a text stopped being acceptable JSON, and why.
+/// Why and where a text was refused.
 struct JSONProblem: Error {
   let problem: String
   let offset: Int
@@ -19,15 +19,15 @@ struct JSONProblem: Error {
   var description: String { "\(problem) at byte \(offset)" }
 }
 
-/// Parses JSON from a source that is not trusted: nesting and the number of values are bounded, and a name
-/// that occurs twice is refused, which Foundation's parsers let pass.
+/// Parses JSON from an untrusted source: nesting and the number of values are bounded, and duplicate names, which
+/// Foundation's parsers accept, are refused.
 struct JSONReader {
   private let bytes: UnsafeRawBufferPointer
   private let maximumDepth: Int
   private var position = 0
   private var remainingValueCount: Int
 
-  /// Parses `bytes`, which must be one object; white space may surround it.
+  /// Parses `bytes`, which must be one object, optionally surrounded by white space.
   static func members(
     of bytes: UnsafeRawBufferPointer, maximumDepth: Int, maximumValueCount: Int = 1 << 20
   ) throws(JSONProblem) -> [(name: String, value: JSONValue)] {
@@ -149,11 +149,11 @@ struct JSONReader {
       default: content.append(byte)
       }
     }
-    throw problem("a text without end")
+    throw problem("an unterminated string")
   }
 
   private mutating func escapedScalar() throws(JSONProblem) -> Unicode.Scalar {
-    guard let byte = peek else { throw problem("a text without end") }
+    guard let byte = peek else { throw problem("an unterminated string") }
     position += 1
     switch byte {
     case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(byte)
@@ -167,7 +167,7 @@ struct JSONReader {
     }
   }
 
-  /// The scalar after `\u`, where needed from a pair of surrogates.
+  /// The scalar after `\u`, which may be a surrogate pair.
   private mutating func unicodeScalar() throws(JSONProblem) -> Unicode.Scalar {
     let first = try codeUnit()
     if let scalar = Unicode.Scalar(first) { return scalar }

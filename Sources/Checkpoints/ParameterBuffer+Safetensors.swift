@@ -3,7 +3,7 @@ import Platform
 import Tensors
 
 extension ParameterList {
-  /// Throws where a tensor of the list is missing in a file or has another shape there.
+  /// Throws if a tensor of the list is missing in a file or has another shape.
   package func requireShapes(in file: SafetensorsFile, prefix: String = "") throws {
     for parameter in parameters {
       let name = prefix + parameter.name
@@ -16,8 +16,8 @@ extension ParameterList {
 }
 
 extension ParameterBuffer {
-  /// Copies every tensor of the list out of a file, by name;
-  /// throws where one is missing or has another shape.
+  /// Copies every tensor of the list from a file, by name;
+  /// throws if one is missing or has another shape.
   package func load(from file: SafetensorsFile, prefix: String = "") throws {
     try list.requireShapes(in: file, prefix: prefix)
     for parameter in list.parameters {
@@ -27,14 +27,14 @@ extension ParameterBuffer {
     }
   }
 
-  /// Every tensor as a checkpoint writes it.
+  /// All tensors, in the form that a checkpoint writes.
   package func tensorBytes(prefix: String = "") -> [TensorBytes] {
     list.parameters.map { self[$0].tensorBytes(name: prefix + $0.name, shape: $0.shape) }
   }
 }
 
 extension Matrix {
-  /// All elements as a checkpoint writes them, as a tensor of `shape`; the rows must be contiguous.
+  /// The elements as a tensor of `shape`, in the form that a checkpoint writes; the rows must be contiguous.
   package func tensorBytes(name: String, shape: [Int]? = nil) -> TensorBytes {
     precondition(isContiguous, "a tensor's rows are contiguous")
     return TensorBytes(

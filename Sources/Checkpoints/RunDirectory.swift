@@ -1,38 +1,38 @@
 import Foundation
 import Platform
 
-/// The layout of a run's directory, RUN.
+/// The layout of a run directory, RUN.
 public struct RunDirectory: Sendable, Equatable {
   /// The directory itself.
   public let path: String
 
-  /// The run at `path`; nothing is looked at or created.
+  /// The run at `path`; nothing is accessed or created.
   public init(path: String) {
     self.path = path
   }
 
-  /// What was run, as YAML.
+  /// The configuration, as YAML.
   public var configurationPath: String { "\(path)/config.yaml" }
-  /// The words of the model, one a line, so that a run can be evaluated on any text.
+  /// The words of the model, one per line, so that a run can be evaluated on any text.
   public var vocabularyPath: String { "\(path)/vocabulary.txt" }
   /// The file that is locked while a job trains.
   public var lockPath: String { "\(path)/lock" }
-  /// One line of JSON a report.
+  /// One line of JSON per report.
   public var metricsPath: String { "\(path)/metrics.jsonl" }
-  /// One line of JSON a process that trained.
+  /// One line of JSON per process that trained.
   public var sessionsPath: String { "\(path)/sessions.jsonl" }
-  /// Curves and summary, a page.
+  /// The page with curves and a summary.
   public var reportPath: String { "\(path)/report.html" }
-  /// The files that TensorBoard opens.
+  /// The TensorBoard event files.
   public var tensorboardPath: String { "\(path)/tensorboard" }
-  /// Events of traced steps, a file a rank.
+  /// The traces, one file per rank.
   public var tracePath: String { "\(path)/trace" }
   /// The directory of the checkpoints and of the links to them.
   public var checkpointsPath: String { "\(path)/checkpoints" }
 
-  /// Makes the directory and those above it, and `checkpoints` in it; what is there already stays.
+  /// Creates the directory with its parents and `checkpoints`; existing content is left unchanged.
   ///
-  /// Throws `MilmError`, also where `checkpoints` is anything but a directory of this run.
+  /// Throws if `checkpoints` is anything but a directory of this run.
   public func create() throws {
     try makeDirectories(path)
     if case .absent = try FileEntry(at: checkpointsPath) {
@@ -46,7 +46,7 @@ public struct RunDirectory: Sendable, Equatable {
     try AtomicFile.removeLeftovers(in: path)
   }
 
-  /// Whether a run was begun here: its configuration or a checkpoint is there.
+  /// Whether there is a run: a configuration or a checkpoint.
   public func holdsRun() throws -> Bool {
     if case .absent = try FileEntry(at: configurationPath) {
       return try !checkpointSteps().isEmpty
@@ -54,12 +54,12 @@ public struct RunDirectory: Sendable, Equatable {
     return true
   }
 
-  /// Replaces `config.yaml`: the old one or the new one is there at every instant.
+  /// Replaces `config.yaml` atomically.
   public func writeConfiguration(_ yaml: String) throws {
     try AtomicFile.write(yaml, to: configurationPath)
   }
 
-  /// The steps of the complete checkpoints, rising; none where there is no run yet.
+  /// The steps of the complete checkpoints, ascending; empty if there is no run.
   public func checkpointSteps() throws -> [Int] {
     if case .absent = try FileEntry(at: checkpointsPath) { return [] }
     try requireOwnCheckpoints()
@@ -70,14 +70,14 @@ public struct RunDirectory: Sendable, Equatable {
     }.sorted()
   }
 
-  /// Where the checkpoint of a step is, or would be.
+  /// The location of the checkpoint of a step, which need not exist.
   public func location(ofStep step: Int) -> CheckpointLocation {
     CheckpointLocation(step: step, path: "\(checkpointsPath)/\(CheckpointLocation.name(ofStep: step))")
   }
 
-  /// The checkpoint that `last` or `best` points to, nothing where there is no such link.
+  /// The checkpoint that `last` or `best` points to, nil if there is no such link.
   ///
-  /// Throws `MilmError` where it is no symbolic link to a name of a checkpoint beside it.
+  /// Throws if it is not a symbolic link to the name of a checkpoint in the same directory.
   public func location(of link: CheckpointLink) throws -> CheckpointLocation? {
     let linkPath = path(of: link)
     switch try FileEntry(at: linkPath) {
@@ -96,7 +96,7 @@ public struct RunDirectory: Sendable, Equatable {
     "\(checkpointsPath)/\(link.rawValue)"
   }
 
-  /// A `checkpoints` that is a link could lead any write and removal out of the run.
+  /// If `checkpoints` were a link, writes and removals could leave the run.
   private func requireOwnCheckpoints() throws(MilmError) {
     guard case .directory = try FileEntry(at: checkpointsPath) else {
       throw MilmError(checkpointsPath, "expected a directory, found a file or a symbolic link")
@@ -106,15 +106,15 @@ public struct RunDirectory: Sendable, Equatable {
 
 /// The symbolic links in `checkpoints`.
 public enum CheckpointLink: String, Sendable, CaseIterable {
-  /// The checkpoint written last.
+  /// The most recent checkpoint.
   case last
   /// The checkpoint of the lowest perplexity.
   case best
 }
 
-/// A checkpoint's place in a run.
+/// The location of a checkpoint in a run.
 public struct CheckpointLocation: Sendable, Equatable {
-  /// The step it was written after.
+  /// The step of the checkpoint.
   public let step: Int
   /// Its directory.
   public let path: String
@@ -125,7 +125,7 @@ public struct CheckpointLocation: Sendable, Equatable {
     return "step-" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
   }
 
-  /// The inverse of `name(ofStep:)`, nothing for any other name.
+  /// The inverse of `name(ofStep:)`, nil for any other name.
   static func step(ofName name: String) -> Int? {
     guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)), step >= 0 else { return nil }
     return name == self.name(ofStep: step) ? step : nil

@@ -1,18 +1,18 @@
 import Foundation
 import Platform
 
-/// The right to write in a run's directory, held by one process at a time from creation until it is released.
+/// The exclusive right to write in a run directory, held until the object is released.
 ///
-/// The kernel gives the lock up when the process ends, however it ends, so a dead holder's lock is free.
+/// The kernel releases the lock when the process ends in any way, so the lock of a dead process can be taken.
 public final class RunLock: Sendable {
   /// The run that is locked.
   public let run: RunDirectory
 
   private let file: OpenFile
 
-  /// Locks `RUN/lock`, in a directory that must exist, and writes into it who holds it.
+  /// Locks `RUN/lock`, in a directory that must exist, and writes process and host into it.
   ///
-  /// Throws `MilmError`; where another process holds the lock, it names that process and its host.
+  /// If another process holds the lock, the error names that process and its host.
   public init(_ run: RunDirectory) throws {
     self.run = run
     file = try OpenFile.updating(run.lockPath)
@@ -30,10 +30,10 @@ public final class RunLock: Sendable {
     file.unlock()
   }
 
-  /// What a holder has written about itself; for an instant after locking that is nothing.
+  /// The holder's process and host, which it writes an instant after locking.
   private static func holder(_ path: String) throws -> String {
     let content = try OpenFile.reading(path).readAll(limit: 4096)
     let text = String(decoding: content, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
-    return text.isEmpty ? "one that has not told its name yet" : text
+    return text.isEmpty ? "one that is starting" : text
   }
 }

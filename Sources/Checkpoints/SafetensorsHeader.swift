@@ -1,26 +1,26 @@
 import Foundation
 
-/// The table of contents of a safetensors file: eight bytes of length (little-endian), then JSON.
+/// The header of a safetensors file: eight bytes of length (little-endian), then JSON.
 ///
-/// The tensors' bytes follow the header with neither gap nor overlap, in the order of their offsets.
+/// The bytes of the tensors follow without gap or overlap, in the order of their offsets.
 struct SafetensorsHeader {
-  /// One tensor's place; `range` counts bytes from the end of the header.
+  /// A tensor; `range` counts bytes from the end of the header.
   struct Entry {
     let name: String
     let shape: [Int]
     let range: Range<Int>
   }
 
-  /// The bound of the official implementation.
+  /// The limit of the official implementation.
   static let maximumByteCount = 100_000_000
   static let lengthByteCount = 8
   private static let metadataName = "__metadata__"
 
-  /// In the order of their bytes.
+  /// In file order.
   let entries: [Entry]
   let metadata: [String: String]
 
-  /// Lays tensors out one after the other, in the order given.
+  /// The header of tensors in the given order.
   init(laying tensors: [TensorBytes], metadata: [String: String]) {
     let names = Set(tensors.map(\.name))
     precondition(names.count == tensors.count, "two tensors of one name")
@@ -34,7 +34,7 @@ struct SafetensorsHeader {
     self.metadata = metadata
   }
 
-  /// Parses the JSON of a header that is followed by `dataByteCount` bytes, and checks every claim it makes.
+  /// Parses and verifies the JSON of a header that is followed by `dataByteCount` bytes.
   init(parsing json: UnsafeRawBufferPointer, dataByteCount: Int) throws(SafetensorsProblem) {
     guard json.first == UInt8(ascii: "{") else { throw SafetensorsProblem("a header that begins with '{'") }
     let members: [(name: String, value: JSONValue)]
@@ -59,8 +59,7 @@ struct SafetensorsHeader {
     try checkTiling(dataByteCount: dataByteCount)
   }
 
-  /// The header as it stands in the file: length, JSON, and spaces so that the data begins at a multiple of
-  /// 8.
+  /// The header as in the file: length, JSON, and spaces that align the data to a multiple of 8.
   func encoded() -> [UInt8] {
     var members: [String] = []
     if !metadata.isEmpty {
@@ -144,7 +143,7 @@ extension SafetensorsHeader.Entry {
     return counts
   }
 
-  /// The bytes of a tensor of this shape, nothing when they cannot be counted.
+  /// The byte count of a tensor of this shape, nil on overflow.
   private static func byteCount(_ shape: [Int]) -> Int? {
     var count = MemoryLayout<Float>.stride
     for extent in shape {
@@ -156,7 +155,7 @@ extension SafetensorsHeader.Entry {
   }
 }
 
-/// What a safetensors file should have held; the reader adds the path.
+/// What was expected of a safetensors file; the reader adds the path.
 struct SafetensorsProblem: Error {
   let description: String
 

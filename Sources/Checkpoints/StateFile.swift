@@ -3,21 +3,20 @@ import Platform
 
 /// `state.json` as bytes.
 ///
-/// The file is JSON, one member a line, sorted by name, but for the last member, `checksum`. The file
-/// *without it* is the file with the comma that ends the line before `checksum` and the line of `checksum`
-/// cut out, which is JSON again; the checksum is the sha256 of those bytes. Python can verify it:
+/// The file is JSON with one member per line, sorted by name, except for the last member, `checksum`: the sha256 of
+/// the file without the line of `checksum` and the comma before it, which is JSON again. Verification in Python:
 ///
 ///     import hashlib, re, sys
 ///     text = open(sys.argv[1], "rb").read()
 ///     parts = re.fullmatch(rb'(.*),\n  "checksum" : "([0-9a-f]{64})"\n}\n', text, re.DOTALL)
 ///     assert parts and hashlib.sha256(parts[1] + b"\n}\n").hexdigest() == parts[2].decode()
 extension CheckpointState {
-  /// No state file is longer; a longer one is not read.
+  /// A longer file is not read.
   static let maximumByteCount = 16 << 20
   private static let checksumStart = Array(",\n  \"checksum\" : \"".utf8)
   private static let ending = Array("\n}\n".utf8)
 
-  /// The bytes of a state file; the same state gives the same bytes.
+  /// The bytes of a state file, a function of the state.
   public func encoded() throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -28,12 +27,12 @@ extension CheckpointState {
     return members + Self.checksumStart + Array("\(checksum)\"".utf8) + Self.ending
   }
 
-  /// Reads a state file and checks its size, checksum, nesting, version and values; throws `MilmError`.
+  /// Reads a state file and verifies its size, checksum, nesting, version and values.
   init(contentsOf path: String) throws {
     try self.init(encoded: OpenFile.reading(path).readAll(limit: Self.maximumByteCount), path: path)
   }
 
-  /// Reads the bytes of a state file, which errors say are from `path`; throws as `init(contentsOf:)` does.
+  /// Decodes and verifies the bytes of a state file; `path` is for error messages.
   public init(encoded bytes: [UInt8], path: String) throws {
     try Self.verifyChecksum(bytes, path: path)
     let version = try Self.version(bytes, path: path)
@@ -63,11 +62,11 @@ extension CheckpointState {
     let found = tail.dropFirst(checksumStart.count).prefix(64)
     let expected = SHA256Digest.hexadecimal(of: bytes.dropLast(tailByteCount) + ending)
     guard found.elementsEqual(expected.utf8) else {
-      throw MilmError(path, "its checksum does not fit its content: the file is damaged")
+      throw MilmError(path, "its checksum differs from that of its content: the file is corrupted")
     }
   }
 
-  /// The file's version, once the nesting is known to be shallow enough for a decoder that recurses.
+  /// The file's version; throws if the nesting is too deep for a recursive decoder.
   private static func version(_ bytes: [UInt8], path: String) throws -> Int? {
     do {
       let members = try bytes.withUnsafeBytes { try JSONReader.members(of: $0, maximumDepth: 8) }

@@ -2,13 +2,13 @@ import Foundation
 import Platform
 import Synchronization
 
-/// A corpus on the disk: vocabulary and tokens, ready to be read at any position.
+/// A corpus on disk: a vocabulary and the tokens of each split, with random access.
 public struct Corpus: Sendable {
   static let vocabularyFileName = "vocabulary.txt"
   static let fileNames = Set(
     [CorpusDescription.fileName, vocabularyFileName] + Split.allCases.map(\.tokenFileName))
 
-  /// What `corpus.json` says.
+  /// The content of `corpus.json`.
   public let description: CorpusDescription
   /// The words of the corpus.
   public let vocabulary: Vocabulary
@@ -17,23 +17,21 @@ public struct Corpus: Sendable {
 
   /// Opens the corpus in a folder and verifies it.
   ///
-  /// - Parameter verification: how much of the token files is checked.
-  /// - Throws: `MilmError` naming the file that is missing, damaged, or not of this corpus.
+  /// - Parameter verification: how much of the token files is verified.
+  /// - Throws: an error that names the file that is missing, corrupted, or not of this corpus.
   public init(opening folder: URL, verification: Verification = .full) throws {
     description = try CorpusDescription(readingFrom: folder)
     name = folder.relativePath
-    // Of a large corpus, each takes a tenth of a second.
-    (vocabulary, files) = try sideBySide(
+    // Each takes a tenth of a second for a large corpus.
+    (vocabulary, files) = try concurrently(
       { [description] in try description.vocabulary(in: folder) },
       { [description] in try description.tokenFiles(in: folder, verification) })
   }
 
-  /// Whether the corpus was made with a split.
+  /// Whether the corpus has a split.
   public func contains(_ split: Split) -> Bool { files[split] != nil }
 
-  /// The tokens of a split.
-  ///
-  /// - Throws: `MilmError` if the corpus was made without it.
+  /// The tokens of a split; throws if the corpus does not have it.
   public func tokens(_ split: Split) throws -> TokenFile {
     guard let file = files[split] else {
       let present = Split.allCases.filter { files[$0] != nil }.map(\.rawValue).joined(separator: ", ")
@@ -73,8 +71,8 @@ extension CorpusDescription {
   }
 }
 
-/// The results of two pieces of work done at the same time; where both throw, the first one's error.
-private func sideBySide<First: Sendable, Second: Sendable>(
+/// The results of two closures that run concurrently; if both throw, the error of the first.
+private func concurrently<First: Sendable, Second: Sendable>(
   _ first: @Sendable () throws -> First, _ second: @Sendable () throws -> Second
 ) throws -> (First, Second) {
   let firstResult = Mutex<Result<First, any Error>?>(nil)
@@ -89,7 +87,19 @@ private func sideBySide<First: Sendable, Second: Sendable>(
     }
   }
   guard let first = firstResult.withLock({ $0 }), let second = secondResult.withLock({ $0 }) else {
-    preconditionFailure("work that was not done")
+    preconditionFailure("no result")
   }
   return try (first.get(), second.get())
+}
+
+/// A part of a corpus.
+public enum Split: String, CaseIterable, Codable, Sendable {
+  /// For training; the only source of the vocabulary.
+  case train
+  /// For choosing between checkpoints.
+  case valid
+  /// For reported results.
+  case test
+
+  var tokenFileName: String { "\(rawValue).tokens" }
 }

@@ -1,47 +1,47 @@
 import Foundation
 import Platform
 
-/// What `corpus.json` says: where a corpus comes from and what it holds.
+/// The content of `corpus.json`: the sources of a corpus and its counts.
 public struct CorpusDescription: Codable, Equatable, Sendable {
-  /// The version of the format that this program writes and reads.
+  /// The format version that this program writes and reads.
   public static let currentFormatVersion = 1
 
-  /// A text the corpus was made of.
+  /// A text of the corpus.
   public struct Source: Codable, Equatable, Sendable {
-    /// The split it went into.
+    /// The split it belongs to.
     public let split: Split
-    /// Its path as it was given, or what a generated text is called.
+    /// Its path as given, or the name of a generated text.
     public let path: String
-    /// SHA-256 of the file as it is stored, or of a text in an archive, in hexadecimal digits.
+    /// SHA-256 of the file as stored, or of the text for an archive, in hexadecimal digits.
     public let sha256: String?
   }
 
-  /// How large a split is.
+  /// The size of a split.
   public struct SplitCounts: Codable, Equatable, Sendable {
-    /// Lines, blank ones and a last one without a newline included.
+    /// Lines, including blank ones and a last one without a newline.
     public let lines: Int
-    /// Tokens, one `<eos>` for every line included.
+    /// Tokens, including one `<eos>` per line.
     public let tokens: Int
-    /// How many of the tokens are `<unk>`.
+    /// The number of `<unk>` tokens.
     public let unknownTokens: Int
   }
 
   /// The version of the format.
   public let formatVersion: Int
-  /// Every text, in the order of the splits and of reading.
+  /// All texts, by split and in the order of reading.
   public let sources: [Source]
-  /// The lines and tokens of each split, by the split's name.
+  /// The size of each split, by name.
   public let splits: [String: SplitCounts]
   /// The number of words in `vocabulary.txt`.
   public let vocabularySize: Int
   /// XXH64 of the bytes of `vocabulary.txt`, in hexadecimal digits.
   public let vocabularyHash: String
-  /// Whether the sources were raw text that `Tokenizer` took apart.
+  /// Whether the sources were raw text and have been tokenized.
   public let tokenized: Bool
-  /// Of generated text: the entropy rate of its source in nats a token, which no model can stay below.
+  /// For generated text: the entropy rate of its source in nats per token, a lower bound for any model.
   public let entropyRate: Double?
 
-  /// The lines and tokens of a split; nil if the corpus does not have it.
+  /// The size of a split, nil if the corpus does not have it.
   public func counts(of split: Split) -> SplitCounts? { splits[split.rawValue] }
 }
 
@@ -78,7 +78,7 @@ extension CorpusDescription {
 }
 
 extension DecodingError {
-  /// The key that is wrong and in what way, in a few words.
+  /// The key at fault and the kind of error.
   fileprivate var summary: String {
     func path(_ context: Context) -> String { context.codingPath.map(\.stringValue).joined(separator: ".") }
     switch self {

@@ -1,28 +1,27 @@
 import Foundation
 import Platform
 
-/// A source of made-up text whose entropy rate is known, so that a learner's loss has
-/// a floor to be compared with.
+/// A source of synthetic text with a known entropy rate, the lower bound of any model's loss.
 ///
-/// It is a Markov chain of order 1 over pronounceable words and the end of a line. From each there are four
-/// to six successors with falling probabilities. The chain depends on `seed` and `wordCount` alone.
-public struct SyntheticText: Sendable {
-  /// A word that may come next.
+/// It is a Markov chain of order 1 over pronounceable words and the end of a line. Each state has four to six
+/// successors with decreasing probabilities. The chain depends only on `seed` and `wordCount`.
+package struct SyntheticText: Sendable {
+  /// A state that may follow another.
   struct Successor: Equatable {
     let state: Int
     let probability: Double
   }
 
   /// The words; state 0 of the chain is the end of a line, state `i` is word `i − 1`.
-  public let words: [String]
-  /// Nats a token in the long run, the `<eos>` of each line counted: what no model can stay below.
-  public let entropyRate: Double
+  package let words: [String]
+  /// Entropy in nats per token, including the `<eos>` of each line.
+  package let entropyRate: Double
   private let rows: [[Successor]]
   private let states: [String: Int]
   private let name: String
 
-  /// A source with `wordCount` words, at least 16, all of which it uses.
-  public init(seed: UInt64, wordCount: Int = 400) {
+  /// A source of `wordCount` words, at least 16, all of which occur.
+  package init(seed: UInt64, wordCount: Int = 400) {
     precondition(wordCount >= 16, "expected 16 words or more, found \(wordCount)")
     words = Self.makeWords(wordCount, numbers: NumberedRandom(seed: seed, purpose: 1))
     rows = Self.makeRows(wordCount + 1, numbers: NumberedRandom(seed: seed, purpose: 2))
@@ -33,10 +32,10 @@ public struct SyntheticText: Sendable {
     name = "synthetic text, \(wordCount) words, seed \(seed)"
   }
 
-  /// A text of `tokenCount` tokens or a few more: it goes on to the end of its last line.
+  /// A text of at least `tokenCount` tokens, which ends with its last line.
   ///
-  /// - Parameter seed: another seed gives another text of the same chain.
-  public func text(tokenCount: Int, seed: UInt64) -> String {
+  /// - Parameter seed: selects one of the texts of this chain.
+  package func text(tokenCount: Int, seed: UInt64) -> String {
     let numbers = NumberedRandom(seed: seed, purpose: 3)
     var text = ""
     var state = 0
@@ -54,15 +53,14 @@ public struct SyntheticText: Sendable {
     return text
   }
 
-  /// Mean negative log-likelihood of a text under the chain itself, in nats a token.
-  ///
-  /// - Throws: `MilmError` if the chain cannot have made this text.
-  public func crossEntropy(of text: String) throws -> Double {
+  /// Mean negative log-likelihood of a text under the chain, in nats per token; throws if it is impossible.
+  package func crossEntropy(of text: String) throws -> Double {
     var (state, sum, count) = (0, 0.0, 0)
     for line in text.split(separator: "\n", omittingEmptySubsequences: true) {
       for next in line.split(separator: " ").map({ states[String($0)] }) + [0] {
         guard let next, let successor = rows[state].first(where: { $0.state == next }) else {
-          throw MilmError("expected a text of this chain, found another one after \(count) tokens")
+          throw MilmError(
+            "expected a text of this chain, found an impossible transition after \(count) tokens")
         }
         sum -= log(successor.probability)
         count += 1
@@ -72,9 +70,9 @@ public struct SyntheticText: Sendable {
     return sum / Double(count)
   }
 
-  /// Writes a corpus of texts of this source; each split has about as many tokens as asked for.
+  /// Writes a corpus of texts of this source, with about the given number of tokens in each split.
   @discardableResult
-  public func writeCorpus(
+  package func writeCorpus(
     at output: URL, trainTokenCount: Int, validTokenCount: Int, testTokenCount: Int, seed: UInt64 = 1
   ) throws -> CorpusDescription {
     let tokenCounts: [Split: Int] = [
@@ -95,7 +93,7 @@ public struct SyntheticText: Sendable {
       rest -= successor.probability
       if rest < 0 { return successor.state }
     }
-    // Rounding may leave a remainder behind the last one.
+    // Rounding may leave a remainder after the last one.
     return rows[state][rows[state].count - 1].state
   }
 
@@ -122,7 +120,7 @@ public struct SyntheticText: Sendable {
     return words
   }
 
-  /// One successor of each state goes round all states, so that every state can be reached from every other.
+  /// One successor of each state forms a cycle through all states, so that every state can be reached.
   private static func makeRows(_ stateCount: Int, numbers: NumberedRandom) -> [[Successor]] {
     let slotCount = 16
     var order = Array(0..<stateCount)
@@ -133,7 +131,7 @@ public struct SyntheticText: Sendable {
     for (place, state) in order.enumerated() {
       let draw = state * slotCount
       var nexts = [order[(place + 1) % stateCount]]
-      // A third of the words may end a line, which makes lines a dozen words long.
+      // A third of the words may end a line, so lines are about a dozen words long.
       if state != 0 && numbers.fraction(draw) < 1.0 / 3 && nexts[0] != 0 { nexts.append(0) }
       let successorCount = 4 + numbers.integer(draw + 1, below: 3)
       var attempt = 0
@@ -148,16 +146,16 @@ public struct SyntheticText: Sendable {
     return rows
   }
 
-  /// Each successor is about half as likely as the one before.
+  /// Each successor is about half as likely as the previous one.
   private static func skewed(_ states: [Int], firstDraw: Int, numbers: NumberedRandom) -> [Successor] {
     let weights = states.indices.map { (0.75 + numbers.fraction(firstDraw + $0) / 2) * pow(0.5, Double($0)) }
     let sum = weights.reduce(0, +)
     return zip(states, weights).map { Successor(state: $0, probability: $1 / sum) }
   }
 
-  /// How often each state is visited in the long run.
+  /// The stationary distribution, by power iteration.
   ///
-  /// Half of each step stays where it is, which changes nothing in the limit and makes a limit sure.
+  /// Half of each step stays in place, which guarantees convergence and does not change the limit.
   private static func stationaryDistribution(_ rows: [[Successor]]) -> [Double] {
     var distribution = [Double](repeating: 1 / Double(rows.count), count: rows.count)
     var change = 1.0
@@ -172,5 +170,25 @@ public struct SyntheticText: Sendable {
       distribution = next
     }
     return distribution
+  }
+}
+
+/// Stateless random numbers: a function of seed, purpose and index.
+struct NumberedRandom {
+  private let key: UInt64
+
+  init(seed: UInt64, purpose: UInt64) {
+    key = SplitMix64.mix(SplitMix64.mix(seed) &+ purpose)
+  }
+
+  func bits(_ index: Int) -> UInt64 {
+    SplitMix64.mix(key &+ UInt64(truncatingIfNeeded: index) &* SplitMix64.increment)
+  }
+
+  /// Uniform in [0, 1).
+  func fraction(_ index: Int) -> Double { Double(bits(index) >> 11) * 0x1p-53 }
+
+  func integer(_ index: Int, below bound: Int) -> Int {
+    Int(bits(index).multipliedFullWidth(by: UInt64(bound)).high)
   }
 }

@@ -39,7 +39,7 @@ struct CheckpointStateTests {
     Array(try bytes(path).dropLast(",\n  \"checksum\" : \"\"\n}\n".utf8.count + 64))
   }
 
-  /// Writes a state file of these members with the checksum that fits them.
+  /// Writes a state file of these members with a valid checksum.
   private func seal(_ members: [UInt8]) throws {
     try replaceContent(path, sealed(members))
   }
@@ -56,7 +56,7 @@ struct CheckpointStateTests {
     try seal(Array(members.replacing(text, with: other).utf8))
   }
 
-  @Test func givesBackWhatWasWritten() throws {
+  @Test func roundTrips() throws {
     try withFiles([.model]) { _ = try open.store.write(files: $0, state: full) }
     var expected = full
     expected.files = [
@@ -66,11 +66,11 @@ struct CheckpointStateTests {
     #expect(try read() == expected)
   }
 
-  /// In a process of its own, because a compute engine, which other tests make, flushes its thread's denormals.
+  /// In a separate process, because compute engines of other tests flush denormals on their threads.
   @Test(
     arguments: [Double.infinity, -Double.infinity, 0.1, .leastNonzeroMagnitude, 1.0 / 3, -0.0, 1e300]
       as [Double])
-  func keepsEveryBitOfANumber(value: Double) async {
+  func preservesEveryBitOfANumber(value: Double) async {
     await #expect(processExitsWith: .success) { [bits = value.bitPattern as UInt64] in
       let open = try OpenRun()
       var written = state(step: 12)
@@ -132,14 +132,14 @@ struct CheckpointStateTests {
   ]
 
   @Test(arguments: unusable)
-  func refusesAnUnusableValueUnderARightChecksum(text: String, other: String, complaint: String) throws {
+  func refusesInvalidValuesWithAValidChecksum(text: String, other: String, complaint: String) throws {
     try withFiles([.model]) { _ = try open.store.write(files: $0, state: state(step: 12)) }
     try replaceInMembers(text, with: other)
     let error = try refusal { _ = try read() }
     #expect(error.contains(complaint), "\(error)")
   }
 
-  @Test func ignoresFieldsOfALaterAddition() throws {
+  @Test func ignoresUnknownFields() throws {
     try open.store.write(files: [], state: state(step: 12))
     try replaceInMembers("\"step\" : 12", with: "\"step\" : 12,\n  \"stop\" : [1]")
     #expect(try read() == state(step: 12))
@@ -151,7 +151,7 @@ struct CheckpointStateTests {
     #expect(try refusal { _ = try read() }.contains("expected at most 16777216 bytes"))
   }
 
-  @Test func survivesRandomChangesHalfOfThemUnderARightChecksum() throws {
+  @Test func survivesRandomChangesWithAndWithoutAValidChecksum() throws {
     try withFiles([.model]) { _ = try open.store.write(files: $0, state: full) }
     let original = try members()
     var generator = SplitMix64(state: 2)
@@ -171,7 +171,7 @@ struct CheckpointStateTests {
         #expect(!error.description.contains("\n"))
       }
     }
-    // Texts and numbers may change and still be a state.
+    // Some changes of texts and numbers are valid.
     reportFuzz(
       "state.json", sealedCount: sealedCount, passedCount: passedCount, acceptedCount: acceptedCount)
     #expect((fuzzCount / 100..<fuzzCount / 2).contains(acceptedCount), "\(acceptedCount)")

@@ -55,11 +55,11 @@ struct CheckpointStoreTests {
     #expect(try target("last") == "step-00000001")
   }
 
-  @Test(arguments: 0...2) func leavesNothingOfAnAttemptWhoseFileFails(failingIndex: Int) throws {
+  @Test(arguments: 0...2) func leavesNothingBehindWhenAFileFails(failingIndex: Int) throws {
     try write(1, to: store, seed: 1)
     try write(2, to: store, seed: 2)
     var parts: [CheckpointPart] = [.model, .optimizer]
-    // No file system takes a name of 300 bytes.
+    // No file system allows a name of 300 bytes.
     parts.insert(CheckpointPart(rawValue: String(repeating: "x", count: 300)), at: failingIndex)
     for step in [2, 3] {
       let error = try refusal {
@@ -72,11 +72,11 @@ struct CheckpointStoreTests {
     #expect(try weights(2) == floats(2, 100))
   }
 
-  @Test func bringsEverythingBackWhenTheLinkCannotBeReplaced() throws {
+  @Test func restoresEverythingWhenTheLinkCannotBeReplaced() throws {
     try write(1, to: store, seed: 1)
     try write(2, to: store, seed: 2)
     try write(1, to: store, seed: 3)
-    // The link is made under this name first.
+    // The link is first created under this name.
     let obstacle = "\(run.checkpointsPath)/.last.tmp-\(getpid())"
     try FileManager.default.createDirectory(atPath: obstacle, withIntermediateDirectories: false)
     for step in [2, 3] {
@@ -88,7 +88,7 @@ struct CheckpointStoreTests {
     #expect(try weights(2) == floats(2, 100))
   }
 
-  @Test func failsInOneLineWhereThereIsNoDirectory() throws {
+  @Test func failsInOneLineWithoutADirectory() throws {
     try FileManager.default.removeItem(atPath: run.checkpointsPath)
     try replaceContent(run.checkpointsPath, [])
     #expect(try refusal { try write(1, to: store) }.contains("step-00000001.tmp-\(getpid()): cannot create"))
@@ -127,7 +127,7 @@ struct CheckpointStoreTests {
     #expect(try reopened.list() == [2, 4])
   }
 
-  @Test func removesNothingWhereNoCheckpointVerifies() throws {
+  @Test func removesNothingIfNoCheckpointVerifies() throws {
     for step in 1...3 {
       try write(step, to: store)
       try flipBit("\(run.location(ofStep: step).path)/state.json")
@@ -144,7 +144,7 @@ struct CheckpointStoreTests {
     return try CheckpointStore(lock: RunLock(copy))
   }
 
-  @Test func leavesANewerCourseBehind() throws {
+  @Test func rewindingRemovesNewerCheckpoints() throws {
     for step in 1...5 { try write(step, to: store) }
     try store.markBest(4)
     try store.rewind(to: 3, bestStep: 2)
@@ -155,7 +155,7 @@ struct CheckpointStoreTests {
     #expect(try open.entries() == ["last", "step-00000001"])
   }
 
-  @Test func clearsAwayWhatDeadProcessesLeft() throws {
+  @Test func removesLeftoversOfKilledProcesses() throws {
     try write(1, to: store, seed: 1)
     let copy = RunDirectory(path: open.folder.file("copy"))
     try FileManager.default.copyItem(atPath: run.path, toPath: copy.path)
@@ -169,7 +169,7 @@ struct CheckpointStoreTests {
       atPath: "\(copy.checkpointsPath)/.last.tmp-77", withDestinationPath: "step-00000002")
     try replaceContent("\(copy.checkpointsPath)/.notes", [])
 
-    // Step 4 had stepped aside for a new one, which never came.
+    // Step 4 was renamed for a new one that was never completed.
     #expect(try CheckpointStore(lock: RunLock(copy)).list() == [1, 4])
     let entries = try FileManager.default.contentsOfDirectory(atPath: copy.checkpointsPath).sorted()
     #expect(entries == [".notes", "last", "step-00000001", "step-00000004"])

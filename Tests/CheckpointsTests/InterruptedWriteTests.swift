@@ -3,9 +3,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Checkpoints on disks that fill up and in processes that die.
+/// Checkpoints on full disks and in killed processes.
 struct InterruptedWriteTests {
-  /// A file system of a few pages that is there as long as `body` runs.
+  /// A file system of a few pages that exists while `body` runs.
   private enum TinyDisk {
     static let isAvailable = (try? with(pageCount: 4) { _ in }) != nil
 
@@ -32,7 +32,7 @@ struct InterruptedWriteTests {
   @Test(
     .enabled(if: TinyDisk.isAvailable, "mounting a small tmpfs needs root"),
     arguments: [5, 30, 64, 70, 123, 124])
-  func leavesNothingOfAnAttemptOnAFullDisk(pageCount: Int) throws {
+  func leavesNothingBehindOnAFullDisk(pageCount: Int) throws {
     try TinyDisk.with(pageCount: pageCount) { run in
       try run.create()
       let store = try CheckpointStore(lock: RunLock(run))
@@ -49,7 +49,7 @@ struct InterruptedWriteTests {
   }
 
   @Test(.enabled(if: TinyDisk.isAvailable, "mounting a small tmpfs needs root"))
-  func writesAgainOnceThereIsRoom() throws {
+  func writesAgainOnceThereIsSpace() throws {
     try TinyDisk.with(pageCount: 125) { run in
       try run.create()
       let store = try CheckpointStore(lock: RunLock(run))
@@ -65,7 +65,7 @@ struct InterruptedWriteTests {
   }
 
   @Test(.timeLimit(.minutes(5)), arguments: [3, 10, 25, 60, 120])
-  func isWholeOrAbsentWhenItsWriterIsKilled(milliseconds: Int) async throws {
+  func isCompleteOrAbsentWhenItsWriterIsKilled(milliseconds: Int) async throws {
     let folder = try TemporaryFolder()
     let run = RunDirectory(path: folder.file("run"))
     try run.create()

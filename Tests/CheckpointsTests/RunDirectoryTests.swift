@@ -12,7 +12,7 @@ struct RunDirectoryTests {
     run = RunDirectory(path: folder.file("a/b"))
   }
 
-  @Test func isMadeWithThoseAboveIt() throws {
+  @Test func isCreatedWithItsParents() throws {
     try run.create()
     try run.create()
     #expect(try FileManager.default.contentsOfDirectory(atPath: run.path) == ["checkpoints"])
@@ -20,9 +20,9 @@ struct RunDirectoryTests {
     #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o022 == 0)
   }
 
-  /// In a process of its own, for the working directory is that of all threads.
+  /// In a separate process, because all threads share the working directory.
   @Test(arguments: ["r", "r/", "a/b", "./r", "r//b"])
-  func mayBeNamedFromTheWorkingDirectory(path: String) async {
+  func mayHaveARelativePath(path: String) async {
     await #expect(processExitsWith: .success) { [path = path as String] in
       let folder = try TemporaryFolder()
       #expect(chdir(folder.path) == 0)
@@ -31,9 +31,9 @@ struct RunDirectoryTests {
     }
   }
 
-  /// In a process of its own, for the mask is that of all threads.
+  /// In a separate process, because all threads share the umask.
   @Test(arguments: [0o000, 0o022, 0o077] as [mode_t])
-  func nobodyElseMayWriteInARun(mask: mode_t) async {
+  func onlyTheOwnerMayWriteInARun(mask: mode_t) async {
     await #expect(processExitsWith: .success) { [mask = mask as mode_t] in
       umask(mask)
       let open = try OpenRun()
@@ -49,7 +49,7 @@ struct RunDirectoryTests {
     }
   }
 
-  @Test func whatALinkInACheckpointPointsToIsNeverRemoved() throws {
+  @Test func targetsOfLinksInACheckpointAreNeverRemoved() throws {
     try run.create()
     let store = try CheckpointStore(lock: RunLock(run))
     for step in 1...3 { try write(step, to: store) }
@@ -63,7 +63,7 @@ struct RunDirectoryTests {
     #expect(try bytes("\(elsewhere)/letter") == Array("mine".utf8))
   }
 
-  @Test func whatAKilledProcessLeftBesideItsFilesIsRemoved() throws {
+  @Test func removesLeftoversOfKilledProcesses() throws {
     try run.create()
     for name in [".config.yaml.x1.tmp", ".vocabulary.txt.x2.tmp", ".metrics.jsonl.x3.tmp", "notes.tmp"] {
       try Data("half".utf8).write(to: URL(filePath: "\(run.path)/\(name)"))
@@ -73,7 +73,7 @@ struct RunDirectoryTests {
     #expect(names == ["checkpoints", "lock", "notes.tmp"])
   }
 
-  @Test func tellsWhetherItHoldsARun() throws {
+  @Test func knowsWhetherItHoldsARun() throws {
     #expect(try !run.holdsRun())
     try run.create()
     #expect(try !run.holdsRun())
@@ -91,7 +91,7 @@ struct RunDirectoryTests {
     #expect(try run.holdsRun())
   }
 
-  @Test func refusesCheckpointsThatAreALinkToElsewhere() throws {
+  @Test func refusesCheckpointsThatAreALink() throws {
     try run.create()
     let elsewhere = folder.file("elsewhere")
     try FileManager.default.moveItem(atPath: run.checkpointsPath, toPath: elsewhere)
@@ -104,7 +104,7 @@ struct RunDirectoryTests {
   @Test(
     arguments: ["best", "last"],
     ["/tmp", "../x", "../checkpoints/step-00000001", "./step-00000001", "step-1", "step-00000001/", "last/x"])
-  func refusesALinkThatLeadsElsewhere(link: String, target: String) throws {
+  func refusesALinkOutOfTheRun(link: String, target: String) throws {
     try run.create()
     let store = try CheckpointStore(lock: RunLock(run))
     try write(1, to: store)
@@ -116,7 +116,7 @@ struct RunDirectoryTests {
         == "\(path): expected a link to step-… beside it, found \(target)")
   }
 
-  @Test func refusesACheckpointThatIsALinkToElsewhere() throws {
+  @Test func refusesACheckpointThatIsALink() throws {
     try run.create()
     let store = try CheckpointStore(lock: RunLock(run))
     try write(1, to: store)
@@ -135,7 +135,7 @@ struct RunDirectoryTests {
     #expect(try refusal { _ = try Checkpoint.open(run.path) }.contains("best: expected a symbolic link"))
   }
 
-  @Test func hasNothingToOpenBeforeTheFirstCheckpoint() throws {
+  @Test func opensNothingBeforeTheFirstCheckpoint() throws {
     #expect(try refusal { _ = try Checkpoint.open(run.path) }.contains("expected a checkpoint or a run"))
     try run.create()
     #expect(try refusal { _ = try Checkpoint.open(run.path) }.contains("expected a checkpoint or a run"))

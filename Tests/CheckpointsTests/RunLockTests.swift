@@ -13,7 +13,7 @@ struct RunLockTests {
     try run.create()
   }
 
-  @Test func isHeldByOneAtATimeAndNamesTheHolder() throws {
+  @Test func isExclusiveAndNamesItsHolder() throws {
     let lock = try RunLock(run)
     let error = try refusal { _ = try RunLock(run) }
     let host = ProcessInfo.processInfo.hostName
@@ -23,12 +23,12 @@ struct RunLockTests {
     #expect(lock.run == run)
   }
 
-  @Test func isFreeOnceItsHolderLetsGo() throws {
+  @Test func isFreeAfterItsHolderReleasesIt() throws {
     do { _ = try RunLock(run) }
     _ = try RunLock(run)
   }
 
-  @Test(.timeLimit(.minutes(5))) func isTakenOverFromADeadHolder() async throws {
+  @Test(.timeLimit(.minutes(5))) func isTakenOverFromADeadProcess() async throws {
     await #expect(processExitsWith: .signal(SIGKILL)) { [path = run.path as String] in
       let lock = try RunLock(RunDirectory(path: path))
       let isHeld = (try? RunLock(RunDirectory(path: path))) == nil
@@ -40,7 +40,7 @@ struct RunLockTests {
     #expect(try String(contentsOfFile: lock.run.lockPath, encoding: .utf8).hasPrefix("pid=\(getpid()) "))
   }
 
-  @Test func isNotInheritedByAProgramThatItsHolderStarts() throws {
+  @Test func isNotInheritedByChildProcesses() throws {
     let lock = try RunLock(run)
     var child: pid_t = 0
     var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sleep"), strdup("60"), nil]
@@ -51,7 +51,7 @@ struct RunLockTests {
       waitpid(child, nil, 0)
     }
     let descriptors = "/proc/\(child)/fd"
-    // A program that has only just begun still opens and closes files.
+    // A program that has just started still opens and closes files.
     let names = try FileManager.default.contentsOfDirectory(atPath: descriptors)
     let openFiles = names.compactMap { descriptor in
       try? FileManager.default.destinationOfSymbolicLink(atPath: "\(descriptors)/\(descriptor)")

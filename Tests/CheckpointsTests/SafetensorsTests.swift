@@ -13,14 +13,14 @@ struct SafetensorsTests {
     path = folder.file("model.safetensors")
   }
 
-  /// A file of `json` and `dataByteCount` bytes 0, 1, 2, …, with a length field of one's own if wanted.
+  /// A file of `json` and `dataByteCount` bytes 0, 1, 2, …, optionally with another length field.
   private func writeRaw(_ json: some Sequence<UInt8>, dataByteCount: Int = 0, length: UInt64? = nil) throws {
     let json = Array(json)
     let length = withUnsafeBytes(of: (length ?? UInt64(json.count)).littleEndian, Array.init)
     try replaceContent(path, length + json + (0..<dataByteCount).map { UInt8(truncatingIfNeeded: $0) })
   }
 
-  @Test func givesBackWhatWasWritten() throws {
+  @Test func roundTrips() throws {
     let weight: [Float] = [1, -0.0, .infinity, .leastNonzeroMagnitude, .pi, 6]
     let single: [Float] = [42]
     let digest = try weight.withUnsafeBufferPointer { weight in
@@ -47,7 +47,7 @@ struct SafetensorsTests {
     #expect(try file.withFloats(of: "scalar") { Array($0) } == [42])
   }
 
-  @Test(arguments: 1...9) func beginsItsDataAtAMultipleOfEight(nameLength: Int) throws {
+  @Test(arguments: 1...9) func alignsItsDataToEightBytes(nameLength: Int) throws {
     let name = String(repeating: "n", count: nameLength)
     try floats(1, 3).withUnsafeBufferPointer { floats in
       _ = try writeSafetensors([TensorBytes(name: name, shape: [3], floats: floats)], to: path)
@@ -58,7 +58,7 @@ struct SafetensorsTests {
     #expect(content.count == 8 + headerByteCount + 12)
   }
 
-  @Test(arguments: 0...7) func readsFloatsAtAnyAddress(padding: Int) throws {
+  @Test(arguments: 0...7) func readsUnalignedFloats(padding: Int) throws {
     let json = #"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#
     try writeRaw((json + String(repeating: " ", count: padding)).utf8, dataByteCount: 8)
     let expected = [Float(bitPattern: 0x0302_0100), Float(bitPattern: 0x0706_0504)]
@@ -70,7 +70,7 @@ struct SafetensorsTests {
     #expect(copy == expected)
   }
 
-  @Test func refusesATensorItHasNotAndACopyOfAnotherSize() throws {
+  @Test func refusesUnknownTensorsAndCopiesOfAnotherSize() throws {
     try floats(1, 3).withUnsafeBufferPointer { floats in
       _ = try writeSafetensors([TensorBytes(name: "t", shape: [3], floats: floats)], to: path)
     }
@@ -81,7 +81,7 @@ struct SafetensorsTests {
     #expect(error == "\(path): expected 4 floats in tensor t, found 3 in shape [3]")
   }
 
-  @Test func leavesAnExistingFileAsItIs() throws {
+  @Test func leavesAnExistingFileUnchanged() throws {
     try replaceContent(path, "mine".utf8)
     #expect(try refusal { _ = try writeSafetensors([], to: path) } == "\(path): cannot create: File exists")
     #expect(try bytes(path) == Array("mine".utf8))
@@ -195,8 +195,7 @@ struct SafetensorsTests {
       }.reduce(0, +)
       #expect(floatCount == 6)
     }
-    // Changes of a name, of the metadata or of the padding are no damage that a header can show.
-    // A header has no checksum of its own.
+    // A header has no checksum, so changes of a name, of the metadata or of the padding cannot be detected.
     reportFuzz("safetensors", sealedCount: 0, passedCount: acceptedCount, acceptedCount: acceptedCount)
     #expect((fuzzCount / 100..<fuzzCount / 2).contains(acceptedCount), "\(acceptedCount)")
   }

@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// A run in a folder of its own, locked, with its checkpoints open.
+/// A locked run in a temporary folder, with its checkpoint store.
 struct OpenRun {
   let folder: TemporaryFolder
   let run: RunDirectory
@@ -17,13 +17,13 @@ struct OpenRun {
     store = try CheckpointStore(lock: try RunLock(run))
   }
 
-  /// All names in `checkpoints`, the hidden ones too.
+  /// All names in `checkpoints`, including hidden ones.
   func entries() throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: run.checkpointsPath).sorted()
   }
 }
 
-/// A state of a run that knows little but its step.
+/// A minimal state.
 func state(step: Int) -> CheckpointState {
   CheckpointState(
     step: step, segmentIndex: step, tokenCount: step * 4096, rankCount: 2, threadCount: 1, engine: "openblas",
@@ -41,7 +41,7 @@ func write(_ step: Int, to store: CheckpointStore, seed: Float = 0, count: Int =
   }
 }
 
-/// Lends files of one tensor `weight` each, whose floats are `seed`, `seed` + 1, ….
+/// Calls `body` with files of one tensor `weight` each, whose floats are `seed`, `seed` + 1, ….
 func withFiles<Result>(
   _ parts: [CheckpointPart], seed: Float = 0, count: Int = 100, _ body: ([CheckpointFile]) throws -> Result
 ) rethrows -> Result {
@@ -59,7 +59,7 @@ func floats(_ first: Float, _ count: Int) -> [Float] {
   (0..<count).map { first + Float($0) }
 }
 
-/// The error of a call that must fail, whose text must be a single line.
+/// The message of the error that `body` must throw, which must be a single line.
 func refusal(_ body: () throws -> Void, sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
   let error = try #require(throws: MilmError.self, sourceLocation: sourceLocation) { try body() }
   #expect(!error.description.contains("\n"), sourceLocation: sourceLocation)
@@ -70,7 +70,7 @@ func bytes(_ path: String) throws -> [UInt8] {
   Array(try Data(contentsOf: URL(filePath: path)))
 }
 
-/// Puts a new file in the place of the old one; file systems are slow to empty and fill the same one.
+/// Replaces a file by a new one, which is faster than truncating it.
 func replaceContent(_ path: String, _ bytes: some Sequence<UInt8>) throws {
   unlink(path)
   try Data(bytes).write(to: URL(filePath: path))

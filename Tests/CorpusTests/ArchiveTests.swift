@@ -30,7 +30,7 @@ struct ArchiveTests {
     #expect(firstDifference(found, expected) == nil, "\(name)")
   }
 
-  @Test func readsGzipOfOneMemberAndOfSeveral() throws {
+  @Test func readsGzipOfOneAndSeveralMembers() throws {
     try python("t = open('text', 'rb').read(); open('1.gz', 'wb').write(gzip.compress(t))")
     try python(
       """
@@ -48,9 +48,9 @@ struct ArchiveTests {
   }
 
   @Test(arguments: [
-    ("cut off", "cut off"), ("flipped", "a.gz"), ("no gzip", "gzip"), ("more behind", "gzip"),
+    ("cut off", "truncated"), ("flipped", "a.gz"), ("no gzip", "gzip"), ("more behind", "gzip"),
   ])
-  func refusesDamagedGzip(damage: String, part: String) throws {
+  func refusesCorruptedGzip(damage: String, part: String) throws {
     try python("open('a.gz', 'wb').write(gzip.compress(open('text', 'rb').read()))")
     var bytes = Array(try Data(contentsOf: folder.url("a.gz")))
     switch damage {
@@ -69,13 +69,13 @@ struct ArchiveTests {
     ("pass", "found none"),
     ("z.write('text', 'a', zipfile.ZIP_BZIP2)", "compression method 12"),
   ])
-  func refusesZipsItCannotRead(python line: String, part: String) throws {
+  func refusesUnsupportedZips(python line: String, part: String) throws {
     try python("z = zipfile.ZipFile('a.zip', 'w'); \(line); z.close()")
     let said = try #require(message { _ = try vocabulary.encode(contentsOf: folder.url("a.zip")) })
     #expect(said.contains(part) && said.contains("a.zip") && !said.contains("\n"), "\(said)")
   }
 
-  @Test func noDamageToAZipGoesUnnoticedOrDoesHarm() throws {
+  @Test func corruptedZipsAreRefusedOrHarmless() throws {
     try python("zipfile.ZipFile('a.zip', 'w', zipfile.ZIP_DEFLATED).write('text', 't'); t = 0")
     let whole = Array(try Data(contentsOf: folder.url("a.zip")))
     var generator = SplitMix64(state: 7)
@@ -90,7 +90,7 @@ struct ArchiveTests {
     }
   }
 
-  @Test func wikiTextsFilesAreFoundInItsArchive() throws {
+  @Test func findsTheFilesOfWikiTextInItsArchive() throws {
     try python(
       """
       z = zipfile.ZipFile('w.zip', 'w', zipfile.ZIP_DEFLATED)

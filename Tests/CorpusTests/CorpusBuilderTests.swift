@@ -13,7 +13,7 @@ struct CorpusBuilderTests {
     try folder.entries().filter { !$0.hasSuffix(".txt") && !$0.hasSuffix(".zst") }
   }
 
-  @Test func buildsWhatTheTextsSay() throws {
+  @Test func buildsVocabularyAndTokensOfTheTexts() throws {
     let train = try folder.write(text, to: "train.txt")
     let valid = try folder.write("the bird ran", to: "valid.txt")
     let written = try CorpusBuilder(train: [train], valid: [valid]).build(at: folder.url("c"))
@@ -32,7 +32,7 @@ struct CorpusBuilderTests {
     #expect(said.contains("test split") && said.contains("train, valid"))
   }
 
-  @Test func whatAKilledProcessLeftBehindIsRemoved() throws {
+  @Test func removesLeftoversOfKilledProcesses() throws {
     let train = try folder.write(text, to: "train.txt")
     for name in [".c.dead.tmp", ".c.busy.tmp", ".other.dead.tmp"] {
       try FileManager.default.createDirectory(at: folder.url(name), withIntermediateDirectories: false)
@@ -46,14 +46,14 @@ struct CorpusBuilderTests {
   }
 
   /// The reference values are those of `sha256sum`.
-  @Test func namesItsSourcesWithTheirHashes() throws {
+  @Test func recordsSourcesWithTheirHashes() throws {
     let train = try folder.write("abc", to: "train.txt")
     let described = try CorpusBuilder(train: [train]).build(at: folder.url("c"))
     #expect(
       described.sources[0].sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
   }
 
-  @Test func filesOfASplitAreReadOneAfterTheOther() throws {
+  @Test func concatenatesTheFilesOfASplit() throws {
     let first = try folder.write("a b", to: "1.txt")
     let second = try folder.write("b b\n", to: "2.txt")
     let described = try CorpusBuilder(train: [first, second]).build(at: folder.url("c"))
@@ -63,7 +63,7 @@ struct CorpusBuilderTests {
     #expect(described.sources.count == 2)
   }
 
-  @Test func vocabularyLimitsMakeUnknowns() throws {
+  @Test func wordsBeyondTheVocabularyLimitsAreUnknown() throws {
     let train = try folder.write("a a a b b c <unk>\n", to: "train.txt")
     let options = CorpusBuilder.Options(vocabulary: .init(size: 4))
     let described = try CorpusBuilder(train: [train], options: options).build(at: folder.url("c"))
@@ -82,7 +82,7 @@ struct CorpusBuilderTests {
   }
 
   @Test(arguments: [false, true])
-  func theResultDoesNotDependOnTheThreads(tokenizing: Bool) throws {
+  func resultIsIndependentOfTheThreadCount(tokenizing: Bool) throws {
     let lines = (0..<200_000).map { "word\($0 * 7919 % 5003) w\($0 % 97), it's 1,\($0 % 1000)" }
     let train = try folder.write(lines.joined(separator: "\n"), to: "train.txt")
     for threads in [1, 2, 5] {
@@ -106,7 +106,7 @@ struct CorpusBuilderTests {
     }
   }
 
-  @Test func refusesDamagedCompressedFiles() throws {
+  @Test func refusesCorruptedCompressedFiles() throws {
     let whole = Zstandard.compress(Array(String(repeating: text, count: 50).utf8))
     for damaged in [Array(whole.dropLast()), Array(whole.dropFirst()), Array(whole.prefix(5)), whole + [7]] {
       let packed = try folder.write(damaged, to: "train.txt.zst")
@@ -116,7 +116,7 @@ struct CorpusBuilderTests {
     }
   }
 
-  @Test func severalFramesAreOneText() throws {
+  @Test func concatenatesZstdFrames() throws {
     let halves = [Zstandard.compress(Array("a b".utf8)), Zstandard.compress(Array("c d\n".utf8))]
     let packed = try folder.write(halves[0] + halves[1], to: "train.txt.zst")
     try CorpusBuilder(train: [packed]).build(at: folder.url("c"))
@@ -142,7 +142,7 @@ struct CorpusBuilderTests {
     #expect(try entries() == [])
   }
 
-  @Test func aMissingFileIsFoundBeforeAnythingIsRead() throws {
+  @Test func missingFilesFailBeforeAnythingIsRead() throws {
     let train = try folder.write(text, to: "train.txt")
     var isRead = false
     let said = try #require(
@@ -167,7 +167,7 @@ struct CorpusBuilderTests {
     }
   }
 
-  @Test func invalidTextLeavesTheEarlierCorpusAsItWas() throws {
+  @Test func invalidTextLeavesAnEarlierCorpusUnchanged() throws {
     let train = try folder.write(text, to: "train.txt")
     try CorpusBuilder(train: [train]).build(at: folder.url("c"))
     let invalid = try folder.write([0x61, 0x20, 0xC0, 0x0A], to: "invalid.txt")
@@ -196,20 +196,20 @@ struct CorpusBuilderTests {
     #expect(try Corpus(opening: folder.url("c")).vocabulary.count == 7)
   }
 
-  @Test func makesTheFoldersAbove() throws {
+  @Test func createsParentFolders() throws {
     let train = try folder.write(text, to: "train.txt")
     try CorpusBuilder(train: [train]).build(at: folder.url("x/y/c"))
     #expect(try folder.entries("x/y") == ["c"])
   }
 
-  @Test func saysWhereItCannotWrite() throws {
+  @Test func namesTheFolderItCannotWrite() throws {
     let train = try folder.write(text, to: "train.txt")
     let said = try #require(
       message { try CorpusBuilder(train: [train]).build(at: folder.url("train.txt/c")) })
     #expect(said.contains("train.txt/c") && !said.contains("\n"), "\(said)")
   }
 
-  @Test func doesNotTouchOtherFiles() throws {
+  @Test func refusesToReplaceOtherFiles() throws {
     let train = try folder.write(text, to: "train.txt")
     try CorpusBuilder(train: [train]).build(at: folder.url("c"))
     try folder.write("mine", to: "c/notes.txt")

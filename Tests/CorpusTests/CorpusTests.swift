@@ -13,25 +13,25 @@ struct CorpusTests {
     try CorpusBuilder(train: [train], test: [train]).build(at: folder.url("c"))
   }
 
-  @Test func saysWhereThereIsNone() throws {
+  @Test func namesTheFolderWithoutACorpus() throws {
     let said = try #require(message { _ = try Corpus(opening: folder.url("none")) })
     #expect(said == "no corpus at \(folder.url("none").path): expected corpus.json in it")
   }
 
   @Test(arguments: ["vocabulary.txt", "train.tokens", "test.tokens"])
-  func saysWhichFileIsMissing(name: String) throws {
+  func namesTheMissingFile(name: String) throws {
     try FileManager.default.removeItem(at: folder.url("c/\(name)"))
     let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains(name) && !said.contains("\n"))
   }
 
-  @Test func findsAnotherVocabulary() throws {
+  @Test func detectsTheVocabularyOfAnotherCorpus() throws {
     try folder.write("a\n<eos>\n<unk>\nb\nd\n", to: "c/vocabulary.txt")
     let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains("expected a vocabulary with hash"))
   }
 
-  @Test func findsAnotherNumberOfWords() throws {
+  @Test func detectsADifferentVocabularySize() throws {
     let json = try String(contentsOf: folder.url("c/corpus.json"), encoding: .utf8)
     try folder.write(
       json.replacingOccurrences(of: "\"vocabularySize\" : 5", with: "\"vocabularySize\" : 50"),
@@ -40,15 +40,15 @@ struct CorpusTests {
     #expect(said.contains("expected 50 words") && said.contains("found 5"))
   }
 
-  /// Both are read at the same time; what is said does not depend on which of them is done first.
-  @Test func theVocabularysErrorComesBeforeThatOfTheTokens() throws {
+  /// Both are read concurrently; the error does not depend on which fails first.
+  @Test func vocabularyErrorsTakePrecedenceOverTokenErrors() throws {
     try folder.write("a\n<eos>\n<unk>\nb\nd\n", to: "c/vocabulary.txt")
     try FileManager.default.removeItem(at: folder.url("c/train.tokens"))
     let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains("expected a vocabulary with hash"))
   }
 
-  @Test func findsTokensOfAnotherText() throws {
+  @Test func detectsTokensOfAnotherText() throws {
     let other = try folder.write("a b a c\nb a\na\n", to: "other.txt")
     try CorpusBuilder(train: [other]).build(at: folder.url("d"))
     try FileManager.default.removeItem(at: folder.url("c/train.tokens"))
@@ -62,7 +62,7 @@ struct CorpusTests {
       ("{", "no JSON"), ("{}", "no formatVersion"), ("{\"formatVersion\": 2}", "found 2"),
       ("{\"formatVersion\": 1}", "no sources"), ("{\"formatVersion\": \"1\"}", "at formatVersion"),
     ])
-  func saysWhatIsWrongWithTheDescription(json: String, part: String) throws {
+  func namesTheErrorInTheDescription(json: String, part: String) throws {
     try folder.write(json, to: "c/corpus.json")
     let said = try #require(message { _ = try Corpus(opening: folder.url("c")) })
     #expect(said.contains(part) && said.contains("corpus.json") && !said.contains("\n"), "\(said)")

@@ -19,7 +19,7 @@ import Testing
   private func download(_ faults: [String], byteCount: Int? = nil, sha256: String? = nil) throws -> Download {
     Download(
       addresses: try faults.map(server.address), sha256: sha256 ?? self.sha256, byteCount: byteCount,
-      advice: "give it by hand", patience: 2)
+      advice: "fetch it by hand", timeoutSeconds: 2)
   }
 
   @Test(arguments: [
@@ -29,14 +29,14 @@ import Testing
     ("stalls", ["stalls -", "stalls bytes=200000-"]),
     ("long", ["long -", "long bytes=400000-"]),
   ])
-  func getsTheFileWithAsFewRequestsAsTheFaultAllows(fault: String, requests: [String]) throws {
+  func fetchesTheFileWithTheFewestPossibleRequests(fault: String, requests: [String]) throws {
     try download([fault]).fetch(to: file)
     #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
     #expect(server.requests == requests)
     #expect(try folder.entries() == ["file.zip"])
   }
 
-  @Test func goesOnWhereTheConnectionBroke() throws {
+  @Test func resumesAfterABrokenConnection() throws {
     let progress = Progress()
     try download(["breaks"]).fetch(to: file) { progress.note($0, of: $1) }
     #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
@@ -45,7 +45,7 @@ import Testing
     #expect(!progress.fellBack)
   }
 
-  @Test func goesOnWhereAnEarlierProcessWasInterrupted() throws {
+  @Test func resumesAfterAnInterruptedProcess() throws {
     try folder.write(Array(Self.content.prefix(123_456)), to: "file.zip.part")
     try download(["whole"]).fetch(to: file)
     #expect(server.requests == ["whole bytes=123456-"])
@@ -53,14 +53,14 @@ import Testing
   }
 
   @Test(arguments: [1, 400_000, 500_000])
-  func aBeginningOfAnotherFileIsThrownAway(byteCount: Int) throws {
+  func discardsThePartOfAnotherFile(byteCount: Int) throws {
     try folder.write([UInt8](repeating: 7, count: byteCount), to: "file.zip.part")
     try download(["whole"]).fetch(to: file)
     #expect(server.requests == ["whole bytes=\(byteCount)-", "whole -"])
     #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
   }
 
-  @Test func aFileThatIsThereIsOnlyVerified() throws {
+  @Test func onlyVerifiesAnExistingFile() throws {
     try folder.write(Self.content, to: "file.zip")
     try download(["whole"]).fetch(to: file)
     #expect(server.requests == [])
@@ -69,7 +69,7 @@ import Testing
     #expect(said.contains("file.zip") && said.contains(sha256))
   }
 
-  @Test func theNextAddressHelps() throws {
+  @Test func fallsBackToTheNextAddress() throws {
     try download(["missing", "wrong", "whole"]).fetch(to: file)
     #expect(server.requests == ["missing -", "wrong -", "whole -"])
     #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
@@ -80,31 +80,31 @@ import Testing
       ("missing", nil, "HTTP status 404"), ("wrong", nil, "SHA-256"),
       ("longer", 400_000, "found one of 400010"), ("whole", 399_000, "found one of 400000"),
     ] as [(String, Int?, String)])
-  func saysInOneLineWhyNothingCame(fault: String, byteCount: Int?, reason: String) throws {
+  func failureIsOneLineWithTheReason(fault: String, byteCount: Int?, reason: String) throws {
     let said = try #require(
       message { try download([fault, "missing"], byteCount: byteCount).fetch(to: file) })
     #expect(said.contains(reason) && said.contains("HTTP status 404"), "\(said)")
     #expect(try said.contains(server.address(fault).absoluteString))
-    #expect(said.hasSuffix("; give it by hand") && !said.contains("\n"))
+    #expect(said.hasSuffix("; fetch it by hand") && !said.contains("\n"))
     #expect(!FileManager.default.fileExists(atPath: file.path))
   }
 
-  @Test func nobodyListens() throws {
+  @Test func reportsARefusedConnection() throws {
     let address = try #require(URL(string: "http://127.0.0.1:1/file.zip"))
     let said = message {
-      try Download(addresses: [address], sha256: sha256, patience: 2, retryCount: 1).fetch(to: file)
+      try Download(addresses: [address], sha256: sha256, timeoutSeconds: 2, retryCount: 1).fetch(to: file)
     }
     #expect(said?.contains("127.0.0.1:1") == true && said?.contains("\n") == false, "\(said ?? "")")
   }
 
-  @Test func theDefaultAddressesAreOfTheArchive() {
+  @Test func defaultAddressesNameTheArchive() {
     #expect(WikiText103.addresses.count == 2)
     #expect(WikiText103.addresses.allSatisfy { $0.lastPathComponent == "wikitext-103-v1.zip" })
     #expect(WikiText103.sha256.count == 64)
   }
 }
 
-/// The last report of a download and whether there ever was less than before.
+/// The last progress of a download, and whether it ever decreased.
 private final class Progress: @unchecked Sendable {
   private(set) var last = (done: 0, total: 0)
   private(set) var fellBack = false

@@ -4,9 +4,9 @@ import Platform
 import TestSupport
 import Testing
 
-/// Token files that somebody has tampered with.
+/// Malicious token files.
 struct HostileTokenFileTests {
-  /// Half of the files get the checksum that fits them, so that it is the ids and the header that are judged.
+  /// Half of the files get a valid checksum, so that the checks of ids and header are reached.
   @Test(arguments: [300, 70_000])
   func randomChangesAreRefusedOrHarmless(vocabularyCount: Int) throws {
     let folder = try TemporaryFolder()

@@ -30,7 +30,7 @@ struct LanesTests {
   }
 
   @Test(arguments: [1, 2, 3, 4, 6, 12], [100, 101, 1007])
-  func sharesOfAllRanksTileTheText(rankCount: Int, tokenCount: Int) throws {
+  func lanesOfAllRanksTileTheText(rankCount: Int, tokenCount: Int) throws {
     let tokens = TokenArray((0..<tokenCount).map { Int32($0) })
     let lanes = try Lanes(tokenCount: tokenCount, laneCount: 12, segmentLength: 4, endOfSentenceID: Self.end)
     var seenCounts = [Int](repeating: 0, count: tokenCount)
@@ -50,7 +50,7 @@ struct LanesTests {
     #expect(lanes.tokensPerEpoch + lanes.droppedTokenCount + lanes.droppedTailTokenCount == tokenCount)
   }
 
-  @Test func countsWhatIsDropped() throws {
+  @Test func countsDroppedTokens() throws {
     let lanes = try Lanes(tokenCount: 103, laneCount: 4, segmentLength: 10, endOfSentenceID: Self.end)
     #expect(lanes.laneLength == 25)
     #expect(lanes.segmentsPerEpoch == 2)
@@ -58,7 +58,7 @@ struct LanesTests {
     #expect(lanes.droppedTailTokenCount == 20)
   }
 
-  @Test func theSecondEpochIsTheFirstAgain() throws {
+  @Test func theSecondEpochRepeatsTheFirst() throws {
     let tokens = TokenArray((0..<50).map { Int32($0) })
     let lanes = try Lanes(tokenCount: 50, laneCount: 2, segmentLength: 8, endOfSentenceID: Self.end)
     #expect((0..<7).map(lanes.isEpochStart) == [true, false, false, true, false, false, true])
@@ -67,12 +67,12 @@ struct LanesTests {
     #expect(early.inputs == late.inputs && early.targets == late.targets)
   }
 
-  @Test func takesAnExactFit() throws {
+  @Test func acceptsATextThatFitsExactly() throws {
     let lanes = try Lanes(tokenCount: 12, laneCount: 3, segmentLength: 4, endOfSentenceID: Self.end)
     #expect(lanes.segmentsPerEpoch == 1 && lanes.droppedTokenCount == 0 && lanes.droppedTailTokenCount == 0)
   }
 
-  @Test func saysHowManyTokensAreNeeded() throws {
+  @Test func errorStatesHowManyTokensAreNeeded() throws {
     let said = message { _ = try Lanes(tokenCount: 11, laneCount: 3, segmentLength: 4, endOfSentenceID: 0) }
     #expect(said?.contains("12 tokens") == true && said?.contains("found 11") == true)
     #expect(throws: MilmError.self) {

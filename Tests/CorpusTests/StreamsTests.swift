@@ -36,7 +36,7 @@ struct StreamsTests {
     #expect(scored.sorted() == tokens.ids)
   }
 
-  @Test func theFirstStreamsAreOneLonger() throws {
+  @Test func theFirstStreamsAreOneTokenLonger() throws {
     let streams = try Streams(tokenCount: 11, streamCount: 4, endOfSentenceID: 0)
     #expect((0..<4).map(streams.range) == [0..<3, 3..<6, 6..<9, 9..<11])
     #expect(streams.block(firstStep: 2, length: 5).liveStreamCountInLastStep == 3)

@@ -1,6 +1,6 @@
 import Corpus
 
-/// Spellings byte by byte: Swift's strings are equal where Unicode calls them equivalent.
+/// The bytes of words: Swift's strings are equal if they are canonically equivalent.
 func spellings(_ words: [String]) -> [[UInt8]] { words.map { Array($0.utf8) } }
 
 extension TokenSequence {
@@ -8,7 +8,7 @@ extension TokenSequence {
   var ids: [Int32] { (0..<count).map { self[$0] } }
 }
 
-/// What an operation throws, as the user sees it.
+/// The message of the error that an operation throws, nil if it succeeds.
 func message(_ operation: () throws -> Void) -> String? {
   do {
     try operation()

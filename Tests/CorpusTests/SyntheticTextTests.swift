@@ -14,7 +14,7 @@ struct SyntheticTextTests {
     #expect((1.1...1.6).contains(source.entropyRate))
   }
 
-  /// The empirical entropy of pairs knows nothing of how the rate was computed.
+  /// The empirical entropy of pairs is independent of how the rate was computed.
   @Test func entropyRateIsThatOfCountedPairs() throws {
     let source = SyntheticText(seed: 9, wordCount: 50)
     let text = source.text(tokenCount: 400_000, seed: 1)
@@ -45,7 +45,7 @@ struct SyntheticTextTests {
     #expect((5...40).contains(200_000 / lines.count))
   }
 
-  @Test func writesACorpusThatKnowsItsEntropyRate() throws {
+  @Test func corpusRecordsTheEntropyRate() throws {
     let folder = try TemporaryFolder()
     let source = SyntheticText(seed: 1, wordCount: 100)
     let written = try source.writeCorpus(
@@ -65,7 +65,7 @@ struct SyntheticTextTests {
     )
   }
 
-  @Test func refusesAnotherText() {
+  @Test func refusesATextOfAnotherSource() {
     #expect(throws: MilmError.self) { try SyntheticText(seed: 1).crossEntropy(of: "not of this chain\n") }
   }
 }

@@ -32,7 +32,7 @@ struct TextEncodingTests {
       ("longerthaneight longerthaneighty longerthaneigh longerth", [5, 6, 0, 0, 1]),
       ("é日本語\u{1F600}\u{7F}!\"# a", [0, 2, 1]),
     ] as [(String, [Int32])])
-  func oneEndForEveryLine(text: String, expected: [Int32]) throws {
+  func everyLineHasOneEnd(text: String, expected: [Int32]) throws {
     let encoded = try vocabulary.encode(text)
     #expect(encoded.tokens.ids == expected)
     #expect(encoded.unknownTokenCount == expected.count { $0 == 0 })
@@ -44,7 +44,7 @@ struct TextEncodingTests {
   }
 
   @Test(arguments: [1, 2, 3])
-  func filesGiveTheSameAsMemoryWhereverBlocksAreCut(threads: Int) throws {
+  func blockBoundariesDoNotChangeTheTokens(threads: Int) throws {
     let folder = try TemporaryFolder(inMemory: false)
     let words = ["a", "b", "c", "é", "longerthaneight", "longerthaneighty", "z"]
     let separators = [" ", "\n", "\t", "  ", "\r\n"]
@@ -55,7 +55,7 @@ struct TextEncodingTests {
     let reference = text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
       .map { $0.split { $0 == 32 || $0 == 9 || $0 == 13 }.map { vocabulary.id(of: String($0) ?? "") } }
       .joined(separator: [1])
-    // A text that ends in a newline has its last `<eos>` there; any other gets one.
+    // A text without a final newline gets a final `<eos>`.
     let expected = Array(reference) + (text.hasSuffix("\n") ? [] : [1])
     #expect(firstDifference(encoded.tokens.ids, expected) == nil)
   }
@@ -81,7 +81,7 @@ struct TextEncodingTests {
     #expect(said.contains(file.path))
   }
 
-  @Test func aCutCharacterAtTheEndIsNotUTF8() throws {
+  @Test func aTruncatedCharacterAtTheEndIsNotUTF8() throws {
     let folder = try TemporaryFolder()
     let file = try folder.write([0x61, 0x0A, 0xE2, 0x80], to: "text")
     let said = try #require(message { _ = try vocabulary.encode(contentsOf: file) })

@@ -17,7 +17,7 @@ struct TokenFileTests {
   }
 
   @Test(arguments: [(65536, 2), (65537, 4), (2, 2), (300_000, 4)])
-  func readsWhatItWrote(vocabularyCount: Int, width: Int) throws {
+  func roundTrips(vocabularyCount: Int, width: Int) throws {
     let ids = (0..<1000).map { Int32($0 * 7919 % vocabularyCount) } + [Int32(vocabularyCount - 1)]
     let url = try write(ids, vocabularyCount: vocabularyCount)
     #expect(try Data(contentsOf: url).count == 64 + width * ids.count)
@@ -29,8 +29,8 @@ struct TokenFileTests {
     #expect(try folder.entries() == ["ids.tokens"])
   }
 
-  /// Written by hand from the description of the format; the hash is libxxhash's.
-  @Test func bytesAreThoseOfTheFormat() throws {
+  /// Written by hand from the format's specification; the hash is that of libxxhash.
+  @Test func bytesFollowTheFormat() throws {
     let url = try write([0x3C, 0x756E, 0x6B3E], vocabularyCount: 65536)
     let header: [UInt8] =
       Array("MILMTOK1".utf8) + [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0] + [
@@ -53,9 +53,9 @@ struct TokenFileTests {
     #expect(try folder.entries() == [])
   }
 
-  /// Every single byte, inverted, is found.
+  /// A flipped bit in any byte is detected.
   @Test(arguments: [100, 70_000])
-  func findsEveryFlippedByte(vocabularyCount: Int) throws {
+  func detectsEveryFlippedByte(vocabularyCount: Int) throws {
     let url = try write((0..<20).map { Int32($0) }, vocabularyCount: vocabularyCount)
     let bytes = [UInt8](try Data(contentsOf: url))
     for offset in bytes.indices {
@@ -68,7 +68,7 @@ struct TokenFileTests {
     }
   }
 
-  @Test func findsEveryLengthThatIsWrong() throws {
+  @Test func detectsEveryWrongLength() throws {
     let url = try write((0..<20).map { Int32($0) }, vocabularyCount: 100)
     let bytes = [UInt8](try Data(contentsOf: url))
     for byteCount in Array(0..<bytes.count) + [bytes.count + 1] {
@@ -98,7 +98,7 @@ struct TokenFileTests {
       said?.contains("below \(vocabularyCount - 1)") == true && said?.contains("found \(largest)") == true)
   }
 
-  @Test func headerAloneDoesNotLookAtTheIds() throws {
+  @Test func headerOnlyVerificationSkipsTheIds() throws {
     let url = try write([1, 2, 3], vocabularyCount: 100)
     var bytes = [UInt8](try Data(contentsOf: url))
     bytes[64] = 99
@@ -107,7 +107,7 @@ struct TokenFileTests {
     #expect(file.ids == [99, 2, 3])
   }
 
-  @Test func saysWhatIsNoTokenFile() throws {
+  @Test func refusesOtherFiles() throws {
     let missing = message { _ = try TokenFile(opening: folder.url("none"), vocabularyCount: 9) }
     #expect(missing?.contains("No such file") == true)
     let directory = message { _ = try TokenFile(opening: URL(filePath: folder.path), vocabularyCount: 9) }

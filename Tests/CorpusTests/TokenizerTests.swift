@@ -61,11 +61,11 @@ struct TokenizerTests {
     #expect(spellings([Tokenizer().tokenize(raw)]) == spellings([expected]))
   }
 
-  @Test func linesStayLines() {
+  @Test func preservesLines() {
     #expect(Tokenizer().tokenize("a.\n\nMr.\nB, c\r\n d") == "a .\n\nMr .\nB , c\nd")
   }
 
-  @Test func tokenizedTextIsHardlyChanged() {
+  @Test func leavesTokenizedTextAlmostUnchanged() {
     let text =
       "= Title =\n\nThe game 's 1 @,@ 000 role @-@ players , e.g. Mr. X , didn 't <unk> . "
       + "\" Yes ! \" ( 2 @.@ 5 )"

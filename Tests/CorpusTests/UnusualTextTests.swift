@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// Texts that nobody means to train on, or that are longer than they should be.
+/// Texts that nobody intends to train on, or that are unreasonably long.
 struct UnusualTextTests {
   private let folder: TemporaryFolder
 
@@ -20,7 +20,7 @@ struct UnusualTextTests {
     ("a\rb\rc\n", 2), ("a\r\nb\r\n", 0), ("a\r\r\nb\n", 1), ("\ra\n", 1), ("a\n", 0), ("a \r b\r\n\r c", 2),
     ("a\rb\rc", 2), ("a\rb\r", 1),
   ])
-  func loneCarriageReturnsAreWhiteSpaceAndSaid(text: String, count: Int) throws {
+  func loneCarriageReturnsAreWhiteSpaceAndReported(text: String, count: Int) throws {
     let said = try remarks(try folder.write(text, to: "text"))
     #expect(said.count == (count > 0 ? 1 : 0))
     #expect(said.allSatisfy { $0.contains("\(count) carriage returns") && $0.contains("text") }, "\(said)")
@@ -28,7 +28,7 @@ struct UnusualTextTests {
     #expect(try Corpus(opening: folder.url("c")).description.counts(of: .train)?.lines == lineCount)
   }
 
-  @Test func loneCarriageReturnsAreCountedWhereverTheyStand() throws {
+  @Test func loneCarriageReturnsAreCountedEverywhere() throws {
     var bytes = [UInt8](repeating: UInt8(ascii: "a"), count: 4000)
     var expected = 0
     for index in stride(from: 0, to: 3990, by: 31) {
@@ -39,9 +39,9 @@ struct UnusualTextTests {
     #expect(said.first?.contains(": \(expected) carriage returns") == true, "\(said)")
   }
 
-  /// Zeros are UTF-8 and no white space: the beginning of one enormous word.
+  /// Zeros are UTF-8 and not white space: one enormous word.
   @Test(arguments: [false, true])
-  func aGigabyteWithoutWhiteSpaceIsRefusedBeforeItFillsTheMemory(tokenizing: Bool) throws {
+  func refusesAGigabyteWithoutWhiteSpaceInBoundedMemory(tokenizing: Bool) throws {
     let file = try folder.write("begins well\n", to: "sparse.txt")
     try #require(truncate(file.path, 1 << 30) == 0)
     let options = CorpusBuilder.Options(tokenizing: tokenizing)
@@ -51,9 +51,9 @@ struct UnusualTextTests {
     #expect(try folder.entries() == ["sparse.txt"])
   }
 
-  /// The pieces that a long line is read in must not change what the tokenizer makes of it.
+  /// The blocks in which a long line is read must not change its tokens.
   @Test(arguments: ["word", "Слово", "7"])
-  func aRawLineOfMegabytesIsTokenizedAsAWhole(word: String) throws {
+  func tokenizesARawLineOfMegabytesAsAWhole(word: String) throws {
     let phrases = [
       "\(word) etc.", "Mr. \(word)", "1,000.5 -. ", "\(word)'s ...", "vs. !", "No. \(word)", "\"\(word)\".",
       "U.S.",
@@ -71,7 +71,7 @@ struct UnusualTextTests {
     #expect(read.lineCount == 1 && read.unknownTokenCount == 0)
   }
 
-  @Test func trainingTextMayComeThroughAPipe() throws {
+  @Test func readsTrainingTextFromAPipe() throws {
     let pipe = folder.file("pipe")
     try #require(mkfifo(pipe, 0o600) == 0)
     let text = String(repeating: "some words in a line\nand more\n", count: 50_000)
@@ -91,7 +91,7 @@ struct UnusualTextTests {
     #expect(try Corpus(opening: folder.url("c")).vocabulary.count == 9)
   }
 
-  @Test func tablesGrowWithTheWords() throws {
+  @Test func wordTablesGrow() throws {
     let count = 300_000
     let file = folder.url("words")
     try BuildBenchmark.writeText(wordCount: count, to: file)
@@ -102,13 +102,13 @@ struct UnusualTextTests {
     let tokens = try corpus.tokens(.train).ids.filter { $0 != corpus.vocabulary.endOfSentenceID }
     #expect(words.count == 2 * count && tokens.count == words.count)
     #expect(zip(words, tokens).allSatisfy { corpus.vocabulary.word($1) == $0 })
-    // The words in the order of their bytes, for all occur twice.
+    // All words occur twice, so they are sorted by their bytes.
     let sorted = corpus.vocabulary.words.filter { $0.hasPrefix("w") }
     #expect(sorted.count == count && sorted == sorted.sorted())
   }
 }
 
-/// What a build remarked.
+/// The remarks of a build.
 private final class Said: @unchecked Sendable {
   private(set) var lines: [String] = []
 

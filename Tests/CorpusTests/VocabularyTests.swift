@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 struct VocabularyTests {
-  @Test func standsByFallingCountAndTiesByBytes() throws {
+  @Test func isSortedByDescendingCountAndBytes() throws {
     let vocabulary = try Vocabulary(counts: [
       ("b", 2), ("a", 2), ("é", 2), ("B", 2), ("often", 9), ("<eos>", 3), ("abcdefghj", 2), ("abcdefghi", 2),
     ])
@@ -22,18 +22,18 @@ struct VocabularyTests {
     #expect(vocabulary.id(of: "c") == vocabulary.unknownID)
   }
 
-  @Test func sizeOfTwoHoldsTheSpecialWordsAlone() throws {
+  @Test func sizeTwoHoldsOnlyTheSpecialWords() throws {
     let vocabulary = try Vocabulary(counts: [("a", 5), ("<eos>", 1)], selection: .init(size: 2))
     #expect(vocabulary.words == ["<eos>", "<unk>"])
   }
 
-  @Test func minCountSparesTheSpecialWords() throws {
+  @Test func minCountKeepsTheSpecialWords() throws {
     let counts = [("a", 5), ("b", 2), ("c", 1), ("<eos>", 1)]
     let vocabulary = try Vocabulary(counts: counts, selection: .init(minCount: 2))
     #expect(vocabulary.words == ["a", "b", "<eos>", "<unk>"])
   }
 
-  @Test func literalUnknownsCountForTheirRank() throws {
+  @Test func literalUnknownsAreCounted() throws {
     let vocabulary = try Vocabulary(counts: [("a", 5), ("<unk>", 7), ("<eos>", 6)])
     #expect(vocabulary.words == ["<unk>", "<eos>", "a"])
     #expect(vocabulary.unknownID == 0)
@@ -92,7 +92,7 @@ struct VocabularyTests {
       ("<unk>\n<eos>\na", "newline"),
       ("", "no words"),
     ])
-  func namesTheLineThatIsWrong(content: String, part: String) throws {
+  func namesTheInvalidLine(content: String, part: String) throws {
     let folder = try TemporaryFolder()
     let file = try folder.write(content, to: "vocabulary.txt")
     let said = try #require(message { _ = try Vocabulary(contentsOf: file) })
@@ -108,7 +108,7 @@ struct VocabularyTests {
     #expect(said.contains("UTF-8") && said.contains("line 3"))
   }
 
-  @Test func saysWhichFileIsMissing() throws {
+  @Test func namesTheMissingFile() throws {
     let said = try #require(message { _ = try Vocabulary(contentsOf: URL(fileURLWithPath: "/none/v.txt")) })
     #expect(said.contains("/none/v.txt") && said.contains("No such file") && !said.contains("\n"))
   }

@@ -1,4 +1,4 @@
-/// A zstd frame of stored blocks, made by hand from the format's description (RFC 8878).
+/// A zstd frame of one raw block, written by hand from the specification (RFC 8878).
 enum Zstandard {
   static func compress(_ bytes: [UInt8]) -> [UInt8] {
     precondition(bytes.count < 1 << 17, "one block holds less than 128 KiB")

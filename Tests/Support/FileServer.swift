@@ -1,17 +1,17 @@
 import Foundation
 
-/// An HTTP server on loopback that gives one file, with the faults that the first part of a path names.
+/// An HTTP server on loopback that serves one file, with the fault that the first part of the path names.
 ///
-/// `/whole/F` gives ranges as asked; `/breaks/F` closes each connection half-way through the rest; `/no-ranges/F`
-/// breaks off once and then always begins anew; `/busy/F` says 503 once; `/stalls/F` stops sending once, without
-/// closing; `/wrong/F` has other bytes; `/long/F` and `/longer/F` announce ten bytes more, of the rest and of the
-/// whole; `/missing/F` is not there.
+/// `/whole/F` serves the requested range; `/breaks/F` closes each connection half-way through the rest; `/no-ranges/F`
+/// breaks off once and ignores ranges; `/busy/F` answers 503 once; `/stalls/F` stops sending once, without closing;
+/// `/wrong/F` has other bytes; `/long/F` and `/longer/F` announce ten bytes too many, for the rest and for the whole;
+/// `/missing/F` answers 404.
 public final class FileServer {
   private let folder: TemporaryFolder
   private let server: RunningProgram
   private let port: String
 
-  /// Serves these bytes, until the server is let go of.
+  /// Serves these bytes until the server is released.
   public init(_ bytes: [UInt8]) throws {
     folder = try TemporaryFolder()
     try folder.write(bytes, to: "file")
@@ -31,7 +31,7 @@ public final class FileServer {
     return url
   }
 
-  /// The path and the range of every request so far, a line each; a dash where no range was asked for.
+  /// The path and the range of every request so far, one per line; a dash for a request without a range.
   public var requests: [String] {
     let log = (try? String(contentsOfFile: folder.file("log"), encoding: .utf8)) ?? ""
     return log.split(separator: "\n").map(String.init)

@@ -1,7 +1,7 @@
-/// Where two sequences differ first and what stands there, or nil if they are equal.
+/// The first position at which two sequences differ and their elements there, nil if they are equal.
 ///
-/// For expectations on long ones: where `left == right` fails, the test library takes minutes to
-/// compute all differences, in a time that grows with the square of their number.
+/// For expectations on long sequences: if `left == right` fails, the test library computes all differences, in
+/// quadratic time.
 public func firstDifference<Element: Equatable>(
   _ left: some Collection<Element>, _ right: some Collection<Element>
 ) -> String? {

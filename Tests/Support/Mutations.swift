@@ -1,12 +1,12 @@
 import Foundation
 import Platform
 
-/// How many mutations of each kind of file a test tries: `MILM_FUZZ_COUNT`, else few enough for every day.
+/// The number of mutations that a fuzz test tries: `MILM_FUZZ_COUNT` (default: few enough for every run).
 public let fuzzCount = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 5000
 
-/// Says what became of the mutations of one kind of file, and how much memory this process has held at most.
+/// Prints the results of the mutations of one kind of file, and the peak memory of this process.
 ///
-/// `passed` are those whose header, checksum or syntax is right, so that what comes after is judged.
+/// `passedCount` mutations had a valid header, checksum or syntax, so that later checks were reached.
 public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, acceptedCount: Int) {
   let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
   let peak =
@@ -16,7 +16,7 @@ public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, accep
       + "\(acceptedCount) acceptable, no crash; \(peak)")
 }
 
-/// A text with one to four random changes of the kinds that upset parsers.
+/// A copy with one to four random changes of kinds that upset parsers.
 public func mutated(_ original: [UInt8], _ generator: inout SplitMix64) -> [UInt8] {
   var bytes = original
   let snippets = [

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What a program that a test has started came to.
+/// The result of a program that a test has run.
 public struct ProgramRun: Sendable {
   /// The exit status, or the number of the signal that ended it.
   public let status: Int32
@@ -13,13 +13,13 @@ public struct ProgramRun: Sendable {
   public var transcript: String { "status \(status)\n\(output)\n\(errors)" }
 }
 
-/// One of this package's programs, which lie beside the one that runs the tests.
+/// The path of one of this package's programs, which are beside the test runner.
 public func program(_ name: String) -> String {
   let folder = Bundle.main.executableURL?.deletingLastPathComponent() ?? URL(filePath: ".")
   return folder.appendingPathComponent(name).path
 }
 
-/// Starts a program and waits for its end.
+/// Runs a program and waits for its end.
 public func start(
   _ arguments: [String], environment added: [String: String] = [:], standardInput: FileHandle? = nil
 ) throws -> ProgramRun {
@@ -46,12 +46,12 @@ public final class RunningProgram {
     process.standardError = errors
     let process = process
     try Self.withAllSignals { try process.run() }
-    // Both pipes are emptied at once: a program that fills the one would wait for ever while the other is read.
+    // Both pipes are read concurrently: a program that fills one of them would otherwise wait forever.
     outputReader = PipeReader(output)
     errorReader = PipeReader(errors)
   }
 
-  /// Tests run on threads that block all signals, and a program inherits that from the thread that starts it.
+  /// Tests run on threads that block all signals, which a program inherits from the thread that starts it.
   private static func withAllSignals(_ body: () throws -> Void) rethrows {
     var none = sigset_t()
     var before = sigset_t()
@@ -61,17 +61,17 @@ public final class RunningProgram {
     try body()
   }
 
-  /// The number of its process.
+  /// Its process id.
   public var processID: Int32 { process.processIdentifier }
 
-  /// The numbers of the processes that it has started itself: under `mpirun`, the ranks of this host.
+  /// The ids of its child processes: under `mpirun`, the ranks of this host.
   public var childProcessIDs: [Int32] {
     let path = "/proc/\(processID)/task/\(processID)/children"
     let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
     return text.split(separator: " ").compactMap { Int32($0) }
   }
 
-  /// Whether its standard error has come to hold `text` within a time.
+  /// Whether `text` appears on its standard error in time.
   public func says(_ text: String, withinSeconds seconds: Double = 30) -> Bool {
     errorReader.waits(for: text, seconds: seconds)
   }
@@ -85,7 +85,7 @@ public final class RunningProgram {
   }
 }
 
-/// The command line that starts a program under `mpirun`, ended after `timeoutSeconds` if it hangs.
+/// The command line that runs a program under `mpirun`, which kills it after `timeoutSeconds`.
 public func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [String] {
   [
     "mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "\(timeoutSeconds)", "-n",
@@ -93,12 +93,12 @@ public func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [Stri
   ]
 }
 
-/// What lets root start `mpirun`.
+/// The environment that lets root run `mpirun`.
 public let mpirunEnvironment = ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
 
-/// Starts a program under `mpirun`, ended after `timeoutSeconds` if it hangs.
+/// Runs a program under `mpirun`, which kills it after `timeoutSeconds`.
 ///
-/// The process that runs tests never calls MPI itself, or it could not start others.
+/// The test runner never calls MPI itself, because then it could not run `mpirun`.
 public func mpirun(
   _ rankCount: Int, _ arguments: [String], environment: [String: String] = [:], timeoutSeconds: Int = 60
 ) throws -> ProgramRun {
@@ -107,7 +107,7 @@ public func mpirun(
     environment: mpirunEnvironment.merging(environment) { $1 })
 }
 
-/// Reads a pipe to its end on a thread of its own.
+/// Reads a pipe to its end on a separate thread.
 ///
 /// `@unchecked Sendable`: the condition's lock is held around every use of the fields.
 private final class PipeReader: @unchecked Sendable {

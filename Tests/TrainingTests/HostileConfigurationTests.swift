@@ -9,7 +9,7 @@ import Training
 struct HostileConfigurationTests {
   @Test func randomChangesAreRefusedOrHarmless() throws {
     let original = Array(RunConfiguration().yaml.utf8)
-    var generator = SeededGenerator(state: 3)
+    var generator = SplitMix64(state: 3)
     var (syntaxCount, acceptedCount) = (0, 0)
     for _ in 0..<fuzzCount {
       let text = String(decoding: mutated(original, &generator), as: UTF8.self)

@@ -2,10 +2,9 @@ import CZlib
 import Foundation
 import Platform
 
-/// The directory of a zip file: which files are in it, and where.
+/// The directory of a zip archive: its entries and where they are.
 ///
-/// Stored and deflated files are read, which is what there is in practice; encrypted ones and those beyond
-/// 4 GiB (zip64) are refused.
+/// Stored and deflated entries can be read; encrypted entries and those beyond 4 GiB (zip64) are refused.
 struct ZipArchive {
   /// A file in the archive.
   struct Entry: Equatable {
@@ -20,7 +19,7 @@ struct ZipArchive {
   }
 
   let url: URL
-  /// The files, in the order of the directory; folders are left out.
+  /// The files, in the order of the directory, without folders.
   let entries: [Entry]
 
   private static let endSignature: UInt32 = 0x0605_4b50
@@ -30,7 +29,7 @@ struct ZipArchive {
   private static let endByteCount = 22
   private static let longestTail = endByteCount + 65_535
 
-  /// Reads the directory of a zip file.
+  /// Reads the directory of a zip archive.
   init(opening url: URL) throws {
     self.url = url
     let name = url.relativePath
@@ -61,7 +60,7 @@ struct ZipArchive {
       let lengths = [28, 30, 32].map { Int(directory.number(position + $0, as: UInt16.self)) }
       let next = position + 46 + lengths.reduce(0, +)
       guard next <= directory.count else {
-        throw MilmError("expected whole entries in the directory of \(name), found the last one cut off")
+        throw MilmError("expected whole entries in the directory of \(name), found the last one truncated")
       }
       entries.append(
         Entry(
@@ -77,7 +76,7 @@ struct ZipArchive {
     return entries
   }
 
-  /// The one file in the archive whose name without folders is `name`, or the only file there is.
+  /// The only file whose name without folders is `name`, or the only file of the archive.
   func entry(named name: String? = nil) throws -> Entry {
     let matching = entries.filter { entry in
       name == nil || entry.name.split(separator: "/").last.map(String.init) == name
@@ -87,7 +86,7 @@ struct ZipArchive {
       throw MilmError("expected one file \(name ?? "alone") in \(url.relativePath), found \(found)")
     }
     let place = "\(entry.name) in \(url.relativePath)"
-    guard entry.flags & 1 == 0 else { throw MilmError("expected \(place) in clear, found it encrypted") }
+    guard entry.flags & 1 == 0 else { throw MilmError("expected \(place) unencrypted, found it encrypted") }
     guard entry.method == 0 || entry.method == 8 else {
       throw MilmError("expected \(place) stored or deflated, found compression method \(entry.method)")
     }
@@ -97,7 +96,7 @@ struct ZipArchive {
     return entry
   }
 
-  /// Where an entry's stored bytes are in the file.
+  /// The position of an entry's stored bytes in the file.
   func storedBytes(of entry: Entry) throws -> Range<Int> {
     let file = try Self.open(url)
     let byteCount = Int(try file.seekToEnd())
@@ -124,12 +123,14 @@ struct ZipArchive {
   private static func read(_ file: FileHandle, _ range: Range<Int>) throws -> [UInt8] {
     try file.seek(toOffset: UInt64(range.lowerBound))
     let bytes = try file.read(upToCount: range.count) ?? Data()
-    guard bytes.count == range.count else { throw MilmError("expected a zip file that does not change") }
+    guard bytes.count == range.count else {
+      throw MilmError("expected a zip file that does not change while it is read")
+    }
     return Array(bytes)
   }
 }
 
-/// Reads a zip entry and compares its length and CRC-32 with what the directory says.
+/// Reads a zip entry and verifies its length and CRC-32.
 final class ZipEntryDecoder: StreamDecoder {
   private let entry: ZipArchive.Entry
   private let name: String
@@ -153,7 +154,8 @@ final class ZipEntryDecoder: StreamDecoder {
       checksum, buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt32(count))
     if count == 0 && (byteCount != entry.byteCount || checksum != UInt(entry.checksum)) {
       throw MilmError(
-        "expected \(entry.byteCount) bytes with the directory's CRC-32 in \(name), found \(byteCount) others")
+        "expected \(entry.byteCount) bytes with CRC-32 \(entry.checksum) in \(name), found \(byteCount) with \(checksum)"
+      )
     }
     return count
   }

@@ -1,43 +1,43 @@
 import Foundation
 import Platform
 
-/// A file that is fetched from the first of several addresses that gives it, and verified.
+/// A file to fetch from the first of several addresses that serves it, and to verify.
 ///
-/// What has arrived is kept beside the file, under its name and `.part`, and the rest is asked for when the
-/// connection breaks or the program is started again.
-public struct Download: Sendable {
-  /// Where the file may be, in the order in which to try.
-  public var addresses: [URL]
+/// Received bytes are kept beside the file in `NAME.part`; the download resumes there after a broken connection or
+/// a restart of the program.
+package struct Download: Sendable {
+  /// Addresses of the file, in the order in which to try them.
+  package var addresses: [URL]
   /// SHA-256 of the file, in hexadecimal digits.
-  public var sha256: String
-  /// How many bytes the file has, where that is known; an address that announces another length is passed over.
-  public var byteCount: Int?
-  /// What the user can do where no address gives the file; ends the message.
-  public var advice: String
+  package var sha256: String
+  /// The file's length, if known; an address that announces another length is skipped.
+  package var byteCount: Int?
+  /// What the user can do if no address serves the file; ends the message.
+  package var advice: String
   /// Seconds without a byte after which a connection counts as broken.
-  public var patience: Double
-  /// How often an address is tried again after a broken connection that brought nothing new.
-  public var retryCount: Int
+  package var timeoutSeconds: Double
+  /// Retries of an address after broken connections that brought nothing new.
+  package var retryCount: Int
 
   /// A download; nothing happens before `fetch`.
-  public init(
+  package init(
     addresses: [URL], sha256: String, byteCount: Int? = nil, advice: String = "try again later",
-    patience: Double = 30, retryCount: Int = 3
+    timeoutSeconds: Double = 30, retryCount: Int = 3
   ) {
     self.addresses = addresses
     self.sha256 = sha256.lowercased()
     self.byteCount = byteCount
     self.advice = advice
-    self.patience = patience
+    self.timeoutSeconds = timeoutSeconds
     self.retryCount = retryCount
   }
 
-  /// Fetches the file, or takes it as it is if it is there and whole.
+  /// Fetches the file, unless it is there; verifies it either way.
   ///
-  /// - Parameter progress: called with the bytes that are there and all there will be (0 while unknown), from one
-  ///   thread at a time.
-  /// - Throws: `MilmError` with one line that says of every address why it gave nothing.
-  public func fetch(to file: URL, progress: @escaping @Sendable (Int, Int) -> Void = { _, _ in }) throws {
+  /// - Parameter progress: called with the bytes received and the total (0 while unknown), from one thread at a
+  ///   time.
+  /// - Throws: one line that gives the reason for every address.
+  package func fetch(to file: URL, progress: @escaping @Sendable (Int, Int) -> Void = { _, _ in }) throws {
     if FileManager.default.fileExists(atPath: file.path) { return try verify(file) }
     var reasons: [String] = []
     for address in addresses {
@@ -53,8 +53,8 @@ public struct Download: Sendable {
       "cannot download \(file.lastPathComponent): \(reasons.joined(separator: "; ")); \(advice)")
   }
 
-  /// Compares a file with the digest it should have.
-  public func verify(_ file: URL) throws {
+  /// Throws if a file does not have the expected digest.
+  package func verify(_ file: URL) throws {
     let found = try FileDigest(ofFile: file.path, followsLinks: true).sha256
     guard found == sha256 else {
       throw MilmError("expected SHA-256 \(sha256) of \(file.relativePath), found \(found)")
@@ -70,13 +70,13 @@ public struct Download: Sendable {
       try verify(part)
     } catch {
       try FileManager.default.removeItem(at: part)
-      // The beginning was another address's or an older file's: that says nothing about this address.
+      // The beginning came from another address or an older file, so this address is tried once more.
       guard isContinued else { throw error }
       try fetch(from: address, part: part, progress: progress)
     }
   }
 
-  /// Asks for what is missing until nothing is, or until several attempts in a row bring nothing.
+  /// Requests what is missing until the file is complete, or until several attempts in a row bring nothing.
   private func fetchAll(
     from address: URL, part: URL, progress: @escaping @Sendable (Int, Int) -> Void
   ) throws {
@@ -84,7 +84,8 @@ public struct Download: Sendable {
     while true {
       let before = PartialFile.byteCount(part)
       let transfer = try HTTPTransfer(
-        address, into: PartialFile(part), wantedByteCount: byteCount, patience: patience, progress: progress)
+        address, into: PartialFile(part), wantedByteCount: byteCount, timeoutSeconds: timeoutSeconds,
+        progress: progress)
       switch transfer.run() {
       case .whole: return
       case .refused(let reason): throw MilmError(reason)
@@ -97,21 +98,17 @@ public struct Download: Sendable {
   }
 }
 
-/// A file that grows at its end while it is fetched.
+/// A file that grows while it is fetched, locked against other processes.
 final class PartialFile {
-  private let handle: FileHandle
-  private let name: String
+  private let file: OpenFile
   private(set) var byteCount: Int
 
   init(_ url: URL) throws {
-    name = url.relativePath
-    let descriptor = open(url.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw MilmError(name, cannot: "write") }
-    handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-      throw MilmError("expected nobody else to write \(name), found it locked by another process")
+    file = try OpenFile.updating(url.path)
+    guard try file.lock() else {
+      throw MilmError("expected nobody else to write \(url.relativePath), found it locked by another process")
     }
-    byteCount = Int(try handle.seekToEnd())
+    byteCount = try file.byteCount()
   }
 
   static func byteCount(_ url: URL) -> Int {
@@ -120,20 +117,15 @@ final class PartialFile {
   }
 
   func append(_ data: Data) throws {
-    do {
-      try handle.write(contentsOf: data)
-    } catch {
-      throw MilmError("cannot write \(name): \(error.localizedDescription)")
-    }
+    try data.withUnsafeBytes { try file.write($0, at: byteCount) }
     byteCount += data.count
   }
 
-  /// Lets go of the file; nothing may be appended any more.
-  func close() { try? handle.close() }
-
-  func startAnew() throws {
-    try handle.truncate(atOffset: 0)
-    try handle.seek(toOffset: 0)
+  func restart() throws {
+    try file.truncate(to: 0)
     byteCount = 0
   }
+
+  /// Releases the lock; nothing may be appended after that.
+  func release() { file.unlock() }
 }

@@ -6,49 +6,49 @@ import Platform
   import FoundationNetworking
 #endif
 
-/// One request for the missing end of a file, and what of it arrives.
+/// One HTTP request for the missing end of a file.
 ///
-/// `@unchecked Sendable`: the session's queue runs one call at a time, and `run` looks only after the last one.
+/// `@unchecked Sendable`: the session's queue runs one call at a time, and `run` reads only after the last one.
 final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
   /// How a request ended.
   enum Outcome {
-    /// The file is as long as the server says it is.
+    /// The file has the length that the server announced.
     case whole
-    /// The connection broke; asking again makes sense.
+    /// The connection broke; a retry may succeed.
     case broken(String)
-    /// The server does not have the file, or another one.
+    /// The server does not have the file, or has a different one.
     case refused(String)
   }
 
   private let address: URL
   private let file: PartialFile
   private let wantedByteCount: Int?
-  private let patience: Double
+  private let timeoutSeconds: Double
   private let progress: (Int, Int) -> Void
   private let finished = DispatchSemaphore(value: 0)
   private var totalByteCount: Int?
-  /// What is known before the task has ended, which is then cancelled.
+  /// An outcome that is known before the task ends, which is then cancelled.
   private var early: Outcome?
-  private var outcome = Outcome.broken("no answer")
+  private var outcome = Outcome.broken("no response")
 
-  /// - Parameter wantedByteCount: how long the whole file should be, where that is known.
+  /// - Parameter wantedByteCount: the expected length of the whole file, if known.
   init(
-    _ address: URL, into file: PartialFile, wantedByteCount: Int?, patience: Double,
+    _ address: URL, into file: PartialFile, wantedByteCount: Int?, timeoutSeconds: Double,
     progress: @escaping (Int, Int) -> Void
   ) {
     self.address = address
     self.file = file
     self.wantedByteCount = wantedByteCount
-    self.patience = patience
+    self.timeoutSeconds = timeoutSeconds
     self.progress = progress
   }
 
-  /// Sends the request and waits for its end; the file is closed then.
+  /// Sends the request and waits for its end, then releases the file.
   func run() -> Outcome {
-    // The session may hold on to its delegate, and so to the file's lock, for longer.
-    defer { file.close() }
+    // The session may retain its delegate, and so the file's lock, for longer.
+    defer { file.release() }
     let configuration = URLSessionConfiguration.ephemeral
-    configuration.timeoutIntervalForRequest = patience
+    configuration.timeoutIntervalForRequest = timeoutSeconds
     let queue = OperationQueue()
     queue.maxConcurrentOperationCount = 1
     let session = URLSession(configuration: configuration, delegate: self, delegateQueue: queue)
@@ -95,7 +95,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
 
   private func ended(with error: (any Error)?) -> Outcome {
     if let error {
-      // Nothing that a second attempt would change.
+      // A retry would not help.
       let isHopeless = [.cannotFindHost, .unsupportedURL, .badURL].contains((error as? URLError)?.code)
       return isHopeless ? .refused(error.localizedDescription) : .broken(error.localizedDescription)
     }
@@ -105,15 +105,15 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     return .whole
   }
 
-  /// Looks at the answer's head: what follows are the bytes from where the file ends, or all of them.
+  /// Evaluates the response head: the body continues the file, or is all of it.
   ///
-  /// - Returns: how the transfer ends if there is nothing to wait for.
+  /// - Returns: the outcome, if there is no body to wait for.
   private func begin(_ response: URLResponse) throws -> Outcome? {
     guard let response = response as? HTTPURLResponse else { throw MilmError("expected an HTTP server") }
     let announced = Int(response.expectedContentLength)
     switch response.statusCode {
     case 200:
-      try file.startAnew()
+      try file.restart()
       totalByteCount = announced >= 0 ? announced : nil
     case 206:
       // "bytes 100-199/200"; the total may be "*".
@@ -123,7 +123,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
       }
       totalByteCount = Int(range[3])
     case 416:
-      // The file ends where ours does, or before; the digest decides.
+      // The server's file ends where ours does, or before; the digest decides.
       return .whole
     case 500...599:
       return .broken("HTTP status \(response.statusCode)")

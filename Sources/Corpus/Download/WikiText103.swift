@@ -1,31 +1,30 @@
 import Foundation
 import Platform
 
-/// WikiText-103 (Merity et al., "Pointer Sentinel Mixture Models", 2016): where its archive is, how it is
-/// recognised, and what a corpus made of it holds.
-public enum WikiText103 {
+/// WikiText-103 (Merity et al., "Pointer Sentinel Mixture Models", 2016): the addresses and digest of its archive,
+/// and the counts of its corpus.
+package enum WikiText103 {
   /// Known addresses of `wikitext-103-v1.zip`.
   ///
-  /// The first is the one that Stephen Merity, one of its authors, serves it from; the second is that of the
-  /// publication, which most programs name. That they answer was not tested where this was written.
-  public static let addresses = [
+  /// The first is served by Stephen Merity, one of its authors; the second is that of the publication.
+  package static let addresses = [
     "https://wikitext.smerity.com/wikitext-103-v1.zip",
     "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-103-v1.zip",
   ].compactMap(URL.init(string:))
 
-  /// SHA-256 of `wikitext-103-v1.zip`, as CorpusLoaders.jl (JuliaText) and mlx-data (ml-explore) state it.
-  public static let sha256 = "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590"
+  /// SHA-256 of `wikitext-103-v1.zip` according to CorpusLoaders.jl (JuliaText) and mlx-data (ml-explore).
+  package static let sha256 = "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590"
   /// The length of `wikitext-103-v1.zip`.
-  public static let byteCount = 190_229_076
+  package static let byteCount = 190_229_076
 
-  /// Tokens of each split, one `<eos>` for every line, and the words of its vocabulary.
+  /// Tokens of each split, with one `<eos>` per line.
   private static let tokenCounts: [Split: Int] = [.train: 103_227_021, .valid: 217_646, .test: 245_569]
   private static let vocabularySize = 267_735
 
   /// A builder for the files `wiki.{train,valid,test}.tokens` of an archive.
   ///
-  /// - Parameter isPublished: whether the archive is the published one, whose counts are known and then compared.
-  public static func builder(archive: URL, isPublished: Bool = true) -> CorpusBuilder {
+  /// - Parameter isPublished: whether the archive is the published one, so that the counts must match.
+  package static func builder(archive: URL, isPublished: Bool = true) -> CorpusBuilder {
     let sources = Split.allCases.map { ($0, [TextSource.entry(archive: archive, name: "wiki.\($0).tokens")]) }
     return CorpusBuilder(
       sources: Dictionary(uniqueKeysWithValues: sources), options: .init(), entropyRate: nil,

@@ -1,12 +1,11 @@
 import Platform
 
-/// Where the lanes and segments of a training text lie: arithmetic on positions alone,
-/// so any segment can be read.
+/// The positions of the lanes and segments of a training text; stateless, so any segment can be read.
 ///
-/// A lane is a contiguous stream of `laneLength` tokens;
-/// the lanes lie one after the other from the start of the text. Each of a lane's tokens
-/// is a target once an epoch, and its input is the token before it, `<eos>` for the lane's first.
-/// What does not fill a lane, and in each lane what does not fill a segment, is left out.
+/// A lane is a contiguous stream of `laneLength` tokens; the lanes follow each other from the start of the text.
+/// Every token of a lane is a target once per epoch, and its input is the preceding token, `<eos>` for the first
+/// of the lane. The remainder of the text that does not fill a lane, and of each lane that does not fill a
+/// segment, is dropped.
 public struct Lanes: Equatable, Sendable {
   /// Tokens of the whole text.
   public let tokenCount: Int
@@ -14,12 +13,10 @@ public struct Lanes: Equatable, Sendable {
   public let laneCount: Int
   /// Steps in a segment, *T*.
   public let segmentLength: Int
-  /// What the first token of a lane is predicted from.
+  /// The input of the first token of a lane.
   public let endOfSentenceID: Int32
 
-  /// Divides a text.
-  ///
-  /// - Throws: `MilmError` if the text has no segment for every lane; it says how many tokens that takes.
+  /// Divides a text; throws if it is too short for one segment per lane.
   public init(tokenCount: Int, laneCount: Int, segmentLength: Int, endOfSentenceID: Int32) throws {
     guard laneCount > 0 && segmentLength > 0 else {
       throw MilmError(
@@ -37,37 +34,35 @@ public struct Lanes: Equatable, Sendable {
     self.endOfSentenceID = endOfSentenceID
   }
 
-  /// Tokens of each lane, those after its last whole segment included.
+  /// Tokens per lane, including those after its last whole segment.
   public var laneLength: Int { tokenCount / laneCount }
 
-  /// Tokens at the end of the text that are in no lane.
+  /// Tokens at the end of the text that belong to no lane.
   public var droppedTokenCount: Int { tokenCount - laneCount * laneLength }
 
-  /// Segments that every lane has; after them an epoch is over.
+  /// Segments of each lane in one epoch.
   public var segmentsPerEpoch: Int { laneLength / segmentLength }
 
-  /// Tokens at the ends of all lanes together that fill no segment.
+  /// Tokens at the ends of all lanes that fill no segment.
   public var droppedTailTokenCount: Int { laneCount * (laneLength - segmentsPerEpoch * segmentLength) }
 
-  /// Tokens that are targets in an epoch, over all lanes.
+  /// Targets per epoch, over all lanes.
   public var tokensPerEpoch: Int { laneCount * segmentsPerEpoch * segmentLength }
 
-  /// The epoch of a segment, and its number in it; segments are numbered from 0 over the whole run.
+  /// The epoch of a segment and its index in the epoch; segments are numbered from 0 over the whole run.
   public func position(_ segmentIndex: Int) -> (epoch: Int, segmentInEpoch: Int) {
     (segmentIndex / segmentsPerEpoch, segmentIndex % segmentsPerEpoch)
   }
 
-  /// Whether a segment is the first of an epoch, so that the state before it is zero.
+  /// Whether a segment is the first of an epoch, which starts with zero state.
   public func isEpochStart(_ segmentIndex: Int) -> Bool { segmentIndex % segmentsPerEpoch == 0 }
 
-  /// Reads one segment of some lanes, time-major: row `t · lanes.count + b` is step `t`
-  /// of the `b`-th of these lanes.
+  /// Reads one segment of some lanes, time-major: row `t · lanes.count + b` is step `t` of the `b`-th lane.
   ///
   /// - Parameters:
-  ///   - lanes: a rank's share of the lanes.
-  ///   - tokens: the text that was divided.
-  ///   - inputs: `segmentLength · lanes.count` ids or more, of which the first are written.
-  ///   - targets: as `inputs`.
+  ///   - lanes: the lanes of this rank.
+  ///   - tokens: the text.
+  ///   - inputs, targets: at least `segmentLength · lanes.count` ids each.
   public func read(
     segmentIndex: Int, lanes: Range<Int>, from tokens: some TokenSequence,
     inputs: UnsafeMutableBufferPointer<Int32>, targets: UnsafeMutableBufferPointer<Int32>
@@ -83,7 +78,7 @@ public struct Lanes: Equatable, Sendable {
   }
 }
 
-/// Reads consecutive tokens of a stream as targets, and the tokens before them as inputs, into every
+/// Reads consecutive tokens of a stream as targets, and the preceding tokens as inputs, into every
 /// `rowStride`-th row.
 ///
 /// - Parameters:

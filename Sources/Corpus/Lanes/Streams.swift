@@ -1,19 +1,19 @@
 import Platform
 
-/// A text cut into contiguous streams of near equal length, in which every token is scored exactly once.
+/// A text divided into contiguous streams of almost equal length, in which every token is scored exactly once.
 ///
-/// The first streams are one token longer where the text does not divide, so the streams that are still
-/// running at a step are always the first ones. The first token of each stream is predicted from `<eos>`.
+/// The remainder makes the first streams one token longer, so the streams that have a token at a step are always
+/// the first ones. The input of each stream's first token is `<eos>`.
 public struct Streams: Equatable, Sendable {
-  /// Some consecutive steps of all streams.
+  /// Consecutive steps of all streams.
   public struct Block: Equatable, Sendable {
-    /// The first of its steps, from 0.
+    /// Its first step, from 0.
     public let firstStep: Int
-    /// How many steps it has.
+    /// The number of steps.
     public let stepCount: Int
-    /// Streams that have a token in its last step; in all steps before, every stream has one.
+    /// Streams that have a token in its last step; in all other steps, every stream has one.
     public let liveStreamCountInLastStep: Int
-    /// Tokens to score, which are the first rows of the block.
+    /// Tokens to score: the first rows of the block.
     public let tokenCount: Int
   }
 
@@ -21,12 +21,10 @@ public struct Streams: Equatable, Sendable {
   public let tokenCount: Int
   /// The number of streams.
   public let streamCount: Int
-  /// What the first token of a stream is predicted from.
+  /// The input of the first token of a stream.
   public let endOfSentenceID: Int32
 
-  /// Divides a text.
-  ///
-  /// - Throws: `MilmError` if there is not a token for every stream.
+  /// Divides a text; throws if there are more streams than tokens.
   public init(tokenCount: Int, streamCount: Int, endOfSentenceID: Int32) throws {
     guard streamCount > 0 else { throw MilmError("expected 1 stream or more, found \(streamCount)") }
     guard tokenCount >= streamCount else {
@@ -37,17 +35,17 @@ public struct Streams: Equatable, Sendable {
     self.endOfSentenceID = endOfSentenceID
   }
 
-  /// Steps until the longest stream is at its end.
+  /// The length of the longest stream.
   public var stepCount: Int { (tokenCount + streamCount - 1) / streamCount }
 
-  /// The tokens of a stream, as positions in the text.
+  /// The positions of a stream's tokens in the text.
   public func range(of stream: Int) -> Range<Int> {
     let (shortLength, longCount) = tokenCount.quotientAndRemainder(dividingBy: streamCount)
     let start = stream * shortLength + min(stream, longCount)
     return start..<start + shortLength + (stream < longCount ? 1 : 0)
   }
 
-  /// The `length` steps from `firstStep` on, or what is left of them.
+  /// The `length` steps from `firstStep`, or fewer at the end.
   public func block(firstStep: Int, length: Int) -> Block {
     precondition(firstStep >= 0 && firstStep < stepCount && length > 0, "no block at step \(firstStep)")
     let end = min(stepCount, firstStep + length)
@@ -59,7 +57,7 @@ public struct Streams: Equatable, Sendable {
 
   /// Reads a block, time-major: row `t · streamCount + s` is step `t` of stream `s`.
   ///
-  /// Only the block's first `tokenCount` rows are written; the buffers must have room for them.
+  /// Only the block's first `tokenCount` rows are written.
   public func read(
     _ block: Block, from tokens: some TokenSequence, inputs: UnsafeMutableBufferPointer<Int32>,
     targets: UnsafeMutableBufferPointer<Int32>

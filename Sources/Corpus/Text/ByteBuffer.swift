@@ -1,8 +1,8 @@
 import CKernels
 
-/// Bytes that grow at the end, always with room for some more that may be read but mean nothing.
+/// A growable byte buffer, padded so that vector loops may read past its end.
 struct ByteBuffer: ~Copyable {
-  /// How far past the end the loops that look for words may read.
+  /// How far past the end the word loops may read.
   static let paddingByteCount = Int(CKernels_wordsPadding)
 
   private(set) var base: UnsafeMutableRawPointer
@@ -16,10 +16,10 @@ struct ByteBuffer: ~Copyable {
 
   deinit { base.deallocate() }
 
-  /// The bytes; valid until the next change.
+  /// The content, valid until the next change.
   var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
-  /// The part after the end that may be filled before `extend(by:)`.
+  /// The free space after the end, to be filled before `extend(by:)`.
   var free: UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(start: base + count, count: capacity - count)
   }
@@ -46,7 +46,7 @@ struct ByteBuffer: ~Copyable {
     count += 1
   }
 
-  /// Takes `byteCount` bytes that were written into `free` as content.
+  /// Appends the first `byteCount` bytes of `free`.
   mutating func extend(by byteCount: Int) {
     precondition(byteCount >= 0 && byteCount <= capacity - count, "more bytes than there was room for")
     count += byteCount
@@ -57,7 +57,7 @@ struct ByteBuffer: ~Copyable {
     count = byteCount
   }
 
-  /// Puts white space into the padding, so that a word at the very end has an end.
+  /// Fills the padding with white space, which terminates a word at the very end.
   mutating func seal() {
     (base + count).initializeMemory(as: UInt8.self, repeating: 0x20, count: Self.paddingByteCount)
   }

@@ -1,4 +1,4 @@
-/// The tokenizer's rules, applied to the stretches between the spaces of one line.
+/// The tokenizer's rules, applied to the chunks between the spaces of one line.
 struct LineTokenizer {
   private static let apostrophe: StaticString = "'"
   private static let protectedWords = ["<unk>", "<eos>", "@-@", "@,@", "@.@"].map { Array($0.utf8) }
@@ -7,42 +7,41 @@ struct LineTokenizer {
   let characters: [TextCharacter]
   let text: UnsafeRawBufferPointer
 
-  /// Writes the words of one stretch without spaces.
-  func split(_ stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer) {
-    if characters[stretch.lowerBound].kind == .symbol,
-      Self.protectedWords.contains(where: bytes(stretch).elementsEqual)
+  /// Writes the words of one chunk without spaces.
+  func split(_ chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer) {
+    if characters[chunk.lowerBound].kind == .symbol,
+      Self.protectedWords.contains(where: bytes(chunk).elementsEqual)
     {
-      words.writeWord(bytes(stretch), to: &output)
+      words.writeWord(bytes(chunk), to: &output)
       return
     }
-    var position = stretch.lowerBound
-    while position < stretch.upperBound {
-      let end = runEnd(from: position, in: stretch)
+    var position = chunk.lowerBound
+    while position < chunk.upperBound {
+      let end = runEnd(from: position, in: chunk)
       let run = bytes(position..<end)
       let isBetweenDigits =
-        end < stretch.upperBound && position > stretch.lowerBound && end == position + 1
+        end < chunk.upperBound && position > chunk.lowerBound && end == position + 1
         && characters[position - 1].kind == .digit && characters[end].kind == .digit
       switch characters[position].kind {
       case .comma where isBetweenDigits: words.writeWord("@,@", to: &output)
       case .stop where isBetweenDigits: words.writeWord("@.@", to: &output)
       case .quote: words.writeWord("\"", to: &output)
       case .comma, .symbol: words.writeWord(run, to: &output)
-      case .stop: writeStops(position..<end, in: stretch, into: &words, output: &output)
-      case .hyphen: writeHyphens(position..<end, in: stretch, into: &words, output: &output)
-      case .apostrophe: writeApostrophe(position, in: stretch, into: &words, output: &output)
+      case .stop: writeStops(position..<end, in: chunk, into: &words, output: &output)
+      case .hyphen: writeHyphens(position..<end, in: chunk, into: &words, output: &output)
+      case .apostrophe: writeApostrophe(position, in: chunk, into: &words, output: &output)
       case .letter, .digit, .space, .lineEnd: words.write(run, to: &output)
       }
       position = end
     }
   }
 
-  /// The end of the letters and digits, of the stops or of the hyphens at `start`;
-  /// any other character is alone.
-  private func runEnd(from start: Int, in stretch: Range<Int>) -> Int {
+  /// The end of the run of letters and digits, of stops or of hyphens at `start`; other characters form no runs.
+  private func runEnd(from start: Int, in chunk: Range<Int>) -> Int {
     let first = characters[start]
     var end = start + 1
     guard first.isWordPart || first.kind == .stop || first.kind == .hyphen else { return end }
-    while end < stretch.upperBound
+    while end < chunk.upperBound
       && (first.isWordPart ? characters[end].isWordPart : characters[end].kind == first.kind)
     {
       end += 1
@@ -51,9 +50,9 @@ struct LineTokenizer {
   }
 
   private func writeStops(
-    _ run: Range<Int>, in stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+    _ run: Range<Int>, in chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
   ) {
-    let isInsideWord = run.upperBound < stretch.upperBound && characters[run.upperBound].isWordPart
+    let isInsideWord = run.upperBound < chunk.upperBound && characters[run.upperBound].isWordPart
     if run.count > 1 {
       words.writeWord(bytes(run), to: &output)
     } else if isInsideWord || keepsStop(words.currentWord(in: output), at: run.lowerBound) {
@@ -64,11 +63,11 @@ struct LineTokenizer {
   }
 
   private func writeHyphens(
-    _ run: Range<Int>, in stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+    _ run: Range<Int>, in chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
   ) {
     let isBetweenWordParts =
-      run.lowerBound > stretch.lowerBound && characters[run.lowerBound - 1].isWordPart
-      && run.upperBound < stretch.upperBound && characters[run.upperBound].isWordPart
+      run.lowerBound > chunk.lowerBound && characters[run.lowerBound - 1].isWordPart
+      && run.upperBound < chunk.upperBound && characters[run.upperBound].isWordPart
     if run.count > 1 {
       words.writeWord(bytes(run), to: &output)
     } else if isBetweenWordParts {
@@ -79,12 +78,12 @@ struct LineTokenizer {
   }
 
   private func writeApostrophe(
-    _ position: Int, in stretch: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+    _ position: Int, in chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
   ) {
-    let following = characters[(position + 1)..<stretch.upperBound].prefix { $0.isWordPart }
+    let following = characters[(position + 1)..<chunk.upperBound].prefix { $0.isWordPart }
     let tail = bytes(following.startIndex..<following.endIndex)
     let beginsWord =
-      if position == stretch.lowerBound {
+      if position == chunk.lowerBound {
         Self.clitics.contains(where: tail.elementsEqual)
       } else {
         switch characters[position - 1].kind {
@@ -100,7 +99,7 @@ struct LineTokenizer {
     if !beginsWord { words.beginWord() }
   }
 
-  /// Whether the stop at `position` belongs to the word before it.
+  /// Whether the stop at `position` belongs to the preceding word.
   private func keepsStop(_ word: UnsafeRawBufferPointer, at position: Int) -> Bool {
     if word.isEmpty { return false }
     if Abbreviations.isDotted(word) { return true }
@@ -121,7 +120,7 @@ struct LineTokenizer {
   }
 }
 
-/// English words that are written with a full stop.
+/// English abbreviations that end with a full stop.
 enum Abbreviations {
   private static let known: Set<String> = [
     "Mr", "Mrs", "Ms", "Messrs", "Mme", "Mlle", "Dr", "Drs", "Prof", "Rev", "Fr", "Hon", "Sr", "Jr", "St",
@@ -137,7 +136,7 @@ enum Abbreviations {
     "No", "Nos", "no", "nos", "Nr", "Art", "p", "pp", "fig", "Fig",
   ]
 
-  /// Single letters, and what is in the list.
+  /// Single letters and listed abbreviations.
   static func isKnown(_ word: UnsafeRawBufferPointer) -> Bool {
     let spelling = String(decoding: word, as: UTF8.self)
     if spelling.unicodeScalars.count == 1 {

@@ -1,21 +1,20 @@
 import Foundation
 
-/// One thread's part in work on a stream of blocks; it holds one block at a time.
+/// One thread's worker on a stream of blocks; it holds one block at a time.
 ///
-/// A worker is used by one thread at a time, which is what makes it `Sendable`.
+/// `Sendable` because it is used by one thread at a time.
 protocol OrderedWorker: AnyObject, Sendable {
   /// Takes the next block, one worker at a time; false at the end of the stream.
   func take() throws -> Bool
-  /// Works on the block, at the same time as other workers on theirs.
+  /// Processes the block, concurrently with other workers.
   func work()
-  /// Hands on what came of the block, in the order in which the blocks were taken, one at a time.
+  /// Delivers the result, one worker at a time, in the order in which the blocks were taken.
   func deliver() throws
 }
 
-/// Lets several threads take blocks from a stream and work on them, and keeps the order where it matters.
+/// Processes a stream of blocks with several threads, in order where the order matters.
 ///
-/// `@unchecked Sendable`: `takenCount` is touched only under `taking`, all else that changes only under
-/// `delivering`.
+/// `@unchecked Sendable`: `takenCount` is guarded by `taking`, all other mutable fields by `delivering`.
 final class OrderedWork: @unchecked Sendable {
   private let taking = NSLock()
   private var takenCount = 0
@@ -23,10 +22,9 @@ final class OrderedWork: @unchecked Sendable {
   private var deliveredCount = 0
   private var failure: (index: Int, error: any Error)?
 
-  /// Works until the stream is at its end, with a thread for each worker.
+  /// Runs to the end of the stream, with one thread per worker.
   ///
-  /// - Throws: the error of the earliest block, whichever thread met it first; what lies behind it may have
-  ///   been taken, but was not delivered.
+  /// - Throws: the error of the earliest failed block; later blocks may have been taken, but are not delivered.
   static func run(_ workers: [some OrderedWorker]) throws {
     let work = OrderedWork()
     DispatchQueue.concurrentPerform(iterations: workers.count) { work.drive(workers[$0]) }
@@ -40,7 +38,7 @@ final class OrderedWork: @unchecked Sendable {
     }
   }
 
-  /// The number of the block that the worker got; nil at the end, or when there is no use in going on.
+  /// The index of the block that the worker took, nil at the end or after a failure.
   private func take(_ worker: some OrderedWorker) -> Int? {
     taking.withLock {
       if delivering.withLock({ failure != nil }) { return nil }
@@ -55,11 +53,10 @@ final class OrderedWork: @unchecked Sendable {
     }
   }
 
-  /// Waits until all earlier blocks are delivered; they are held by threads that came first, so none waits
-  /// for ever.
+  /// Waits until all earlier blocks are delivered, which running threads hold, so none waits forever.
   private func deliver(_ index: Int, _ worker: some OrderedWorker) -> Bool {
     delivering.withLock {
-      // An error further back does not keep an earlier one from being found.
+      // A failure of a later block does not stop earlier blocks, which may fail too.
       while deliveredCount != index && index < failure?.index ?? .max { delivering.wait() }
       guard index < failure?.index ?? .max else { return false }
       do {

@@ -1,15 +1,15 @@
 import Foundation
 import Platform
 
-/// One text to read: a file, plain or compressed (`.zst`, `.gz`, `.zip` with one file in it), a file in an
+/// A text to read: a file, plain or compressed (`.zst`, `.gz`, `.zip` with one file in it), an entry of a zip
 /// archive, or bytes in memory.
 enum TextSource: Sendable {
   case file(URL)
-  /// The one file of this name in a zip file, whatever its folder there.
+  /// The only entry of this name in a zip archive, in any folder.
   case entry(archive: URL, name: String)
   case memory(name: String, bytes: [UInt8])
 
-  /// What messages and `corpus.json` call it: the path as it was given.
+  /// Its name in messages and in `corpus.json`: the path as given.
   var name: String {
     switch self {
     case .file(let url): url.relativePath
@@ -18,9 +18,9 @@ enum TextSource: Sendable {
     }
   }
 
-  /// Bytes as stored, compressed ones for a compressed file; 0 for a pipe.
+  /// Its size as stored, that is, compressed for a compressed file; 0 for a pipe.
   ///
-  /// - Throws: `MilmError` if there is no such file, or it is a folder.
+  /// - Throws: if there is no such file, or it is a folder.
   func storedByteCount() throws -> Int {
     switch self {
     case .memory(_, let bytes): return bytes.count
@@ -36,7 +36,7 @@ enum TextSource: Sendable {
     }
   }
 
-  /// Begins reading at the first byte of the text.
+  /// Opens the text at its first byte.
   func open(hashing: Bool) throws -> TextStream {
     switch self {
     case .memory(_, let bytes):
@@ -66,7 +66,7 @@ enum TextSource: Sendable {
     return TextStream(stored, decoder: try ZipEntryDecoder(entry, name: name), hashing: hashing)
   }
 
-  /// The whole text, sealed; for small files.
+  /// The whole text, sealed, for small files.
   func bytes() throws -> ByteBuffer {
     var bytes = ByteBuffer(capacity: try storedByteCount())
     let stream = try open(hashing: false)
@@ -78,5 +78,115 @@ enum TextSource: Sendable {
     }
     bytes.seal()
     return bytes
+  }
+}
+
+/// The bytes of a text in order, decompressed if they are stored compressed.
+final class TextStream {
+  /// What SHA-256 is computed of.
+  enum Hashing {
+    /// The file as stored.
+    case stored
+    /// The decompressed text, for an archive, which may hold several.
+    case text
+  }
+
+  private let stored: StoredBytes
+  private let decoder: (any StreamDecoder)?
+  private let hashing: Hashing?
+  private var hash = SHA256Digest()
+
+  init(_ stored: StoredBytes, decoder: (any StreamDecoder)? = nil, hashing: Hashing? = nil) {
+    self.stored = stored
+    self.decoder = decoder
+    self.hashing = hashing
+  }
+
+  /// Bytes of the file read so far, as stored.
+  var storedByteCount: Int { stored.takenByteCount }
+
+  /// Fills `buffer` and returns the byte count, which is smaller than the buffer only at the end.
+  func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    var filled = 0
+    while filled < buffer.count {
+      let byteCount = try readSome(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
+      if byteCount == 0 { break }
+      filled += byteCount
+    }
+    if hashing == .text { update(buffer[..<filled]) }
+    return filled
+  }
+
+  /// SHA-256 of the bytes read so far in hexadecimal digits, nil if not requested.
+  func digest() -> String? { hashing.map { _ in hash.hexadecimal } }
+
+  private func readSome(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    guard let decoder else { return try readStored(into: buffer) }
+    return try decoder.read(into: buffer, from: readStored)
+  }
+
+  private func readStored(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    let byteCount = try stored.read(into: buffer)
+    if hashing == .stored { update(buffer[..<byteCount]) }
+    return byteCount
+  }
+
+  private func update(_ bytes: Slice<UnsafeMutableRawBufferPointer>) {
+    hash.update(UnsafeRawBufferPointer(rebasing: bytes))
+  }
+}
+
+/// The bytes of a text in order, as stored in a file or in memory.
+final class StoredBytes {
+  private enum Place {
+    case file(FileHandle)
+    case memory([UInt8])
+  }
+
+  private let name: String
+  private let place: Place
+  /// The largest number of bytes to read.
+  private let limit: Int
+  private(set) var takenByteCount = 0
+
+  init(name: String, memory: [UInt8]) {
+    self.name = name
+    place = .memory(memory)
+    limit = memory.count
+  }
+
+  /// - Parameter range: the part of the file to read; nil for all of it.
+  init(name: String, file: URL, range: Range<Int>? = nil) throws {
+    let descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw MilmError(name, cannot: "read") }
+    self.name = name
+    place = .file(FileHandle(fileDescriptor: descriptor, closeOnDealloc: true))
+    limit = range?.count ?? .max
+    if let range, lseek(descriptor, off_t(range.lowerBound), SEEK_SET) < 0 {
+      throw MilmError(name, cannot: "read")
+    }
+  }
+
+  /// Reads what is available into `buffer` and returns the byte count, 0 at the end.
+  func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    let room = min(buffer.count, limit - takenByteCount)
+    let byteCount = try fill(UnsafeMutableRawBufferPointer(rebasing: buffer[..<room]))
+    takenByteCount += byteCount
+    return byteCount
+  }
+
+  private func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    switch place {
+    case .memory(let bytes):
+      let taken = bytes[takenByteCount...].prefix(buffer.count)
+      buffer.copyBytes(from: taken)
+      return taken.count
+    case .file(let handle):
+      while true {
+        let byteCount = Foundation.read(handle.fileDescriptor, buffer.baseAddress, buffer.count)
+        if byteCount >= 0 { return byteCount }
+        guard errno == EINTR else { throw MilmError(name, cannot: "read") }
+      }
+    }
   }
 }

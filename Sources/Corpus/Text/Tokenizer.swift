@@ -1,4 +1,4 @@
-/// Takes raw text apart into words as WikiText does, a line at a time.
+/// Splits raw text into words as in WikiText, line by line.
 ///
 /// The conventions are those of the Moses tokenizer for English, with WikiText's marks inside words:
 ///
@@ -19,12 +19,12 @@
 /// - Typographic quotes become `"` and `'`, Unicode's hyphens `-`.
 /// - The words `<unk>`, `<eos>`, `@-@`, `@,@` and `@.@` stay, so text that is tokenized
 ///   already is hardly changed.
-public struct Tokenizer: Sendable {
-  /// A tokenizer; it has no settings and no state.
-  public init() {}
+package struct Tokenizer: Sendable {
+  /// A tokenizer; it has no settings.
+  package init() {}
 
-  /// The words of a text with one space between, line by line.
-  public func tokenize(_ text: String) -> String {
+  /// The words of a text separated by single spaces, line by line.
+  package func tokenize(_ text: String) -> String {
     var text = text
     var output = ByteBuffer(capacity: 2 * text.utf8.count)
     text.withUTF8 { tokenize(UnsafeRawBufferPointer($0), into: &output) }
@@ -68,17 +68,17 @@ public struct Tokenizer: Sendable {
   }
 }
 
-/// Puts one space between the words of a line.
+/// Writes the words of a line, separated by single spaces.
 struct WordWriter {
   private var isLineEmpty = true
   private var needsSpace = false
-  /// Where the word that is being written begins in the output.
+  /// The start of the current word in the output.
   private(set) var wordStart = 0
 
-  /// Ends the word that is being written, if any.
+  /// Ends the current word, if any.
   mutating func beginWord() { needsSpace = true }
 
-  /// Goes on with the current word, or begins one if it was ended.
+  /// Continues the current word, or begins one if it was ended.
   mutating func write(_ bytes: UnsafeRawBufferPointer, to output: inout ByteBuffer) {
     if needsSpace {
       if !isLineEmpty { output.append(UInt8(ascii: " ")) }
@@ -89,7 +89,7 @@ struct WordWriter {
     output.append(bytes)
   }
 
-  /// Writes a word of its own.
+  /// Writes a separate word.
   mutating func writeWord(_ bytes: UnsafeRawBufferPointer, to output: inout ByteBuffer) {
     beginWord()
     write(bytes, to: &output)
@@ -100,10 +100,93 @@ struct WordWriter {
     writeWord(UnsafeRawBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount), to: &output)
   }
 
-  /// What has been written of the current word.
+  /// The current word so far.
   func currentWord(in output: borrowing ByteBuffer) -> UnsafeRawBufferPointer {
     needsSpace
       ? UnsafeRawBufferPointer(start: nil, count: 0)
       : UnsafeRawBufferPointer(rebasing: output.bytes[wordStart...])
+  }
+}
+
+/// A character of a text: its bytes and its kind for the tokenizer.
+struct TextCharacter {
+  enum Kind: UInt8 {
+    case letter
+    case digit
+    case space
+    case lineEnd
+    case stop
+    case comma
+    case apostrophe
+    case hyphen
+    case quote
+    /// Any other punctuation or symbol.
+    case symbol
+  }
+
+  let offset: Int
+  let byteCount: Int
+  let kind: Kind
+  let isLowercase: Bool
+
+  /// Whether it is always part of a word.
+  var isWordPart: Bool { kind == .letter || kind == .digit }
+
+  /// The character that begins at `offset` in valid UTF-8.
+  init(at offset: Int, in text: UnsafeRawBufferPointer) {
+    self.offset = offset
+    let first = text[offset]
+    if first < 0x80 {
+      byteCount = 1
+      kind = Self.kind(ofASCII: first)
+      isLowercase = first >= UInt8(ascii: "a") && first <= UInt8(ascii: "z")
+    } else {
+      byteCount = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
+      let scalar = Self.scalar(text[offset..<offset + byteCount])
+      kind = Self.kind(of: scalar)
+      isLowercase = scalar.properties.isLowercase
+    }
+  }
+
+  private static func kind(ofASCII byte: UInt8) -> Kind {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): .letter
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): .digit
+    case UInt8(ascii: "\n"): .lineEnd
+    case UInt8(ascii: "."): .stop
+    case UInt8(ascii: ","): .comma
+    case UInt8(ascii: "'"): .apostrophe
+    case UInt8(ascii: "-"): .hyphen
+    case UInt8(ascii: "\""): .quote
+    case 0x21...0x7E: .symbol
+    // Control characters other than white space have no meaning in a text and would make words differ invisibly.
+    default: .space
+    }
+  }
+
+  private static func kind(of scalar: Unicode.Scalar) -> Kind {
+    switch scalar {
+    case "\u{2018}", "\u{2019}": return .apostrophe
+    case "\u{201C}", "\u{201D}", "\u{201E}": return .quote
+    case "\u{2010}", "\u{2011}": return .hyphen
+    case "\u{200B}", "\u{FEFF}": return .space
+    default: break
+    }
+    switch scalar.properties.generalCategory {
+    case .decimalNumber: return .digit
+    case .spaceSeparator, .lineSeparator, .paragraphSeparator, .control: return .space
+    case .connectorPunctuation, .dashPunctuation, .openPunctuation, .closePunctuation, .initialPunctuation,
+      .finalPunctuation, .otherPunctuation, .mathSymbol, .currencySymbol, .modifierSymbol, .otherSymbol:
+      return .symbol
+    default: return .letter
+    }
+  }
+
+  private static func scalar(_ bytes: Slice<UnsafeRawBufferPointer>) -> Unicode.Scalar {
+    let leadBits = bytes.count == 2 ? 0x1F : bytes.count == 3 ? 0x0F : 0x07
+    let value = bytes.dropFirst().reduce(UInt32(bytes[bytes.startIndex]) & UInt32(leadBits)) {
+      $0 << 6 | UInt32($1 & 0x3F)
+    }
+    return Unicode.Scalar(value) ?? "\u{FFFD}"
   }
 }

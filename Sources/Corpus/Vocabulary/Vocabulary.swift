@@ -1,13 +1,13 @@
 import Foundation
 import Platform
 
-/// The words a model knows; a word's id is its line in `vocabulary.txt`, from 0.
+/// The words of a model; a word's id is its line in `vocabulary.txt`, from 0.
 ///
-/// Words are compared by their bytes: spellings that Unicode calls equivalent are different words.
+/// Words are compared by their bytes: spellings that are canonically equivalent in Unicode are different words.
 public struct Vocabulary: Sendable {
-  /// What stands for every word outside the vocabulary.
+  /// Stands for every word outside the vocabulary.
   public static let unknownWord = "<unk>"
-  /// What stands for the end of a line.
+  /// Stands for the end of a line.
   public static let endOfSentenceWord = "<eos>"
 
   /// All words, by id.
@@ -25,20 +25,19 @@ public struct Vocabulary: Sendable {
 
   /// A vocabulary of these words in this order.
   ///
-  /// - Throws: `MilmError` if a word is empty, holds white space or comes twice,
-  ///   or `<unk>` or `<eos>` is missing.
+  /// - Throws: if a word is empty, holds white space or occurs twice, or `<unk>` or `<eos>` is missing.
   public init(words: [String]) throws {
     try self.init(words: words, origin: "the vocabulary")
   }
 
-  /// - Parameter origin: what messages call the place the words come from.
+  /// - Parameter origin: what messages call the source of the words.
   init(words: [String], origin: String) throws {
     try self.init(
       words: words, table: Self.table(of: words, origin: origin),
       hash: Self.fileBytes(of: words).withUnsafeBytes(Self.hash), origin: origin)
   }
 
-  /// Takes over a table in which a word's id is its place among `words`.
+  /// Takes over a table in which a word's id is its index in `words`.
   init(words: [String], table: consuming WordTable, hash: String, origin: String) throws {
     guard let unknownID = table.id(of: Self.unknownWord), let endID = table.id(of: Self.endOfSentenceWord)
     else {
@@ -56,10 +55,10 @@ public struct Vocabulary: Sendable {
   /// The word with an id.
   public func word(_ id: Int32) -> String { words[Int(id)] }
 
-  /// The id of a word; `unknownID` for a word that is not in the vocabulary.
+  /// The id of a word, `unknownID` if it is not in the vocabulary.
   public func id(of word: String) -> Int32 { index.id(of: word) ?? unknownID }
 
-  /// What `vocabulary.txt` holds: one word a line.
+  /// The content of `vocabulary.txt`: one word per line.
   var fileBytes: [UInt8] { Self.fileBytes(of: words) }
 
   private static func fileBytes(of words: [String]) -> [UInt8] {
@@ -71,7 +70,7 @@ public struct Vocabulary: Sendable {
     return bytes
   }
 
-  /// XXH64 of what `vocabulary.txt` holds, in sixteen hexadecimal digits.
+  /// XXH64 of the content of `vocabulary.txt`, in sixteen hexadecimal digits.
   static func hash(of fileBytes: UnsafeRawBufferPointer) -> String {
     hexadecimal(XXH64.hash(fileBytes))
   }
@@ -100,5 +99,56 @@ public struct Vocabulary: Sendable {
       }
     }
     return table
+  }
+}
+
+extension Vocabulary {
+  /// Reads a `vocabulary.txt`.
+  ///
+  /// - Throws: an error that names the file and the line: not UTF-8, a repeated word, an empty line,
+  ///   white space in a line, no newline at the end, or `<unk>` or `<eos>` missing.
+  public init(contentsOf url: URL) throws {
+    let name = url.relativePath
+    let bytes = try TextSource.file(url).bytes()
+    try Self.checkUTF8(bytes.bytes, name: name)
+    guard bytes.bytes.last == UInt8(ascii: "\n") else {
+      throw MilmError(
+        "expected \(name) to end with a newline, found \(bytes.count == 0 ? "no words" : "none")")
+    }
+    if let table = Self.table(ofLines: bytes) {
+      let words = (0..<table.count).map { String(decoding: table.bytes(of: $0), as: UTF8.self) }
+      try self.init(words: words, table: table, hash: Self.hash(of: bytes.bytes), origin: name)
+    } else {
+      // Slower, but this finds the line at fault.
+      let lines = bytes.bytes.dropLast().split(
+        separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      try self.init(words: lines.map { String(decoding: $0, as: UTF8.self) }, origin: name)
+    }
+  }
+
+  /// The words by line, nil unless every line is one word and no word occurs twice.
+  private static func table(ofLines bytes: borrowing ByteBuffer) -> WordTable? {
+    let lineCount = bytes.bytes.count { $0 == UInt8(ascii: "\n") }
+    var table = WordTable(minimumCapacity: lineCount)
+    var ids = TextIDs()
+    table.count(bytes, into: &ids)
+    // As many distinct words as newlines and no other byte: no repetition and no other white space.
+    guard table.count == lineCount, table.byteCount + lineCount == bytes.count else { return nil }
+    return table
+  }
+
+  /// Writes a `vocabulary.txt` atomically.
+  public func write(to url: URL) throws {
+    try fileBytes.withUnsafeBytes { try AtomicFile.write($0, to: url.path) }
+  }
+
+  private static func checkUTF8(_ bytes: UnsafeRawBufferPointer, name: String) throws {
+    do {
+      _ = try UTF8Span(validating: bytes.assumingMemoryBound(to: UInt8.self).span)
+    } catch {
+      let offset = error.byteOffsets.lowerBound
+      let line = bytes[..<offset].count { $0 == UInt8(ascii: "\n") } + 1
+      throw MilmError("expected UTF-8 in \(name), found another byte in line \(line), byte \(offset)")
+    }
   }
 }

@@ -1,19 +1,19 @@
 import Platform
 
-/// Which of the words of a training text become the vocabulary.
-public struct VocabularySelection: Equatable, Sendable {
+/// Which words of a training text become the vocabulary.
+package struct VocabularySelection: Equatable, Sendable {
   /// The largest number of words, `<unk>` and `<eos>` included; nil for no limit.
-  public var size: Int?
-  /// How often a word must occur.
-  public var minCount: Int
+  package var size: Int?
+  /// The number of occurrences that a word needs.
+  package var minCount: Int
 
-  /// Takes the `size` most frequent of the words that occur `minCount` times or more.
-  public init(size: Int? = nil, minCount: Int = 1) {
+  /// Selects the `size` most frequent words among those with at least `minCount` occurrences.
+  package init(size: Int? = nil, minCount: Int = 1) {
     self.size = size
     self.minCount = minCount
   }
 
-  /// Refuses what no text can satisfy.
+  /// Throws if no text can satisfy the selection.
   func validate() throws {
     if let size, size < 2 {
       throw MilmError("expected a vocabulary size of 2 or more (<unk> and <eos> count), found \(size)")
@@ -23,14 +23,14 @@ public struct VocabularySelection: Equatable, Sendable {
 }
 
 extension Vocabulary {
-  /// The vocabulary of a text of which only the counts are known.
+  /// The vocabulary of a text that is given by its word counts.
   ///
-  /// Words stand by falling count, ties by their bytes. `<unk>` and `<eos>` are always among them,
-  /// ranked by how often they were counted, and take two places of the selection's size.
+  /// Words are sorted by descending count, ties by their bytes. `<unk>` and `<eos>` are always included,
+  /// sorted by their own counts, and count towards the selection's size.
   ///
-  /// - Parameter counts: words and how often each occurs; repeated words add up. `<eos>` occurs once a line.
-  /// - Throws: `MilmError` for an impossible selection, or a word that is empty or holds white space.
-  public init(
+  /// - Parameter counts: words and their counts; repeated words add up. `<eos>` occurs once per line.
+  /// - Throws: for an impossible selection, or a word that is empty or holds white space.
+  package init(
     counts: some Sequence<(String, Int)>, selection: VocabularySelection = .init()
   ) throws {
     var words = WordTable()
@@ -39,5 +39,91 @@ extension Vocabulary {
     var selected: [String] = []
     for id in ranking.order { selected.append(String(decoding: words.bytes(of: Int(id)), as: UTF8.self)) }
     try self.init(words: selected)
+  }
+}
+
+/// The words of a vocabulary in their final order, as ids of a word table.
+struct WordRanking {
+  /// The table's ids of the vocabulary's words, by descending count, ties by their bytes.
+  let order: [Int32]
+  let unknownID: Int32
+  let endOfSentenceID: Int32
+
+  /// Selects from all words of a table; `<unk>` and `<eos>` are added if they are missing.
+  ///
+  /// - Parameter lineCount: added to the count of `<eos>`.
+  init(_ words: inout WordTable, lineCount: Int, selection: VocabularySelection) throws {
+    try selection.validate()
+    let unknown = try words.add(Vocabulary.unknownWord, count: 0)
+    let end = try words.add(Vocabulary.endOfSentenceWord, count: lineCount)
+    var room = (selection.size ?? Int.max) - 2
+    var order: [Int32] = []
+    for rank in words.ranks(atLeast: selection.minCount, and: [unknown, end]) {
+      if rank.id != unknown && rank.id != end {
+        guard room > 0 else { continue }
+        room -= 1
+      }
+      order.append(rank.id)
+    }
+    guard let unknownID = order.firstIndex(of: unknown), let endID = order.firstIndex(of: end) else {
+      preconditionFailure("the special words are always selected")
+    }
+    self.order = order
+    self.unknownID = Int32(unknownID)
+    endOfSentenceID = Int32(endID)
+  }
+
+  /// The vocabulary's id of every word of the table, that of `<unk>` for words that were not selected.
+  func finalIDs(tableCount: Int) -> [Int32] {
+    var ids = [Int32](repeating: unknownID, count: tableCount)
+    for (id, tableID) in order.enumerated() { ids[Int(tableID)] = Int32(id) }
+    return ids
+  }
+
+  /// The content of `vocabulary.txt`: one word per line.
+  func fileBytes(_ words: borrowing WordTable) -> ByteBuffer {
+    var bytes = ByteBuffer(capacity: 16 * order.count)
+    for id in order {
+      bytes.append(words.bytes(of: Int(id)))
+      bytes.append(UInt8(ascii: "\n"))
+    }
+    return bytes
+  }
+}
+
+extension WordTable {
+  fileprivate struct Rank {
+    let count: Int
+    /// The first eight bytes, which decide most ties without access to the table.
+    let order: UInt64
+    let id: Int32
+  }
+
+  /// Adds occurrences of a word and returns its id.
+  @discardableResult
+  mutating func add(_ word: String, count: Int) throws -> Int32 {
+    var word = word
+    return try word.withUTF8 { bytes in
+      guard !bytes.isEmpty else { throw MilmError("expected words to count, found an empty one") }
+      return add(UnsafeRawBufferPointer(bytes), count: count)
+    }
+  }
+
+  /// The words with at least `minCount` occurrences and the `special` ones, most frequent first, ties in the
+  /// order of their bytes.
+  fileprivate func ranks(atLeast minCount: Int, and special: [Int32]) -> [Rank] {
+    var ranks: [Rank] = []
+    ranks.reserveCapacity(count)
+    for id in 0..<count {
+      let occurrences = occurrenceCount(of: id)
+      guard occurrences >= minCount || special.contains(Int32(id)) else { continue }
+      ranks.append(Rank(count: occurrences, order: order(of: id), id: Int32(id)))
+    }
+    ranks.sort { left, right in
+      if left.count != right.count { return left.count > right.count }
+      if left.order != right.order { return left.order < right.order }
+      return bytes(of: Int(left.id)).lexicographicallyPrecedes(bytes(of: Int(right.id)))
+    }
+    return ranks
   }
 }

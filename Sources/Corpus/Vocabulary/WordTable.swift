@@ -1,8 +1,8 @@
 import CKernels
 
-/// Distinct words, their ids in the order they came, and how often each was counted; found by their bytes.
+/// A hash table of distinct words, found by their bytes: ids in order of first occurrence, and counts.
 ///
-/// Memory, for each word: its bytes, 16 for its number and end, and 16 to 51 for its slot.
+/// Memory per word: its bytes, 16 for its count and end, and 16 to 51 for its slot.
 struct WordTable: ~Copyable {
   private var table: CKernels_WordTable
   private var arenaByteCount: Int
@@ -22,12 +22,12 @@ struct WordTable: ~Copyable {
     table.counts.deallocate()
   }
 
-  /// How many words there are.
+  /// The number of words.
   var count: Int { Int(table.wordCount) }
-  /// How many bytes all words have together.
+  /// The bytes of all words together.
   var byteCount: Int { Int(table.ends[count]) }
 
-  /// The bytes of the word with an id, without an end mark; valid until the next insertion.
+  /// The bytes of the word with an id, valid until the next insertion.
   func bytes(of id: Int) -> UnsafeRawBufferPointer {
     let start = Int(table.ends[id])
     return UnsafeRawBufferPointer(start: table.bytes + start, count: Int(table.ends[id + 1]) - start)
@@ -36,13 +36,13 @@ struct WordTable: ~Copyable {
   /// How often the word with an id was counted.
   func occurrenceCount(of id: Int) -> Int { Int(table.counts[id]) }
 
-  /// The id of a word that is not empty, if it was inserted before.
+  /// The id of a nonempty word, nil if it is not in the table.
   func id(of word: UnsafeRawBufferPointer) -> Int32? {
     let slot = slot(of: word)
     return slot.pointee.byteCount == 0 ? nil : slot.pointee.id
   }
 
-  /// Counts a word that is not empty `count` times more; its id is the next number if the word is new.
+  /// Adds `count` occurrences of a nonempty word; a new word gets the next id.
   @discardableResult
   mutating func add(_ word: UnsafeRawBufferPointer, count: Int) -> Int32 {
     let found = slot(of: word)
@@ -58,7 +58,7 @@ struct WordTable: ~Copyable {
     table.ends[id + 1] = UInt64(start + word.count)
     table.counts[id] = UInt64(count)
     table.wordCount += 1
-    // The slot may have moved with the growing of the table.
+    // The slot may have moved when the table grew.
     slot(of: word).initialize(
       to: CKernels_WordSlot(prefix: prefix(word), byteCount: UInt32(word.count), id: Int32(id)))
     return Int32(id)
@@ -72,7 +72,7 @@ struct WordTable: ~Copyable {
     }
   }
 
-  /// Puts the ids of a sealed text's words into `ids`; `CKernels_unknownID` stands for those that are not here.
+  /// Looks up the ids of a sealed text's words; `CKernels_unknownID` stands for words that are not in the table.
   func find(_ text: borrowing ByteBuffer, into ids: inout TextIDs) {
     ids.take(text) { cursor in
       withUnsafePointer(to: table) { CKernels_wordsFind($0, &cursor) }
@@ -92,7 +92,7 @@ struct WordTable: ~Copyable {
     word.prefix(8).reversed().reduce(0) { $0 << 8 | UInt64($1) }
   }
 
-  // MARK: Room
+  // MARK: Growth
 
   private var slotCount: Int { Int(table.slotMask) + 1 }
 
@@ -102,7 +102,7 @@ struct WordTable: ~Copyable {
     return slotCount
   }
 
-  /// Fewer probes against more memory: a table is at most five eighths full.
+  /// At most five eighths full: fewer probes at the cost of more memory.
   private static func wordLimit(forSlotCount slotCount: Int) -> Int { slotCount / 8 * 5 }
 
   private mutating func makeRoom(forSlotCount slotCount: Int) {
@@ -137,7 +137,7 @@ struct WordTable: ~Copyable {
   }
 }
 
-/// The ids of one text after another, in memory that is used again, and what was found in the texts.
+/// The ids and counts of one block of text, in memory that is reused for the next.
 struct TextIDs: ~Copyable {
   private var storage = UnsafeMutableBufferPointer<Int32>(start: nil, count: 0)
   private(set) var count = 0
@@ -146,10 +146,10 @@ struct TextIDs: ~Copyable {
 
   deinit { storage.deallocate() }
 
-  /// The ids of the last text.
+  /// The ids of the block.
   var ids: UnsafeMutableBufferPointer<Int32> { UnsafeMutableBufferPointer(rebasing: storage[..<count]) }
 
-  /// Lets `body` put the ids of a sealed text in the place of those of an earlier one.
+  /// Lets `body` overwrite the ids with those of a sealed text.
   fileprivate mutating func take(_ text: borrowing ByteBuffer, _ body: (inout CKernels_TextCursor) -> Void) {
     reserve(text.count)
     var cursor = CKernels_TextCursor()
@@ -162,7 +162,7 @@ struct TextIDs: ~Copyable {
     loneReturnCount = cursor.loneReturnCount
   }
 
-  /// Room for `count` ids, which `body` fills.
+  /// Overwrites the ids with `count` new ones, which `body` writes.
   mutating func fill(_ count: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> Void) rethrows {
     reserve(count)
     self.count = count
@@ -173,5 +173,59 @@ struct TextIDs: ~Copyable {
     guard storage.count < capacity else { return }
     storage.deallocate()
     storage = .allocate(capacity: capacity)
+  }
+}
+
+/// A complete table of words and the id that each has in a vocabulary.
+///
+/// `@unchecked Sendable`: immutable.
+final class WordIndex: @unchecked Sendable {
+  let words: WordTable
+  let finalIDs: FinalIDs
+
+  init(_ words: consuming WordTable, finalIDs: FinalIDs) {
+    self.words = words
+    self.finalIDs = finalIDs
+  }
+
+  /// The vocabulary's id of a word, nil if it has none.
+  func id(of word: String) -> Int32? { words.id(of: word).map { finalIDs[Int($0)] } }
+}
+
+extension WordTable {
+  /// The id of a word, nil if it is not in the table.
+  func id(of word: String) -> Int32? {
+    var word = word
+    return word.withUTF8 { id(of: UnsafeRawBufferPointer($0)) }
+  }
+}
+
+/// Maps ids of a word table to ids of a vocabulary.
+struct FinalIDs: Sendable {
+  /// The table's two marks, for unknown words and line ends, come before its words.
+  private static let firstWord = 2
+  private let ids: [Int32]
+  private let unknownID: Int32
+
+  /// - Parameter ids: the vocabulary's id of each word of the table.
+  init(_ ids: some Collection<Int32>, unknownID: Int32, endOfSentenceID: Int32) {
+    precondition(CKernels_unknownID == -2 && CKernels_lineEndID == -1)
+    self.ids = [unknownID, endOfSentenceID] + ids
+    self.unknownID = unknownID
+  }
+
+  subscript(tableID: Int) -> Int32 { ids[tableID + Self.firstWord] }
+
+  /// Replaces the table's ids by the vocabulary's and returns how many are `<unk>`.
+  func replace(_ tokens: UnsafeMutableBufferPointer<Int32>) -> Int {
+    var unknownCount = 0
+    ids.withUnsafeBufferPointer { ids in
+      for position in tokens.indices {
+        let id = ids[Int(tokens[position]) &+ Self.firstWord]
+        tokens[position] = id
+        unknownCount &+= id == unknownID ? 1 : 0
+      }
+    }
+    return unknownCount
   }
 }

@@ -51,7 +51,7 @@ final class CodecTuner {
     if state.ranks.isCoordinator, let link {
       let predictions = measurements.map {
         exchange.predict($0, link: link, hasSpareCore: state.hasSpareCore)
-      }.quickestOfEachCodec
+      }.cheapestOfEachCodec
       log(predictions, link)
       prediction = predictions.best(computeSeconds: exchange.timing.finishSeconds)
       chosen = prediction?.codec ?? chosen

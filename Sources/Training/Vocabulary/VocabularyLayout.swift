@@ -35,7 +35,9 @@ package struct VocabularyLayout: Sendable, Equatable {
       isSharded: choice == .sharded, trainingRanks: trainingRanks)
   }
 
-  /// G of a choice. `auto` keeps the run's decision where it still divides the training ranks; else it replicates.
+  /// G of a choice.
+  ///
+  /// `auto` keeps the run's decision where it still divides the training ranks; else it replicates.
   private static func groupSize(
     _ choice: ExchangeSettings.Vocabulary, frozen: Int?, rankCount: Int
   ) -> Int {

@@ -1,0 +1,99 @@
+import Foundation
+import Platform
+
+/// A folder that appears under its name complete or not at all.
+///
+/// It is filled under a temporary name beside its destination; without `publish()` nothing is left behind.
+/// What a killed process left behind is removed by the next one with the same destination; a lock distinguishes
+/// it from a folder that is being filled.
+final class StagedFolder {
+  /// Where to write until it is published.
+  let url: URL
+  private let destination: URL
+  private let name: String
+  private let lock: Int32
+  private var isPublished = false
+
+  /// Begins a folder that is to be at `destination`.
+  ///
+  /// - Throws: if there is anything but an empty folder or a corpus: a mistyped path must not destroy files.
+  init(for destination: URL) throws {
+    name = destination.relativePath
+    // A symbolic link to a corpus stays a link; its target is replaced.
+    self.destination = destination.resolvingSymlinksInPath()
+    try Self.checkReplaceable(self.destination, name: name)
+    let path = self.destination.path
+    url = URL(fileURLWithPath: AtomicFile.temporaryPath(for: path), isDirectory: true)
+    let parent = url.deletingLastPathComponent()
+    do {
+      try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
+    } catch {
+      throw MilmError("cannot make the folder \(parent.path) for \(name): \(error.localizedDescription)")
+    }
+    Self.removeLeftovers(of: self.destination.lastPathComponent, in: parent)
+    guard mkdir(url.path, 0o755) == 0 else { throw MilmError(name, cannot: "write") }
+    lock = open(url.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else { throw MilmError(name, cannot: "lock") }
+  }
+
+  deinit {
+    close(lock)
+    if !isPublished { try? FileManager.default.removeItem(at: url) }
+  }
+
+  /// Gives the folder its name, replacing an earlier corpus.
+  func publish() throws {
+    try synchronizeDirectory(url.path)
+    try Self.checkReplaceable(destination, name: name)
+    // A plain rename replaces nothing or an empty folder.
+    if rename(url.path, destination.path) != 0 {
+      guard errno == ENOTEMPTY || errno == EEXIST else { throw MilmError(name, cannot: "write") }
+      try replace()
+    }
+    isPublished = true
+    try synchronizeDirectory(destination.deletingLastPathComponent().path)
+  }
+
+  /// Removes unpublished folders of the destination whose processes are gone.
+  private static func removeLeftovers(of name: String, in parent: URL) {
+    let entries = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
+    for entry in entries where AtomicFile.isTemporary(entry, of: name) {
+      let path = parent.appendingPathComponent(entry).path
+      let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+      guard descriptor >= 0 else { continue }
+      defer { close(descriptor) }
+      if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { try? FileManager.default.removeItem(atPath: path) }
+    }
+  }
+
+  /// Replaces the earlier folder, in one step if the file system can do that, else in two.
+  private func replace() throws {
+    if !exchangePaths(url.path, destination.path) {
+      let aside = AtomicFile.temporaryPath(for: destination.path)
+      guard rename(destination.path, aside) == 0 else { throw MilmError(name, cannot: "replace") }
+      guard rename(url.path, destination.path) == 0 else {
+        let error = MilmError(name, cannot: "replace")
+        rename(aside, destination.path)
+        throw error
+      }
+      guard rename(aside, url.path) == 0 else { throw MilmError(aside, cannot: "remove") }
+    }
+    // The temporary name now belongs to the earlier corpus.
+    try? FileManager.default.removeItem(at: url)
+  }
+
+  private static func checkReplaceable(_ destination: URL, name: String) throws {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: destination.path, isDirectory: &isFolder) else { return }
+    guard isFolder.boolValue else {
+      throw MilmError("expected no file at \(name), or a corpus to replace; found a file")
+    }
+    let entries = try FileManager.default.contentsOfDirectory(atPath: destination.path)
+    let foreign = Set(entries).subtracting(Corpus.fileNames).sorted()
+    if !entries.isEmpty,
+      let example = foreign.first ?? (entries.contains("corpus.json") ? nil : entries.first)
+    {
+      throw MilmError("expected an empty folder or a corpus alone at \(name), found \(example) in it")
+    }
+  }
+}
