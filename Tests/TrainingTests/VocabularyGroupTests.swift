@@ -1,6 +1,7 @@
 import Checkpoints
 import Communication
 import LanguageModel
+import Platform
 import Synchronization
 import TestSupport
 import Testing
@@ -104,7 +105,7 @@ import Training
     let bench = try bench()
     let grouped = try bench.configuration("exchange.vocabulary=3")
     #expect(
-      throws: TrainingError("exchange.vocabulary: expected a divisor of the 4 training ranks, found 3")
+      throws: MilmError("exchange.vocabulary: expected a divisor of the 4 training ranks, found 3")
     ) {
       try bench.train(grouped, output: "run", rankCount: 4)
     }

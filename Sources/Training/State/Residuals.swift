@@ -3,6 +3,7 @@ import Communication
 import Foundation
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// Residuals of all exchanges of a run, on their way to and from `exchange.safetensors`.
@@ -177,7 +178,7 @@ private struct ResidualFile {
       var values = try values(name(part))[...]
       for place in elements.joined() {
         guard let value = values.popFirst() else {
-          throw TrainingError(
+          throw MilmError(
             "\(file.path): expected \(elements.reduce(0) { $0 + $1.count }) values in \(name(part)), found fewer"
           )
         }

@@ -1,5 +1,6 @@
 import LanguageModel
 import Layers
+import Platform
 import Tensors
 
 /// Which rank has which rows of the tied matrix.
@@ -17,7 +18,7 @@ package struct VocabularyLayout: Sendable, Equatable {
   /// Groups of `groupSize` ranks; throws where the training ranks are not a multiple of it.
   private init(groupSize: Int, isSharded: Bool, trainingRanks: Range<Int>) throws {
     guard groupSize > 0, trainingRanks.count % groupSize == 0 else {
-      throw TrainingError(
+      throw MilmError(
         "exchange.vocabulary: expected a divisor of the \(trainingRanks.count) training ranks, "
           + "found \(groupSize)")
     }
