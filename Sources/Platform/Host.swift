@@ -5,6 +5,13 @@ package enum Host {
   /// The host's name.
   package static var name: String { ProcessInfo.processInfo.hostName }
 
+  /// The model of the processors, nil if the kernel does not say.
+  package static var processorName: String? {
+    let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
+    let line = text?.split(separator: "\n").first { $0.hasPrefix("model name") }
+    return line?.split(separator: ":").last?.trimmingCharacters(in: .whitespaces)
+  }
+
   /// Memory that can be allocated without swapping (`MemAvailable`), nil if the kernel does not say.
   package static var availableByteCount: Int? {
     let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)

@@ -22,7 +22,7 @@ public struct TrainingRun: Sendable {
   /// A run of a configuration, which is the same on all ranks.
   ///
   /// Once a stop is requested on any rank, all ranks stop after the same step, with a checkpoint.
-  public init(
+  package init(
     _ request: TrainingRequest, configuration: RunConfiguration, ranks: Ranks, logger: Logger,
     output: TerminalOutput = .standardError, stop: StopRequest = StopRequest(),
     faults: FaultPlan = FaultPlan()
@@ -53,15 +53,16 @@ public struct TrainingRun: Sendable {
     var storage = try ranks.onCoordinator("open the run") {
       try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
-    let isResumed = try ranks.share(storage?.checkpoint != nil)
-    let isOwn = try ranks.share(storage?.isOwn ?? false)
+    let isResumed = try ranks.broadcast(storage?.checkpoint != nil)
+    let isOwn = try ranks.broadcast(storage?.isOwn ?? false)
     let state = try makeState(corpus, resuming: storage?.checkpoint)
     if isResumed { try resume(state, storage?.checkpoint) }
     describe(state, data)
     if let outcome = alreadyFinished(state, isResumed: isResumed) { return outcome }
 
     // Rank 0 decides: the corpus of another host may lack the split.
-    let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
+    let evaluates = try ranks.broadcast(
+      corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     let step = state.counters.step
     var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
@@ -93,7 +94,7 @@ public struct TrainingRun: Sendable {
 
   /// The state before the first step; a checkpoint to resume from, which rank 0 alone has, says how the vocabulary is placed.
   private func makeState(_ corpus: Corpus, resuming checkpoint: Checkpoint? = nil) throws -> TrainingState {
-    let saved = try ranks.together("read the checkpoint's placement of the vocabulary") {
+    let saved = try ranks.onAllRanks("read the checkpoint's placement of the vocabulary") {
       try checkpoint.map { try VocabularyLayout(saved: $0.state).groupSize }
     }
     let groupSize = Int(try ranks.control.maximum("size of the vocabulary's groups", UInt64(saved ?? 0)))
@@ -161,7 +162,7 @@ extension TrainingRun {
 
   /// The corpus and this rank's lanes; throws where the hosts' corpora differ.
   private func openCorpus() throws -> (Corpus, TrainingData) {
-    let (corpus, tokens, data) = try ranks.together("open the corpus") {
+    let (corpus, tokens, data) = try ranks.onAllRanks("open the corpus") {
       try faults.inject(.start, step: 0)
       let corpus = try Corpus(
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
@@ -175,7 +176,7 @@ extension TrainingRun {
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
     try ranks.requireSame("the training tokens' checksum", tokens.checksum)
     try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
-    try ranks.together("check the memory") {
+    try ranks.onAllRanks("check the memory") {
       try MemoryNeed(configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks).check()
     }
     return (corpus, data)
@@ -302,7 +303,7 @@ extension TrainingRun {
 extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
   package func engine(_ ranks: Ranks) throws -> ComputeEngine {
-    let threadCount = try ranks.threadCountOfAShare()
+    let threadCount = try ranks.defaultThreadCount()
     return ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
   }
 }
