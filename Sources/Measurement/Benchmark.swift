@@ -1,6 +1,7 @@
 import Communication
 import Corpus
 import Foundation
+import Platform
 import Tensors
 import Training
 
@@ -41,12 +42,7 @@ public struct Benchmark {
   }
 
   /// The largest amount of memory that this process has held, in megabytes, as the kernel counts it.
-  static var peakMegabytes: Double {
-    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
-    let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
-    return kibibytes * 1024 / 1e6
-  }
+  static var peakMegabytes: Double { Double(Host.peakByteCount) / 1e6 }
 }
 
 extension Collection<Double> {

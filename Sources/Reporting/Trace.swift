@@ -77,14 +77,9 @@ package struct TraceFiles: Sendable {
   /// A folder for ranks with these labels, without the traces of an earlier process.
   package init(folder: String, labels: [String]) throws {
     self.folder = folder
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-      for name in try FileManager.default.contentsOfDirectory(atPath: folder)
-      where name.hasPrefix("rank-") && name.hasSuffix(".json") {
-        unlink("\(folder)/\(name)")
-      }
-    } catch {
-      throw MilmError(folder, "cannot create the folder: \(error.localizedDescription)")
+    try makeDirectories(folder)
+    for name in try directoryEntries(folder) where name.hasPrefix("rank-") && name.hasSuffix(".json") {
+      unlink("\(folder)/\(name)")
     }
     for (rank, label) in labels.enumerated() {
       let file = try OpenFile.appending(path(ofRank: rank))

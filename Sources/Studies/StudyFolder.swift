@@ -24,12 +24,7 @@ struct StudyFolder {
   init(path: String, configuration: Data) throws {
     self.path = path
     let file = "\(path)/config.json"
-    do {
-      try FileManager.default.createDirectory(
-        atPath: "\(path)/settings", withIntermediateDirectories: true)
-    } catch {
-      throw MilmError("\(path): cannot create the directory: \(error.localizedDescription)")
-    }
+    try makeDirectories("\(path)/settings")
     guard let found = FileManager.default.contents(atPath: file) else {
       try write(configuration, to: "config.json")
       return
@@ -42,14 +37,8 @@ struct StudyFolder {
 
   /// The outcomes of finished settings; unreadable files are skipped, so that their settings run again.
   func outcomes<Outcome: Decodable>() throws -> [String: Outcome] {
-    let names: [String]
-    do {
-      names = try FileManager.default.contentsOfDirectory(atPath: "\(path)/settings")
-    } catch {
-      throw MilmError("\(path)/settings: cannot list the directory")
-    }
     var outcomes: [String: Outcome] = [:]
-    for name in names where name.hasSuffix(".json") {
+    for name in try directoryEntries("\(path)/settings") where name.hasSuffix(".json") {
       guard let data = FileManager.default.contents(atPath: "\(path)/settings/\(name)") else { continue }
       outcomes[String(name.dropLast(5))] = try? studyDecoder().decode(Outcome.self, from: data)
     }
@@ -71,10 +60,6 @@ struct StudyFolder {
 
   /// Writes a file atomically.
   func write(_ data: Data, to name: String) throws {
-    do {
-      try data.write(to: URL(filePath: "\(path)/\(name)"), options: .atomic)
-    } catch {
-      throw MilmError("\(path)/\(name): cannot write: \(error.localizedDescription)")
-    }
+    try AtomicFile.write(Array(data), to: "\(path)/\(name)")
   }
 }

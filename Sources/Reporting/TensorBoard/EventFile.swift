@@ -12,11 +12,7 @@ struct EventFile: ~Copyable {
 
   /// Begins a file in `folder` that expires earlier events of `step` and later; at step 0 earlier files are removed.
   init(folder: String, expiringFromStep step: Int, now: @escaping @Sendable () -> Date = { Date() }) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    } catch {
-      throw MilmError(folder, "cannot create the folder: \(error.localizedDescription)")
-    }
+    try makeDirectories(folder)
     var earlier = try Self.names(in: folder)
     if step == 0 {
       for name in earlier { unlink("\(folder)/\(name)") }
@@ -63,11 +59,7 @@ struct EventFile: ~Copyable {
   private static let prefix = "events.out.tfevents."
 
   private static func names(in folder: String) throws -> [String] {
-    do {
-      return try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasPrefix(prefix) }
-    } catch {
-      throw MilmError(folder, "cannot list: \(error.localizedDescription)")
-    }
+    try directoryEntries(folder).filter { $0.hasPrefix(prefix) }
   }
 
   private static func second(of name: String) -> Int? {
