@@ -80,9 +80,11 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
-    .executableTarget(name: "mpicheck", dependencies: ["Communication", "Platform", "Tensors", "Training"]),
 
-    .target(name: "TestSupport", dependencies: ["Platform"], path: "Tests/Support"),
+    .target(name: "TestSupport", dependencies: ["Communication", "Platform"], path: "Tests/Support"),
+    .executableTarget(
+      name: "RankProgram", dependencies: ["Communication", "Platform", "Tensors", "TestSupport"],
+      path: "Tests/RankProgram"),
     .target(
       name: "KernelLevels", path: "Tests/KernelLevels",
       cSettings: [
@@ -99,7 +101,7 @@ let package = Package(
     .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "Platform", "TestSupport"]),
     .testTarget(
       name: "CommunicationTests",
-      dependencies: ["Communication", "Platform", "Tensors", "TestSupport", "mpicheck"]),
+      dependencies: ["Communication", "Platform", "RankProgram", "Tensors", "TestSupport"]),
     .testTarget(
       name: "CheckpointsTests",
       dependencies: [

@@ -44,7 +44,7 @@ public struct LanguageModel: Sendable {
     inputDropout = Dropout(rate: configuration.inputDropout)
     outputDropout = Dropout(rate: configuration.outputDropout)
     parameters = list
-    decoderRange = GradientRange(name: "decoder", range: afterSoftmax..<afterDecoder)
+    decoderRange = GradientRange(.decoder, name: "decoder", range: afterSoftmax..<afterDecoder)
   }
 
   /// Ranges of the flat gradient in the order in which `backward` finishes them; they tile it.

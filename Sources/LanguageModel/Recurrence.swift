@@ -17,7 +17,7 @@ struct Recurrence: Sendable {
     let start = list.elementCount
     lstm = LSTM(inputWidth: configuration.embedding, hiddenWidth: configuration.hidden, in: &list)
     let end = list.elementCount
-    let lstmRange = GradientRange(name: "lstm", range: start..<end)
+    let lstmRange = GradientRange(.recurrence, name: "lstm", range: start..<end)
     guard configuration.variant == .multencdec else {
       encoder = nil
       gradientRanges = [lstmRange]
@@ -33,7 +33,7 @@ struct Recurrence: Sendable {
       MultiplicativeInteraction(name: "encoder", kind: configuration.form, shape: shape, in: &list)
     )
     gradientRanges = [
-      lstmRange, GradientRange(name: "encoder", range: end..<list.elementCount),
+      lstmRange, GradientRange(.recurrence, name: "encoder", range: end..<list.elementCount),
     ]
   }
 

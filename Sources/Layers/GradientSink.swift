@@ -2,7 +2,21 @@ import Tensors
 
 /// A range of the flat gradient that the backward pass finishes at once.
 public struct GradientRange: Sendable, Equatable {
-  /// What it holds: a tensor's name, or a group's.
+  /// The part of the model that a range belongs to.
+  public enum Part: Sendable {
+    /// Rows of the tied matrix.
+    case tiedMatrix
+    /// The softmax's bias.
+    case softmaxBias
+    /// The decoder.
+    case decoder
+    /// The recurrent layers and what is below them.
+    case recurrence
+  }
+
+  /// The part of the model.
+  public let part: Part
+  /// The name of a tensor or of a group, for display.
   public let name: String
   /// The elements of the flat gradient.
   public let range: Range<Int>
@@ -10,7 +24,8 @@ public struct GradientRange: Sendable, Equatable {
   public let rowLength: Int?
 
   /// A range under its name.
-  public init(name: String, range: Range<Int>, rowLength: Int? = nil) {
+  public init(_ part: Part, name: String, range: Range<Int>, rowLength: Int? = nil) {
+    self.part = part
     self.name = name
     self.range = range
     self.rowLength = rowLength

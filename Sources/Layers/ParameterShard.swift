@@ -68,7 +68,7 @@ extension ParameterBuffer {
   }
 
   /// Lays what only this shard holds side by side.
-  public func copyOwned(_ shard: ParameterShard, to target: UnsafeMutablePointer<Float>) {
+  public func packShard(_ shard: ParameterShard, to target: UnsafeMutablePointer<Float>) {
     var place = target
     for range in shard.owned {
       place.update(from: flat.data + range.lowerBound, count: range.count)
@@ -76,8 +76,8 @@ extension ParameterBuffer {
     }
   }
 
-  /// Takes over what another rank's shard holds, as `copyOwned` has laid it out.
-  public func takeOwned(_ shard: ParameterShard, from source: UnsafePointer<Float>) {
+  /// Takes over what another rank's shard holds, as `packShard` has laid it out.
+  public func unpackShard(_ shard: ParameterShard, from source: UnsafePointer<Float>) {
     var place = source
     for range in shard.owned {
       (flat.data + range.lowerBound).update(from: place, count: range.count)

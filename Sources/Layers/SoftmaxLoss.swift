@@ -32,12 +32,12 @@ public struct SoftmaxLoss: Sendable {
       let name =
         pieces.count == 1 ? embedding.name : "\(embedding.name) piece \(number + 1) of \(pieces.count)"
       return GradientRange(
-        name: name, range: embedding.offset + rows.lowerBound * width..<end, rowLength: width)
+        .tiedMatrix, name: name, range: embedding.offset + rows.lowerBound * width..<end, rowLength: width)
     }
     self.pieces = pieces
     self.bias = bias
     gradientRanges =
-      matrixRanges + [GradientRange(name: bias.name, range: bias.offset..<list.elementCount)]
+      matrixRanges + [GradientRange(.softmaxBias, name: bias.name, range: bias.offset..<list.elementCount)]
   }
 
   /// The sum of the negative log-likelihoods of this rank's own rows, in nats; sets their gradient to

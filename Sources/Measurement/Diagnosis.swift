@@ -83,7 +83,7 @@ public struct Diagnosis: Encodable, Sendable {
       for number in stride(from: round, to: first.count - 1, by: 2) {
         let pair = [first[number], first[number + 1]]
         guard let place = pair.firstIndex(of: communicator.rank) else { continue }
-        let link = try communicator.measureLink(to: pair[1 - place], seconds: linkSeconds)
+        let link = try communicator.measureLink(with: pair, seconds: linkSeconds)
         // One end's figures are enough.
         guard place == 0 else { continue }
         measured[2 * number] = link.latencySeconds

@@ -4,7 +4,6 @@ import Corpus
 import Foundation
 import LanguageModel
 import Layers
-import Logging
 import Platform
 import Reporting
 import Tensors
@@ -96,33 +95,33 @@ public struct ExchangeBenchmark {
     }
     var configuration = configuration
     // The codecs are taken by turns here; the configuration's own is one of them.
-    configuration.exchange.codec = .none
-    let replica = try Replica(
+    configuration.exchange.codec = Codec.none
+    let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())
-    if isResumed { try replica.restore(from: checkpoint) }
-    let stepper = GradientStepper(replica, data: data)
-    replica.exchange.choose(.lossless)
+    if isResumed { try state.restore(from: checkpoint) }
+    let stepper = GradientStepper(state, data: data)
+    state.exchange.choose(.lossless)
     for _ in 0..<warmupStepCount { _ = try stepper.step(updates: true) }
-    let link = try replica.exchange.measureLink()
+    let link = try state.exchange.measureLink()
     let computeSeconds = try (0..<stepCount).map { _ in try stepper.compute() }.min() ?? 0
-    let alone = try replica.exchange.measure(Codec.allCases, on: replica.common(stepper.gradients))
+    let alone = try state.exchange.measure(Codec.allCases, on: state.common(stepper.gradients))
     var rows: [Row] = []
     for codec in Codec.allCases {
-      replica.exchange.choose(codec)
+      state.exchange.choose(codec)
       let steps = try (0..<stepCount).map { _ in try stepper.step(updates: false) }
       rows.append(row(codec, steps, alone.first { $0.codec == codec }))
     }
-    if let row = try allReduceRow(replica, stepper, computeSeconds) { rows.append(row) }
+    if let row = try allReduceRow(state, stepper, computeSeconds) { rows.append(row) }
     return Result(
-      ranks: ranks.rankCount, nodes: replica.exchange.layout.nodeCount, threads: engine.threadCount,
-      parameters: replica.model.parameters.parameterCount, tokensPerStep: configuration.tokensPerStep,
+      ranks: ranks.rankCount, nodes: state.exchange.layout.nodeCount, threads: engine.threadCount,
+      parameters: state.model.parameters.parameterCount, tokensPerStep: configuration.tokensPerStep,
       computeSeconds: computeSeconds, linkLatencyMicroseconds: link.map { $0.latencySeconds * 1e6 },
       linkMegabytesPerSecond: link.map { $0.bytesPerSecond / 1e6 }, rows: rows)
   }
 
   /// `alone` is what the codec does with a gradient of this rank's own lanes, beside nothing else.
-  private func row(_ codec: Codec, _ steps: [GradientStepper.Step], _ alone: CodecMeasurement?) -> Row {
+  private func row(_ codec: Codec, _ steps: [GradientStepper.Timing], _ alone: CodecMeasurement?) -> Row {
     let best = steps.min { $0.seconds < $1.seconds } ?? steps[0]
     let report = best.report
     func perSecond(_ seconds: Double?) -> Double { seconds.map { $0 > 0 ? 4e-9 / $0 : 0 } ?? 0 }
@@ -139,16 +138,16 @@ public struct ExchangeBenchmark {
 
   /// The same gradient summed by MPI alone, after the backward pass, as fp32.
   private func allReduceRow(
-    _ replica: Replica, _ stepper: GradientStepper, _ computeSeconds: Double
+    _ state: TrainingState, _ stepper: GradientStepper, _ computeSeconds: Double
   ) throws -> Row? {
     guard ranks.rankCount > 1 else { return nil }
     let times = try (0..<stepCount).compactMap { _ in
       _ = try stepper.compute()
-      return try replica.exchange.timePlainAllReduce(
-        stepper.gradients.flat.data, elementCount: replica.model.parameters.elementCount)
+      return try state.exchange.timePlainAllReduce(
+        stepper.gradients.flat.data, elementCount: state.model.parameters.elementCount)
     }
     guard let seconds = times.min() else { return nil }
-    let elementCount = Double(replica.model.parameters.elementCount)
+    let elementCount = Double(state.model.parameters.elementCount)
     let share = Double(ranks.rankCount - 1) / Double(ranks.rankCount)
     return Row(
       codec: "MPI_Allreduce", ratio: 1, wireBytes: Int(8 * elementCount * share), encodeGigabytesPerSecond: 0,
@@ -157,65 +156,58 @@ public struct ExchangeBenchmark {
   }
 }
 
-/// Takes steps of a replica as training does, without coordinator and reports.
+/// Takes steps as training does, and times them without the update.
 final class GradientStepper {
-  struct Step {
+  struct Timing {
     let report: ExchangeReport
     let seconds: Double
   }
 
-  private let replica: Replica
-  private let data: TrainingData
-  let gradients: ParameterBuffer
-  /// Numbers of the rows that the last segment touched.
+  private let state: TrainingState
+  private let step: Step
+  /// Elements of the rows of the last segment.
   private(set) var lastRowElementCount = 0
 
-  init(_ replica: Replica, data: TrainingData) {
-    self.replica = replica
-    self.data = data
-    gradients = ParameterBuffer(replica.model.parameters)
+  init(_ state: TrainingState, data: TrainingData) {
+    self.state = state
+    step = Step(state, data: data)
   }
 
-  /// Forward and backward pass of the next segments, and nothing else; gives the seconds.
+  var gradients: ParameterBuffer { step.gradients }
+
+  /// Forward and backward pass of the next segments, without an exchange; returns the seconds.
   func compute() throws -> Double {
-    try replica.ranks.control.barrier("before a backward pass")
+    try state.ranks.control.barrier("before a backward pass")
     let start = ContinuousClock.now
-    replica.beginLocalStep(gradients)
+    step.beginAlone()
     let rowCounter = RowCounter()
-    _ = try replica.accumulateSegments(of: data, into: gradients, sink: rowCounter)
+    _ = try step.forwardBackward(sink: rowCounter)
     lastRowElementCount = rowCounter.elementCount
-    advance()
-    // What was given to each other meanwhile is no computing.
-    return (ContinuousClock.now - start).inSeconds - replica.exposedSharingSeconds
+    step.advance()
+    return (ContinuousClock.now - start).inSeconds - step.exposedVocabularySeconds
   }
 
-  /// A whole step but for the optimizer, which follows if it `updates`.
-  func step(updates: Bool) throws -> Step {
-    try replica.ranks.control.barrier("before a step")
+  /// A step up to the exchanged gradient; the optimizer follows if it `updates`.
+  func step(updates: Bool) throws -> Timing {
+    try state.ranks.control.barrier("before a step")
     let start = ContinuousClock.now
-    replica.beginStep(gradients, flushing: false)
-    _ = try replica.accumulateSegments(
-      of: data, into: gradients, sink: replica.exchangeSink(gradients))
-    let report = try replica.finishExchange()
+    step.begin()
+    _ = try step.forwardBackward(sink: step.exchangeSink)
+    let report = try step.finishExchange()
     let seconds = (ContinuousClock.now - start).inSeconds
-    replica.exchange.commit()
+    state.exchange.commit()
     if updates { try update() }
-    advance()
-    return Step(report: report, seconds: seconds)
+    step.advance()
+    return Timing(report: report, seconds: seconds)
   }
 
   private func update() throws {
-    let squares = replica.optimizer.squares(of: gradients)
-    let owned = try replica.ranks.control.sum("squares of the gradient", [squares.owned])[0]
+    let squares = state.optimizer.squares(of: gradients)
+    let owned = try state.ranks.control.sum("squares of the gradient", [squares.owned])[0]
     let norm = (squares.common + owned).squareRoot()
-    replica.optimizer.update(
-      replica.parameters, gradient: gradients, gradientScale: replica.optimizer.clippingScale(norm: norm),
-      learningRate: replica.configuration.optimizer.learningRate, updateCount: replica.state.step + 1)
-  }
-
-  private func advance() {
-    replica.state.step += 1
-    replica.state.segmentIndex += replica.configuration.training.accumulate
+    state.optimizer.update(
+      state.parameters, gradient: gradients, gradientScale: state.optimizer.clippingScale(norm: norm),
+      learningRate: state.configuration.optimizer.learningRate, updateCount: state.counters.step + 1)
   }
 }
 

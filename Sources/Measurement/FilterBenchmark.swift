@@ -90,28 +90,29 @@ public struct FilterBenchmark {
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: configuration, ranks: benchmark.ranks
     )
-    let replica = try Replica(
+    let state = try TrainingState(
       configuration, text: text.identity, ranks: benchmark.ranks, engine: engine,
       thread: CommunicationThread())
-    replica.parameters.copy(from: loaded.weights, engine: engine)
-    let gradients = ParameterBuffer(replica.model.parameters)
-    let loss = try replica.accumulateSegments(of: data, into: gradients, sink: nil)
-    if threshold == 0 { exact.copy(from: gradients, engine: engine) }
+    state.parameters.copy(from: loaded.weights, engine: engine)
+    let step = Step(state, data: data)
+    step.beginAlone()
+    let loss = try step.forwardBackward(sink: nil)
+    if threshold == 0 { exact.copy(from: step.gradients, engine: engine) }
+    let errorOfOthers = error(
+      step.gradients, exact, state.model.tiedMatrix.range.upperBound..<exact.flat.columnCount)
+    let errorByRank = ranges(state.model).map { error(step.gradients, exact, $0) }
     let tokensPerStep = Double(configuration.tokensPerStep)
     let row = Row(
-      threshold: threshold, tokensPerSecond: try tokensPerStep / secondsPerStep(replica, data),
-      errorOfOthers: error(
-        gradients, exact, replica.model.tiedMatrix.range.upperBound..<exact.flat.columnCount),
-      errorByRank: ranges(replica.model).map { error(gradients, exact, $0) })
+      threshold: threshold, tokensPerSecond: try tokensPerStep / secondsPerStep(step),
+      errorOfOthers: errorOfOthers, errorByRank: errorByRank)
     return (row, loss / tokensPerStep, engine)
   }
 
-  private func secondsPerStep(_ replica: Replica, _ data: TrainingData) throws -> Double {
-    let trainer = Trainer(alone: replica, data: data)
+  private func secondsPerStep(_ step: Step) throws -> Double {
     let seconds = try (0...stepCount).map { _ in
       let clock = ContinuousClock()
       let start = clock.now
-      _ = try trainer.takeStep()
+      _ = try step.run()
       return (clock.now - start).inSeconds
     }
     return seconds.dropFirst().median

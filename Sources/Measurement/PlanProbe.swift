@@ -118,8 +118,8 @@ public struct PlanProbe {
     configuration.training.lanes = laneCountPerRank * ranks.rankCount
     configuration.training.accumulate = 1
     configuration.coordinator.placement = .worker
-    let choice = configuration.exchange.codec
-    configuration.exchange.codec = .none
+    let codecs = configuration.exchange.candidates(for: configuration.optimizer)
+    configuration.exchange.codec = Codec.none
     let engine = try configuration.training.engine(ranks)
     let stepCount = 2 * Self.timedStepCount + 4
     let text = try ranks.together("open the text") {
@@ -127,10 +127,10 @@ public struct PlanProbe {
     }
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: configuration, ranks: ranks)
-    let replica = try Replica(
+    let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine, thread: CommunicationThread())
-    let stepper = GradientStepper(replica, data: data)
-    replica.exchange.choose(.lossless)
+    let stepper = GradientStepper(state, data: data)
+    state.exchange.choose(.lossless)
 
     var result = Measurement()
     for _ in 0..<3 {
@@ -138,7 +138,7 @@ public struct PlanProbe {
       let step = try stepper.step(updates: true)
       result.updateSeconds = (ContinuousClock.now - start).inSeconds - step.seconds
     }
-    let (model, shard) = (replica.model, replica.shard)
+    let (model, shard) = (state.model, state.shard)
     let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerWord == nil ? 0 : $1.count) }
     let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
     if configuration.exchange.vocabulary == .sharded {
@@ -148,30 +148,17 @@ public struct PlanProbe {
     // As shards count their budget, whatever the precision.
     let rowByteCount = model.vocabularySize * Precision.bfloat16.byteCount
     result.chunkCountPerRow = Double(rowByteCount) / Double(SegmentPass.defaultLogitsByteBudget)
-    let timing = replica.exchange.timing
+    let timing = state.exchange.timing
     result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }
     result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try stepper.compute() }.median
     result.rowElementCount = Double(stepper.lastRowElementCount)
-    result.link = try replica.exchange.measureLink()
-    result.codecs = try replica.exchange.measure(
-      configuration.exchange.candidates(choice, for: configuration.optimizer),
-      on: replica.common(stepper.gradients))
-    result.hasSpareCore = replica.hasSpareCore
+    result.link = try state.exchange.measureLink()
+    result.codecs = try state.exchange.measure(
+      codecs, on: state.common(stepper.gradients))
+    result.hasSpareCore = state.hasSpareCore
     result.engine = engine.summary
-    result.parameterCount = replica.model.parameters.parameterCount
-    result.vocabularySize = replica.model.vocabularySize
+    result.parameterCount = state.model.parameters.parameterCount
+    result.vocabularySize = state.model.vocabularySize
     return result
-  }
-}
-
-extension ExchangeSettings {
-  /// The codecs that a choice leaves open.
-  fileprivate func candidates(_ choice: CodecChoice, for optimizer: OptimizerConfiguration) -> [Codec] {
-    guard choice == .auto else {
-      var settings = self
-      settings.codec = choice
-      return [settings.chosenCodec]
-    }
-    return Codec.allCases.filter { reasonAgainst(optimizer, codec: $0) == nil && ($0.isExact || allowLoss) }
   }
 }

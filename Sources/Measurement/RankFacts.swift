@@ -59,7 +59,7 @@ public struct RankFacts: Codable, Sendable, Equatable {
     let allowed = Processors.allowed
     self.host = host
     self.version = version
-    processor = Host.value(of: "model name", in: information) ?? "unknown"
+    processor = Host.processorName ?? "unknown"
     instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16"].filter(
       flags.contains)
     hostProcessorCount = max(1, information.split(separator: "\n").count { $0.hasPrefix("processor") })

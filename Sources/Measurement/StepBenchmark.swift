@@ -33,22 +33,22 @@ public struct StepBenchmark {
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration, ranks: ranks
     )
-    let replica = try Replica(
+    let state = try TrainingState(
       benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())
-    let trainer = Trainer(alone: replica, data: data)
+    let step = Step(state, data: data)
 
     var seconds: [Double] = []
     var losses: [Double] = []
-    for step in 0..<totalCount {
+    for index in 0..<totalCount {
       let clock = ContinuousClock()
       let start = clock.now
-      losses.append(try trainer.takeStep().loss / Double(benchmark.configuration.tokensPerStep))
+      losses.append(try step.run().loss / Double(benchmark.configuration.tokensPerStep))
       seconds.append((clock.now - start).inSeconds)
-      progress(step + 1, totalCount)
+      progress(index + 1, totalCount)
     }
     return try benchmark.speed(
-      of: replica.model, engine: engine, flopsPerToken: 6 * replica.model.multiplicationsPerToken,
+      of: state.model, engine: engine, flopsPerToken: 6 * state.model.multiplicationsPerToken,
       tokensPerStep: benchmark.configuration.tokensPerStep,
       timedSeconds: Array(seconds.dropFirst(Self.warmupStepCount)), losses: losses)
   }

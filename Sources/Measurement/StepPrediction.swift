@@ -69,7 +69,7 @@ extension StepCosts {
         guard others > 0 else { continue }
         let part = Double(elements) / Double(cluster.nodeCount) / slices
         let times = PipelineSchedule.BucketTimes(
-          partCount: part, others: others, cost: cost,
+          chunkCount: part, others: others, cost: cost,
           hopSeconds: wire(2 * others * part * cost.byteCount) / 2,
           coreSecondsPerByte: cluster.link.coreSecondsPerByte)
         if schedule.end < computeSeconds { hiddenWork += times.coreSeconds }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// The time passed since some start; a test brings its own.
 package typealias ProgressClock = @Sendable () -> Duration
 
@@ -10,4 +12,11 @@ package func startedClock() -> ProgressClock {
 extension Duration {
   /// The duration in seconds.
   package var inSeconds: Double { self / .seconds(1) }
+}
+
+/// The processor time of this thread in seconds: time that other threads take does not count.
+package var coreSeconds: Double {
+  var time = timespec()
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+  return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
 }

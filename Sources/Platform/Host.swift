@@ -5,6 +5,9 @@ package enum Host {
   /// The host's name.
   package static var name: String { ProcessInfo.processInfo.hostName }
 
+  /// The model of the processors, nil if the kernel does not say.
+  package static var processorName: String? { value(of: "model name", in: text("/proc/cpuinfo")) }
+
   /// Memory that can be allocated without swapping, nil if the kernel does not say.
   package static var availableByteCount: Int? { byteCount(of: "MemAvailable", in: text("/proc/meminfo")) }
 

@@ -109,7 +109,7 @@ package final class RunRecord: Sendable {
 }
 
 /// The paths of a run's record.
-public struct RunFiles: Sendable {
+package struct RunFiles: Sendable {
   package let metrics: String
   /// One line of JSON per process that trained.
   package let sessions: String
@@ -216,13 +216,6 @@ package struct RunSession: Codable, Sendable, Equatable {
     self.parameters = parameters
     self.vocabulary = vocabulary
     time = Date().formatted(.iso8601)
-    processor = Self.processorName
-  }
-
-  /// The processor's name according to the kernel.
-  private static var processorName: String {
-    let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n") ?? []
-    let name = lines.first { $0.hasPrefix("model name") }?.split(separator: ":").last
-    return name.map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown processor"
+    processor = Host.processorName ?? "unknown processor"
   }
 }

@@ -79,7 +79,7 @@ package struct TraceFiles: Sendable {
     self.folder = folder
     try makeDirectories(folder)
     for name in try directoryEntries(folder) where name.hasPrefix("rank-") && name.hasSuffix(".json") {
-      unlink("\(folder)/\(name)")
+      try removeEntry("\(folder)/\(name)")
     }
     for (rank, label) in labels.enumerated() {
       let file = try OpenFile.appending(path(ofRank: rank))
@@ -90,20 +90,16 @@ package struct TraceFiles: Sendable {
   /// Appends the `lines` of a rank's events.
   package func append(_ lines: [UInt8], rank: Int) throws {
     guard !lines.isEmpty else { return }
-    let path = path(ofRank: rank)
-    let descriptor = open(path, O_WRONLY | O_CLOEXEC)
-    let code = errno
-    guard descriptor != -1 else { throw MilmError(path, cannot: "open", code: code) }
-    defer { close(descriptor) }
-    let place = lseek(descriptor, off_t(-Self.end.count), SEEK_END)
-    let content = Array(",\n".utf8) + lines + Self.end
-    let count = pwrite(descriptor, content, content.count, place)
-    guard count != content.count else { return }
-    let failure = count == -1 ? errno : ENOSPC
-    // Restore the file.
-    ftruncate(descriptor, place)
-    pwrite(descriptor, Self.end, Self.end.count, place)
-    throw MilmError(path, cannot: "append", code: failure)
+    let file = try OpenFile.updating(path(ofRank: rank))
+    let place = try file.byteCount() - Self.end.count
+    do {
+      try (Array(",\n".utf8) + lines + Self.end).withUnsafeBytes { try file.write($0, at: place) }
+    } catch {
+      // Restore the file.
+      try? file.truncate(to: place)
+      try? Self.end.withUnsafeBytes { try file.write($0, at: place) }
+      throw error
+    }
   }
 
   private func path(ofRank rank: Int) -> String {

@@ -31,7 +31,7 @@ struct StudyFolder {
     }
     guard found == configuration else {
       throw MilmError(
-        "\(file): expected the configuration of this command, found a different one; use another folder")
+        file, "expected the configuration of this command, found a different one; use another folder")
     }
   }
 
@@ -58,7 +58,6 @@ struct StudyFolder {
     try write(try studyEncoder(isPretty: true).encode(time), to: "time.json")
   }
 
-  /// Writes a file atomically.
   func write(_ data: Data, to name: String) throws {
     try AtomicFile.write(Array(data), to: "\(path)/\(name)")
   }

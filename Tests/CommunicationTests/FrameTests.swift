@@ -1,5 +1,6 @@
 import Communication
 import Platform
+import TestSupport
 import Testing
 
 private let operation = CollectiveOperation(name: "test", phase: .reduce, step: 7, index: 3)
@@ -105,7 +106,7 @@ struct FrameTests {
   }
 
   /// Half of the mutants have a right checksum, so that what lies behind it is reached;
-  /// `mpicheck fuzz` takes a million.
+  /// `RankProgram fuzz` takes a million.
   @Test(arguments: Codec.allCases) func mutantsGiveValuesOrAnError(_ codec: Codec) throws {
     var fuzz = FrameFuzz(codec: codec, seed: 1)
     let tally = try fuzz.run(20_000)

@@ -58,16 +58,16 @@ import Testing
   }
 
   /// Parts of four floats for the first, and of three for all others.
-  private static func parts(_ count: Int) -> [Range<Int>] {
+  private static func chunks(_ count: Int) -> [Range<Int>] {
     (0..<count).map { $0 == 0 ? 0..<4 : 1 + 3 * $0..<4 + 3 * $0 }
   }
 
   @Test(arguments: [1, 2, 3]) func gatheredFloatsAreThoseOfAllInOrder(count: Int) throws {
     let gathered = try onOwners(count) { exchange in
       var all = [Float](repeating: -1, count: 1 + 3 * count)
-      for place in Self.parts(count)[exchange.shard.index] { all[place] = Float(place) }
+      for place in Self.chunks(count)[exchange.shard.index] { all[place] = Float(place) }
       try all.withUnsafeMutableBufferPointer {
-        try exchange.gather("z", #require($0.baseAddress), parts: Self.parts(count))
+        try exchange.allGather("z", #require($0.baseAddress), chunks: Self.chunks(count))
       }
       return all
     }
@@ -78,14 +78,14 @@ import Testing
     let swapped = try onOwners(count) { exchange in
       var all = (0...3 * count).map { Float(100 * exchange.shard.index + $0) }
       return try all.withUnsafeMutableBufferPointer { all in
-        let own = Self.parts(count)[exchange.shard.index].count
-        return try exchange.swap("sums", #require(all.baseAddress), parts: Self.parts(count)).map {
+        let own = Self.chunks(count)[exchange.shard.index].count
+        return try exchange.allToAll("sums", #require(all.baseAddress), chunks: Self.chunks(count)).map {
           Array(UnsafeBufferPointer(start: $0, count: own))
         }
       }
     }
     for (own, parts) in swapped.enumerated() {
-      #expect(parts == (0..<count).map { from in Self.parts(count)[own].map { Float(100 * from + $0) } })
+      #expect(parts == (0..<count).map { from in Self.chunks(count)[own].map { Float(100 * from + $0) } })
     }
   }
 
@@ -97,18 +97,18 @@ import Testing
     let sums = try onOwners(count) { exchange in
       let index = exchange.shard.index
       var all = (0...3 * count).map { term(index, $0) }
-      var own = [Float](repeating: 0, count: Self.parts(count)[index].count)
+      var own = [Float](repeating: 0, count: Self.chunks(count)[index].count)
       try all.withUnsafeMutableBufferPointer { all in
         try own.withUnsafeMutableBufferPointer {
-          try exchange.scatter(
-            "gradient", #require(all.baseAddress), parts: Self.parts(count), factor: 2,
+          try exchange.reduceScatter(
+            "gradient", #require(all.baseAddress), chunks: Self.chunks(count), factor: 2,
             into: #require($0.baseAddress))
         }
       }
       return own
     }
     for (to, sum) in sums.enumerated() {
-      let expected = Self.parts(count)[to].map { place in
+      let expected = Self.chunks(count)[to].map { place in
         2 * (1..<count).reduce(term(0, place)) { $0 + term($1, place) }
       }
       #expect(sum == expected, "shard \(to) of \(count)")
@@ -125,7 +125,7 @@ import Testing
       var gradient = [Float](repeating: 0.5, count: Self.rowCount * Self.width)
       try gradient.withUnsafeMutableBufferPointer { gradient in
         try withBuffers([own]) { ids in
-          try exchange.returnRows(
+          try exchange.reduceRows(
             ids: ids[0], rows: rows + [0], divisor: 4, addingTo: #require(gradient.baseAddress))
         }
       }
@@ -148,7 +148,7 @@ import Testing
         if exchange.shard.index == 1 { exchange.begin(step: 5, limits: nil, isTraced: false) }
         var all = [Float](repeating: 0, count: 8)
         try all.withUnsafeMutableBufferPointer {
-          try exchange.gather("z", #require($0.baseAddress), parts: Self.parts(2))
+          try exchange.allGather("z", #require($0.baseAddress), chunks: Self.chunks(2))
         }
       }
     }

@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import TestSupport
 import Testing
 

@@ -41,6 +41,10 @@ final class HookedCommunicator: Communicator {
     try base.broadcast(operation, bytes, from: root)
   }
 
+  func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
+    try base.transportSum(values)
+  }
+
   func split(color: Int) throws -> any Communicator {
     HookedCommunicator(try base.split(color: color), before: hook)
   }

@@ -1,17 +1,19 @@
-/// How floats become bytes on the wire; each is followed by zstd where that makes them fewer.
+import CKernels
+
+/// How floats are encoded on the wire; zstd follows where it saves bytes.
 public enum Codec: String, CaseIterable, Sendable, Codable {
   /// 32-bit floats as they are.
   case none
-  /// 32-bit floats in byte planes: exponents compress, mantissas seldom.
+  /// 32-bit floats in byte planes: exponents compress, mantissas rarely.
   case lossless
   /// Rounded to 16 bits, in byte planes.
   case bfloat16
-  /// Integers of −127…127 and one scale a block.
+  /// Integers of −127…127 and one scale per block.
   case int8
-  /// Integers of −7…7, two a byte, and one scale a block.
+  /// Integers of −7…7, two per byte, and one scale per block.
   case int4
 
-  /// Whether decoding gives the bits that were encoded.
+  /// Whether decoding restores every bit.
   public var isExact: Bool { self == .none || self == .lossless }
 
   /// The codec's number in a frame.
@@ -25,13 +27,13 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
     }
   }
 
-  /// The sections of `elementCount` floats, which are compressed one by one.
+  /// The sections of `elementCount` floats, each compressed on its own.
   func sections(elementCount: Int, blockLength: Int) -> SectionList {
     var list = SectionList()
     switch self {
     case .none:
-      // Whoever wants floats as they are wants them at once, unless most of them are zero.
-      list.append(4 * elementCount, Compression(level: -1, codesLiterals: false, worthwhileShare: 0.5))
+      // Compression pays only where most floats are zero.
+      list.append(4 * elementCount, Compression(level: -1, codesLiterals: false, largestFraction: 0.5))
     case .lossless:
       list.append(elementCount, .exponents)
       for _ in 0..<3 { list.append(elementCount, .codes) }
@@ -56,26 +58,25 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
   }
 }
 
-/// How hard zstd tries on one section.
+/// zstd settings of one section.
 struct Compression {
   let level: Int
-  /// Whether bytes that no match covers are Huffman-coded at negative levels too.
+  /// Whether literals are Huffman-coded also at negative levels.
   let codesLiterals: Bool
-  /// The share of its bytes to which a long section has to shrink, or it is sent as it is: zstd takes several
-  /// times as long as the codec, so a tenth fewer bytes are no gain on any link where bytes matter little.
-  var worthwhileShare = 0.9
+  /// The compressed fraction above which a long section is sent uncompressed: zstd takes several times as long as the
+  /// codec, and saving less than a tenth does not pay.
+  var largestFraction = 0.9
 
-  /// Codes and mantissas: level −1 finds the nearly proportional rows of a softmax gradient as well as 1 does, and gives up
-  /// sooner where there are none.
+  /// Codes and mantissas: level −1 finds the nearly proportional rows of a softmax gradient as well as level 1, and gives
+  /// up sooner where there are none.
   static let codes = Compression(level: -1, codesLiterals: false)
-  /// Exponents repeat in no order: a code that shortens the common ones gains all there is,
-  /// searching for matches only takes time.
+  /// Exponents repeat in no order: entropy coding gains all there is, match search only takes time.
   static let exponents = Compression(level: -5, codesLiterals: true)
   /// Scales are few.
   static let scales = Compression(level: 1, codesLiterals: true)
 }
 
-/// At most four byte ranges that follow each other, each with its own compression.
+/// At most four consecutive byte ranges, each with its own compression.
 struct SectionList {
   private(set) var count = 0
   private(set) var rawByteCount = 0
@@ -98,5 +99,82 @@ extension Int {
   /// The quotient, rounded up; for counts.
   func dividedRoundingUp(by divisor: Int) -> Int {
     (self + divisor - 1) / divisor
+  }
+}
+
+/// Error feedback: rounding errors of earlier steps, and where the new ones are stored.
+///
+/// Both have as many elements as the values; they do not overlap each other or the values.
+package struct ErrorFeedback {
+  /// Added to the values before rounding.
+  package let residual: UnsafePointer<Float>
+  /// Receives the sum minus the decoded values.
+  package let remainder: UnsafeMutablePointer<Float>
+
+  /// Feedback from one buffer into another.
+  package init(residual: UnsafePointer<Float>, remainder: UnsafeMutablePointer<Float>) {
+    self.residual = residual
+    self.remainder = remainder
+  }
+}
+
+extension Codec {
+  /// Writes the sections of `count` values to `raw`, one after the other.
+  ///
+  /// Layouts, all little-endian: `none` floats; `lossless` four planes; `bfloat16` two planes;
+  /// `int8` and `int4` the scales in four planes, then the codes. `scales` is scratch, one per block.
+  /// A lossy codec needs feedback, an exact one ignores it.
+  func encode(
+    _ values: UnsafePointer<Float>, count: Int, blockLength: Int, feedback: ErrorFeedback?,
+    scales: UnsafeMutablePointer<Float>, into raw: UnsafeMutableRawPointer
+  ) {
+    let bytes = raw.assumingMemoryBound(to: UInt8.self)
+    switch self {
+    case .none:
+      raw.copyMemory(from: values, byteCount: 4 * count)
+    case .lossless:
+      CKernels_codecSplitPlanes(values, count, bytes)
+    case .bfloat16:
+      guard let feedback else { preconditionFailure("\(self) needs error feedback") }
+      CKernels_codecEncodeBFloat16(values, feedback.residual, count, bytes, feedback.remainder)
+    case .int8:
+      guard let feedback else { preconditionFailure("\(self) needs error feedback") }
+      let blockCount = count.dividedRoundingUp(by: blockLength)
+      let codes = (raw + 4 * blockCount).assumingMemoryBound(to: Int8.self)
+      CKernels_codecEncodeInt8(
+        values, feedback.residual, count, blockLength, scales, codes, feedback.remainder)
+      CKernels_codecSplitPlanes(scales, blockCount, bytes)
+    case .int4:
+      guard let feedback else { preconditionFailure("\(self) needs error feedback") }
+      let blockCount = count.dividedRoundingUp(by: blockLength)
+      CKernels_codecEncodeInt4(
+        values, feedback.residual, count, blockLength, scales, bytes + 4 * blockCount, feedback.remainder)
+      CKernels_codecSplitPlanes(scales, blockCount, bytes)
+    }
+  }
+
+  /// Reads what `encode` has written.
+  func decode(
+    _ raw: UnsafeRawPointer, count: Int, blockLength: Int, scales: UnsafeMutablePointer<Float>,
+    into values: UnsafeMutablePointer<Float>
+  ) {
+    let bytes = raw.assumingMemoryBound(to: UInt8.self)
+    switch self {
+    case .none:
+      UnsafeMutableRawPointer(values).copyMemory(from: raw, byteCount: 4 * count)
+    case .lossless:
+      CKernels_codecJoinPlanes(bytes, count, values)
+    case .bfloat16:
+      CKernels_codecDecodeBFloat16(bytes, count, values)
+    case .int8:
+      let blockCount = count.dividedRoundingUp(by: blockLength)
+      let codes = (raw + 4 * blockCount).assumingMemoryBound(to: Int8.self)
+      CKernels_codecJoinPlanes(bytes, blockCount, scales)
+      CKernels_codecDecodeInt8(scales, codes, count, blockLength, values)
+    case .int4:
+      let blockCount = count.dividedRoundingUp(by: blockLength)
+      CKernels_codecJoinPlanes(bytes, blockCount, scales)
+      CKernels_codecDecodeInt4(scales, bytes + 4 * blockCount, count, blockLength, values)
+    }
   }
 }

@@ -1,11 +1,10 @@
 import CKernels
 import Platform
 
-/// Turns floats into frames and frames into floats;
-/// owns the scratch memory and contexts for it, for one thread.
+/// Encodes floats as frames and decodes them; owns the scratch memory and zstd contexts, for one thread.
 ///
 /// `@unchecked Sendable`: it may move between threads, one uses it at a time.
-public final class FrameCoder: @unchecked Sendable {
+package final class FrameCoder: @unchecked Sendable {
   private let compressor = ZstdCompressor()
   private let decompressor = ZstdDecompressor()
   private let raw: AlignedBuffer
@@ -13,15 +12,20 @@ public final class FrameCoder: @unchecked Sendable {
   private let maximumElementCount: Int
 
   /// A coder for frames of at most `maximumElementCount` values.
-  public init(maximumElementCount: Int) {
+  package init(maximumElementCount: Int) {
     self.maximumElementCount = maximumElementCount
     raw = AlignedBuffer(byteCount: Self.rawCapacity(elementCount: maximumElementCount))
     scales = FloatBuffer(count: maximumElementCount)
   }
 
-  /// The most bytes a frame of `elementCount` values can have, in any codec.
-  public static func frameCapacity(elementCount: Int) -> Int {
+  /// Maximum bytes of a frame of `elementCount` values, in any codec.
+  package static func frameCapacity(elementCount: Int) -> Int {
     FrameHeader.byteCount + 4 * 8 + rawCapacity(elementCount: elementCount)
+  }
+
+  /// Bytes of a frame beside its sections.
+  static func overheadByteCount(codec: Codec) -> Int {
+    FrameHeader.byteCount + 8 * codec.sections(elementCount: 1, blockLength: 1).count
   }
 
   /// The largest is `int8` with a scale for each value.
@@ -29,12 +33,11 @@ public final class FrameCoder: @unchecked Sendable {
     5 * elementCount
   }
 
-  /// Writes a frame with `values` to the front of `target` and gives its byte count.
+  /// Writes a frame with `values` to the front of `target` and returns its byte count.
   ///
   /// `feedback` is needed by lossy codecs and ignored by exact ones. `target` needs `frameCapacity` bytes.
-  /// `decoded` gets what the frame decodes to, without the work of reading it. Long sections are compressed where that pays
-  /// at this `price`.
-  public func encode(
+  /// `decoded` receives what the frame decodes to. Long sections are compressed where that pays at this `price`.
+  package func encode(
     _ values: UnsafePointer<Float>, as frame: FrameDescription, feedback: ErrorFeedback? = nil,
     into target: UnsafeMutableRawBufferPointer, decoded: UnsafeMutablePointer<Float>? = nil,
     price: WirePrice = WirePrice()
@@ -75,11 +78,10 @@ public final class FrameCoder: @unchecked Sendable {
     return end
   }
 
-  /// Reads the values of `frame` into `values`, and gives their count;
-  /// `values` has room for the most expected.
+  /// Decodes `frame` into `values`, which has room for the most expected, and returns their count.
   ///
-  /// Nothing in the frame is believed before it agrees with the expectation and the checksum.
-  public func decode(
+  /// The frame is checked against the expectation and its checksum before any of it is used.
+  package func decode(
     _ frame: UnsafeRawBufferPointer, expecting expected: FrameExpectation,
     into values: UnsafeMutablePointer<Float>
   ) throws -> Int {
@@ -97,7 +99,7 @@ public final class FrameCoder: @unchecked Sendable {
     return elementCount
   }
 
-  /// Brings all sections into `raw`, one after the other.
+  /// Decompresses all sections into `raw`, one after the other.
   private func unpack(
     _ payload: UnsafeRawBufferPointer, _ sections: SectionList, flags: UInt8
   ) throws(MilmError) {

@@ -14,9 +14,9 @@ struct ZstdCompressor: ~Copyable {
     ZSTD_freeCCtx(context)
   }
 
-  /// Whether a long source is worth the time of compressing it, from samples at four places.
+  /// Whether compressing a long source pays, from samples at four places.
   ///
-  /// Mantissas of floats are noise more often than not, and zstd takes as long to find that out as to compress.
+  /// Mantissas are mostly noise, and zstd takes as long to find that out as to compress.
   func isWorthCompressing(
     _ source: UnsafeRawBufferPointer, _ compression: Compression, scratch: UnsafeMutableRawBufferPointer,
     price: WirePrice
@@ -33,7 +33,7 @@ struct ZstdCompressor: ~Copyable {
       byteCount += try compress(sample, compression, into: scratch) ?? sampleByteCount
     }
     let sampledByteCount = sampleCount * sampleByteCount
-    return Double(byteCount) < Double(sampledByteCount) * compression.worthwhileShare
+    return Double(byteCount) < Double(sampledByteCount) * compression.largestFraction
       && price.pays(byteCount: sampledByteCount - byteCount, coreSeconds: coreSeconds - start)
   }
 
@@ -42,13 +42,13 @@ struct ZstdCompressor: ~Copyable {
     _ source: UnsafeRawBufferPointer, _ compression: Compression, into target: UnsafeMutableRawBufferPointer
   ) throws(MilmError) -> Int? {
     guard source.count > 1 else { return nil }
-    _ = try check(ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters))
-    _ = try check(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, CInt(compression.level)))
-    if compression.codesLiterals { _ = try check(CZstd_compressLiterals(context)) }
+    _ = try checked(ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters))
+    _ = try checked(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, CInt(compression.level)))
+    if compression.codesLiterals { _ = try checked(CZstd_compressLiterals(context)) }
     let capacity = min(target.count, source.count - 1)
     let result = ZSTD_compress2(context, target.baseAddress, capacity, source.baseAddress, source.count)
     guard ZSTD_getErrorCode(result) != ZSTD_error_dstSize_tooSmall else { return nil }
-    return try check(result)
+    return try checked(result)
   }
 }
 
@@ -73,23 +73,60 @@ struct ZstdDecompressor: ~Copyable {
     guard announced == UInt64(target.count) else {
       throw MilmError("zstd content: expected \(target.count) bytes, found \(describe(announced))")
     }
-    let byteCount = try check(
+    let byteCount = try checked(
       ZSTD_decompressDCtx(context, target.baseAddress, target.count, source.baseAddress, source.count))
     guard byteCount == target.count else {
       throw MilmError("zstd content: expected \(target.count) bytes, found \(byteCount)")
     }
   }
 
-  /// zstd has two sizes that are none: 2⁶⁴ − 1 for unknown, 2⁶⁴ − 2 for bytes that are no frame.
+  /// zstd returns 2⁶⁴ − 1 for an unknown size, 2⁶⁴ − 2 for bytes that are not a frame.
   private func describe(_ announced: UInt64) -> String {
     announced >= UInt64.max - 1 ? "no zstd frame of known size" : "\(announced)"
   }
 }
 
-/// The size zstd gives, or its error.
-private func check(_ result: Int) throws(MilmError) -> Int {
+/// Returns the size of a zstd result, or throws its error.
+private func checked(_ result: Int) throws(MilmError) -> Int {
   guard ZSTD_isError(result) == 0 else {
     throw MilmError("zstd: \(String(cString: ZSTD_getErrorName(result)))")
   }
   return result
+}
+
+/// The cost of a byte on the wire, to compare with the cost of compressing it.
+///
+/// Wire time that overlaps with computing is free, and so is core time while the step waits for the wire: the exposed
+/// fraction of the wire time is learned from previous steps. Decisions change bytes, never values, so ranks need not agree.
+package struct WirePrice: Sendable {
+  /// Weight of the last step.
+  private static let lastStepWeight = 0.5
+
+  /// Wire seconds per byte.
+  private var secondsPerByte = 0.0
+  /// Exposed fraction of the wire time; 1 until it is known.
+  private var exposedFraction = 1.0
+
+  /// The price before the first step.
+  package init() {}
+
+  /// The price where all wire time overlaps with computing.
+  static var nothing: WirePrice {
+    var price = WirePrice()
+    price.exposedFraction = 0
+    return price
+  }
+
+  /// Whether it pays to spend `coreSeconds` to save `byteCount` bytes.
+  package func pays(byteCount: Int, coreSeconds: Double) -> Bool {
+    Double(byteCount) * secondsPerByte * exposedFraction >= coreSeconds * (1 - exposedFraction)
+  }
+
+  /// Learns from a step: bytes sent, wire seconds, and the exposed seconds.
+  package mutating func learn(wireByteCount: Int, wireSeconds: Double, exposedSeconds: Double) {
+    guard wireByteCount > 0, wireSeconds > 0 else { return }
+    secondsPerByte = wireSeconds / Double(wireByteCount)
+    let share = min(exposedSeconds / wireSeconds, 1)
+    exposedFraction += Self.lastStepWeight * (share - exposedFraction)
+  }
 }

@@ -1,52 +1,74 @@
 import CKernels
 import Platform
 
-/// One array of residuals as a checkpoint holds them, each as long as the flat gradient.
-public enum ResidualPart: Hashable, Sendable {
-  /// What a rank's own encodings have lost, in units of that rank's gradient.
+/// Rounding errors that later steps correct (error feedback), in two versions: of the last committed step, and of the step
+/// under way.
+///
+/// The sender's is in units of this rank's gradient, the owner's in units of the mean gradient.
+struct Residuals {
+  /// One element for each of the flat gradient; zero in the chunks this rank owns.
+  private(set) var sender: (committed: FloatBuffer, next: FloatBuffer)
+  /// One element for each that this rank owns, in the order of buckets.
+  private(set) var owner: (committed: FloatBuffer, next: FloatBuffer)
+  /// Whether all ranks' committed residuals are zero.
+  var areZero = true
+
+  init(elementCount: Int, ownCount: Int) {
+    sender = (FloatBuffer(count: elementCount), FloatBuffer(count: elementCount))
+    owner = (FloatBuffer(count: ownCount), FloatBuffer(count: ownCount))
+  }
+
+  /// Commits the step under way.
+  mutating func commit(areZero: Bool) {
+    swap(&sender.committed, &sender.next)
+    swap(&owner.committed, &owner.next)
+    self.areZero = areZero
+  }
+}
+
+/// One array of residuals in a checkpoint, as long as the flat gradient.
+package enum ResidualPart: Hashable, Sendable {
+  /// Rounding errors of a rank's own encodings, in units of that rank's gradient.
   case sender(rank: Int)
-  /// What the owners' encodings of the mean have lost, in units of the mean gradient.
+  /// Rounding errors of the owners' encodings of the mean, in units of the mean gradient.
   case owner
 }
 
 /// Residuals as they were saved, read one array at a time.
-public struct SavedResiduals {
+package struct SavedResiduals {
   /// The node of each rank of the run that saved them.
-  public let nodeOfRank: [Int]
+  package let nodeOfRank: [Int]
   /// Reads one array, as long as the flat gradient.
-  public let read: (ResidualPart) throws -> [Float]
+  package let read: (ResidualPart) throws -> [Float]
   /// The number of ranks of the run that saved them.
-  public var rankCount: Int { nodeOfRank.count }
+  package var rankCount: Int { nodeOfRank.count }
 
-  /// Residuals of ranks that were on these nodes; a rank a node unless said otherwise.
-  public init(rankCount: Int, nodeOfRank: [Int]? = nil, read: @escaping (ResidualPart) throws -> [Float]) {
+  /// Residuals of ranks on these nodes (default: one rank per node).
+  package init(rankCount: Int, nodeOfRank: [Int]? = nil, read: @escaping (ResidualPart) throws -> [Float]) {
     self.nodeOfRank = nodeOfRank ?? Array(0..<rankCount)
     self.read = read
   }
 }
 
-/// Residuals on their way to and from checkpoints; called between steps, by all ranks together.
+/// Residuals to and from checkpoints; called between steps, by all ranks together.
 extension GradientExchange {
   /// Whether there is nothing to save; the same on all ranks.
-  public var residualsAreZero: Bool { residuals?.areZero ?? true }
+  package var residualsAreZero: Bool { residuals?.areZero ?? true }
 
-  /// What this rank's encodings have lost, one element for each of the flat gradient;
-  /// empty if they lose nothing.
-  public var senderResidual: UnsafeBufferPointer<Float> {
+  /// Rounding errors of this rank's encodings, one element for each of the flat gradient; empty for exact codecs.
+  package var senderResidual: UnsafeBufferPointer<Float> {
     residuals?.sender.committed.values ?? UnsafeBufferPointer(start: nil, count: 0)
   }
 
-  /// What the encodings of the means this rank owns have lost, in the order of its parts;
-  /// empty if they lose nothing.
-  public var ownerResidual: UnsafeBufferPointer<Float> {
+  /// Rounding errors of the means this rank owns, in the order of its chunks; empty for exact codecs.
+  package var ownerResidual: UnsafeBufferPointer<Float> {
     residuals?.owner.committed.values ?? UnsafeBufferPointer(start: nil, count: 0)
   }
 
-  /// Gives all ranks' residuals to `save` on rank `root`: each sender's, by rank,
-  /// then the owners', put together.
+  /// Passes all ranks' residuals to `save` on rank `root`: each sender's, by rank, then the owners', combined.
   ///
-  /// Only one array is in memory at a time. Residuals that are zero on all ranks are not given at all.
-  public func gatherResiduals(
+  /// Only one array is in memory at a time. Residuals that are zero on all ranks are not passed.
+  package func gatherResiduals(
     over control: any Communicator, to root: Int,
     save: (ResidualPart, UnsafeBufferPointer<Float>) throws -> Void
   ) throws {
@@ -66,19 +88,18 @@ extension GradientExchange {
         residuals.owner.committed, from: owner, into: compact, on: root, count: ownCount(of: owner),
         over: control)
       guard isRoot else { continue }
-      forEachPart(of: owner) { part, position in
-        (flat.start + part.lowerBound).update(from: compact.start + position, count: part.count)
+      forEachChunk(of: owner) { chunk, position in
+        (flat.start + chunk.lowerBound).update(from: compact.start + position, count: chunk.count)
       }
     }
     if isRoot { try save(.owner, flat.values) }
   }
 
-  /// Takes up saved residuals: all ranks call it, rank `root` with `saved`,
-  /// which may be nil if they were zero.
+  /// Restores saved residuals: all ranks call it, rank `root` with `saved`, or nil if they were zero.
   ///
-  /// With ranks or nodes other than those of the run that saved them, the senders' residuals ÷ the ranks there were,
-  /// plus the owners', become the owners': what the mean gradient is owed is kept.
-  public func restoreResiduals(_ saved: SavedResiduals?, over control: any Communicator, from root: Int)
+  /// Where ranks or nodes differ from those of the run that saved them, the senders' residuals ÷ the number of ranks of that
+  /// run, plus the owners', become the owners': the correction owed to the mean gradient is kept.
+  package func restoreResiduals(_ saved: SavedResiduals?, over control: any Communicator, from root: Int)
     throws
   {
     let isRoot = communicator.rank == root
@@ -112,8 +133,8 @@ extension GradientExchange {
     }
     try thread.run { try control.broadcast("owners' residuals", over: flat.mutableBytes, from: root) }
     let owner = restored.owner.committed.start
-    forEachPart(of: communicator.rank) { part, position in
-      (owner + position).update(from: flat.start + part.lowerBound, count: part.count)
+    forEachChunk(of: communicator.rank) { chunk, position in
+      (owner + position).update(from: flat.start + chunk.lowerBound, count: chunk.count)
     }
   }
 }
@@ -126,16 +147,16 @@ extension GradientExchange {
   private var ranks: Range<Int> { 0..<communicator.rankCount }
 
   private func ownCount(of rank: Int) -> Int {
-    plan.buckets.reduce(0) { $0 + part($1, of: rank).count }
+    plan.buckets.reduce(0) { $0 + chunk($1, of: rank).count }
   }
 
-  /// Calls `body` with each part that `owner` owns and where it begins among them.
-  private func forEachPart(of owner: Int, _ body: (Range<Int>, Int) -> Void) {
+  /// Calls `body` with each chunk that `owner` owns and where it begins among them.
+  private func forEachChunk(of owner: Int, _ body: (Range<Int>, Int) -> Void) {
     var position = 0
     for bucket in plan.buckets {
-      let part = part(bucket, of: owner)
-      body(part, position)
-      position += part.count
+      let chunk = chunk(bucket, of: owner)
+      body(chunk, position)
+      position += chunk.count
     }
   }
 }
@@ -173,7 +194,7 @@ extension FloatBuffer {
     values.withUnsafeBytes { mutableBytes.copyMemory(from: $0) }
   }
 
-  /// Fills the buffer, which is zero, with all that the mean gradient is owed.
+  /// Fills the buffer, which is zero, with the correction owed to the mean gradient.
   fileprivate func readMean(of saved: SavedResiduals) throws {
     let term = FloatBuffer(count: count)
     defer { withExtendedLifetime(term) {} }

@@ -1,60 +1,69 @@
 import Platform
 import Synchronization
 
-/// The compressed all-reduce: replaces each rank's gradient by the mean of all,
-/// with the same bits everywhere.
+/// The compressed all-reduce: replaces each rank's gradient by the mean of all, with the same bits on all ranks.
 ///
-/// A step: `begin`, then `submit` for each configured range as it is finished, in the same order
-/// on all ranks (and `submitRows` once if there are sparse rows), `finish`, and `commit` or `rollback`.
-/// Each range is cut into buckets. The ranks of a node add theirs through shared memory, in the order of ranks;
-/// each of them leads a slice, in which every node has a part (`NodeLayout`). Leaders send the owner of a part
-/// their node's encoded sums; the owner adds them in the order of nodes, divides by the number of ranks,
-/// and sends the encoded mean back; every leader, the owner included, takes what these bytes decode to,
-/// and the node's ranks copy it. What encoding loses is added to the next step, on both hops.
+/// A step: `begin`, then `submit` for each configured range as it is finished, in the same order on all ranks (and
+/// `submitRows` once if there are sparse rows), `finish`, and `commit` or `rollback`.
+/// Each range is split into buckets. The ranks of a node sum theirs in shared memory, in the order of ranks; each of them
+/// leads a slice, in which every node owns a chunk (`NodeLayout`). Leaders send the owner of a chunk their node's encoded
+/// sums; the owner adds them in the order of nodes, divides by the number of ranks, and sends the encoded mean to all
+/// leaders; every leader, the owner included, decodes these bytes, and the node's ranks copy the result. Rounding errors of
+/// both hops are added to the next step (error feedback).
 ///
 /// One thread calls the methods; the communication thread sends, and while a bucket is on the wire the coding thread
-/// decodes the one before it and encodes the one after.
+/// decodes the previous one and encodes the next.
 ///
 /// `@unchecked Sendable`: what jobs read is changed only while no job is submitted;
 /// what they write is behind `outcome` or read after they are done.
-public final class GradientExchange: @unchecked Sendable {
+package final class GradientExchange: @unchecked Sendable {
   let communicator: any Communicator
   let thread: CommunicationThread
+  /// One set of slots is on the wire while the other is coded.
+  static let slotSetCount = 2
   /// Codes one bucket while another is on the wire.
   let coding = JobThread(name: "coding", flushesDenormals: true)
   let configuration: ExchangeConfiguration
   let plan: BucketPlan
   let elementCount: Int
-  let workspace: ExchangeWorkspace
-  let rows: RowExchange?
-  /// Which ranks add through shared memory.
-  public let layout: NodeLayout
-  /// None where each rank is a node of its own.
+  /// Chunks to their owners.
+  let chunks: FrameChannel
+  /// Means from their owners.
+  let means: FrameChannel
+  /// The sum of a chunk, then its mean.
+  let sum: FloatBuffer
+  /// What one frame decodes to.
+  let decoded: FloatBuffer
+  let rows: SparseAllGather?
+  let model: ExchangeModel
+  /// Which ranks sum through shared memory.
+  package let layout: NodeLayout
+  /// Nil where each rank is a node of its own.
   let node: NodeMemory?
   /// The leaders of this rank's slice, one a node; empty where it leads none.
   let peers: [Int]
   /// The codec of steps that do not flush.
-  public private(set) var codec: Codec
-  /// None while nothing was ever lost.
+  package private(set) var codec: Codec
+  /// Nil until there is a rounding error.
   var residuals: Residuals?
   /// The step under way.
   private(set) var step = Step(number: 0, codec: .none, gradient: nil, limits: nil)
 
   /// The tensors of the gradient, in the order in which they were given.
   let ranges: [ExchangeRange]
-  /// Whether the reports of steps to come say when each bucket was worked on; changed between steps.
-  public var isTraced = false
-  /// When the parts of the last step were ready.
-  public private(set) var timing = StepTiming()
+  /// Whether reports carry a trace; changed between steps.
+  package var isTraced = false
+  /// When the ranges of the last step were submitted.
+  package private(set) var timing = StepTiming()
   private var stepStart = ContinuousClock.now
 
   private let outcome = Mutex(Outcome())
-  /// What a byte costs in the step under way.
+  /// The price of a byte in the step under way.
   private(set) var price = WirePrice()
   private var stage = Stage.idle
   private var submittedRanges: Set<Int> = []
 
-  /// What the jobs of a step need to know.
+  /// The state that the jobs of a step read.
   struct Step {
     var number: Int
     var codec: Codec
@@ -73,7 +82,7 @@ public final class GradientExchange: @unchecked Sendable {
   ///
   /// All arguments are the same on all ranks. All memory is allocated here.
   /// `communicator` carries nothing else, and is used on `thread` alone.
-  public init(
+  package init(
     communicator: any Communicator, thread: CommunicationThread, elementCount: Int, ranges: [ExchangeRange],
     rows: SparseRows? = nil, configuration: ExchangeConfiguration
   ) throws {
@@ -92,21 +101,30 @@ public final class GradientExchange: @unchecked Sendable {
     let layout = communicator.layout.limited(to: configuration.ranksPerNode)
     self.layout = layout
     peers = layout.leaders(ofSliceOf: communicator.rank)
-    let mostBytes = NodeMemory.byteBudget / (2 * layout.largestNodeSize)
     let plan = BucketPlan(
-      ranges,
-      bucketByteCount: layout.isFlat
-        ? configuration.bucketByteCount : min(configuration.bucketByteCount, mostBytes),
-      partCount: layout.sliceCount * layout.nodeCount, ownPart: layout.partNumber(of: communicator.rank))
+      ranges, bucketByteCount: configuration.bucketByteCount, layout: layout, rank: communicator.rank)
     self.plan = plan
+    model = ExchangeModel(
+      ranges: ranges, rows: rows, bucketByteCount: configuration.bucketByteCount, layout: layout)
+    let mostRowElements =
+      rows.map { SparseAllGather.maximumElementCount($0, layout: layout) } ?? 0
+    let maximumChunkCount = peers.isEmpty ? 0 : plan.maximumChunkCount
+    let coder = FrameCoder(maximumElementCount: max(maximumChunkCount, mostRowElements))
+    chunks = FrameChannel(
+      communicator, peers: peers, coder: coder, frameElementCounts: [maximumChunkCount],
+      setCount: Self.slotSetCount)
+    means = FrameChannel(
+      communicator, peers: peers, coder: coder, frameElementCounts: [maximumChunkCount], outgoingCount: 1,
+      setCount: Self.slotSetCount)
+    sum = FloatBuffer(count: maximumChunkCount)
+    decoded = FloatBuffer(count: max(maximumChunkCount, mostRowElements))
     let sparse = rows.map {
-      RowExchange($0, ranges: ranges, layout: layout, bucketCount: plan.buckets.count)
+      SparseAllGather(
+        $0, ranges: ranges, layout: layout, communicator: communicator, coder: coder,
+        operationIndex: plan.buckets.count)
     }
     self.rows = sparse
-    workspace = ExchangeWorkspace(
-      maximumPartCount: peers.isEmpty ? 0 : plan.maximumPartCount,
-      maximumRowElementCount: sparse?.maximumElementCount ?? 0, nodeCount: layout.nodeCount)
-    let sliceCount = plan.maximumPartCount * layout.nodeCount
+    let sliceCount = plan.maximumChunkCount * layout.nodeCount
     node =
       layout.isFlat
       ? nil
@@ -120,13 +138,13 @@ public final class GradientExchange: @unchecked Sendable {
   }
 
   /// Whether this rank sends to other nodes.
-  public var sends: Bool { peers.count > 1 }
+  package var sends: Bool { peers.count > 1 }
 
   /// Whether the codec rounds and there is another node to send to.
   private var losesOnTheWire: Bool { !codec.isExact && layout.nodeCount > 1 }
 
-  /// Takes another codec from the next step on; the same on all ranks, between steps.
-  public func choose(_ codec: Codec) {
+  /// Sets the codec from the next step on; the same on all ranks, between steps.
+  package func choose(_ codec: Codec) {
     precondition(stage == .idle, "a codec is chosen between steps")
     self.codec = codec
     price = WirePrice()
@@ -135,9 +153,9 @@ public final class GradientExchange: @unchecked Sendable {
 
   /// Begins a step; `gradient` has `elementCount` elements, and stays where it is until `finish` returns.
   ///
-  /// `limits` say how long to wait for other ranks in this step; nil: as long as the configuration says.
-  /// A flushing step sends the gradient and all residuals exactly; they are zero once it is committed.
-  public func begin(
+  /// `limits` bound the wait for other ranks in this step (default: the configuration's).
+  /// A flushing step sends the gradient and all residuals exactly; residuals are zero once it is committed.
+  package func begin(
     step: Int, flushing: Bool, gradient: UnsafeMutablePointer<Float>, limits: StallLimits? = nil
   ) {
     precondition(stage == .idle, "begin follows commit or rollback")
@@ -150,9 +168,8 @@ public final class GradientExchange: @unchecked Sendable {
     outcome.withLock { $0.report = ExchangeReport(codec: codec, isTraced: isTraced) }
   }
 
-  /// Hands over a range whose gradient is finished, unless later rows are added to it;
-  /// one of the configured ones.
-  public func submit(range: Range<Int>) throws {
+  /// Submits a configured range whose gradient is finished, except for rows added later.
+  package func submit(range: Range<Int>) throws {
     precondition(stage == .exchanging, "submit follows begin")
     guard let buckets = plan.bucketIndices(of: range) else {
       preconditionFailure("no configured range: \(range)")
@@ -168,9 +185,9 @@ public final class GradientExchange: @unchecked Sendable {
   /// Adds the mean of all ranks' `rows` to the rows `ids` of the matrix, after its dense part,
   /// which was submitted before.
   ///
-  /// `ids` rise strictly; `rows` has a row for each. Both stay where they are until `finish` returns.
-  /// Every rank calls it, be it with no rows, and the rows travel exactly.
-  public func submitRows(ids: UnsafeBufferPointer<Int32>, rows: UnsafePointer<Float>) throws {
+  /// `ids` are strictly ascending; `rows` has a row for each. Both stay where they are until `finish` returns.
+  /// Every rank calls it, even without rows; rows are sent exactly.
+  package func submitRows(ids: UnsafeBufferPointer<Int32>, rows: UnsafePointer<Float>) throws {
     guard let sparse = self.rows else { preconditionFailure("the exchange was made without sparse rows") }
     precondition(
       stage == .exchanging
@@ -180,12 +197,12 @@ public final class GradientExchange: @unchecked Sendable {
     try throwFailure()
     sparse.set(ids: ids, rows: rows)
     perform { exchange, report in
-      try sparse.exchange(exchange, report: &report)
+      try sparse.addMeanRows(exchange, report: &report)
     }
   }
 
-  /// Waits for the step's exchange and says what it cost; the gradient is then the mean over all ranks.
-  public func finish() throws -> ExchangeReport {
+  /// Waits for the step's exchange and returns its costs; the gradient is then the mean over all ranks.
+  package func finish() throws -> ExchangeReport {
     precondition(stage == .exchanging, "finish follows begin")
     let start = ContinuousClock.now
     timing.finishSeconds = (start - stepStart).inSeconds
@@ -199,7 +216,7 @@ public final class GradientExchange: @unchecked Sendable {
       $0.report.exposedSeconds = exposedSeconds
       return $0.report
     }
-    // A step that flushes is no example.
+    // A flushing step is not representative.
     if report.codec == codec {
       price.learn(
         wireByteCount: report.wireByteCount, wireSeconds: report.wireSeconds, exposedSeconds: exposedSeconds)
@@ -207,20 +224,33 @@ public final class GradientExchange: @unchecked Sendable {
     return report
   }
 
-  /// Ends a step that was applied: what it lost will be made up for.
-  public func commit() {
+  /// Ends a step that was applied: its rounding errors become the residuals.
+  package func commit() {
     precondition(stage == .finished, "commit follows finish")
     residuals?.commit(areZero: step.codec.isExact || layout.nodeCount == 1)
     stage = .idle
   }
 
-  /// Ends a step that was skipped: residuals stay as they were before it.
-  public func rollback() {
+  /// Ends a step that was skipped: residuals stay as they were.
+  package func rollback() {
     precondition(stage == .finished, "rollback follows finish")
     stage = .idle
   }
 
-  /// Runs a job of this step on the communication thread, unless one before it has failed.
+  /// Seconds of the transport's own all-reduce on fp32, which sums `values` in place: the baseline of this exchange.
+  ///
+  /// All ranks call it between steps, with `elementCount` floats that need not be this exchange's.
+  package func timePlainAllReduce(_ values: UnsafeMutablePointer<Float>, elementCount: Int) throws -> Double {
+    nonisolated(unsafe) let values = UnsafeMutableBufferPointer(start: values, count: elementCount)
+    return try thread.run { [communicator] in
+      try communicator.barrier("before the transport's all-reduce")
+      let start = ContinuousClock.now
+      try communicator.transportSum(values)
+      return (ContinuousClock.now - start).inSeconds
+    }
+  }
+
+  /// Runs a job of this step on the communication thread, unless a previous one has failed.
   private func perform(
     _ job: @escaping @Sendable (GradientExchange, inout ExchangeReport) throws -> Void
   ) {

@@ -1,14 +1,14 @@
 import CKernels
 
-/// What the ranks of one node show each other in shared memory: contributions, and means to take over.
+/// Shared memory of one node's ranks: each rank's contribution to a bucket, and the means of each slice.
 ///
 /// The area of each rank begins with its contribution; the second half of a leader's holds its slice's means.
-/// Nobody writes a contribution before all have met after the last one was read, and nobody means before
-/// all have met after they contributed: so two meetings a bucket are enough.
+/// A contribution is written only after the barrier that follows the reading of the previous one, and means only after the
+/// barrier that follows the contributions: two barriers per bucket are enough.
 ///
 /// `@unchecked Sendable`: the communication thread alone uses it.
 final class NodeMemory: @unchecked Sendable {
-  /// Bytes a node's areas take together at most; containers have little shared memory.
+  /// Maximum bytes of a node's areas together; containers have little shared memory.
   static let byteBudget = 48 << 20
 
   let shared: SharedMemory
@@ -51,7 +51,7 @@ final class NodeMemory: @unchecked Sendable {
     start(of: local)
   }
 
-  /// What one of the node's ranks has to give to the others.
+  /// The result that one of the node's ranks shows the others.
   func result(of local: Int) -> UnsafeMutableRawPointer {
     start(of: local) + contributionByteCount
   }
@@ -61,13 +61,13 @@ final class NodeMemory: @unchecked Sendable {
     result(of: slice).assumingMemoryBound(to: Float.self)
   }
 
-  /// Shows this rank's values to the node.
+  /// Writes this rank's values for the node.
   func contribute(_ values: UnsafePointer<Float>, _ count: Int) {
     contribution(of: shared.localIndex).copyMemory(from: values, byteCount: 4 * count)
   }
 
   /// Sets `sums` to the sums of the contributions, in the order of ranks.
-  func add(from offset: Int, count: Int) {
+  func sumContributions(from offset: Int, count: Int) {
     for local in shared.areas.indices {
       let values = contribution(of: local).assumingMemoryBound(to: Float.self) + offset
       if local == 0 {

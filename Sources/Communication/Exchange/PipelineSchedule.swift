@@ -1,52 +1,54 @@
-/// When buckets are through that go over the wire one by one while others are coded, as `GradientExchange.reduce` has them go.
-public struct PipelineSchedule {
+import Platform
+
+/// Predicts when buckets are reduced, in the order of `GradientExchange.reduce`: one is on the wire while others are coded.
+package struct PipelineSchedule {
   /// Seconds of the stages of one bucket.
-  public struct BucketTimes {
-    let encodeParts: Double
-    /// Decoding and adding the parts of the others is part of it.
+  package struct BucketTimes {
+    let encodeChunks: Double
+    /// Includes decoding and adding the chunks of the others.
     let encodeMean: Double
-    let takeMeans: Double
-    /// Each of the two ways.
+    let decodeMeans: Double
+    /// One of the two hops.
     let hop: Double
-    /// Seconds of a core for both ways.
+    /// Core seconds of both hops.
     private let sending: Double
 
-    /// The times of a bucket of which each node owns `partCount` elements, among so many `others`.
-    public init(
-      partCount: Double, others: Double, cost: CodingCost, hopSeconds: Double, coreSecondsPerByte: Double
+    /// The times of a bucket of which each node owns `chunkCount` elements.
+    package init(
+      chunkCount: Double, others: Double, cost: CodingCost, hopSeconds: Double, coreSecondsPerByte: Double
     ) {
-      encodeParts = cost.encodeSeconds * partCount * others
-      encodeMean = cost.decodeSeconds * partCount * others + cost.encodeSeconds * partCount
-      takeMeans = cost.decodeSeconds * partCount * others
+      encodeChunks = cost.encodeSeconds * chunkCount * others
+      encodeMean = cost.decodeSeconds * chunkCount * others + cost.encodeSeconds * chunkCount
+      decodeMeans = cost.decodeSeconds * chunkCount * others
       hop = hopSeconds
-      sending = 2 * others * partCount * cost.byteCount * coreSecondsPerByte
+      sending = 2 * others * chunkCount * cost.byteCount * coreSecondsPerByte
     }
 
-    /// Seconds of a core.
-    public var coreSeconds: Double { encodeParts + encodeMean + takeMeans + sending }
+    /// Core seconds.
+    package var coreSeconds: Double { encodeChunks + encodeMean + decodeMeans + sending }
   }
 
-  /// When all that was added is through.
-  public var end: Double { max(wire, coding) }
-  /// When the communication thread is free, and when the coding thread.
+  /// When all added buckets are reduced.
+  package var end: Double { max(wire, coding) }
+  /// When the communication thread and the coding thread are free.
   private var (wire, coding) = (0.0, 0.0)
 
-  /// A schedule with nothing to do.
-  public init() {}
+  /// An empty schedule.
+  package init() {}
 
-  /// Nothing goes on before this time.
-  public mutating func wait(until time: Double) {
+  /// Later buckets start at this time or later.
+  package mutating func wait(until time: Double) {
     wire = max(wire, time)
   }
 
-  /// Buckets that were submitted together.
-  public mutating func add(_ buckets: [BucketTimes]) {
+  /// Adds buckets that are submitted together.
+  package mutating func add(_ buckets: [BucketTimes]) {
     guard let first = buckets.first else { return }
-    var encoded = code(first.encodeParts)
+    var encoded = code(first.encodeChunks)
     var summed: (bucket: BucketTimes, time: Double)?
     for (number, bucket) in buckets.enumerated() {
       wait(until: encoded)
-      if number + 1 < buckets.count { encoded = code(buckets[number + 1].encodeParts) }
+      if number + 1 < buckets.count { encoded = code(buckets[number + 1].encodeChunks) }
       wire += bucket.hop
       let mean = code(bucket.encodeMean)
       if let summed { distribute(summed.bucket, at: summed.time) }
@@ -59,10 +61,10 @@ public struct PipelineSchedule {
   private mutating func distribute(_ bucket: BucketTimes, at time: Double) {
     wait(until: time)
     wire += bucket.hop
-    _ = code(bucket.takeMeans)
+    _ = code(bucket.decodeMeans)
   }
 
-  /// The coding thread takes a job from the communication thread, and is through with it at the time that is returned.
+  /// Adds a job that the communication thread gives to the coding thread; returns when it is done.
   private mutating func code(_ seconds: Double) -> Double {
     coding = max(coding, wire) + seconds
     return coding

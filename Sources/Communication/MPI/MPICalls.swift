@@ -2,20 +2,20 @@ import CMPI
 import Platform
 import Synchronization
 
-/// The one road to MPI: one call at a time, from whatever thread, and errors as Swift errors.
+/// Serializes calls into MPI from any thread, and turns error codes into Swift errors.
 ///
-/// MPI is started with `MPI_THREAD_SERIALIZED`, which leaves the "one at a time" to us. No call made here
-/// waits for other ranks, except those of start and end; so the lock is never held for long.
+/// `MPI_THREAD_SERIALIZED` allows one call at a time. Calls that wait for other ranks are made only where all ranks are
+/// known to arrive soon, so the lock is never held for long.
 final class MPICalls: Sendable {
   private let lock = Mutex<Void>(())
 
-  /// Makes one call and throws its error in MPI's own words.
+  /// Makes one call and throws its error with MPI's description.
   func call(_ name: StaticString, _ function: () -> CInt) throws(MilmError) {
     let code = status(of: function)
     guard code == MPI_SUCCESS else { throw MilmError("\(name): \(text(of: code))") }
   }
 
-  /// Makes one call whose error code means more than failure.
+  /// Makes one call and returns its error code.
   func status(of function: () -> CInt) -> CInt {
     lock.withLock { _ in function() }
   }
@@ -26,7 +26,7 @@ final class MPICalls: Sendable {
     return status { MPI_Error_class(code, &errorClass) } == MPI_SUCCESS ? errorClass : code
   }
 
-  /// MPI's own words for an error code.
+  /// MPI's description of an error code.
   func text(of code: CInt) -> String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_ERROR_STRING) + 1) { buffer in
       var length: CInt = 0

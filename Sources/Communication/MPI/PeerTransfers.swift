@@ -1,24 +1,23 @@
 import CMPI
 import Platform
 
-/// One blob to and one from each peer, in pieces, at the same time.
+/// Sends one blob to and receives one from each peer, at the same time, in messages of limited size.
 ///
-/// A blob ends with the first piece that is shorter than `pieceByteCount`, be it empty:
-/// so nobody has to say a size beforehand, and every count fits MPI's `int`.
+/// A blob ends with the first message shorter than `messageByteCount`, which may be empty: sizes need not be known
+/// beforehand, and every count fits MPI's `int`.
 final class PeerTransfers {
-  /// The most bytes one message carries.
-  static let pieceByteCount = 64 << 20
+  /// Maximum size of one message.
+  static let messageByteCount = 64 << 20
 
-  /// What went wrong with one peer.
+  /// A failed transfer with one peer.
   struct Failure: Error {
     let peer: Int
     let reason: String
   }
 
-  private let calls: MPICalls
-  private let communicator: MPI_Comm?
+  private let group: MPIGroup
   private let rankCount: Int
-  /// Sends at 0..<rankCount, receives at rankCount..<2 · rankCount; MPI writes into these between calls.
+  /// Sends at 0..<rankCount, receives at rankCount..<2 · rankCount; MPI writes into these between group.calls.
   private let requests: UnsafeMutableBufferPointer<MPI_Request?>
   private let completed: UnsafeMutableBufferPointer<CInt>
   private let statuses: UnsafeMutableBufferPointer<MPI_Status>
@@ -27,9 +26,9 @@ final class PeerTransfers {
   private var doneByteCounts: [Int]
   private var activeCount = 0
 
-  init(_ calls: MPICalls, _ communicator: MPI_Comm?, rankCount: Int) {
-    self.calls = calls
-    self.communicator = communicator
+  init(_ group: MPIGroup) {
+    let rankCount = group.rankCount
+    self.group = group
     self.rankCount = rankCount
     requests = .allocate(capacity: 2 * rankCount)
     requests.initialize(repeating: CMPI_requestNull())
@@ -48,7 +47,7 @@ final class PeerTransfers {
     statuses.deallocate()
   }
 
-  /// Begins both blobs with one peer.
+  /// Starts both transfers with one peer.
   func start(
     with peer: Int, outgoing: UnsafeRawBufferPointer, incoming: UnsafeMutableRawBufferPointer
   ) throws(MilmError) {
@@ -56,28 +55,30 @@ final class PeerTransfers {
     self.incoming[peer] = incoming
     doneByteCounts[peer] = 0
     doneByteCounts[rankCount + peer] = 0
-    try receivePiece(from: peer)
-    try sendPiece(to: peer)
+    try receiveMessage(from: peer)
+    try sendMessage(to: peer)
     activeCount += 2
   }
 
-  /// Waits until every blob has gone and come, or the watch says that it takes too long.
-  func wait(_ watch: StallWatch) throws {
-    var watch = watch
+  /// Waits until every blob is sent and received.
+  ///
+  /// `onProgress` is called after each completed message, `onPause` after a while without any; it may throw to give up,
+  /// and can ask which peers have not completed.
+  func wait(onProgress: () -> Void, onPause: (_ latePeers: () -> [Int]) throws -> Void) throws {
     var pace = WaitPace()
     while activeCount > 0 {
       let count = try countCompleted()
       if count > 0 {
         for index in 0..<count { try advance(Int(completed[index]), statuses[index]) }
-        watch.noteProgress()
+        onProgress()
         pace.reset()
       } else if pace.pause() {
-        try watch.check(latePeers)
+        try onPause(latePeers)
       }
     }
   }
 
-  /// The bytes a rank has sent us.
+  /// Bytes received from a peer.
   func receivedByteCount(from peer: Int) -> Int {
     doneByteCounts[rankCount + peer]
   }
@@ -88,63 +89,64 @@ final class PeerTransfers {
     }
   }
 
-  private func sendPiece(to peer: Int) throws(MilmError) {
+  private func sendMessage(to peer: Int) throws(MilmError) {
     let start = doneByteCounts[peer]
-    let piece = outgoing[peer][start...].prefix(Self.pieceByteCount)
-    let address = UnsafeRawBufferPointer(rebasing: piece).baseAddress
-    try calls.call("MPI_Isend") {
-      MPI_Isend(address, CInt(piece.count), CMPI_byte(), CInt(peer), 0, communicator, &requests[peer])
+    let message = outgoing[peer][start...].prefix(Self.messageByteCount)
+    let address = UnsafeRawBufferPointer(rebasing: message).baseAddress
+    try group.calls.call("MPI_Isend") {
+      MPI_Isend(address, CInt(message.count), CMPI_byte(), CInt(peer), 0, group.handle, &requests[peer])
     }
   }
 
-  private func receivePiece(from peer: Int) throws(MilmError) {
+  private func receiveMessage(from peer: Int) throws(MilmError) {
     let start = doneByteCounts[rankCount + peer]
-    let piece = incoming[peer][start...].prefix(Self.pieceByteCount)
-    let address = UnsafeMutableRawBufferPointer(rebasing: piece).baseAddress
-    try calls.call("MPI_Irecv") {
+    let message = incoming[peer][start...].prefix(Self.messageByteCount)
+    let address = UnsafeMutableRawBufferPointer(rebasing: message).baseAddress
+    try group.calls.call("MPI_Irecv") {
       MPI_Irecv(
-        address, CInt(piece.count), CMPI_byte(), CInt(peer), 0, communicator, &requests[rankCount + peer])
+        address, CInt(message.count), CMPI_byte(), CInt(peer), 0, group.handle, &requests[rankCount + peer])
     }
   }
 
-  /// How many requests have completed since the last call; their numbers are then in `completed`.
+  /// Number of requests completed since the last call; their indices are then in `completed`.
   private func countCompleted() throws -> Int {
     var count: CInt = 0
-    let code = calls.status {
+    let code = group.calls.status {
       MPI_Testsome(
         CInt(requests.count), requests.baseAddress, &count, completed.baseAddress, statuses.baseAddress)
     }
     guard code != MPI_SUCCESS else { return Int(count) }
     guard code == MPI_ERR_IN_STATUS,
       let index = (0..<Int(count)).first(where: { statuses[$0].MPI_ERROR != MPI_SUCCESS })
-    else { throw MilmError("MPI_Testsome: \(calls.text(of: code))") }
+    else { throw MilmError("MPI_Testsome: \(group.calls.text(of: code))") }
     throw failure(of: Int(completed[index]), code: statuses[index].MPI_ERROR)
   }
 
   private func failure(of request: Int, code: CInt) -> Failure {
     let peer = request % rankCount
-    guard calls.errorClass(of: code) != MPI_ERR_TRUNCATE else {
+    guard group.calls.errorClass(of: code) != MPI_ERR_TRUNCATE else {
       return Failure(peer: peer, reason: "sent more than the \(incoming[peer].count) bytes expected")
     }
-    return Failure(peer: peer, reason: "\(request < rankCount ? "send" : "receive"): \(calls.text(of: code))")
+    return Failure(
+      peer: peer, reason: "\(request < rankCount ? "send" : "receive"): \(group.calls.text(of: code))")
   }
 
-  /// Notes one completed piece, and begins the next if the blob has one.
+  /// Counts one completed message and starts the next if the blob has one.
   private func advance(_ request: Int, _ status: MPI_Status) throws(MilmError) {
     let peer = request % rankCount
-    var pieceCount = CInt(min(outgoing[peer].count - doneByteCounts[peer], Self.pieceByteCount))
+    var sentCount = CInt(min(outgoing[peer].count - doneByteCounts[peer], Self.messageByteCount))
     if request >= rankCount {
-      try calls.call("MPI_Get_count") {
-        withUnsafePointer(to: status) { MPI_Get_count($0, CMPI_byte(), &pieceCount) }
+      try group.calls.call("MPI_Get_count") {
+        withUnsafePointer(to: status) { MPI_Get_count($0, CMPI_byte(), &sentCount) }
       }
     }
-    doneByteCounts[request] += Int(pieceCount)
-    if Int(pieceCount) < Self.pieceByteCount {
+    doneByteCounts[request] += Int(sentCount)
+    if Int(sentCount) < Self.messageByteCount {
       activeCount -= 1
     } else if request < rankCount {
-      try sendPiece(to: peer)
+      try sendMessage(to: peer)
     } else {
-      try receivePiece(from: peer)
+      try receiveMessage(from: peer)
     }
   }
 }

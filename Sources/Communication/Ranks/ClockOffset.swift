@@ -1,23 +1,23 @@
-/// How this rank's clock differs from rank 0's.
-public struct ClockOffset: Sendable, Equatable {
-  /// What is added to a time of this rank to have it on rank 0's clock, in nanoseconds.
-  public let nanoseconds: Int
-  /// By how much that may be wrong, in nanoseconds.
-  public let errorNanoseconds: Int
+/// The offset of rank 0's clock from this rank's.
+package struct ClockOffset: Sendable, Equatable {
+  /// Nanoseconds to add to a time of this rank's clock to get rank 0's.
+  package let nanoseconds: Int
+  /// Error bound in nanoseconds.
+  package let errorNanoseconds: Int
 
-  /// A clock that differs by so much, known so well.
-  public init(nanoseconds: Int, errorNanoseconds: Int) {
+  /// An offset with an error bound.
+  package init(nanoseconds: Int, errorNanoseconds: Int) {
     self.nanoseconds = nanoseconds
     self.errorNanoseconds = errorNanoseconds
   }
 
-  /// How often a rank is asked: the quickest answer counts, for it was held up least.
+  /// Number of round trips; the fastest one has the smallest error.
   private static let roundCount = 20
 
-  /// Asks every rank that has another clock than rank 0 what it shows; all ranks call it between steps.
+  /// Measures the clock of every rank that shares no memory with rank 0; all ranks call it between steps.
   ///
   /// `now` reads this rank's clock in nanoseconds. Ranks that share memory share a clock.
-  public static func measure(over communicator: any Communicator, now: () -> Int) throws -> ClockOffset {
+  package static func measure(over communicator: any Communicator, now: () -> Int) throws -> ClockOffset {
     var own = ClockOffset(nanoseconds: 0, errorNanoseconds: 0)
     try communicator.barrier("compare clocks")
     let nodes = communicator.layout.nodeOfRank
@@ -38,8 +38,8 @@ public struct ClockOffset: Sendable, Equatable {
     return own
   }
 
-  /// The other rank looks at its clock after it has heard from this one, and this one hears of it after that: between
-  /// the two times here lies the other's, and most likely in the middle.
+  /// The other rank reads its clock after a message from this one and before its reply: its time lies between the two
+  /// times here, most likely in the middle.
   private static func ask(_ other: Int, over communicator: any Communicator, now: () -> Int) throws
     -> ClockOffset
   {
@@ -54,7 +54,7 @@ public struct ClockOffset: Sendable, Equatable {
     return answers.min { $0.errorNanoseconds < $1.errorNanoseconds } ?? answers[0]
   }
 
-  /// Sends two numbers to a rank and gives those that it sends.
+  /// Exchanges two numbers with a rank.
   private static func send(_ values: [Int], to other: Int, over communicator: any Communicator) throws
     -> [Int]
   {

@@ -1,10 +1,9 @@
 /// A group of ranks that run the same operations in the same order.
 ///
-/// Two communicators over the same ranks never mix their messages. One thread uses a communicator at a time.
-/// After an operation has thrown, the communicator is of no further use:
-/// what the other ranks received is not known.
+/// Messages of two communicators over the same ranks never mix. One thread uses a communicator at a time.
+/// After an operation has thrown, the communicator must not be used any more: what the other ranks received is unknown.
 public protocol Communicator: AnyObject, Sendable {
-  /// The number of this rank, from 0.
+  /// This rank, from 0.
   var rank: Int { get }
   /// The number of ranks.
   var rankCount: Int { get }
@@ -15,23 +14,22 @@ public protocol Communicator: AnyObject, Sendable {
 
   /// Which ranks share memory.
   var layout: NodeLayout { get }
-  /// Signs of life of the ranks; nil where they share a process.
+  /// Heartbeats of the ranks; nil where they share a process.
   var liveness: (any Liveness)? { get }
 
-  /// Sends one blob to each other of `peers` and receives one from each; gives the byte counts received.
+  /// Sends one blob to each other of `peers` and receives one from each; returns the byte counts received.
   ///
-  /// Exactly the ranks of `peers` call it, all with the same. The arrays have an entry for each peer, and so has the
-  /// answer; this rank's own is ignored, its count is 0. `incoming` gives capacities; a longer blob is an error.
-  /// All memory must stay where it is until the call returns.
+  /// Exactly the ranks of `peers` call it, all with the same `peers`. All arrays have an entry for each peer; this rank's own
+  /// is ignored, its count is 0. `incoming` gives capacities; a longer blob is an error.
   func exchange(
     _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int]
 
-  /// Memory that `ranks` see together, `byteCount` for each, zero at first; they share a node.
+  /// Memory shared by `ranks`, which are on one node: `byteCount` for each, initially zero.
   ///
-  /// All ranks of the communicator call it at the same time, each with the group it is in. It may be memory
-  /// that was given before, which is then used by turns.
+  /// All ranks of the communicator call it at the same time, each with the group it is in. A later call may return the
+  /// same memory.
   func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory
 
   /// Copies `bytes` of rank `root` over those of all others; their count must be the same everywhere.
@@ -44,12 +42,15 @@ public protocol Communicator: AnyObject, Sendable {
   /// communicator uses both.
   func split(color: Int) throws -> any Communicator
 
+  /// Sums values over all ranks in place, as the transport does it: the baseline of the compressed all-reduce.
+  func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws
+
   /// Ends the job on all ranks, with `message` as the reason; may be called from any thread.
   func abort(_ message: String)
 }
 
 extension Communicator {
-  /// Sends one blob to each other rank and receives one from each; gives the byte counts received, by rank.
+  /// Sends one blob to each other rank and receives one from each; returns the byte counts received, by rank.
   public func exchange(
     _ operation: CollectiveOperation, outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
@@ -61,11 +62,11 @@ extension Communicator {
   /// The ranks that pass the same `color` as this one; all ranks call it.
   func ranks(ofColor color: Int) throws -> [Int] {
     let own = UInt64(bitPattern: Int64(color))
-    let colors = try allGatherWords("split the communicator", [own]).map { $0[0] }
+    let colors = try allGatherValues("split the communicator", [own]).map { $0[0] }
     return colors.indices.filter { colors[$0] == own }
   }
 
-  /// Begins to measure how long an operation waits.
+  /// Starts to watch an operation for stalls.
   func watch(_ operation: CollectiveOperation, _ limits: StallLimits?) -> StallWatch {
     StallWatch(limits, operation: operation, rank: rank, label: label(of:), liveness: liveness)
   }
@@ -73,5 +74,55 @@ extension Communicator {
   /// As in "rank 2 (node-b)", by its number in the whole job.
   public func label(of rank: Int) -> String {
     "rank \(jobRanks[rank]) (\(hostNames[rank]))"
+  }
+}
+
+/// Identifies an operation of several ranks: by name in error messages, by number in frames.
+public struct CollectiveOperation: Sendable, Hashable, CustomStringConvertible {
+  /// The phase of a step an operation belongs to; frames hold its raw value.
+  public enum Phase: UInt8, Sendable {
+    /// Not part of a gradient exchange: start, checkpoint, evaluation.
+    case control = 0
+    /// Every rank sends each owner its chunk.
+    case reduce = 1
+    /// Every owner sends the mean of its chunk to all.
+    case distribute = 2
+    /// The row numbers of a gradient that touches few rows.
+    case rowIdentifiers = 3
+    /// The rows of a gradient that touches few rows.
+    case rows = 4
+    /// The ranks of a node synchronize their shared memory.
+    case node = 5
+    /// Measuring the link and the codecs.
+    case probe = 6
+    /// Owners of a matrix's shards exchange rows and partial results.
+    case shards = 7
+  }
+
+  /// For messages: a tensor and its bucket, or the purpose of a control operation.
+  public let name: String
+  /// The phase of the step.
+  public let phase: Phase
+  /// The step of the run; 0 for control operations.
+  public let step: Int
+  /// The number of the bucket; 0 for control operations.
+  public let index: Int
+
+  /// An operation of a step's exchange.
+  public init(name: String, phase: Phase, step: Int, index: Int) {
+    self.name = name
+    self.phase = phase
+    self.step = step
+    self.index = index
+  }
+
+  /// An operation outside the exchange; `name` is its purpose, the same on all ranks.
+  public static func control(_ name: String) -> CollectiveOperation {
+    CollectiveOperation(name: name, phase: .control, step: 0, index: 0)
+  }
+
+  /// As in "step 12, embedding.weight 3/9, reduce".
+  public var description: String {
+    phase == .control ? "'\(name)'" : "step \(step), \(name), \(phase)"
   }
 }

@@ -3,24 +3,22 @@ import Platform
 import Synchronization
 
 /// One of several ranks in one process, each on a thread of its own.
-public final class LocalCommunicator: Communicator {
-  /// The number of this rank, from 0.
-  public let rank: Int
+package final class LocalCommunicator: Communicator {
+  package let rank: Int
   /// The host each rank would run on, as in "local-1".
-  public let hostNames: [String]
+  package let hostNames: [String]
   /// The number each rank has among those of `world`, by rank.
-  public let jobRanks: [Int]
+  package let jobRanks: [Int]
   /// Which ranks act as if they were on one node.
-  public let layout: NodeLayout
+  package let layout: NodeLayout
   private let mailbox: Mailbox
   /// Tells this communicator's messages from those of others over the same mailbox.
   private let context: Int
   private let collectiveCount = Atomic(0)
 
-  /// The number of ranks.
-  public var rankCount: Int { hostNames.count }
-  /// Ranks of one process live and die together.
-  public var liveness: (any Liveness)? { nil }
+  package var rankCount: Int { hostNames.count }
+  /// Ranks of one process need no heartbeat.
+  package var liveness: (any Liveness)? { nil }
 
   private init(
     rank: Int, hostNames: [String], jobRanks: [Int], layout: NodeLayout, mailbox: Mailbox, context: Int
@@ -33,9 +31,8 @@ public final class LocalCommunicator: Communicator {
     self.context = context
   }
 
-  /// The ranks of a new group, to be given to one thread each;
-  /// so many that follow each other share memory.
-  public static func world(rankCount: Int, ranksPerNode: Int = 1) -> [LocalCommunicator] {
+  /// All ranks of a new job, for one thread each; `ranksPerNode` consecutive ones share memory.
+  package static func world(rankCount: Int, ranksPerNode: Int = 1) -> [LocalCommunicator] {
     let mailbox = Mailbox()
     let layout = NodeLayout(nodeOfRank: (0..<rankCount).map { $0 / ranksPerNode })
     return (0..<rankCount).map {
@@ -45,23 +42,21 @@ public final class LocalCommunicator: Communicator {
     }
   }
 
-  /// A communicator over the ranks that pass the same `color`, in the order of this one.
-  public func split(color: Int) throws -> any Communicator {
+  package func split(color: Int) throws -> any Communicator {
     let ranks = try ranks(ofColor: color)
     guard let subsetRank = ranks.firstIndex(of: rank) else {
-      preconditionFailure("rank \(rank) is not of \(ranks)")
+      preconditionFailure("rank \(rank) is not in \(ranks)")
     }
     return LocalCommunicator(
       rank: subsetRank, hostNames: ranks.map { hostNames[$0] }, jobRanks: ranks.map { jobRanks[$0] },
       layout: layout.subset(ranks), mailbox: mailbox, context: mailbox.context(of: nextCall(ranks)))
   }
 
-  /// Sends one blob to each other of `peers` and receives one from each; gives the byte counts received.
-  public func exchange(
+  package func exchange(
     _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
-    precondition(outgoing.count == peers.count && incoming.count == peers.count, "one buffer a peer")
+    precondition(outgoing.count == peers.count && incoming.count == peers.count, "one buffer per peer")
     for (index, peer) in peers.enumerated() where peer != rank {
       mailbox.send(Array(outgoing[index]), by: route(from: rank, to: peer))
     }
@@ -78,8 +73,7 @@ public final class LocalCommunicator: Communicator {
     }
   }
 
-  /// Memory that `ranks` see together, `byteCount` for each.
-  public func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
+  package func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
     let buffers = mailbox.sharedBuffers(
       nextCall(ranks), count: ranks.count, byteCount: SharedMemory.headerByteCount + byteCount)
     return SharedMemory(ranks: ranks, rank: rank, pieces: buffers.map(\.bytes)) { [mailbox] in
@@ -87,8 +81,7 @@ public final class LocalCommunicator: Communicator {
     }
   }
 
-  /// Copies `bytes` of rank `root` over those of all others; their count must be the same everywhere.
-  public func broadcast(
+  package func broadcast(
     _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     guard rank != root else {
@@ -101,8 +94,20 @@ public final class LocalCommunicator: Communicator {
     bytes.copyBytes(from: try receive(from: root, &watch))
   }
 
+  package func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
+    let all = try allGather("sum", Array(UnsafeRawBufferPointer(values)))
+    for (sender, bytes) in all.enumerated() {
+      bytes.withUnsafeBytes { bytes in
+        for index in values.indices {
+          let term = bytes.loadUnaligned(fromByteOffset: 4 * index, as: Float.self)
+          values[index] = sender == 0 ? term : values[index] + term
+        }
+      }
+    }
+  }
+
   /// Makes every rank that waits, or will wait, throw `message`.
-  public func abort(_ message: String) {
+  package func abort(_ message: String) {
     mailbox.close("\(label(of: rank)) ended the job: \(message)")
   }
 

@@ -1,8 +1,8 @@
 /// Which ranks share a node's memory, and which of them lead a slice of every bucket across nodes.
 ///
-/// A bucket has a slice for each rank of the smallest node, and each slice a part for each node.
-/// Rank number s of a node leads slice s: it alone of its node sends and receives that slice's parts.
-/// With one rank a node every rank leads the one slice.
+/// A bucket has a slice for each rank of the smallest node, and each slice a chunk for each node.
+/// Rank s of a node leads slice s: it alone of its node sends and receives that slice's chunks.
+/// With one rank per node every rank leads the only slice.
 public struct NodeLayout: Sendable, Equatable {
   /// The ranks of each node, ascending; nodes in the order of their first ranks.
   public let nodes: [[Int]]
@@ -10,7 +10,7 @@ public struct NodeLayout: Sendable, Equatable {
   public let sliceCount: Int
   private let placeOfRank: [(node: Int, local: Int)]
 
-  /// A layout from the number of the node of each rank; equal numbers mean shared memory.
+  /// A layout from the node number of each rank; equal numbers mean shared memory.
   public init(nodeOfRank: [Int]) {
     var nodes: [[Int]] = []
     var indexOfNode: [Int: Int] = [:]
@@ -27,14 +27,14 @@ public struct NodeLayout: Sendable, Equatable {
     sliceCount = nodes.reduce(nodes[0].count) { min($0, $1.count) }
   }
 
-  /// Nodes cut into groups of at most `ranksPerNode` ranks; nil leaves them as they are.
+  /// Nodes split into groups of at most `ranksPerNode` ranks; nil leaves them as they are.
   public func limited(to ranksPerNode: Int?) -> NodeLayout {
     guard let ranksPerNode else { return self }
     let most = nodes.reduce(1) { max($0, $1.count) }
     return NodeLayout(nodeOfRank: placeOfRank.map { $0.node * most + $0.local / ranksPerNode })
   }
 
-  /// The layout of some of the ranks, renumbered in the order given.
+  /// The layout of a subset of the ranks, renumbered in the order given.
   public func subset(_ ranks: [Int]) -> NodeLayout {
     NodeLayout(nodeOfRank: ranks.map(node(of:)))
   }
@@ -61,19 +61,19 @@ public struct NodeLayout: Sendable, Equatable {
     return local < sliceCount ? local : nil
   }
 
-  /// The number of the part of every bucket that a rank owns; nil if it leads no slice.
+  /// The index of the chunk that a rank owns in every bucket; nil if it leads no slice.
   ///
-  /// The parts of one slice follow each other.
-  public func partNumber(of rank: Int) -> Int? {
+  /// The chunks of one slice are consecutive.
+  public func chunkIndex(of rank: Int) -> Int? {
     slice(of: rank).map { $0 * nodeCount + node(of: rank) }
   }
 
-  /// The leaders of a rank's slice, one a node and in the order of nodes; empty for a rank that leads none.
+  /// The leaders of a rank's slice, one per node, in the order of nodes; empty for a rank that leads none.
   public func leaders(ofSliceOf rank: Int) -> [Int] {
     guard let slice = slice(of: rank) else { return [] }
     return nodes.map { $0[slice] }
   }
 
-  /// Whether two layouts put the same ranks on the same nodes.
+  /// Whether two layouts place the same ranks on the same nodes.
   public static func == (one: NodeLayout, other: NodeLayout) -> Bool { one.nodes == other.nodes }
 }

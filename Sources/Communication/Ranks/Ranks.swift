@@ -19,7 +19,7 @@ public struct Ranks: Sendable {
   }
 
   /// The ranks of an MPI job.
-  public init(_ world: MPIWorld) {
+  package init(_ world: MPIWorld) {
     self.init(control: world.control, gradients: world.gradients, snapshots: world.snapshots)
   }
 

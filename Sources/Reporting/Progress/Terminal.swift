@@ -2,7 +2,7 @@ import Foundation
 import Logging
 
 /// Where progress and logs are written: a terminal, a pipe or a file.
-public struct TerminalOutput: Sendable {
+package struct TerminalOutput: Sendable {
   /// Whether lines can be redrawn.
   package let isTerminal: Bool
   /// The current number of columns.
@@ -31,7 +31,7 @@ public struct TerminalOutput: Sendable {
   }
 
   /// The program's standard error.
-  public static var standardError: TerminalOutput { TerminalOutput(descriptor: STDERR_FILENO) }
+  package static var standardError: TerminalOutput { TerminalOutput(descriptor: STDERR_FILENO) }
 
   /// Replaces the redrawn line by a permanent one; the next drawing appears below it.
   func writeLine(_ line: String) {

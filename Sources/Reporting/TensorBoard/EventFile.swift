@@ -13,7 +13,7 @@ struct EventFile: ~Copyable {
   /// Begins a file in `folder` that expires earlier events of `step` and later; at step 0 earlier files are removed.
   init(folder: String, expiringFromStep step: Int, now: @escaping @Sendable () -> Date = { Date() }) throws {
     try makeDirectories(folder)
-    var earlier = try Self.names(in: folder)
+    var earlier = try directoryEntries(folder).filter { $0.hasPrefix(Self.prefix) }
     if step == 0 {
       for name in earlier { unlink("\(folder)/\(name)") }
       earlier = []
@@ -57,10 +57,6 @@ struct EventFile: ~Copyable {
   }
 
   private static let prefix = "events.out.tfevents."
-
-  private static func names(in folder: String) throws -> [String] {
-    try directoryEntries(folder).filter { $0.hasPrefix(prefix) }
-  }
 
   private static func second(of name: String) -> Int? {
     Int(name.dropFirst(prefix.count).prefix { $0.isNumber })

@@ -96,12 +96,12 @@ extension RunConfiguration {
       throw MilmError(
         "\(source): training.lanes × segment × accumulate: expected at most \(1 << 30) tokens per step")
     }
-    if !exchange.allowLoss, exchange.codec != .auto, !exchange.chosenCodec.isExact {
+    if let codec = exchange.codec, !exchange.allowLoss, !codec.isExact {
       throw MilmError(
-        "\(source): exchange.codec \(exchange.codec.rawValue) rounds, but exchange.allowLoss is false: "
+        "\(source): exchange.codec \(codec.rawValue) rounds, but exchange.allowLoss is false: "
           + "expected none, lossless or auto")
     }
-    if exchange.codec != .auto, let reason = exchange.reasonAgainst(optimizer, codec: exchange.chosenCodec) {
+    if let codec = exchange.codec, let reason = exchange.reasonAgainst(optimizer, codec: codec) {
       throw MilmError("\(source): \(reason)")
     }
     if exchange.stallAbortSeconds < exchange.stallWarnSeconds {

@@ -57,6 +57,21 @@ struct ConfigurationKey {
     }
   }
 
+  /// `auto`, which is nil, or a choice.
+  static func automaticChoice<Value: RawRepresentable<String> & CaseIterable>(
+    _ path: String, _ place: Place<Value?>
+  ) -> ConfigurationKey {
+    ConfigurationKey(path: path, mayDifferOnResume: false) { text, configuration in
+      guard text == "auto" || Value(rawValue: text) != nil else {
+        return (["auto"] + Value.allCases.map(\.rawValue)).joined(separator: " | ")
+      }
+      configuration[keyPath: place] = Value(rawValue: text)
+      return nil
+    } show: {
+      $0[keyPath: place]?.rawValue ?? "auto"
+    }
+  }
+
   static func flag(_ path: String, _ place: Place<Bool>) -> ConfigurationKey {
     ConfigurationKey(path: path, mayDifferOnResume: false) { text, configuration in
       guard let value = ["true": true, "false": false][text] else { return "true | false" }
@@ -162,7 +177,7 @@ extension ConfigurationKey {
 
   private static var exchange: [ConfigurationKey] {
     [
-      .choice("exchange.codec", \.exchange.codec),
+      .automaticChoice("exchange.codec", \.exchange.codec),
       .choice("exchange.vocabulary", \.exchange.vocabulary),
       .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1, atMost: 1024),
       .integer("exchange.hashEvery", \.exchange.hashEvery, atLeast: 0),

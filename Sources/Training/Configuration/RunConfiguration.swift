@@ -51,22 +51,6 @@ public struct TrainingConfiguration: Sendable, Equatable {
 
 /// The gradient all-reduce.
 public struct ExchangeSettings: Sendable, Equatable {
-  /// A codec, or the wish to have one chosen.
-  public enum CodecChoice: String, CaseIterable, Sendable {
-    /// Measured and chosen by the program; one that loses nothing where `allowLoss` is off.
-    case auto
-    /// fp32 as it is, then zstd.
-    case none
-    /// Byte planes, then zstd.
-    case lossless
-    /// bf16 byte planes, then zstd.
-    case bfloat16
-    /// int8 with a scale a block, then zstd.
-    case int8
-    /// int4 with a scale a block, then zstd.
-    case int4
-  }
-
   /// Where the rows of the tied matrix are, and all else that has a row for each token.
   public enum Vocabulary: String, CaseIterable, Sendable {
     /// Every rank has all rows; their gradient is exchanged.
@@ -75,8 +59,8 @@ public struct ExchangeSettings: Sendable, Equatable {
     case sharded
   }
 
-  /// How gradients travel.
-  public var codec = CodecChoice.auto
+  /// The codec of gradients; nil, `auto` in the file: chosen by measurement.
+  public var codec: Codec?
   /// Where the rows of the tied matrix are.
   public var vocabulary = Vocabulary.replicated
   /// Megabytes (10⁶) of fp32 gradient per bucket, at most.
@@ -111,16 +95,13 @@ public struct ExchangeSettings: Sendable, Equatable {
       + "\(optimizer.beta2): expected beta2 of at least \(Self.leastBeta2ForInt4), or codec int8"
   }
 
-  /// The codec that gradients travel with; where the program chooses, the one it takes to need most memory.
-  public var chosenCodec: Codec {
-    switch codec {
-    case .auto: allowLoss ? .int8 : .lossless
-    case .none: .none
-    case .lossless: .lossless
-    case .bfloat16: .bfloat16
-    case .int8: .int8
-    case .int4: .int4
-    }
+  /// The configured codec; for `auto` the one that takes the most memory of those that may be chosen.
+  public var largestCodec: Codec { codec ?? (allowLoss ? .int8 : .lossless) }
+
+  /// The codecs that the configuration and the optimizer allow.
+  package func candidates(for optimizer: OptimizerConfiguration) -> [Codec] {
+    if let codec { return [codec] }
+    return Codec.allCases.filter { reasonAgainst(optimizer, codec: $0) == nil && ($0.isExact || allowLoss) }
   }
 }
 

@@ -104,8 +104,8 @@ extension Coordinator {
   /// Begins to write a snapshot, which is not filled again before the next checkpoint can begin.
   func write(_ snapshot: Snapshot) {
     writing.submit { [self] in
-      attempt("write the checkpoint of step \(snapshot.state.step)") {
-        try snapshot.waitUntilWhole()
+      attempt("write the checkpoint of step \(snapshot.counters.step)") {
+        try snapshot.waitUntilComplete()
         try writeFiles(of: snapshot)
       }
       record.requestPage()
@@ -114,7 +114,7 @@ extension Coordinator {
 
   private func writeFiles(of snapshot: Snapshot) throws {
     let start = ContinuousClock.now
-    var state = snapshot.state
+    var state = snapshot.counters
     if let pending = state.pendingEvaluation { state.pendingEvaluation?.perplexity = known(at: pending.step) }
     try store.write(files: snapshot.files(configuration), state: state)
     let previousStep = progress.withLock {
@@ -169,10 +169,10 @@ extension Coordinator {
   /// Begins to evaluate a snapshot, which is not filled again before the next checkpoint can begin.
   func evaluate(_ snapshot: Snapshot) {
     guard let validation else { return }
-    let step = snapshot.state.step
+    let step = snapshot.counters.step
     copying.enter()
     evaluating.submit { [self] in
-      let arrival = Result { try snapshot.waitUntilWhole() }
+      let arrival = Result { try snapshot.waitUntilComplete() }
       if case .success = arrival { validation.parameters.copy(from: snapshot.parameters) }
       copying.leave()
       switch arrival {

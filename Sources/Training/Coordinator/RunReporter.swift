@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import Logging
 import Platform
@@ -12,6 +13,7 @@ final class RunReporter {
   private let work: () -> BackgroundWork
   private let tokensPerStep: Int
   private let reportEvery: Int
+  private let segmentsPerEpoch: Int
   private var metrics = MetricsAccumulator()
   /// Whether writing a line has failed.
   private(set) var hasFailed = false
@@ -21,27 +23,29 @@ final class RunReporter {
 
   init(
     record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
-    work: @escaping () -> BackgroundWork, tokensPerStep: Int, reportEvery: Int
+    work: @escaping () -> BackgroundWork, configuration: RunConfiguration, segmentsPerEpoch: Int
   ) {
     self.record = record
     self.progress = progress
     self.logger = logger
     self.codec = codec
     self.work = work
-    self.tokensPerStep = tokensPerStep
-    self.reportEvery = reportEvery
+    self.segmentsPerEpoch = segmentsPerEpoch
+    tokensPerStep = configuration.tokensPerStep
+    reportEvery = configuration.coordinator.reportEvery
   }
 
   /// Adds a step, and writes a line where one is due or the step `isLast`.
-  func add(
-    _ report: StepReport, step: Int, epoch: Double, tokenCount: Int, skippedStepCount: Int, isLast: Bool
-  ) {
+  ///
+  /// Training has stood still for `stalledSeconds` before the step: for a snapshot, a disk or an evaluation.
+  func add(_ report: StepReport, stalledSeconds: Double, _ counters: CheckpointState, isLast: Bool) {
     let now = clock.now
     metrics.add([
-      "loss": .sum(report.loss, over: Double(tokensPerStep)), "learningRate": .number(report.learningRate),
-      "gradientNorm": .number(report.gradientNorm),
+      "loss": .sum(report.agreed.loss, over: Double(tokensPerStep)),
+      "learningRate": .number(report.agreed.learningRate),
+      "gradientNorm": .number(report.agreed.gradientNorm),
       "tokensPerSecond": .sum(Double(tokensPerStep), over: (now - lastStep).inSeconds),
-      "computeSeconds": .number(report.computeSeconds), "stalledSeconds": .number(report.stalledSeconds),
+      "computeSeconds": .number(report.computeSeconds), "stalledSeconds": .number(stalledSeconds),
       "exchangeSeconds": .number(report.exchange.totalSeconds),
       "exposedSeconds": .number(report.exchange.exposedSeconds),
       "encodeSeconds": .number(report.exchange.encodeSeconds),
@@ -51,15 +55,16 @@ final class RunReporter {
       "wireBytes": .integer(report.exchange.wireByteCount),
     ])
     lastStep = now
-    guard step % reportEvery == 0 || isLast else { return }
+    guard counters.step % reportEvery == 0 || isLast else { return }
     let done = work()
     let newWork = done - reportedWork
     reportedWork = done
     metrics.add([
-      "step": .integer(step), "tokens": .integer(tokenCount), "epoch": .number(epoch),
+      "step": .integer(counters.step), "tokens": .integer(counters.tokenCount),
+      "epoch": .number(Double(counters.segmentIndex) / Double(segmentsPerEpoch)),
       "checkpointSeconds": .number(newWork.checkpointSeconds),
       "evaluationSeconds": .number(newWork.evaluationSeconds), "codec": .text(codec()),
-      "skippedSteps": .integer(skippedStepCount),
+      "skippedSteps": .integer(counters.skippedStepCount),
     ])
     let line = metrics.finishLine()
     do {
@@ -72,11 +77,6 @@ final class RunReporter {
       hasFailed = true
     }
     progress.update(line)
-  }
-
-  /// Logs a skipped step and the reason.
-  func warn(step: Int, skippedBecauseOf reason: String) {
-    logger.warning("a step was skipped", metadata: ["step": "\(step)", "reason": "\(reason)"])
   }
 
   /// Ends the line of progress.

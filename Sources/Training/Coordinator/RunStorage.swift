@@ -137,7 +137,7 @@ extension RunDirectory {
   }
 
   /// The files of metrics and reports.
-  public var files: RunFiles {
+  package var files: RunFiles {
     RunFiles(metrics: metricsPath, sessions: sessionsPath, events: tensorboardPath, page: reportPath)
   }
 }

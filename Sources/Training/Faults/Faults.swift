@@ -199,6 +199,10 @@ private final class GarblingCommunicator: Communicator, @unchecked Sendable {
     try base.broadcast(operation, bytes, from: root)
   }
 
+  func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
+    try base.transportSum(values)
+  }
+
   func split(color: Int) throws -> any Communicator {
     GarblingCommunicator(try base.split(color: color), faults: faults)
   }

@@ -3,14 +3,13 @@ import Communication
 import Corpus
 import Evaluation
 import Foundation
-import LanguageModel
 import Layers
 import Logging
 import Platform
 import Reporting
 import Tensors
 
-/// Sets a run up on all ranks, from nothing or from a checkpoint, and trains it.
+/// Sets a run up on all ranks, from the beginning or from a checkpoint, and trains it.
 public struct TrainingRun: Sendable {
   private let request: TrainingRequest
   private let configuration: RunConfiguration
@@ -20,10 +19,10 @@ public struct TrainingRun: Sendable {
   private let stop: StopRequest
   private let faults: FaultPlan
 
-  /// A run of a configuration that all ranks share.
+  /// A run of a configuration, which is the same on all ranks.
   ///
-  /// Once `stop` is made on any rank, all ranks stop after the same step, with a checkpoint.
-  public init(
+  /// Once a stop is requested on any rank, all ranks stop after the same step, with a checkpoint.
+  package init(
     _ request: TrainingRequest, configuration: RunConfiguration, ranks: Ranks, logger: Logger,
     output: TerminalOutput = .standardError, stop: StopRequest = StopRequest(),
     faults: FaultPlan = FaultPlan()
@@ -37,150 +36,115 @@ public struct TrainingRun: Sendable {
     self.output = output
   }
 
-  /// Checks everything that training needs and says what would run, without writing
-  /// anything; all ranks call it.
+  /// Checks everything that training needs and logs what would run, without writing anything; all ranks call it.
   ///
-  /// Returns how many numbers the model has.
+  /// Returns the number of parameters.
   public func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
-    let replica = try Replica(
-      configuration, text: TextIdentity(corpus), ranks: ranks, engine: try makeEngine(),
-      thread: CommunicationThread())
-    describe(replica, data)
-    return replica.model.parameters.parameterCount
+    let state = try makeState(corpus)
+    describe(state, data)
+    return state.model.parameters.parameterCount
   }
 
-  /// Trains; all ranks call it and get the same outcome, but for the count of failed writes.
+  /// Trains; all ranks call it and get the same outcome, except for the count of failed writes.
   public func train() throws -> Trainer.Outcome {
-    limitSilence()
-    let engine = try makeEngine()
+    limitStalls()
     let (corpus, data) = try openCorpus()
     var storage = try ranks.onCoordinator("open the run") {
       try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
     let isResumed = try ranks.share(storage?.checkpoint != nil)
     let isOwn = try ranks.share(storage?.isOwn ?? false)
-    let replica = try Replica(
-      configuration, text: TextIdentity(corpus), ranks: ranks, engine: engine, thread: CommunicationThread())
-    if isResumed { try resume(replica, storage?.checkpoint) }
-    describe(replica, data)
-    if let outcome = alreadyFinished(replica, isResumed: isResumed) { return outcome }
+    let state = try makeState(corpus)
+    if isResumed { try resume(state, storage?.checkpoint) }
+    describe(state, data)
+    if let outcome = alreadyFinished(state, isResumed: isResumed) { return outcome }
 
-    // Rank 0's corpus decides: another host's may lack the split.
+    // Rank 0 decides: the corpus of another host may lack the split.
     let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
-    var origin =
-      !isResumed
-      ? Boundary.Origin.fresh
-      : isOwn ? .resumed(replica.state.step) : .adopted(replica.state.step)
+    let step = state.counters.step
+    var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
+    var beginning = isResumed ? RunSession.Beginning.resumed : .begun
     ranks.control.liveness?.liftStartLimit()
     let trace =
       request.traces
       ? try RunTrace(ranks, folder: RunDirectory(path: request.output).tracePath, logger: logger) : nil
-    var beginning = isResumed ? RunSession.Beginning.resumed : .begun
     while true {
-      try note(beginning, replica, storage)
+      try recordSession(beginning, state, storage)
+      let boundary = Boundary(configuration, origin: origin, evaluates: evaluates)
       let trainer = try makeTrainer(
-        replica, data: data, corpus: corpus, storage: storage, evaluates: evaluates, origin: origin,
+        state, data: data, boundary: boundary, storage: storage, validation: evaluates ? corpus : nil,
         trace: trace)
       let ending = Result { try trainer.run(until: lastStep) }
-      let isPageWritten = drawPage(storage)
+      let isPageWritten = writePage(storage)
       switch try ending.get() {
       case .finished(var outcome):
         if !isPageWritten { outcome.failedWriteCount += 1 }
         return outcome
       case .diverged(let divergence):
-        storage = try goBack(replica, storage, divergence)
-        origin = .adopted(replica.state.step)
+        storage = try returnToGoodCheckpoint(state, storage, divergence)
+        origin = .adopted(state.counters.step)
         beginning = .returned
       }
     }
   }
 
-  /// Writes down that this process begins to train, and where in the run.
-  private func note(
-    _ beginning: RunSession.Beginning, _ replica: Replica, _ storage: RunStorage?
-  ) throws {
-    _ = try ranks.onCoordinator("write down what trains") {
-      try storage?.record.begin(
-        RunSession(
-          beginning, step: replica.state.step, tokens: replica.state.tokenCount, lastStep: lastStep,
-          version: programVersion, ranks: ranks.rankCount, hosts: Set(ranks.control.hostNames).count,
-          engine: replica.engine.summary,
-          model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
-          parameters: replica.model.parameters.parameterCount, vocabulary: replica.model.vocabularySize))
-    }
+  private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
+
+  private func makeState(_ corpus: Corpus) throws -> TrainingState {
+    try TrainingState(
+      configuration, text: TextIdentity(corpus), ranks: ranks,
+      engine: configuration.training.engine(ranks), thread: CommunicationThread())
   }
 
-  /// Draws the page as it stays; false, and said, where it cannot be written.
-  private func drawPage(_ storage: RunStorage?) -> Bool {
-    do {
-      try storage?.record.finish()
-      return true
-    } catch {
-      logger.error("the page of the run is not written", metadata: ["reason": "\(error)"])
-      return false
-    }
-  }
-
+  /// `validation` is the corpus whose validation split is evaluated; nil: none is.
   private func makeTrainer(
-    _ replica: Replica, data: TrainingData, corpus: Corpus, storage: RunStorage?, evaluates: Bool,
-    origin: Boundary.Origin, trace: RunTrace?
+    _ state: TrainingState, data: TrainingData, boundary: Boundary, storage: RunStorage?,
+    validation: Corpus?, trace: RunTrace?
   ) throws -> Trainer {
-    let coordinator = try storage.map {
-      try makeCoordinator($0, corpus: corpus, replica: replica, evaluates: evaluates)
+    let coordinator = try storage.map { storage in
+      let validation = try validation.map {
+        try Validation(
+          $0, model: state.model, streamCount: configuration.coordinator.evaluateStreams,
+          threadCount: state.engine.threadCount)
+      }
+      return Coordinator(
+        configuration: configuration, storage: storage, validation: validation, logger: logger)
     }
     let reporter = storage.map { storage in
       RunReporter(
         record: storage.record,
-        progress: TrainingProgress(
-          stepCount: lastStep, firstStep: replica.state.step, output: output),
-        logger: logger, codec: { replica.codec.rawValue },
-        work: { coordinator?.work ?? BackgroundWork() }, tokensPerStep: configuration.tokensPerStep,
-        reportEvery: configuration.coordinator.reportEvery)
+        progress: TrainingProgress(stepCount: lastStep, firstStep: state.counters.step, output: output),
+        logger: logger, codec: { state.codec.rawValue },
+        work: { coordinator?.work ?? BackgroundWork() }, configuration: configuration,
+        segmentsPerEpoch: data.lanes.segmentsPerEpoch)
     }
-    let boundary = Boundary(configuration, origin: origin, evaluates: evaluates)
-    let work = BoundaryWork(boundary, replica, coordinator: coordinator, faults: faults)
     return Trainer(
-      replica, data: data, work: work, reporter: reporter, stop: stop, faults: faults,
-      logger: logger, trace: trace)
+      state,
+      step: Step(state, data: data, stop: stop, faults: faults, trace: trace, logger: logger),
+      boundary: BoundaryWork(boundary, state, coordinator: coordinator, faults: faults),
+      reporter: reporter, faults: faults, trace: trace)
   }
 
-  /// Brings all ranks back to the last good checkpoint, to go on from there with a smaller rate.
-  private func goBack(
-    _ replica: Replica, _ storage: RunStorage?, _ divergence: Divergence
-  ) throws -> RunStorage? {
-    let settings = configuration.guarding
-    var record = replica.state.guardRecord ?? .init()
-    let returned = try ranks.onCoordinator("go back to the last good checkpoint") {
-      let good = try storage?.lastGoodCheckpoint(through: divergence.lastGoodStep, logger: logger)
-      guard record.returnCount < settings.returns, let good else {
-        throw MilmError(
-          "\(divergence.reason), after going back \(record.returnCount) times; the last good checkpoint is "
-            + (good?.path ?? "none"))
-      }
-      return try storage?.returned(to: good)
-    }
-    try replica.restore(from: returned??.checkpoint)
-    record.returnCount += 1
-    record.rateScale *= settings.rateFactor
-    record.losses = []
-    record.norms = []
-    record.lowestLoss = replica.state.guardRecord?.lowestLoss
-    record.lowestLossStep = replica.state.guardRecord?.lowestLossStep
-    replica.state.guardRecord = record
-    if ranks.isCoordinator {
-      logger.warning(
-        "the run has diverged and goes back, with a smaller rate",
-        metadata: [
-          "reason": "\(divergence.reason)", "step": "\(replica.state.step)",
-          "rateScale": "\(record.rateScale)", "returns": "\(record.returnCount) of \(settings.returns)",
-        ])
-    }
-    return returned ?? nil
+  /// The outcome of a run that an earlier process has finished.
+  private func alreadyFinished(_ state: TrainingState, isResumed: Bool) -> Trainer.Outcome? {
+    let counters = state.counters
+    let isFinished =
+      counters.step >= configuration.training.steps
+      || counters.hasRunOutOfPatience(configuration.coordinator.patience)
+    guard isResumed && isFinished else { return nil }
+    if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(counters.step)"]) }
+    return Trainer.Outcome(
+      step: counters.step, isFinished: true, isInterrupted: false, bestPerplexity: counters.bestPerplexity,
+      bestStep: counters.bestStep, failedWriteCount: 0)
   }
+}
 
-  /// Once training has begun, a rank may make others wait for a disk as long as it gives signs of life.
-  private func limitSilence() {
+// MARK: - Preparation
+
+extension TrainingRun {
+  /// Until the first step a rank may wait for a disk for as long as it sends heartbeats.
+  private func limitStalls() {
     let settings = configuration.exchange
     let limits = StallLimits(
       warnSeconds: settings.stallWarnSeconds, abortSeconds: settings.stallAbortSeconds
@@ -189,21 +153,7 @@ public struct TrainingRun: Sendable {
     ranks.control.liveness?.activity.note("preparing")
   }
 
-  private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
-
-  private func makeEngine() throws -> ComputeEngine { try configuration.training.engine(ranks) }
-}
-
-extension TrainingConfiguration {
-  /// The engine of this rank; all ranks call it.
-  package func engine(_ ranks: Ranks) throws -> ComputeEngine {
-    let share = try ranks.threadCountOfAShare()
-    return ComputeEngine(threadCount: threads ?? share, precision: precision)
-  }
-}
-
-extension TrainingRun {
-  /// The corpus and this rank's lanes; that all hosts have the same is checked before anything is computed.
+  /// The corpus and this rank's lanes; throws where the hosts' corpora differ.
   private func openCorpus() throws -> (Corpus, TrainingData) {
     let (corpus, tokens, data) = try ranks.together("open the corpus") {
       try faults.inject(.start, step: 0)
@@ -235,63 +185,102 @@ extension TrainingRun {
     }
   }
 
-  private func resume(_ replica: Replica, _ checkpoint: Checkpoint?) throws {
-    let current = replica.state
-    try replica.restore(from: checkpoint)
+  private func resume(_ state: TrainingState, _ checkpoint: Checkpoint?) throws {
+    let current = state.counters
+    try state.restore(from: checkpoint)
     guard let checkpoint else { return }
     logger.info(
-      "continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(replica.state.step)"])
+      "continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(state.counters.step)"])
     let differences = current.differencesInBits(from: checkpoint.state)
     if !differences.isEmpty {
       logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))")
     }
   }
 
-  /// The outcome of a run whose last step was taken by an earlier process.
-  private func alreadyFinished(_ replica: Replica, isResumed: Bool) -> Trainer.Outcome? {
-    let state = replica.state
-    let isFinished =
-      state.step >= configuration.training.steps
-      || state.hasRunOutOfPatience(configuration.coordinator.patience)
-    guard isResumed && isFinished else { return nil }
-    if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(state.step)"]) }
-    return Trainer.Outcome(
-      step: state.step, isFinished: true, isInterrupted: false, bestPerplexity: state.bestPerplexity,
-      bestStep: state.bestStep, failedWriteCount: 0)
+  /// Restores all ranks to the last good checkpoint, and lowers the learning rate.
+  private func returnToGoodCheckpoint(
+    _ state: TrainingState, _ storage: RunStorage?, _ divergence: Divergence
+  ) throws -> RunStorage? {
+    let settings = configuration.guarding
+    var record = state.counters.guardRecord ?? .init()
+    let rewound = try ranks.onCoordinator("go back to the last good checkpoint") {
+      let good = try storage?.lastGoodCheckpoint(through: divergence.lastGoodStep, logger: logger)
+      guard record.returnCount < settings.returns, let good else {
+        throw MilmError(
+          "\(divergence.reason), after going back \(record.returnCount) times; the last good checkpoint is "
+            + (good?.path ?? "none"))
+      }
+      return try storage?.returned(to: good)
+    }
+    try state.restore(from: rewound??.checkpoint)
+    record.returnCount += 1
+    record.rateScale *= settings.rateFactor
+    record.losses = []
+    record.norms = []
+    record.lowestLoss = state.counters.guardRecord?.lowestLoss
+    record.lowestLossStep = state.counters.guardRecord?.lowestLossStep
+    state.counters.guardRecord = record
+    if ranks.isCoordinator {
+      logger.warning(
+        "the run has diverged and goes back, with a smaller rate",
+        metadata: [
+          "reason": "\(divergence.reason)", "step": "\(state.counters.step)",
+          "rateScale": "\(record.rateScale)", "returns": "\(record.returnCount) of \(settings.returns)",
+        ])
+    }
+    return rewound ?? nil
+  }
+}
+
+// MARK: - Records
+
+extension TrainingRun {
+  /// Records that this process starts to train, and where in the run.
+  private func recordSession(
+    _ beginning: RunSession.Beginning, _ state: TrainingState, _ storage: RunStorage?
+  ) throws {
+    _ = try ranks.onCoordinator("write down what trains") {
+      try storage?.record.begin(
+        RunSession(
+          beginning, step: state.counters.step, tokens: state.counters.tokenCount, lastStep: lastStep,
+          version: programVersion, ranks: ranks.rankCount, hosts: Set(ranks.control.hostNames).count,
+          engine: state.engine.summary,
+          model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
+          parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize))
+    }
   }
 
-  private func makeCoordinator(
-    _ storage: RunStorage, corpus: Corpus, replica: Replica, evaluates: Bool
-  ) throws -> Coordinator {
-    let validation =
-      try evaluates
-      ? Validation(
-        corpus, model: replica.model, streamCount: configuration.coordinator.evaluateStreams,
-        threadCount: replica.engine.threadCount) : nil
-    return Coordinator(
-      configuration: configuration, storage: storage, validation: validation, logger: logger)
+  /// Writes the final page of the run; false, and logged, where that fails.
+  private func writePage(_ storage: RunStorage?) -> Bool {
+    do {
+      try storage?.record.finish()
+      return true
+    } catch {
+      logger.error("the page of the run is not written", metadata: ["reason": "\(error)"])
+      return false
+    }
   }
 
-  /// Says what runs where, once, on rank 0.
-  private func describe(_ replica: Replica, _ data: TrainingData) {
+  /// Logs what runs where, on rank 0.
+  private func describe(_ state: TrainingState, _ data: TrainingData) {
     guard ranks.isCoordinator else { return }
     let lanes = data.lanes
     logger.info(
       "model",
       metadata: [
         "variant": "\(configuration.model.variant.rawValue)", "form": "\(configuration.model.form.rawValue)",
-        "vocabulary": "\(replica.model.vocabularySize)",
-        "parameters": "\(replica.model.parameters.parameterCount)",
+        "vocabulary": "\(state.model.vocabularySize)",
+        "parameters": "\(state.model.parameters.parameterCount)",
       ])
     logger.info(
       "compute",
       metadata: [
         "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
-        "engine": "\(replica.engine.summary)",
+        "engine": "\(state.engine.summary)",
         "codec":
-          "\(replica.codec.rawValue) (\(replica.state.codecDecisions.last?.reason ?? "auto: to be measured"))",
+          "\(state.codec.rawValue) (\(state.counters.codecDecisions.last?.reason ?? "auto: to be measured"))",
       ])
-    if let note = replica.engine.precisionNote {
+    if let note = state.engine.precisionNote {
       logger.notice("products are not of the precision asked for", metadata: ["reason": "\(note)"])
     }
     logger.info(
@@ -301,5 +290,13 @@ extension TrainingRun {
         "stepsPerEpoch": "\(lanes.segmentsPerEpoch / max(1, configuration.training.accumulate))",
         "droppedTokens": "\(lanes.droppedTokenCount + lanes.droppedTailTokenCount)",
       ])
+  }
+}
+
+extension TrainingConfiguration {
+  /// The engine of this rank; all ranks call it.
+  package func engine(_ ranks: Ranks) throws -> ComputeEngine {
+    let threadCount = try ranks.threadCountOfAShare()
+    return ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
   }
 }

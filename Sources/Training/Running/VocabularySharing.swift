@@ -75,7 +75,7 @@ final class VocabularySharing: VocabularyShards, @unchecked Sendable {
     let first = shard.index * rowCount
     let ownRows = first..<first + rowCount
     output.rows(ownRows).copy(from: own.output)
-    try exchange.gather("z", output.data, parts: parts(of: output.count))
+    try exchange.allGather("z", output.data, chunks: chunks(of: output.count))
     return SoftmaxRows(output: output, targets: targets, gradient: gradient, ownRows: ownRows)
   }
 
@@ -85,32 +85,32 @@ final class VocabularySharing: VocabularyShards, @unchecked Sendable {
     // Bits of doubles, as two floats each: they travel as they are.
     let floatsPerRow = 2 * SoftmaxStatistics.numbersPerRow
     let floats = UnsafeMutableRawPointer(numbers.data).assumingMemoryBound(to: Float.self)
-    let parts = parts(of: 2 * numbers.count / floatsPerRow).map {
+    let chunks = chunks(of: 2 * numbers.count / floatsPerRow).map {
       floatsPerRow * $0.lowerBound..<floatsPerRow * $0.upperBound
     }
-    let own = parts[shard.index]
-    let known = try exchange.swap("logits' sums", floats, parts: parts).map { start in
+    let own = chunks[shard.index]
+    let known = try exchange.allToAll("logits' sums", floats, chunks: chunks).map { start in
       SoftmaxStatistics(
         Vector(UnsafeMutableRawPointer(start).assumingMemoryBound(to: Double.self), count: own.count / 2))
     }
     known[shard.index].merge(known)
-    try exchange.gather("logits' sums, merged", floats, parts: parts)
+    try exchange.allGather("logits' sums, merged", floats, chunks: chunks)
   }
 
   func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) throws {
-    try exchange.scatter(
-      "gradient of z", all.gradient.data, parts: parts(of: all.gradient.count), factor: gradientDivisor,
+    try exchange.reduceScatter(
+      "gradient of z", all.gradient.data, chunks: chunks(of: all.gradient.count), factor: gradientDivisor,
       into: own.gradient.data)
   }
 
   /// So many things cut in as even parts as there are shards.
-  private func parts(of count: Int) -> [Range<Int>] {
+  private func chunks(of count: Int) -> [Range<Int>] {
     (0..<shard.count).map { count * $0 / shard.count..<count * ($0 + 1) / shard.count }
   }
 
   /// Adds the gradients of looked-up words, as means over all ranks, where their owners have them.
   func returnRows(_ ids: Vector<Int32>, _ rows: Matrix, addingTo gradient: Matrix) throws {
-    try exchange.returnRows(
+    try exchange.reduceRows(
       ids: UnsafeBufferPointer(ids.buffer), rows: rows.data, divisor: gradientDivisor,
       addingTo: gradient.data)
   }

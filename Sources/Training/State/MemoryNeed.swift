@@ -35,7 +35,7 @@ package struct MemoryNeed {
     } else {
       buffers += (1 + momentCount) * shard.ownedCount
     }
-    if rankCount > 1, !configuration.exchange.chosenCodec.isExact { buffers += 2 * shard.common.count }
+    if rankCount > 1, !configuration.exchange.largestCodec.isExact { buffers += 2 * shard.common.count }
     let lanes = share.lanes(of: rank)
     let rows = lanes.count * configuration.training.segment
     // By row: LSTM, what the interactions keep of each k, embeddings and their gradients.

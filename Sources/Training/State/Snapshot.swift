@@ -8,133 +8,97 @@ import Reporting
 import Synchronization
 import Tensors
 
-/// A copy of everything that makes up a run at one step, for rank 0 to write
-/// and to evaluate while training goes on.
+/// A copy of a training state, on rank 0, which is written and evaluated while training continues.
 ///
-/// One is allocated for the run and filled again. `@unchecked Sendable`:
-/// whoever fills it has waited until the work on it was done.
+/// One is allocated per run and filled again. `@unchecked Sendable`: it is filled only once the work on the previous
+/// contents is done.
 final class Snapshot: @unchecked Sendable {
   let parameters: ParameterBuffer
   let moments: [(name: String, buffer: ParameterBuffer)]
-  /// The state of all lanes, in their order.
-  let carried: CarriedState
-  /// What error feedback owes; empty where all is zero.
-  var residuals: [(part: ResidualPart, values: Matrix)] = []
-  /// Counters and settings as of this step.
-  var state: CheckpointState
-  /// How long it took to copy parameters and moments, while training stood still.
+  /// The carried state of all lanes.
+  let carriedState: CarriedState
+  /// Residuals of the exchange; empty where all are zero.
+  private(set) var residuals: [(part: ResidualPart, values: Matrix)] = []
+  /// The counters at the step of the snapshot.
+  var counters: CheckpointState
+  /// How long training stood still while parameters and moments were copied.
   var copySeconds = 0.0
-  /// Entered while other ranks still send what they alone have.
+  /// Entered while shards of other ranks arrive.
   private let arrival = DispatchGroup()
-  /// Why it will never be whole.
+  /// What ended the arrival.
   private let failure = Mutex<(any Error)?>(nil)
   private let arena = Arena()
   private var residualArena = Arena()
 
-  /// Memory for snapshots of a replica and of the lanes of all ranks.
-  init(_ replica: Replica) {
-    parameters = ParameterBuffer(replica.parameters.list)
-    moments = replica.optimizer.moments.map { ($0.name, ParameterBuffer(replica.parameters.list)) }
-    carried = CarriedState(
-      like: replica.pass.carriedState, laneCount: replica.configuration.training.lanes, in: arena)
-    state = replica.state
+  /// Memory for the state of all ranks.
+  init(_ state: TrainingState) {
+    parameters = ParameterBuffer(state.parameters.list)
+    moments = state.optimizer.moments.map { ($0.name, ParameterBuffer(state.parameters.list)) }
+    carriedState = CarriedState(
+      like: state.pass.carriedState, laneCount: state.configuration.training.lanes, in: arena)
+    counters = state.counters
   }
 
   /// Parameters and moments.
   var buffers: [ParameterBuffer] { [parameters] + moments.map(\.buffer) }
 
-  /// Says that something is still to come.
+  /// Allocates its pages, before it is filled for the first time.
+  func touch() {
+    for buffer in buffers { buffer.touch() }
+  }
+
+  /// Notes that shards are still to arrive.
   func beginArrival() { arrival.enter() }
 
-  /// Says that it has come, or why it will not.
+  /// Marks the arrival of all shards, or records the failure.
   func endArrival(_ result: Result<Void, any Error>) {
     if case .failure(let error) = result { failure.withLock { $0 = error } }
     arrival.leave()
   }
 
-  /// Waits until all is there; throws where it is not to be had.
-  func waitUntilWhole() throws {
+  /// Waits until all shards have arrived; throws where that has failed.
+  func waitUntilComplete() throws {
     arrival.wait()
     if let failure = failure.withLock({ $0 }) { throw failure }
   }
 
-  /// Has the kernel give the memory, before it is filled for the first time.
-  func touch() {
-    for buffer in buffers { buffer.touch() }
+  /// Drops the residuals of the previous snapshot.
+  func removeResiduals() {
+    residuals.removeAll()
+    residualArena = Arena()
+  }
+
+  /// Copies one array of residuals.
+  func add(_ part: ResidualPart, _ values: UnsafeBufferPointer<Float>) {
+    let copy = residualArena.matrix(rowCount: 1, columnCount: values.count)
+    if let start = values.baseAddress { copy.data.update(from: start, count: values.count) }
+    residuals.append((part, copy))
   }
 
   /// The files of a checkpoint, beside `state.json`.
   func files(_ configuration: RunConfiguration) -> [CheckpointFile] {
     let metadata = [
       "format": "milm", "variant": configuration.model.variant.rawValue,
-      "form": configuration.model.form.rawValue, "step": "\(state.step)", "vocabulary": state.vocabularyHash,
-      "config": configuration.json,
+      "form": configuration.model.form.rawValue, "step": "\(counters.step)",
+      "vocabulary": counters.vocabularyHash, "config": configuration.json,
     ]
     var files = [
       CheckpointFile(.model, metadata: metadata, tensors: parameters.tensorBytes()),
       CheckpointFile(
         .optimizer, tensors: moments.flatMap { $0.buffer.tensorBytes(prefix: "\($0.name).") }),
-      CheckpointFile(.carry, tensors: carried.parts.map { $0.values.tensorBytes(name: $0.name) }),
+      CheckpointFile(
+        .carry,
+        tensors: carriedState.parts.map { $0.values.tensorBytes(name: $0.name) }),
     ]
     if !residuals.isEmpty {
       files.append(
         CheckpointFile(
           .exchange,
-          tensors: residuals.map { part, values in
-            TensorBytes(
-              name: part.tensorName, shape: [values.count],
-              floats: UnsafeBufferPointer(start: values.data, count: values.count))
+          tensors: residuals.map {
+            $0.values.tensorBytes(name: $0.part.tensorName, shape: [$0.values.count])
           }))
     }
     return files
-  }
-
-  /// Copies what a replica keeps up to date: parameters, moments, counters.
-  fileprivate func copy(from replica: Replica) {
-    let start = ContinuousClock.now
-    for (own, other) in zip(buffers, replica.buffers) {
-      own.copy(replica.shard, from: other, engine: replica.engine)
-    }
-    copySeconds = (ContinuousClock.now - start).inSeconds
-    state = replica.state
-  }
-
-  /// Forgets the residuals of the snapshot before.
-  func removeResiduals() {
-    residuals.removeAll()
-    residualArena = Arena()
-  }
-
-  /// Takes over one array of residuals.
-  func add(_ part: ResidualPart, _ values: UnsafeBufferPointer<Float>) {
-    let copy = residualArena.matrix(rowCount: 1, columnCount: values.count)
-    if let start = values.baseAddress { copy.data.update(from: start, count: values.count) }
-    residuals.append((part, copy))
-  }
-}
-
-extension Replica {
-  /// Copies this rank's share of the run into rank 0's snapshot, which the other ranks do
-  /// not have; all ranks call it.
-  ///
-  /// What a rank alone has of the parameters is still on its way afterwards: `Snapshot.waitUntilWhole`.
-  func collect(into snapshot: Snapshot?, by transfer: ShardTransfer?) throws {
-    // What the other ranks send arrives meanwhile.
-    snapshot?.copy(from: self)
-    let control = ranks.control
-    for (index, part) in pass.carriedState.parts.enumerated() {
-      let lanesOfRanks = snapshot.map { snapshot in
-        (0..<ranks.rankCount).map { snapshot.carried.parts[index].values.rows(share.lanes(of: $0)).bytes }
-      }
-      _ = try control.gather(
-        "carried state \(part.name)", UnsafeRawBufferPointer(part.values.bytes), to: Ranks.coordinator,
-        into: lanesOfRanks ?? [])
-    }
-    snapshot?.removeResiduals()
-    try exchange.gatherResiduals(over: control, to: Ranks.coordinator) { part, values in
-      snapshot?.add(part, values)
-    }
-    try transfer?.begin(self, into: snapshot)
   }
 }
 

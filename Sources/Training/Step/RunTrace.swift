@@ -9,7 +9,7 @@ import Tensors
 ///
 /// The first steps of a process are selected, then ten of every doubling: the files grow logarithmically.
 /// Events are sent to rank 0 every few steps.
-final class RunTrace {
+package final class RunTrace {
   /// All of the first steps are traced.
   static let firstStepCount = 20
   private static let stepsPerDoubling = 10
@@ -153,6 +153,7 @@ final class StepTrace {
 final class TracingSink: GradientSink {
   private let trace: StepTrace
   private let next: any GradientSink
+  private var hasFinishedAny = false
 
   init(_ trace: StepTrace, before next: any GradientSink) {
     self.trace = trace
@@ -160,13 +161,14 @@ final class TracingSink: GradientSink {
   }
 
   func finish(_ range: GradientRange) throws {
-    switch range.name {
-    case _ where trace.phases.count < 2:
-      trace.end(range.name == "decoder" ? "forward, loss, softmax and decoder" : "forward, loss and softmax")
+    switch range.part {
+    case .decoder where !hasFinishedAny: trace.end("forward, loss, softmax and decoder")
+    case _ where !hasFinishedAny: trace.end("forward, loss and softmax")
     // A few numbers, finished with the last piece of the matrix.
-    case "softmax.bias": break
+    case .softmaxBias: break
     default: trace.end("backward, \(range.name)")
     }
+    hasFinishedAny = true
     try next.finish(range)
   }
 

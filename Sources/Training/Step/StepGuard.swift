@@ -12,6 +12,9 @@ struct StepGuard {
   private static let leastLossDeviation = 0.05
   private static let leastRelativeNormDeviation = 0.5
 
+  /// So many skipped steps in a row are a divergence.
+  private static let skippedStepLimit = 10
+
   let settings: GuardConfiguration
 
   /// The verdict on a step of this loss, in nats per token, and this gradient norm.
@@ -44,8 +47,22 @@ struct StepGuard {
     }
   }
 
-  /// The reason why the run has diverged; nil where it has not.
-  func divergence(_ record: CheckpointState.GuardRecord) -> String? {
+  /// Whether the run has diverged, by many skipped steps in a row or by its loss; nil where it has not.
+  func divergence(_ counters: CheckpointState) -> Divergence? {
+    let count = counters.consecutiveSkippedStepCount
+    if count >= Self.skippedStepLimit {
+      // A checkpoint right before the first of them does not count: the update before it has ruined the parameters.
+      return Divergence(
+        reason: "\(count) steps in a row had a loss or a gradient that is not finite or outlying, "
+          + "the last one step \(counters.step)",
+        lastGoodStep: counters.step - count - 1)
+    }
+    guard let record = counters.guardRecord, let reason = divergence(record) else { return nil }
+    return Divergence(
+      reason: "\(reason) at step \(counters.step)", lastGoodStep: record.lowestLossStep ?? counters.step)
+  }
+
+  private func divergence(_ record: CheckpointState.GuardRecord) -> String? {
     guard settings.divergence > 0, isFull(record), let lowest = record.lowestLoss else { return nil }
     let mean = Spread(record.losses).mean
     guard mean > lowest + settings.divergence else { return nil }

@@ -1,0 +1,263 @@
+import CKernels
+import Platform
+
+/// How the buckets of a range become means; runs on the communication thread.
+extension GradientExchange {
+  func reduce(_ indices: Range<Int>, report: inout ExchangeReport) throws {
+    let buckets = plan.buckets[indices]
+    if let node {
+      for bucket in buckets { try reduce(bucket, node, &report) }
+      return
+    }
+    let slices = buckets.map { bucket in
+      let values = gradient(bucket.range)
+      return Slice(bucket: bucket, range: bucket.range, sums: values, means: values)
+    }
+    try reduce(slices, &report)
+  }
+
+  /// Sums a bucket in shared memory, and reduces this rank's slice of it over the nodes.
+  private func reduce(_ bucket: Bucket, _ node: NodeMemory, _ report: inout ExchangeReport) throws {
+    let operation = operation(bucket, .node)
+    report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
+    report.timing(.decode) { _ in node.contribute(gradient(bucket.range), bucket.range.count) }
+    try barrier(node, operation, &report)
+    if let number = node.slice {
+      let range = bucket.chunks(number * layout.nodeCount..<(number + 1) * layout.nodeCount)
+      report.timing(.decode) { _ in
+        node.sumContributions(from: range.lowerBound - bucket.range.lowerBound, count: range.count)
+      }
+      let means = node.means(ofSlice: number)
+      try reduce([Slice(bucket: bucket, range: range, sums: node.sums, means: means)], &report)
+    }
+    report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
+    try barrier(node, operation, &report)
+    report.timing(.decode) { _ in
+      for number in 0..<layout.sliceCount {
+        let range = bucket.chunks(number * layout.nodeCount..<(number + 1) * layout.nodeCount)
+        gradient(range).update(from: node.means(ofSlice: number), count: range.count)
+      }
+    }
+  }
+
+  /// Waits for the other ranks of the node.
+  func barrier(
+    _ node: NodeMemory, _ operation: CollectiveOperation, _ report: inout ExchangeReport
+  ) throws {
+    try report.timing(.wire) { _ in
+      try node.shared.barrier(communicator.watch(operation, step.limits))
+    }
+  }
+
+  /// Makes sums over this node's ranks the means over all ranks.
+  ///
+  /// A slice is sent to its owners, and its means come back after the next one is sent: one slice is on the wire while the
+  /// other is coded. The order is the same on all ranks; `PipelineSchedule` predicts the time.
+  private func reduce(_ slices: [Slice], _ report: inout ExchangeReport) throws {
+    guard layout.nodeCount > 1 else { return slices.forEach(applyOwnSums) }
+    // The coding thread must not use the gradient after this returns, even where it throws.
+    defer { waitForCoding() }
+    var encoded = slices.first.map { encodeChunks($0, set: 0) }
+    var summed: (slice: Slice, mean: Coding<[FrameMessage]>)?
+    var decoding: [Coding<Void>] = []
+    for (number, slice) in slices.enumerated() {
+      let set = number % Self.slotSetCount
+      guard let toOwners = try encoded?.finish(&report) else { break }
+      encoded = number + 1 < slices.count ? encodeChunks(slices[number + 1], set: 1 - set) : nil
+      let received = try chunks.exchange(
+        operation(slice.bucket, .reduce), toOwners, set: set, limits: step.limits, report: &report)
+      let mean = encodeMean(of: slice, received, set: set)
+      if let summed { decoding.append(try distribute(summed.slice, summed.mean, set: 1 - set, &report)) }
+      summed = (slice, mean)
+    }
+    if let summed {
+      let set = (slices.count - 1) % Self.slotSetCount
+      decoding.append(try distribute(summed.slice, summed.mean, set: set, &report))
+    }
+    for means in decoding { try means.finish(&report) }
+  }
+
+  /// Sends the mean of this rank's chunk, once it is encoded, and starts to decode those of the others.
+  private func distribute(
+    _ slice: Slice, _ encoded: Coding<[FrameMessage]>, set: Int, _ report: inout ExchangeReport
+  ) throws -> Coding<Void> {
+    let received = try means.exchange(
+      operation(slice.bucket, .distribute), try encoded.finish(&report), set: set, limits: step.limits,
+      report: &report)
+    return decodeMeans(slice, received)
+  }
+
+  /// With one node the sums need no exchange; residuals of a run with more nodes are added.
+  private func applyOwnSums(_ slice: Slice) {
+    let count = slice.range.count
+    if slice.means != slice.sums { slice.means.update(from: slice.sums, count: count) }
+    if communicator.rankCount > 1 { CKernels_codecDivide(slice.means, Float(communicator.rankCount), count) }
+    guard let residuals, !residuals.areZero else { return }
+    let own = residuals.owner
+    CKernels_codecAdd(slice.means, own.committed.start + slice.bucket.ownOffset, count)
+    (own.next.start + slice.bucket.ownOffset).update(repeating: 0, count: count)
+  }
+}
+
+/// Work of the coding thread, started by the communication thread.
+extension GradientExchange {
+  /// Work under way and its cost.
+  private struct Coding<Value: Sendable> {
+    let promise: Promise<(value: Value, cost: ExchangeReport)>
+
+    /// Waits for it, and adds its cost to the report.
+    func finish(_ report: inout ExchangeReport) throws -> Value {
+      let (value, cost) = try promise.value()
+      report.add(cost)
+      return value
+    }
+  }
+
+  private func code<Value: Sendable>(
+    _ bucket: Bucket, _ phase: CollectiveOperation.Phase, elementCount: Int,
+    _ work: @escaping @Sendable (inout ExchangeReport) throws -> Value
+  ) -> Coding<Value> {
+    var blank = ExchangeReport(codec: step.codec, isTraced: isTraced, worker: .coding)
+    blank.trace?.note(operation(bucket, phase), floatByteCount: 4 * elementCount)
+    return Coding(
+      promise: coding.start { [blank] in
+        var cost = blank
+        return (try work(&cost), cost)
+      })
+  }
+
+  private func waitForCoding() {
+    _ = try? coding.start {}.value()
+  }
+
+  /// Encodes, for each other leader of the slice, the chunk it owns.
+  private func encodeChunks(_ slice: Slice, set: Int) -> Coding<[FrameMessage]> {
+    let bucket = slice.bucket
+    return code(bucket, .reduce, elementCount: slice.range.count) { [self] cost in
+      try cost.timing(.encode) { _ in
+        try peers.indices.map { node in
+          guard peers[node] != communicator.rank else { return FrameMessage() }
+          let chunk = chunk(bucket, of: peers[node])
+          return try withResidual(
+            slice.sums(chunk), count: chunk.count, residuals?.sender, at: chunk.lowerBound
+          ) { values, feedback in
+            try chunks.encode(
+              values, count: chunk.count, as: format(bucket), operation(bucket, .reduce), into: node,
+              set: set, feedback: feedback, price: price)
+          }
+        }
+      }
+    }
+  }
+
+  /// Sums all nodes' values of the chunk this rank owns, in the order of nodes, divides by the number of ranks,
+  /// encodes the mean, and applies here what the others will decode.
+  private func encodeMean(
+    of slice: Slice, _ messages: [FrameMessage], set: Int
+  ) -> Coding<[FrameMessage]> {
+    let bucket = slice.bucket
+    let chunk = chunk(bucket, of: communicator.rank)
+    return code(bucket, .distribute, elementCount: chunk.count) { [self] cost in
+      let sum = sum.start
+      try cost.timing(.decode) { _ in
+        // Each pass reads and writes tens of megabytes per step: the sum starts in the memory of its first terms.
+        var total = sum
+        for (node, sender) in peers.enumerated() {
+          var terms = slice.sums(chunk)
+          if sender != communicator.rank {
+            terms = node == 0 ? sum : decoded.start
+            try chunks.decode(
+              messages[node], from: sender, as: format(bucket), operation(bucket, .reduce),
+              elementCounts: chunk.count...chunk.count, into: terms)
+          }
+          guard node > 0 else {
+            total = terms
+            continue
+          }
+          let divisor = node == peers.count - 1 ? communicator.rankCount : 1
+          CKernels_codecMean(total, terms, Float(divisor), sum, chunk.count)
+          total = sum
+        }
+      }
+      let mean = try cost.timing(.encode) { _ in
+        try withResidual(sum, count: chunk.count, residuals?.owner, at: bucket.ownOffset) {
+          values, feedback in
+          try means.encode(
+            values, count: chunk.count, as: format(bucket), operation(bucket, .distribute), into: 0,
+            set: set, feedback: feedback, decoded: slice.means(chunk), price: price)
+        }
+      }
+      return Array(repeating: mean, count: peers.count)
+    }
+  }
+
+  /// Decodes the other owners' means to their place in the slice.
+  private func decodeMeans(_ slice: Slice, _ messages: [FrameMessage]) -> Coding<Void> {
+    let bucket = slice.bucket
+    return code(bucket, .distribute, elementCount: slice.range.count) { [self] cost in
+      try cost.timing(.decode) { _ in
+        for (node, owner) in peers.enumerated() where owner != communicator.rank {
+          let chunk = chunk(bucket, of: owner)
+          try means.decode(
+            messages[node], from: owner, as: format(bucket), operation(bucket, .distribute),
+            elementCounts: chunk.count...chunk.count, into: slice.means(chunk))
+        }
+      }
+    }
+  }
+
+  /// Encodes `values` plus the residual that begins at `offset`; the rounding error becomes the residual of the next step.
+  private func withResidual(
+    _ values: UnsafePointer<Float>, count: Int, _ residual: (committed: FloatBuffer, next: FloatBuffer)?,
+    at offset: Int, encode: (UnsafePointer<Float>, ErrorFeedback?) throws -> FrameMessage
+  ) throws -> FrameMessage {
+    guard let residual else { return try encode(values, nil) }
+    let feedback = ErrorFeedback(
+      residual: residual.committed.start + offset, remainder: residual.next.start + offset)
+    guard step.codec.isExact else { return try encode(values, feedback) }
+    // An exact frame has no rounding error: the sum is made in the memory of the next residual, which is then zero.
+    feedback.remainder.update(from: values, count: count)
+    CKernels_codecAdd(feedback.remainder, feedback.residual, count)
+    defer { feedback.remainder.update(repeating: 0, count: count) }
+    return try encode(feedback.remainder, nil)
+  }
+}
+
+/// The elements of a bucket that one rank of a node sends and receives for all of them.
+///
+/// `@unchecked Sendable`: the communication thread hands it to the coding thread and waits before it uses its elements.
+private struct Slice: @unchecked Sendable {
+  let bucket: Bucket
+  let range: Range<Int>
+  let sums: UnsafeMutablePointer<Float>
+  let means: UnsafeMutablePointer<Float>
+
+  func sums(_ chunk: Range<Int>) -> UnsafeMutablePointer<Float> {
+    sums + (chunk.lowerBound - range.lowerBound)
+  }
+
+  func means(_ chunk: Range<Int>) -> UnsafeMutablePointer<Float> {
+    means + (chunk.lowerBound - range.lowerBound)
+  }
+}
+
+extension GradientExchange {
+  /// The elements of a bucket that a rank owns: none for a rank that leads no slice.
+  func chunk(_ bucket: Bucket, of rank: Int) -> Range<Int> {
+    layout.chunkIndex(of: rank).map(bucket.chunk) ?? bucket.range.lowerBound..<bucket.range.lowerBound
+  }
+
+  /// The gradient of the step under way, from the start of `range`.
+  func gradient(_ range: Range<Int>) -> UnsafeMutablePointer<Float> {
+    guard let gradient = step.gradient else { preconditionFailure("no step has begun") }
+    return gradient + range.lowerBound
+  }
+
+  private func operation(_ bucket: Bucket, _ phase: CollectiveOperation.Phase) -> CollectiveOperation {
+    CollectiveOperation(name: bucket.name, phase: phase, step: step.number, index: bucket.index)
+  }
+
+  private func format(_ bucket: Bucket) -> FrameFormat {
+    FrameFormat(codec: step.codec, blockLength: bucket.blockLength)
+  }
+}

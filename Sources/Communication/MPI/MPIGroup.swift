@@ -1,0 +1,145 @@
+import CMPI
+import Platform
+
+/// A group of ranks with messages of its own: `MPI_Comm` and the typed calls on it.
+///
+/// Calls that wait for other ranks say so; a caller makes them where all ranks are known to arrive soon, for they hold the
+/// lock of `MPICalls`.
+///
+/// `@unchecked Sendable`: the handle never changes, and every call goes through the lock of `MPICalls`.
+final class MPIGroup: @unchecked Sendable {
+  let calls: MPICalls
+  let handle: MPI_Comm?
+  let rank: Int
+  let rankCount: Int
+
+  private init(_ calls: MPICalls, _ handle: MPI_Comm?) throws(MilmError) {
+    var (rank, rankCount): (CInt, CInt) = (0, 0)
+    try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(handle) }
+    try calls.call("MPI_Comm_rank") { MPI_Comm_rank(handle, &rank) }
+    try calls.call("MPI_Comm_size") { MPI_Comm_size(handle, &rankCount) }
+    self.calls = calls
+    self.handle = handle
+    self.rank = Int(rank)
+    self.rankCount = Int(rankCount)
+  }
+
+  /// All ranks of the job.
+  static func world(_ calls: MPICalls) throws(MilmError) -> MPIGroup {
+    try MPIGroup(calls, CMPI_commWorld())
+  }
+
+  /// The same ranks with other messages; waits for all of them.
+  func duplicated() throws(MilmError) -> MPIGroup {
+    var other: MPI_Comm?
+    try calls.call("MPI_Comm_dup") { MPI_Comm_dup(handle, &other) }
+    return try MPIGroup(calls, other)
+  }
+
+  /// The ranks that pass the same `color`, a number from 0 on, in the order of this group; waits for all of them.
+  func split(color: Int) throws(MilmError) -> MPIGroup {
+    var other: MPI_Comm?
+    try calls.call("MPI_Comm_split") { MPI_Comm_split(handle, CInt(color), CInt(rank), &other) }
+    return try MPIGroup(calls, other)
+  }
+
+  /// For each rank the first of those it shares memory with; waits for all of them.
+  func firstRanksOfNodes() throws(MilmError) -> [Int] {
+    var node: MPI_Comm?
+    try calls.call("MPI_Comm_split_type") {
+      MPI_Comm_split_type(handle, CMPI_typeShared(), CInt(rank), CMPI_infoNull(), &node)
+    }
+    var first = CInt(rank)
+    try calls.call("MPI_Bcast") { MPI_Bcast(&first, 4, CMPI_byte(), 0, node) }
+    var firsts = [CInt](repeating: 0, count: rankCount)
+    try calls.call("MPI_Allgather") {
+      MPI_Allgather(&first, 4, CMPI_byte(), &firsts, 4, CMPI_byte(), handle)
+    }
+    try calls.call("MPI_Comm_free") { MPI_Comm_free(&node) }
+    return firsts.map(Int.init)
+  }
+
+  /// The host of each rank; waits for all of them.
+  func gatherHostNames() throws(MilmError) -> [String] {
+    let capacity = Int(MPI_MAX_PROCESSOR_NAME)
+    var own = [CChar](repeating: 0, count: capacity)
+    var names = [CChar](repeating: 0, count: capacity * rankCount)
+    var length: CInt = 0
+    try calls.call("MPI_Get_processor_name") { MPI_Get_processor_name(&own, &length) }
+    try calls.call("MPI_Allgather") {
+      MPI_Allgather(&own, CInt(capacity), CMPI_byte(), &names, CInt(capacity), CMPI_byte(), handle)
+    }
+    return (0..<rankCount).map { rank in
+      let name = names[(rank * capacity)..<((rank + 1) * capacity)].prefix { $0 != 0 }
+      return String(decoding: name.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+  }
+
+  /// Sums values over all ranks in MPI's own order, in place; waits for all of them.
+  func sum(_ values: UnsafeMutableBufferPointer<Float>) throws(MilmError) {
+    try calls.call("MPI_Allreduce") {
+      MPI_Allreduce(
+        CMPI_inPlace(), values.baseAddress, CInt(values.count), CMPI_float(), CMPI_sum(), handle)
+    }
+  }
+
+  /// Starts to copy `bytes` of rank `root` over those of all others; they stay where they are until the request is done.
+  func startBroadcast(
+    _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+  ) throws(MilmError) -> MPI_Request? {
+    var request = CMPI_requestNull()
+    try calls.call("MPI_Ibcast") {
+      MPI_Ibcast(bytes.baseAddress, CInt(bytes.count), CMPI_byte(), CInt(root), handle, &request)
+    }
+    return request
+  }
+
+  /// Whether what a request stands for is done.
+  func isDone(_ request: inout MPI_Request?) throws(MilmError) -> Bool {
+    var isDone: CInt = 0
+    try calls.call("MPI_Test") { MPI_Test(&request, &isDone, CMPI_statusIgnore()) }
+    return isDone != 0
+  }
+
+  /// Ends all processes of the job.
+  func abort(status: CInt) {
+    _ = calls.status { MPI_Abort(CMPI_commWorld(), status) }
+  }
+}
+
+/// Memory that the ranks of a group on one node see together.
+///
+/// `@unchecked Sendable`: the addresses never change; who uses which bytes is agreed among the ranks.
+final class MPISharedWindow: @unchecked Sendable {
+  /// The bytes of each rank.
+  let pieces: [UnsafeMutableRawBufferPointer]
+  private let calls: MPICalls
+  private var window: MPI_Win?
+
+  /// `byteCount` zero bytes for each rank of a group; waits for all of them.
+  init(_ group: MPIGroup, byteCount: Int) throws(MilmError) {
+    var (window, base): (MPI_Win?, UnsafeMutableRawPointer?) = (nil, nil)
+    try group.calls.call("MPI_Win_allocate_shared") {
+      MPI_Win_allocate_shared(byteCount, 1, CMPI_infoNull(), group.handle, &base, &window)
+    }
+    base?.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+    var pieces: [UnsafeMutableRawBufferPointer] = []
+    for rank in 0..<group.rankCount {
+      var start: UnsafeMutableRawPointer?
+      var (size, unit): (MPI_Aint, CInt) = (0, 0)
+      try group.calls.call("MPI_Win_shared_query") {
+        MPI_Win_shared_query(window, CInt(rank), &size, &unit, &start)
+      }
+      pieces.append(UnsafeMutableRawBufferPointer(start: start, count: Int(size)))
+    }
+    try group.calls.call("MPI_Barrier") { MPI_Barrier(group.handle) }
+    self.pieces = pieces
+    self.window = window
+    calls = group.calls
+  }
+
+  /// Frees the memory; waits for all ranks of the group.
+  func free() throws(MilmError) {
+    try calls.call("MPI_Win_free") { MPI_Win_free(&window) }
+  }
+}

@@ -1,0 +1,132 @@
+import CMPI
+import Foundation
+import Platform
+
+extension MPICalls {
+  /// Starts MPI, once a process; the settings this program needs hold unless the user has set others.
+  func start() throws(MilmError) {
+    // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
+    // the two directions of a link then alternate.
+    setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
+    // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
+    // slice, and receives nothing until then.
+    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
+    var granted: CInt = 0
+    try call("MPI_Init_thread") { MPI_Init_thread(nil, nil, CInt(MPI_THREAD_SERIALIZED), &granted) }
+    guard granted >= CInt(MPI_THREAD_SERIALIZED) else {
+      throw MilmError(
+        "MPI_Init_thread: expected thread level \(MPI_THREAD_SERIALIZED) (serialized), found \(granted)")
+    }
+  }
+
+  /// Ends MPI; no other call may follow.
+  func finish() throws(MilmError) {
+    try call("MPI_Finalize") { MPI_Finalize() }
+  }
+
+  /// The MPI library's name and version in its own words, up to the first comma.
+  static var libraryVersion: String {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_LIBRARY_VERSION_STRING) + 1) {
+      buffer in
+      var length: CInt = 0
+      buffer.initialize(repeating: 0)
+      guard MPI_Get_library_version(buffer.baseAddress, &length) == MPI_SUCCESS else { return "unknown" }
+      let text = String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      return text.split(separator: ",").first.map(String.init) ?? text
+    }
+  }
+}
+
+/// What Open MPI moves messages with in this process, in its own words; empty where the library is another.
+public struct MPITransports: Codable, Sendable, Equatable {
+  /// Who matches messages, as in `ob1`, `cm` or `ucx`.
+  public var pml: [String] = []
+  /// What carries the bytes of `ob1`, as in `self`, `vader` or `tcp`.
+  public var btl: [String] = []
+  /// What carries the messages of `cm`, as in `psm2` or `ofi`.
+  public var mtl: [String] = []
+  /// Interfaces or networks that TCP keeps to, `btl_tcp_if_include`; empty where it takes all but those left out.
+  public var tcpIncluded: [String] = []
+  /// Interfaces or networks that TCP leaves out, `btl_tcp_if_exclude`.
+  public var tcpExcluded: [String] = []
+
+  /// Transports to be filled in.
+  public init() {}
+
+  /// Whether messages between hosts may go over TCP.
+  public var usesTCP: Bool { btl.contains("tcp") }
+
+  /// The components in one line, as `--mca` takes them.
+  public var summary: String {
+    [("pml", pml), ("btl", btl), ("mtl", mtl)].filter { !$0.1.isEmpty }
+      .map { "\($0.0) \($0.1.joined(separator: ","))" }.joined(separator: ", ")
+  }
+}
+
+extension MPICalls {
+  /// What Open MPI has chosen to move messages with.
+  ///
+  /// It keeps the variables of chosen components alone: the others are gone once MPI has started.
+  var transports: MPITransports {
+    var granted: CInt = 0
+    let status = self.status { MPI_T_init_thread(CInt(MPI_THREAD_SERIALIZED), &granted) }
+    guard status == MPI_SUCCESS else { return MPITransports() }
+    defer { _ = self.status { MPI_T_finalize() } }
+    let categories = variableCategories()
+    func components(_ framework: String) -> [String] {
+      categories.filter { $0.hasPrefix(framework) }.map { String($0.dropFirst(framework.count)) }
+        .filter { $0 != "base" }.sorted()
+    }
+    var transports = MPITransports()
+    transports.pml = components("ompi_pml_")
+    // Without those that match messages over them, these are loaded and left alone.
+    if transports.pml.contains("ob1") { transports.btl = components("opal_btl_") }
+    if transports.pml.contains("cm") { transports.mtl = components("ompi_mtl_") }
+    guard transports.usesTCP else { return transports }
+    transports.tcpIncluded = list("btl_tcp_if_include")
+    transports.tcpExcluded = transports.tcpIncluded.isEmpty ? list("btl_tcp_if_exclude") : []
+    return transports
+  }
+
+  /// The names of the groups that control variables are in.
+  private func variableCategories() -> [String] {
+    var count: CInt = 0
+    guard status(of: { MPI_T_category_get_num(&count) }) == MPI_SUCCESS else { return [] }
+    return (0..<count).compactMap { index in
+      var counts: (variables: CInt, performance: CInt, categories: CInt) = (0, 0, 0)
+      return text(capacity: 256) { name, capacity in
+        self.status {
+          MPI_T_category_get_info(
+            index, name, &capacity, nil, nil, &counts.variables, &counts.performance, &counts.categories)
+        }
+      }
+    }
+  }
+
+  /// The words of a variable that holds a list; none where there is no such variable.
+  private func list(_ name: String) -> [String] {
+    var index: CInt = 0
+    var handle: MPI_T_cvar_handle?
+    var capacity: CInt = 0
+    guard status(of: { MPI_T_cvar_get_index(name, &index) }) == MPI_SUCCESS,
+      status(of: { MPI_T_cvar_handle_alloc(index, nil, &handle, &capacity) }) == MPI_SUCCESS
+    else { return [] }
+    defer { _ = self.status { MPI_T_cvar_handle_free(&handle) } }
+    let value = text(capacity: capacity) { value, _ in self.status { MPI_T_cvar_read(handle, value) } }
+    return (value ?? "").split(separator: ",").map(String.init)
+  }
+
+  /// A string that `fill` writes into memory of this capacity; nil where it gives another status than success.
+  private func text(
+    capacity: CInt, _ fill: (UnsafeMutablePointer<CChar>?, inout CInt) -> CInt
+  ) -> String? {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(capacity) + 1) { buffer in
+      var capacity = capacity
+      buffer.initialize(repeating: 0)
+      guard fill(buffer.baseAddress, &capacity) == MPI_SUCCESS else { return nil }
+      return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import CMPI
+
+/// Short messages of fixed size between all ranks of a group, of which nobody waits for any: one that cannot be sent is
+/// dropped.
+///
+/// `@unchecked Sendable`: one thread uses it.
+final class MPIMessages: @unchecked Sendable {
+  private let group: MPIGroup
+  private let byteCount: Int
+  /// Sends at 0..<rankCount, receives at rankCount..<2 · rankCount; MPI writes into these between calls.
+  private let requests: UnsafeMutableBufferPointer<MPI_Request?>
+  private let memory: UnsafeMutableRawBufferPointer
+
+  init(_ group: MPIGroup, byteCount: Int) {
+    self.group = group
+    self.byteCount = byteCount
+    requests = .allocate(capacity: 2 * group.rankCount)
+    requests.initialize(repeating: CMPI_requestNull())
+    memory = .allocate(byteCount: 2 * group.rankCount * byteCount, alignment: 64)
+    memory.initializeMemory(as: UInt8.self, repeating: 0)
+  }
+
+  deinit {
+    requests.deallocate()
+    memory.deallocate()
+  }
+
+  /// Sends a text, cut where it is too long, unless the previous one is still on its way.
+  func send(_ text: String, to peer: Int) {
+    guard isDone(peer) else { return }
+    let message = message(peer)
+    message.initializeMemory(as: UInt8.self, repeating: 0)
+    message.copyBytes(from: text.utf8.prefix(byteCount - 1))
+    _ = group.calls.status {
+      MPI_Isend(
+        message.baseAddress, CInt(byteCount), CMPI_byte(), CInt(peer), 0, group.handle, &requests[peer])
+    }
+  }
+
+  /// Prepares for the next message of a rank.
+  func listen(to peer: Int) {
+    let index = group.rankCount + peer
+    _ = group.calls.status {
+      MPI_Irecv(
+        message(index).baseAddress, CInt(byteCount), CMPI_byte(), CInt(peer), 0, group.handle,
+        &requests[index])
+    }
+  }
+
+  /// The message of a rank if one has arrived since the last call; then listens for the next.
+  func received(from peer: Int) -> String? {
+    let index = group.rankCount + peer
+    guard requests[index] != CMPI_requestNull(), isDone(index) else { return nil }
+    defer { listen(to: peer) }
+    return String(decoding: message(index).prefix { $0 != 0 }, as: UTF8.self)
+  }
+
+  /// Takes no further message of a rank.
+  func stopListening(to peer: Int) {
+    let index = group.rankCount + peer
+    guard requests[index] != CMPI_requestNull() else { return }
+    _ = group.calls.status { MPI_Cancel(&requests[index]) }
+    _ = group.calls.status { MPI_Request_free(&requests[index]) }
+  }
+
+  private func message(_ index: Int) -> UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(rebasing: memory[(index * byteCount)..<((index + 1) * byteCount)])
+  }
+
+  private func isDone(_ index: Int) -> Bool {
+    (try? group.isDone(&requests[index])) ?? false
+  }
+}

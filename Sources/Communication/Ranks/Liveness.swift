@@ -1,0 +1,94 @@
+import Platform
+import Synchronization
+
+/// What a rank is doing: the activity its program noted last, and the operation of its communication thread.
+///
+/// Heartbeats carry it to the other ranks, which print it when this rank stalls them.
+public final class RankActivity: Sendable {
+  private let record = Mutex(Record())
+
+  struct Record {
+    var text = "starting"
+    var textSince = ContinuousClock.now
+    /// Seconds of the same activity after which its own rank prints it; nil: never.
+    var warnSeconds: Double?
+    var operation: CollectiveOperation?
+    /// When a call into MPI by the thread in `operation` last returned.
+    var lastReturn = ContinuousClock.now
+    /// Seconds without a return after which that thread hangs.
+    var abortSeconds: Double?
+  }
+
+  /// The activity of a rank that starts.
+  init() {}
+
+  /// Notes what the program does from now on; after `warnSeconds` of it the rank prints its own state.
+  public func note(_ text: String, warnSeconds: Double? = nil) {
+    record.withLock {
+      ($0.text, $0.textSince, $0.warnSeconds) = (text, .now, warnSeconds)
+    }
+  }
+
+  func begin(_ operation: CollectiveOperation, abortSeconds: Double?) {
+    record.withLock {
+      ($0.operation, $0.lastReturn, $0.abortSeconds) = (operation, .now, abortSeconds)
+    }
+  }
+
+  func noteReturn() {
+    record.withLock { $0.lastReturn = .now }
+  }
+
+  func end() {
+    record.withLock { $0.operation = nil }
+  }
+
+  /// The current activity.
+  var current: Record { record.withLock { $0 } }
+}
+
+extension RankActivity.Record: CustomStringConvertible {
+  /// As in "step 12: forward and backward for 3.2 s, communication at step 12, decoder 1/3, reduce".
+  var description: String {
+    let seconds = ((ContinuousClock.now - textSince).inSeconds * 10).rounded() / 10
+    return "\(text) for \(seconds) s" + (operation.map { ", communication at \($0)" } ?? "")
+  }
+}
+
+/// Heartbeats of all ranks: when each was last received, and the activity it carried.
+public protocol Liveness: AnyObject, Sendable {
+  /// Seconds since the last heartbeat of a rank.
+  func silentSeconds(of rank: Int) -> Double
+  /// The activity that heartbeat carried.
+  func lastState(of rank: Int) -> String
+  /// The activity of this rank.
+  var activity: RankActivity { get }
+  /// How long any operation waits for ranks without a heartbeat.
+  var silenceLimits: StallLimits { get }
+  /// Sets them.
+  func limitSilence(_ limits: StallLimits)
+  /// Seconds an operation without limits of its own waits for ranks whose heartbeat is received.
+  var patienceSeconds: Double { get }
+  /// From now on ranks wait without limit for those whose heartbeat is received.
+  func liftStartLimit()
+}
+
+/// Heartbeats of the subset of ranks that a communicator was split into.
+final class SubsetLiveness: Liveness {
+  private let base: any Liveness
+  private let ranks: [Int]
+
+  /// Rank r of the subset is rank `ranks[r]` of `base`.
+  init(_ base: any Liveness, ranks: [Int]) {
+    self.base = base
+    self.ranks = ranks
+  }
+
+  func silentSeconds(of rank: Int) -> Double { base.silentSeconds(of: ranks[rank]) }
+  func lastState(of rank: Int) -> String { base.lastState(of: ranks[rank]) }
+  var activity: RankActivity { base.activity }
+  var silenceLimits: StallLimits { base.silenceLimits }
+  func limitSilence(_ limits: StallLimits) { base.limitSilence(limits) }
+  var patienceSeconds: Double { base.patienceSeconds }
+  func liftStartLimit() { base.liftStartLimit() }
+}

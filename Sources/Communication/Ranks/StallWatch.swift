@@ -1,0 +1,100 @@
+import Platform
+
+/// How long a rank waits for others without progress.
+public struct StallLimits: Sendable {
+  /// Seconds without progress until a warning names the late ranks.
+  public let warnSeconds: Double
+  /// Seconds without progress until the operation fails.
+  public let abortSeconds: Double
+  /// Prints the warning; called on the communication thread.
+  public let warn: @Sendable (String) -> Void
+
+  /// Limits that call `warn` at most once per operation.
+  public init(warnSeconds: Double, abortSeconds: Double, warn: @escaping @Sendable (String) -> Void) {
+    self.warnSeconds = warnSeconds
+    self.abortSeconds = abortSeconds
+    self.warn = warn
+  }
+}
+
+/// Measures the time without progress in one operation; warns, then throws, when it exceeds the limits.
+///
+/// An operation without limits of its own waits for as long as the late ranks' heartbeat is received.
+struct StallWatch {
+  /// A gap between two checks beyond which this process was stopped itself; it does not count.
+  private static let ownStopSeconds = 2.0
+  private static let secondsBetweenChecks = 0.1
+
+  private let limits: StallLimits?
+  private let operation: CollectiveOperation
+  private let rank: Int
+  private let label: (Int) -> String
+  private let liveness: (any Liveness)?
+  private var lastProgress = ContinuousClock.now
+  private var lastCheck = ContinuousClock.now
+  private var hasWarned = false
+
+  init(
+    _ limits: StallLimits?, operation: CollectiveOperation, rank: Int, label: @escaping (Int) -> String,
+    liveness: (any Liveness)? = nil
+  ) {
+    self.limits = limits
+    self.operation = operation
+    self.rank = rank
+    self.label = label
+    self.liveness = liveness
+    liveness?.activity.begin(operation, abortSeconds: liveness?.silenceLimits.abortSeconds)
+  }
+
+  mutating func noteProgress() {
+    lastProgress = .now
+    lastCheck = lastProgress
+    liveness?.activity.noteReturn()
+  }
+
+  /// Marks the end of the operation.
+  func end() {
+    liveness?.activity.end()
+  }
+
+  /// Warns once, then throws, when a limit is exceeded; `lateRanks` is called only then.
+  mutating func check(_ lateRanks: () -> [Int]) throws(MilmError) {
+    let gap = (ContinuousClock.now - lastCheck).inSeconds
+    guard gap >= Self.secondsBetweenChecks else { return }
+    lastCheck = .now
+    if gap > Self.ownStopSeconds { lastProgress += .seconds(gap) }
+    liveness?.activity.noteReturn()
+    let seconds = (ContinuousClock.now - lastProgress).inSeconds
+    if let limits, seconds >= limits.abortSeconds {
+      throw MilmError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
+    }
+    try checkSilence(seconds, lateRanks)
+    if limits == nil, let patience = liveness?.patienceSeconds, seconds >= patience {
+      throw MilmError("\(sentence(seconds, lateRanks())); the limit of the start is \(patience) s")
+    }
+    guard let general = limits ?? liveness?.silenceLimits else { return }
+    if seconds >= general.warnSeconds && !hasWarned {
+      hasWarned = true
+      general.warn(sentence(seconds, lateRanks()))
+    }
+  }
+
+  private func checkSilence(_ seconds: Double, _ lateRanks: () -> [Int]) throws(MilmError) {
+    guard let liveness, seconds >= liveness.silenceLimits.abortSeconds / 2 else { return }
+    let abortSeconds = liveness.silenceLimits.abortSeconds
+    let silent = lateRanks().filter { liveness.silentSeconds(of: $0) >= abortSeconds }
+    guard silent.isEmpty else {
+      throw MilmError(
+        "\(sentence(seconds, silent)), without a heartbeat; the limit is \(abortSeconds) s")
+    }
+  }
+
+  private func sentence(_ seconds: Double, _ late: [Int]) -> String {
+    let names = late.map { late in
+      label(late) + (liveness.map { ", last known at \($0.lastState(of: late))" } ?? "")
+    }.joined(separator: "; ")
+    let tenths = (seconds * 10).rounded() / 10
+    return
+      "\(label(rank)) has waited \(tenths) s without progress at \(operation) for \(names)"
+  }
+}

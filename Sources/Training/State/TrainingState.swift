@@ -1,0 +1,316 @@
+import Checkpoints
+import Communication
+import Corpus
+import Foundation
+import LanguageModel
+import Layers
+import Platform
+import Tensors
+
+/// What a model and its checkpoints need to know about the corpus.
+package struct TextIdentity {
+  package let vocabularySize: Int
+  package let vocabularyHash: String
+  package let isTokenized: Bool
+
+  package init(vocabularySize: Int, vocabularyHash: String, isTokenized: Bool) {
+    self.vocabularySize = vocabularySize
+    self.vocabularyHash = vocabularyHash
+    self.isTokenized = isTokenized
+  }
+
+  package init(_ corpus: Corpus) {
+    self.init(
+      vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
+      isTokenized: corpus.description.tokenized)
+  }
+}
+
+/// All that a checkpoint holds, as this rank has it: parameters, moments of the optimizer, carried state of its lanes,
+/// residuals of the exchange, and counters.
+///
+/// At the end of every step counters are equal on all ranks, and so are parameters and moments that are not sharded.
+package final class TrainingState {
+  package let configuration: RunConfiguration
+  package let ranks: Ranks
+  package let engine: ComputeEngine
+  package let model: LanguageModel
+  package let parameters: ParameterBuffer
+  /// The elements of parameters, gradients and moments that this rank keeps up to date.
+  package let shard: ParameterShard
+  /// The moments, and the update.
+  package let optimizer: Optimizer
+  /// The residuals, and the exchange of the gradient of what is not sharded.
+  package let exchange: GradientExchange
+  /// The vocabulary shards; nil where the vocabulary is replicated, and on a rank without lanes.
+  let sharing: VocabularySharing?
+  /// The carried state, and the passes through segments.
+  package let pass: SegmentPass
+  /// Which rank has which lanes.
+  let share: LaneShare
+  package var counters: CheckpointState
+  /// How many codec decisions in `counters` were made for other ranks or nodes.
+  private var outdatedDecisionCount = 0
+
+  /// The state before the first step; throws where the lanes cannot be distributed over the ranks.
+  package init(
+    _ configuration: RunConfiguration, text: TextIdentity, ranks: Ranks,
+    engine: ComputeEngine, thread: CommunicationThread
+  ) throws {
+    self.configuration = configuration
+    self.ranks = ranks
+    self.engine = engine
+    model = LanguageModel(configuration.model, vocabularySize: text.vocabularySize)
+    parameters = ParameterBuffer(model.parameters)
+    parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
+    let share = try LaneShare(configuration, rankCount: ranks.rankCount)
+    self.share = share
+    shard = model.shard(of: ranks.rank, configuration.exchange.vocabulary, share)
+    optimizer = Optimizer(configuration.optimizer, list: model.parameters, shard: shard, engine: engine)
+    sharing = shard.words.map { [model] in
+      VocabularySharing(
+        $0, model: model, configuration.training, share: share, communicator: ranks.gradients,
+        thread: thread)
+    }
+    pass = SegmentPass(
+      model, parameters: parameters, stepCount: configuration.training.segment,
+      laneCount: share.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
+      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold), vocabulary: sharing)
+    exchange = try Self.exchange(
+      configuration, model: model, common: shard.common, ranks: ranks, share: share, thread: thread)
+    counters = CheckpointState(
+      step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
+      engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
+      programVersion: programVersion, configuration: configuration.yaml,
+      vocabularyHash: text.vocabularyHash)
+    counters.nodeOfRank = exchange.layout.nodeOfRank
+    counters.trainingRankCount = share.trainingRankCount
+    counters.isTokenized = text.isTokenized
+    counters.codecDecisions = initialDecisions
+  }
+
+  private static func exchange(
+    _ configuration: RunConfiguration, model: LanguageModel, common: Range<Int>, ranks: Ranks,
+    share: LaneShare, thread: CommunicationThread
+  ) throws -> GradientExchange {
+    let training = configuration.training
+    let layout = ranks.gradients.layout.limited(to: configuration.exchange.ranksPerNode)
+    let tied = model.tiedMatrix
+    let first = common.lowerBound
+    return try GradientExchange(
+      communicator: ranks.gradients, thread: thread, elementCount: common.count,
+      ranges: model.gradientRanges.filter { common.contains($0.range.lowerBound) }.map { range in
+        ExchangeRange(
+          range: range.range.lowerBound - first..<range.range.upperBound - first,
+          blockLength: range.rowLength ?? 256, name: range.name)
+      },
+      rows: common.contains(tied.offset)
+        ? SparseRows(
+          offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
+          maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate) : nil,
+      configuration: ExchangeConfiguration(
+        codec: initialCodec(configuration.exchange, nodeCount: layout.nodeCount),
+        bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000,
+        ranksPerNode: configuration.exchange.ranksPerNode))
+  }
+}
+
+// MARK: - Checkpoints
+
+extension TrainingState {
+  /// Parameters and moments.
+  var buffers: [ParameterBuffer] { [parameters] + optimizer.moments.map(\.buffer) }
+
+  /// Copies the state of all ranks into rank 0's snapshot, which the other ranks do not have; all ranks call it.
+  ///
+  /// Shards of parameters and moments arrive later: `Snapshot.waitUntilComplete`.
+  func snapshot(into snapshot: Snapshot?, by transfer: ShardTransfer?) throws {
+    if let snapshot {
+      let start = ContinuousClock.now
+      for (own, other) in zip(snapshot.buffers, buffers) { own.copy(shard, from: other, engine: engine) }
+      snapshot.copySeconds = (ContinuousClock.now - start).inSeconds
+      snapshot.counters = counters
+    }
+    for (index, part) in pass.carriedState.parts.enumerated() {
+      let lanesOfRanks = snapshot.map { snapshot in
+        (0..<ranks.rankCount).map {
+          snapshot.carriedState.parts[index].values.rows(share.lanes(of: $0)).bytes
+        }
+      }
+      _ = try ranks.control.gather(
+        "carried state \(part.name)", UnsafeRawBufferPointer(part.values.bytes), to: Ranks.coordinator,
+        into: lanesOfRanks ?? [])
+    }
+    snapshot?.removeResiduals()
+    try exchange.gatherResiduals(over: ranks.control, to: Ranks.coordinator) { part, values in
+      snapshot?.add(part, values)
+    }
+    try transfer?.begin(self, into: snapshot)
+  }
+
+  /// Sets the state of all ranks to that of a checkpoint, which rank 0 alone reads; all ranks call it, the others with nil.
+  ///
+  /// For another number of ranks the carried state is distributed again, and residuals keep their sum.
+  package func restore(from checkpoint: Checkpoint?) throws {
+    let encoded: [UInt8] = try ranks.together("read the checkpoint") {
+      guard let checkpoint else { return [] }
+      try parameters.load(from: checkpoint.tensors(.model))
+      let file = try checkpoint.tensors(.optimizer)
+      for moment in optimizer.moments { try moment.buffer.load(from: file, prefix: "\(moment.name).") }
+      return try checkpoint.state.encoded()
+    }
+    let shared = try ranks.control.broadcast("checkpoint's state", encoded, from: Ranks.coordinator)
+    let saved = try CheckpointState(encoded: shared, path: "rank 0's checkpoint")
+    try distributeBuffers()
+    adoptCodec(of: saved)
+    try restoreCarriedState(checkpoint)
+    try restoreResiduals(checkpoint, saved: saved)
+    let current = counters
+    counters = saved
+    counters.adoptProcess(of: current)
+    if isCodecOpen || exchange.layout.nodeCount == 1, saved.codecDecisions.last?.codec != codec.rawValue {
+      counters.codecDecisions += initialDecisions
+    }
+  }
+
+  /// Gives every rank the rows of its lanes.
+  private func restoreCarriedState(_ checkpoint: Checkpoint?) throws {
+    let laneCount = configuration.training.lanes
+    let arena = Arena()
+    defer { withExtendedLifetime(arena) {} }
+    let all = CarriedState(like: pass.carriedState, laneCount: laneCount, in: arena)
+    for part in all.parts {
+      try ranks.together("read the carried state") {
+        guard let file = try checkpoint?.tensors(.carry) else { return }
+        let expected = [laneCount, part.values.columnCount]
+        guard try file.shape(of: part.name) == expected else {
+          throw MilmError(
+            "\(file.path): expected \(part.name) of shape \(expected), found \(try file.shape(of: part.name))"
+          )
+        }
+        try file.copy(
+          part.name, into: UnsafeMutableBufferPointer(start: part.values.data, count: part.values.count))
+      }
+      try ranks.control.broadcast("carried state", over: part.values.bytes, from: Ranks.coordinator)
+    }
+    pass.carriedState.copy(from: all.lanes(share.lanes(of: ranks.rank)))
+  }
+
+  private func restoreResiduals(_ checkpoint: Checkpoint?, saved counters: CheckpointState) throws {
+    var saved: SavedResiduals?
+    if let checkpoint, checkpoint.contains(.exchange) {
+      let file = try checkpoint.tensors(.exchange)
+      saved = SavedResiduals(rankCount: counters.rankCount, nodeOfRank: counters.nodeOfRank) { part in
+        try file.withFloats(of: part.tensorName) { Array($0) }
+      }
+    }
+    try exchange.restoreResiduals(saved, over: ranks.control, from: Ranks.coordinator)
+  }
+
+  /// XXH64 of every tensor that is equal on all ranks.
+  func hashes() -> [(name: String, hash: UInt64)] {
+    model.parameters.parameters.filter(shard.isCommon).map { ($0.name, parameters.hash(of: $0)) }
+  }
+
+  /// What of a flat buffer is equal on all ranks.
+  package func common(_ buffer: ParameterBuffer) -> UnsafeMutablePointer<Float> {
+    buffer.flat.data + shard.common.lowerBound
+  }
+}
+
+// MARK: - Codec
+
+extension TrainingState {
+  /// The codec of the exchange.
+  var codec: Codec { exchange.codec }
+
+  /// The codec until one is chosen: exact, and none at all where nothing is sent.
+  private static func initialCodec(_ settings: ExchangeSettings, nodeCount: Int) -> Codec {
+    settings.codec ?? (nodeCount > 1 ? .lossless : .none)
+  }
+
+  /// The decision at the beginning of a run; none where it is to be made.
+  private var initialDecisions: [CheckpointState.CodecDecision] {
+    guard configuration.exchange.codec == nil else {
+      return [.init(step: 0, codec: codec.rawValue, reason: "configured")]
+    }
+    guard exchange.layout.nodeCount == 1 else { return [] }
+    return [.init(step: counters.step, codec: codec.rawValue, reason: "auto: one node, nothing is sent")]
+  }
+
+  /// Whether the codec is still to be chosen.
+  var isCodecOpen: Bool {
+    configuration.exchange.codec == nil && exchange.layout.nodeCount > 1
+      && counters.codecDecisions.count <= outdatedDecisionCount
+  }
+
+  /// Adopts the codec of a checkpoint, if its ranks and nodes are those of this process.
+  private func adoptCodec(of saved: CheckpointState) {
+    guard configuration.exchange.codec == nil else { return }
+    let nodes = saved.nodeOfRank ?? Array(0..<saved.rankCount)
+    if exchange.layout.nodeCount > 1, NodeLayout(nodeOfRank: nodes) == exchange.layout,
+      let name = saved.codecDecisions.last?.codec, let codec = Codec(rawValue: name)
+    {
+      exchange.choose(codec)
+      outdatedDecisionCount = 0
+    } else {
+      outdatedDecisionCount = saved.codecDecisions.count
+    }
+  }
+
+  /// Whether the exchange's threads have a core that no compute thread of this host uses; the other ranks of the host are
+  /// assumed to have the same cores.
+  package var hasSpareCore: Bool {
+    ranks.countOnHost * engine.threadCount < Processors.allowed.count
+  }
+}
+
+extension CheckpointState {
+  /// What differs from an earlier process so that results differ in the last bits.
+  func differencesInBits(from earlier: CheckpointState) -> [String] {
+    let pairs = [
+      ("ranks", "\(earlier.rankCount)", "\(rankCount)"),
+      ("ranks of each node", "\(earlier.nodeSizes)", "\(nodeSizes)"),
+      (
+        "training ranks", "\(earlier.trainingRankCount ?? earlier.rankCount)",
+        "\(trainingRankCount ?? rankCount)"
+      ),
+      ("threads", "\(earlier.threadCount)", "\(threadCount)"),
+      ("engine", earlier.engine, engine), ("CPU level", earlier.cpuLevel, cpuLevel),
+    ]
+    .filter { $0.0 != "training ranks" || earlier.rankCount == rankCount }
+    return pairs.filter { $0.1 != $0.2 }.map { "\($0.0) \($0.1) → \($0.2)" }
+  }
+
+  /// The number of ranks of each node.
+  private var nodeSizes: [Int] {
+    NodeLayout(nodeOfRank: nodeOfRank ?? Array(0..<rankCount)).nodes.map(\.count)
+  }
+
+  /// Adopts what describes a process and not the run.
+  mutating func adoptProcess(of current: CheckpointState) {
+    rankCount = current.rankCount
+    nodeOfRank = current.nodeOfRank
+    trainingRankCount = current.trainingRankCount
+    threadCount = current.threadCount
+    engine = current.engine
+    cpuLevel = current.cpuLevel
+    precision = current.precision
+    programVersion = current.programVersion
+    configuration = current.configuration
+    files = [:]
+  }
+}
+
+extension LanguageModel {
+  /// The elements of the parameters that a rank keeps up to date.
+  func shard(of rank: Int, _ vocabulary: ExchangeSettings.Vocabulary, _ share: LaneShare) -> ParameterShard {
+    switch vocabulary {
+    case .replicated: return ParameterShard(all: parameters)
+    case .sharded:
+      let index = share.trainingRanks.firstIndex(of: rank).map { $0 - share.trainingRanks.lowerBound }
+      return ParameterShard(
+        parameters, words: index.map { vocabularyShard(index: $0, count: share.trainingRankCount) })
+    }
+  }
+}

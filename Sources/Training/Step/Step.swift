@@ -1,0 +1,337 @@
+import Checkpoints
+import Communication
+import Foundation
+import LanguageModel
+import Layers
+import Logging
+import Platform
+import Tensors
+
+/// One update of the training state, on all ranks together.
+package final class Step {
+  private let state: TrainingState
+  private let data: TrainingData
+  private let stop: StopRequest
+  private let faults: FaultPlan
+  private let trace: RunTrace?
+  private let logger: Logger
+  private let stepGuard: StepGuard
+  private let tuner: CodecTuner
+  private let savedCarriedState: CarriedState
+  private let arena = Arena()
+  /// The gradient of the current step, or of the last one.
+  package let gradients: ParameterBuffer
+  /// How long ranks wait for each other, in the next step.
+  private(set) var timeouts: StepTimeouts
+  /// Whether the run has diverged, after the last step; the same on all ranks.
+  private(set) var divergence: Divergence?
+
+  /// Steps that update a state with the lanes of this rank.
+  package init(
+    _ state: TrainingState, data: TrainingData, stop: StopRequest = StopRequest(),
+    faults: FaultPlan = FaultPlan(), trace: RunTrace? = nil,
+    logger: Logger = Logger(label: "milm")
+  ) {
+    self.state = state
+    self.data = data
+    self.stop = stop
+    self.faults = faults
+    self.trace = trace
+    self.logger = logger
+    stepGuard = StepGuard(settings: state.configuration.guarding)
+    tuner = CodecTuner(state, logger: logger)
+    timeouts = StepTimeouts(state.configuration.exchange) { logger.warning("\($0)") }
+    gradients = ParameterBuffer(state.model.parameters)
+    savedCarriedState = CarriedState(
+      like: state.pass.carriedState, laneCount: state.pass.laneCount, in: arena)
+  }
+
+  /// Takes a step; if it is `flushing`, gradient and residuals travel exactly.
+  package func run(flushing: Bool = false) throws -> StepReport {
+    let start = ContinuousClock.now
+    let step = state.counters.step
+    let spans = trace?.begin(step: step)
+    try faults.inject(.step, step: step)
+    savedCarriedState.copy(from: state.pass.carriedState)
+
+    begin(flushing: flushing, isTraced: spans != nil)
+    spans?.end("prepare")
+    let sink = FaultySink(faults, step: step, after: exchangeSink)
+    let loss = try forwardBackward(sink: spans.map { TracingSink($0, before: sink) } ?? sink)
+    let computeSeconds = (ContinuousClock.now - start).inSeconds - exposedVocabularySeconds
+    let exchange = try finishExchange()
+    spans?.end("wait for the exchange", .wait)
+
+    let agreed = try agree(loss: loss)
+    spans?.end("agree on the step", .wait)
+    switch judge(agreed) {
+    case .sound: update(agreed)
+    case .harmful(let reason): skip(because: reason)
+    }
+    spans?.end("update")
+    if let spans { trace?.end(spans, exchange.trace) }
+
+    advance()
+    if agreed.gradientNorm.isFinite {
+      try tuner.consider(exchange, gradient: state.common(gradients), retunes: agreed.isRetuneRequested)
+    }
+    timeouts.note(stepSeconds: (ContinuousClock.now - start).inSeconds)
+    divergence = stepGuard.divergence(state.counters)
+    return StepReport(agreed, computeSeconds: computeSeconds, exchange: exchange)
+  }
+}
+
+// MARK: - Gradient
+
+extension Step {
+  /// Begins a step, whose gradient the exchange replaces by the mean over all ranks.
+  package func begin(flushing: Bool = false, isTraced: Bool = false) {
+    beginAlone(isTraced: isTraced)
+    state.exchange.isTraced = isTraced
+    state.exchange.begin(
+      step: state.counters.step, flushing: flushing, gradient: state.common(gradients),
+      limits: timeouts.limits)
+  }
+
+  /// Begins a step whose gradient stays on this rank.
+  package func beginAlone(isTraced: Bool = false) {
+    let limits = timeouts.limits
+    let step = state.counters.step
+    gradients.clear(state.shard, engine: state.engine)
+    state.sharing?.begin(step: step, limits: limits, isTraced: isTraced)
+    state.ranks.control.liveness?.activity.note(
+      "step \(step): forward and backward", warnSeconds: limits.warnSeconds)
+  }
+
+  /// Forward and backward through the segments of the step; `sink` receives the gradient as it is finished.
+  ///
+  /// Returns the sum of this rank's losses in nats. A rank without lanes contributes zeros, range after range in the same
+  /// order.
+  package func forwardBackward(sink: (any GradientSink)?) throws -> Double {
+    let model = state.model
+    guard !data.ownLanes.isEmpty else {
+      for range in model.gradientRanges { try sink?.finish(range) }
+      try sink?.finish(rows: gradients[model.tiedMatrix].rows(0..<0), of: data.inputs)
+      return 0
+    }
+    let training = state.configuration.training
+    let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(state.counters.step)
+    let lossScale = state.share.gradientWeight / Float(data.inputs.count * training.accumulate)
+    var loss = 0.0
+    for index in 0..<training.accumulate {
+      let segmentIndex = state.counters.segmentIndex + index
+      if data.lanes.isEpochStart(segmentIndex) { state.pass.carriedState.reset() }
+      let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
+      state.sharing?.read(segmentIndex, of: data)
+      loss += try state.pass.accumulate(
+        segment, index: index, lossScale: lossScale, gradients: gradients, sink: sink)
+    }
+    return loss
+  }
+
+  /// The sink that submits the gradient to the exchange.
+  package var exchangeSink: ExchangeSink { ExchangeSink(state, gradients) }
+
+  /// How long forward and backward have waited for other ranks' rows of the vocabulary.
+  package var exposedVocabularySeconds: Double { state.sharing?.cost.exposedSeconds ?? 0 }
+
+  /// Waits for the exchange and returns what it has cost.
+  package func finishExchange() throws -> ExchangeReport {
+    state.ranks.control.liveness?.activity.note("step \(state.counters.step): exchange and update")
+    var report = try state.exchange.finish()
+    if let sharing = state.sharing { report.add(apart: sharing.cost) }
+    return report
+  }
+}
+
+// MARK: - Update
+
+extension Step {
+  /// Sums up what every rank contributes, in one all-reduce.
+  private func agree(loss: Double) throws -> Agreement {
+    let squares = state.optimizer.squares(of: gradients)
+    let own = StepSums(
+      loss: loss, learningRate: state.ranks.isCoordinator ? learningRate : 0,
+      stopRequestCount: stop.isMade ? 1 : 0, retuneRequestCount: tuner.isRetuningRequested ? 1 : 0,
+      ownedSquares: squares.owned)
+    let sums = try own.summed(
+      "loss of step \(state.counters.step)", over: state.ranks.control, limits: timeouts.limits)
+    return Agreement(sums, commonSquares: squares.common)
+  }
+
+  private var learningRate: Double {
+    let configuration = state.configuration
+    let rate = configuration.schedule.learningRate(
+      step: state.counters.step, stepCount: configuration.training.steps,
+      peak: configuration.optimizer.learningRate, plateauScale: state.counters.plateau.rateScale)
+    return rate * (state.counters.guardRecord?.rateScale ?? 1)
+  }
+
+  private func judge(_ agreed: Agreement) -> StepGuard.Verdict {
+    let loss = agreed.loss / Double(state.configuration.tokensPerStep)
+    var record = state.counters.guardRecord ?? .init()
+    let verdict = stepGuard.judge(loss: loss, norm: agreed.gradientNorm, record)
+    if verdict == .sound {
+      stepGuard.note(loss: loss, norm: agreed.gradientNorm, step: state.counters.step + 1, in: &record)
+    }
+    state.counters.guardRecord = record
+    return verdict
+  }
+
+  private func update(_ agreed: Agreement) {
+    state.exchange.commit()
+    // Adam's bias correction counts the updates that were made.
+    let updateCount = state.counters.step + 1 - state.counters.skippedStepCount
+    state.optimizer.update(
+      state.parameters, gradient: gradients,
+      gradientScale: state.optimizer.clippingScale(norm: agreed.gradientNorm),
+      learningRate: agreed.learningRate, updateCount: updateCount)
+    state.counters.consecutiveSkippedStepCount = 0
+  }
+
+  /// Restores the state before the step, except for the position in the data.
+  private func skip(because reason: String) {
+    state.exchange.rollback()
+    let first = state.counters.segmentIndex
+    let segments = first..<first + state.configuration.training.accumulate
+    if segments.contains(where: data.lanes.isEpochStart) {
+      // The next segment belongs to the new epoch, the saved state to the old one.
+      state.pass.carriedState.reset()
+    } else {
+      state.pass.carriedState.copy(from: savedCarriedState)
+    }
+    state.counters.skippedStepCount += 1
+    state.counters.consecutiveSkippedStepCount += 1
+    guard state.ranks.isCoordinator else { return }
+    logger.warning(
+      "a step was skipped", metadata: ["step": "\(state.counters.step)", "reason": "\(reason)"])
+  }
+
+  /// Counts the step.
+  package func advance() {
+    state.counters.step += 1
+    state.counters.segmentIndex += state.configuration.training.accumulate
+    state.counters.tokenCount += state.configuration.tokensPerStep
+  }
+}
+
+/// The numbers of a step that all ranks sum up.
+private struct StepSums {
+  /// Nats, over this rank's lanes.
+  var loss: Double
+  /// Zero on all ranks but 0: the last digits of a cosine differ between CPUs.
+  var learningRate: Double
+  var stopRequestCount: Double
+  var retuneRequestCount: Double
+  /// Squares of the elements of the gradient that only one rank has.
+  var ownedSquares: Double
+
+  private static let fields: [WritableKeyPath<StepSums, Double> & Sendable] = [
+    \.loss, \.learningRate, \.stopRequestCount, \.retuneRequestCount, \.ownedSquares,
+  ]
+
+  func summed(_ name: String, over control: any Communicator, limits: StallLimits) throws -> StepSums {
+    let values = try control.sum(name, Self.fields.map { self[keyPath: $0] }, limits: limits)
+    var sums = self
+    for (field, value) in zip(Self.fields, values) { sums[keyPath: field] = value }
+    return sums
+  }
+}
+
+/// What all ranks agree on in a step.
+struct Agreement {
+  /// The sum of the losses in nats over all lanes of all ranks.
+  let loss: Double
+  /// The norm of the mean gradient before clipping.
+  let gradientNorm: Double
+  /// Rank 0's.
+  let learningRate: Double
+  /// Whether any rank has received a stop request.
+  let isStopRequested: Bool
+  /// Whether rank 0 asks to choose the codec again.
+  let isRetuneRequested: Bool
+
+  fileprivate init(_ sums: StepSums, commonSquares: Double) {
+    loss = sums.loss
+    gradientNorm = (commonSquares + sums.ownedSquares).squareRoot()
+    learningRate = sums.learningRate
+    isStopRequested = sums.stopRequestCount > 0
+    isRetuneRequested = sums.retuneRequestCount > 0
+  }
+}
+
+/// What a step has done; the same on all ranks except for the times.
+package struct StepReport {
+  let agreed: Agreement
+  /// Forward and backward, on this rank.
+  let computeSeconds: Double
+  /// The exchange, on this rank.
+  let exchange: ExchangeReport
+
+  /// The sum of the losses in nats over all lanes of all ranks.
+  package var loss: Double { agreed.loss }
+
+  fileprivate init(_ agreed: Agreement, computeSeconds: Double, exchange: ExchangeReport) {
+    self.agreed = agreed
+    self.computeSeconds = computeSeconds
+    self.exchange = exchange
+  }
+}
+
+/// The timeouts within a step: those of the configuration, but never shorter than steps take.
+struct StepTimeouts {
+  /// A step that takes this many times as long as the longest one so far is stuck.
+  private static let factor = 5.0
+  /// The timeout of the first step.
+  private static let firstStepSeconds = 600.0
+
+  private let settings: ExchangeSettings
+  private let warn: @Sendable (String) -> Void
+  private var longestSeconds: Double?
+
+  /// The timeouts of a run; `warn` receives the line that names a stalled rank.
+  init(_ settings: ExchangeSettings, warn: @escaping @Sendable (String) -> Void) {
+    self.settings = settings
+    self.warn = warn
+  }
+
+  /// Takes the duration of a step into account.
+  mutating func note(stepSeconds: Double) {
+    longestSeconds = max(longestSeconds ?? 0, stepSeconds)
+  }
+
+  /// The timeouts of the next step.
+  var limits: StallLimits {
+    let expected = longestSeconds.map { $0 * Self.factor } ?? Self.firstStepSeconds
+    return StallLimits(
+      warnSeconds: max(settings.stallWarnSeconds, longestSeconds ?? 0),
+      abortSeconds: max(settings.stallAbortSeconds, expected), warn: warn)
+  }
+}
+
+/// Submits the gradient to the exchange as it is finished; that of vocabulary rows that are sharded goes to their owners.
+package final class ExchangeSink: GradientSink {
+  private let state: TrainingState
+  private let gradients: ParameterBuffer
+
+  fileprivate init(_ state: TrainingState, _ gradients: ParameterBuffer) {
+    self.state = state
+    self.gradients = gradients
+  }
+
+  package func finish(_ range: GradientRange) throws {
+    let common = state.shard.common
+    guard common.contains(range.range.lowerBound) else { return }
+    try state.exchange.submit(
+      range: range.range.lowerBound - common.lowerBound..<range.range.upperBound - common.lowerBound)
+  }
+
+  package func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
+    let tied = state.model.tiedMatrix
+    if state.shard.isCommon(tied) {
+      try state.exchange.submitRows(ids: UnsafeBufferPointer(tokens.buffer), rows: rows.data)
+    } else {
+      try state.sharing?.returnRows(tokens, rows, addingTo: gradients[tied])
+    }
+  }
+}

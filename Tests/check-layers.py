@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Checks that no folder of a module uses a declaration of a folder above it.
+
+usage: Tests/check-layers.py [--help] [ROOT]
+
+For each module below, folders are listed from the bottom up. A file may use types of its own folder and of folders listed
+before it, and members that these folders add to types of the module. Every violation is printed as file:line; the exit
+status is then 1. ROOT is the root of the repository (default: the folder above this script).
+"""
+
+import os
+import re
+import sys
+
+# Folders from the bottom up. Folders listed in one tuple are on one level and must not use each other.
+MODULES = {
+    "Sources/Communication": ["MPI", "Ranks", "Codecs", "Exchange"],
+    "Sources/Training": [],  # not checked while empty
+}
+
+MODIFIERS = (
+    r"(?:(?:public|package|internal|open|final|static|class|mutating|nonmutating|override|indirect|nonisolated|convenience"
+    r"|lazy|weak|private\(set\)|fileprivate\(set\)|public internal\(set\)|internal\(set\)|@\w+(?:\([^)]*\))?)\s+)*"
+)
+TYPE = re.compile(r"^" + MODIFIERS + r"(?:struct|class|enum|protocol|actor|typealias)\s+(\w+)")
+EXTENSION = re.compile(r"^" + MODIFIERS + r"extension\s+\[?([A-Za-z_]\w*)")
+MEMBER = re.compile(r"^\s+" + MODIFIERS + r"(?:func|var|let|case)\s+(\w+)")
+DECLARED = re.compile(r"\b(?:func|var|let|case|struct|class|enum|protocol|typealias)\s+(\w+)")
+PARAMETER = re.compile(r"[(,]\s*(?:\w+\s+)?(\w+)\s*:")
+
+
+def without_comments(path):
+    """The lines of a Swift file without comments."""
+    lines = []
+    in_block = False
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if in_block:
+                in_block = "*/" not in line
+                line = ""
+            elif line.lstrip().startswith("/*"):
+                in_block = "*/" not in line
+                line = ""
+            lines.append(re.sub(r'(?<![:"])//.*', "", line.rstrip("\n")))
+    return lines
+
+
+class Folder:
+    """What the files of one folder declare and use."""
+
+    def __init__(self):
+        self.files = {}
+        self.types = set()
+        self.names = set()  # every declared name: what a use may mean instead
+        self.members = {}  # name of a member added by an extension -> name of the extended type
+
+    def read(self, path):
+        lines = without_comments(path)
+        self.files[path] = lines
+        extended = None
+        for line in lines:
+            if (match := TYPE.match(line)) and not line.startswith(("private", "fileprivate")):
+                self.types.add(match[1])
+            if match := EXTENSION.match(line):
+                extended = match[1]
+            elif line and not line[0].isspace() and line[0] != "}":
+                extended = None
+            # Members at the first level of an extension; deeper ones are local.
+            member = MEMBER.match(line)
+            if extended and member and re.match(r"^  \S", line) and "private" not in line.split("(")[0]:
+                self.members[member[1]] = extended
+            self.names.update(DECLARED.findall(line))
+            self.names.update(PARAMETER.findall(line))
+
+
+def check(root, module, order):
+    """The violations of one module, as lines to print."""
+    base = os.path.join(root, module)
+    levels = [(level,) if isinstance(level, str) else tuple(level) for level in order]
+    level_of = {name: index for index, level in enumerate(levels) for name in level}
+    found = sorted(os.listdir(base))
+    violations = []
+    folders = {}
+    for name in found:
+        path = os.path.join(base, name)
+        if name.endswith(".swift"):
+            violations.append(f"{module}/{name}:1: expected a file in one of {', '.join(level_of)}, found it outside")
+        elif os.path.isdir(path) and name not in level_of:
+            violations.append(f"{module}/{name}:1: expected one of {', '.join(level_of)}, found folder {name}")
+        elif os.path.isdir(path):
+            folders[name] = Folder()
+            for parent, _, files in sorted(os.walk(path)):
+                for file in sorted(files):
+                    if file.endswith(".swift"):
+                        folders[name].read(os.path.join(parent, file))
+    for name in level_of:
+        if name not in folders:
+            violations.append(f"{module}/{name}:1: expected a folder, found none")
+    own_types = {type_name for folder in folders.values() for type_name in folder.types}
+
+    for name, folder in folders.items():
+        allowed = [other for other in folders if level_of[other] < level_of[name] or other == name]
+        forbidden = [other for other in folders if other not in allowed]
+        known_types = set().union(*(folders[other].types for other in allowed))
+        known_names = set().union(*(folders[other].names for other in allowed))
+        types = {}
+        members = {}
+        for other in forbidden:
+            types.update({item: other for item in folders[other].types - known_types})
+            for item, extended in folders[other].members.items():
+                if extended in own_types and extended in known_types and item not in known_names:
+                    members[item] = (other, extended)
+        if not types and not members:
+            continue
+        for path, lines in folder.files.items():
+            place = os.path.relpath(path, root)
+            for number, line in enumerate(lines, 1):
+                # Nested and local types of the same name are the folder's own.
+                for word in dict.fromkeys(re.findall(r"\b[A-Z]\w*\b", line)):
+                    if word in types and word not in folder.names:
+                        violations.append(f"{place}:{number}: {name} uses {word} of {types[word]}, a folder not below it")
+                for word in dict.fromkeys(re.findall(r"\.(\w+)\b", line)):
+                    if word in members:
+                        other, extended = members[word]
+                        violations.append(
+                            f"{place}:{number}: {name} uses {extended}.{word} of {other}, a folder not below it")
+    return violations
+
+
+def main(arguments):
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__.strip())
+        return 0
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        print(f"error: arguments: expected at most a folder, found {' '.join(arguments)}", file=sys.stderr)
+        return 64
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.abspath(arguments[0]) if arguments else os.path.dirname(here)
+    violations = []
+    for module, order in MODULES.items():
+        if order:
+            violations += check(root, module, order)
+    for line in violations:
+        print(line, file=sys.stderr)
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
