@@ -56,7 +56,7 @@ public struct EvaluationRun: Sendable {
   public func evaluate(
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> EvaluationSummary? {
-    let share = try ranks.defaultThreadCount()
+    let share = try ranks.threadCountOfAShare()
     let engine = ComputeEngine(threadCount: threadCount ?? share, precision: precision)
     let source =
       try ranks.onCoordinator("read the checkpoint and the text") { try checkpoint.map(read) } ?? nil

@@ -85,7 +85,7 @@ public struct ExchangeBenchmark {
     let engine = try configuration.training.engine(ranks)
     // Of drawn words there are enough for some steps; they come again after that.
     let drawnStepCount = 16
-    let (text, data) = try ranks.onAllRanks("open the text") {
+    let (text, data) = try ranks.together("open the text") {
       let text = try benchmark.text(
         tokenCount: self.configuration.tokensPerStep * drawnStepCount + self.configuration.training.lanes)
       let data = try TrainingData(

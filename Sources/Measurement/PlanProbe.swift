@@ -122,7 +122,7 @@ public struct PlanProbe {
     configuration.exchange.codec = Codec.none
     let engine = try configuration.training.engine(ranks)
     let stepCount = 2 * Self.timedStepCount + 4
-    let text = try ranks.onAllRanks("open the text") {
+    let text = try ranks.together("open the text") {
       try benchmark.text(tokenCount: configuration.tokensPerStep * stepCount + configuration.training.lanes)
     }
     let data = try TrainingData(

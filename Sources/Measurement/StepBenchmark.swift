@@ -26,7 +26,7 @@ public struct StepBenchmark {
     let training = benchmark.configuration.training
     let totalCount = stepCount + Self.warmupStepCount
     let engine = try training.engine(ranks)
-    let text = try ranks.onAllRanks("open the text") {
+    let text = try ranks.together("open the text") {
       try benchmark.text(
         tokenCount: benchmark.configuration.tokensPerStep * totalCount + training.lanes)
     }

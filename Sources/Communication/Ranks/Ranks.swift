@@ -1,14 +1,14 @@
 import Platform
 import Tensors
 
-/// The ranks of a job: a communicator for gradients, one for snapshots, and one for everything else, whose messages never
-/// mix.
+/// The ranks of a job as a program sees them: one group for gradients, one for snapshots,
+/// one for everything else, which never mix.
 public struct Ranks: Sendable {
   /// Start, checkpoints and evaluation; used between steps.
   public let control: any Communicator
-  /// Gradients only; used by the communication thread.
+  /// Gradients alone; used by the exchange's own thread.
   public let gradients: any Communicator
-  /// The shards of a snapshot, sent to rank 0 beside training.
+  /// What one rank alone has, on its way to rank 0 while training goes on.
   public let snapshots: any Communicator
 
   /// The ranks of three communicators over the same processes.
@@ -23,16 +23,16 @@ public struct Ranks: Sendable {
     self.init(control: world.control, gradients: world.gradients, snapshots: world.snapshots)
   }
 
-  /// This rank, from 0.
+  /// The number of this rank.
   public var rank: Int { control.rank }
-  /// The number of ranks.
+  /// How many ranks there are.
   public var rankCount: Int { control.rankCount }
   /// The rank that reads the configuration, writes the run and evaluates.
   public static let coordinator = 0
   /// Whether this is that rank.
   public var isCoordinator: Bool { rank == Self.coordinator }
 
-  /// Whether this is the first rank on its host, which does what is done once per host.
+  /// Whether this is the first rank on its host: what is worth doing once a node is done here.
   public var isFirstOnHost: Bool {
     control.hostNames.firstIndex(of: control.hostNames[rank]) == rank
   }
@@ -42,8 +42,9 @@ public struct Ranks: Sendable {
     control.hostNames.count { $0 == control.hostNames[rank] }
   }
 
-  /// The default number of compute threads: this rank's fraction of the processors it may run on; all ranks call it.
-  public func defaultThreadCount() throws -> Int {
+  /// The threads for this rank where the configuration does not say: its share of the processors that it may
+  /// run on, which it may have for itself; all ranks call it.
+  public func threadCountOfAShare() throws -> Int {
     let own = Processors.allowed
     let masks = try control.allGather("processors", Array(own.mask.utf8))
     let sharing = (0..<rankCount).count { other in
@@ -52,10 +53,11 @@ public struct Ranks: Sendable {
     return own.threadCount(sharedBy: sharing)
   }
 
-  /// Runs `body` on every rank, and throws on all of them if it throws on one.
+  /// Runs `body` on every rank and throws on all of them where it throws on one,
+  /// so that no rank waits for one that is gone.
   ///
-  /// The error is the same everywhere: that of the lowest rank, with its host unless all ranks have the same error.
-  public func onAllRanks<Value>(_ name: String, _ body: () throws -> Value) throws -> Value {
+  /// The error is the same everywhere: that of the lowest rank, with its host where not all have the same.
+  public func together<Value>(_ name: String, _ body: () throws -> Value) throws -> Value {
     let result = Result { try body() }
     var message = ""
     if case .failure(let error) = result { message = "\(error)" }
@@ -67,7 +69,7 @@ public struct Ranks: Sendable {
       isCommon ? messages[failing] : "\(control.label(of: failing)): \(messages[failing])")
   }
 
-  /// Runs `body` on rank 0 and throws on all ranks if it throws; returns its value there and nil elsewhere.
+  /// Runs `body` on rank 0 and throws on all ranks where it throws; gives its value there and nil elsewhere.
   public func onCoordinator<Value>(_ name: String, _ body: () throws -> Value) throws -> Value? {
     let result = isCoordinator ? Result { try body() } : nil
     var message = ""
@@ -77,12 +79,13 @@ public struct Ranks: Sendable {
     return try result?.get()
   }
 
-  /// The decision of rank 0 on every rank; those of the others are ignored.
+  /// Gives all ranks what rank 0 claims; what the others pass is ignored.
   public func share(_ claim: Bool) throws -> Bool {
     try control.broadcast("a decision", [claim ? 1 : 0], from: Self.coordinator) == [1]
   }
 
-  /// Throws on all ranks unless `value` is the same on all; the error names the first host that differs from rank 0.
+  /// Throws on all ranks where `value` is not the same on all;
+  /// the error names the first host that differs from rank 0.
   public func requireSame(_ what: String, _ value: String) throws {
     let values = try control.allGather("compare \(what)", Array(value.utf8)).map {
       String(decoding: $0, as: UTF8.self)

@@ -155,7 +155,7 @@ extension TrainingRun {
 
   /// The corpus and this rank's lanes; throws where the hosts' corpora differ.
   private func openCorpus() throws -> (Corpus, TrainingData) {
-    let (corpus, tokens, data) = try ranks.onAllRanks("open the corpus") {
+    let (corpus, tokens, data) = try ranks.together("open the corpus") {
       try faults.inject(.start, step: 0)
       let corpus = try Corpus(
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
@@ -169,7 +169,7 @@ extension TrainingRun {
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
     try ranks.requireSame("the training tokens' checksum", tokens.checksum)
     try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
-    try ranks.onAllRanks("check the memory") {
+    try ranks.together("check the memory") {
       try MemoryNeed(configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks).check()
     }
     return (corpus, data)
@@ -296,7 +296,7 @@ extension TrainingRun {
 extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
   package func engine(_ ranks: Ranks) throws -> ComputeEngine {
-    let threadCount = try ranks.defaultThreadCount()
+    let threadCount = try ranks.threadCountOfAShare()
     return ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
   }
 }
