@@ -7,14 +7,15 @@ import Layers
 import Platform
 import Tensors
 
-/// Evaluates a checkpoint on a text, alone or on several ranks: rank 0 reads weights and text,
-/// every rank scores a share.
-public struct EvaluationRun: Sendable {
+/// Evaluates a checkpoint on a text, alone or on several ranks.
+///
+/// Rank 0 reads checkpoint and text and broadcasts the weights; `TextScorer` does the rest.
+package struct EvaluationRun: Sendable {
   /// What is scored.
-  public enum Text: Sendable, Equatable {
+  package enum Text: Sendable, Equatable {
     /// A split of the corpus.
     case split(Split)
-    /// Another text in the same vocabulary.
+    /// A text file, in the model's vocabulary.
     case file(String)
   }
 
@@ -28,13 +29,12 @@ public struct EvaluationRun: Sendable {
   private let tokenLossPath: String?
   private let ranks: Ranks
 
-  /// An evaluation of a checkpoint, which rank 0 alone has, of a model that all ranks know; `corpus` may be nil for
-  /// another text than a split.
+  /// An evaluation of a checkpoint of `model`; the checkpoint is nil on all ranks but rank 0.
   ///
-  /// Products have operands of `precision` where the engine can, on `threadCount` threads a rank; nil for the cores
-  /// that are the rank's. What each token cost is written to `tokenLossPath` where one is given; `method` must then
-  /// keep the text's order.
-  public init(
+  /// `corpus` may be nil for a text file. Products have operands of `precision` where the engine supports it, on
+  /// `threadCount` threads per rank (default: the rank's share of the host's cores). The loss of every token is written
+  /// to `tokenLossPath` if given; `method` must then keep the text's order.
+  package init(
     _ checkpoint: Checkpoint?, model: ModelConfiguration, corpus: String?, text: Text,
     method: ScoringMethod = ScoringMethod(), precision: Precision = .float32, threadCount: Int? = nil,
     tokenLossPath: String? = nil, ranks: Ranks
@@ -50,41 +50,40 @@ public struct EvaluationRun: Sendable {
     self.ranks = ranks
   }
 
-  /// Scores the text; all ranks call it, and rank 0 gets the summary, the others nil.
+  /// Scores the text; called on all ranks.
   ///
-  /// `progress` hears on rank 0 of tokens done and in all.
-  public func evaluate(
+  /// Rank 0 gets the summary, the others nil.
+  /// `progress` gets the tokens done and their total, on rank 0.
+  package func evaluate(
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> EvaluationSummary? {
-    let share = try ranks.threadCountOfAShare()
-    let engine = ComputeEngine(threadCount: threadCount ?? share, precision: precision)
+    let defaultThreadCount = try ranks.defaultThreadCount()
+    let engine = ComputeEngine(threadCount: threadCount ?? defaultThreadCount, precision: precision)
     let source =
       try ranks.onCoordinator("read the checkpoint and the text") { try checkpoint.map(read) } ?? nil
     let loaded = try LoadedModel(ofRank0: source?.loaded, configuration: model, ranks: ranks)
-    let shared = SharedScoring(
-      scoring: TextScoring(model: loaded.model, weights: loaded.weights, engine: engine),
-      ranks: ranks.control)
+    let scorer = TextScorer(
+      model: loaded.model, weights: loaded.weights, engine: engine, ranks: ranks.control)
     guard let source else {
-      try shared.serve()
+      try scorer.serve()
       return nil
     }
-    return try summary(source, shared, progress: progress)
+    return try score(source, with: scorer, progress: progress)
   }
 
-  private func summary(
-    _ source: Source, _ shared: SharedScoring, progress: (_ done: Int, _ total: Int) -> Void
+  private func score(
+    _ source: Source, with scorer: TextScorer, progress: (_ done: Int, _ total: Int) -> Void
   ) throws -> EvaluationSummary {
-    let clock = ContinuousClock()
-    let start = clock.now
-    let score = try shared.score(
-      source.tokens, method: method, specialWords: source.special,
+    let start = ContinuousClock.now
+    let score = try scorer.score(
+      source.tokens, method: method, specialTokens: source.special,
       onToken: { try source.lossFile?.append($0, nll: $1) },
       progress: { progress($0, source.tokens.count) })
-    let seconds = (clock.now - start).inSeconds
+    let seconds = (ContinuousClock.now - start).inSeconds
     guard score.nll.isFinite else {
       throw MilmError(
-        "\(source.checkpoint.path): the likelihoods are not finite: expected a model that has not diverged"
-          + (method.dynamic == nil ? "" : ", or a smaller rate of dynamic evaluation"))
+        "\(source.checkpoint.path): expected finite likelihoods, found \(score.nll): the model has diverged"
+          + (method.dynamic == nil ? "" : ", or --dynamic-rate is too large"))
     }
     try source.lossFile?.finish()
     return EvaluationSummary(
@@ -109,7 +108,7 @@ public struct EvaluationRun: Sendable {
     let checkpoint: Checkpoint
     let loaded: LoadedModel
     let tokens: any TokenSequence
-    let special: SpecialWords
+    let special: SpecialTokens
     let lossFile: TokenLossFile?
   }
 
@@ -122,31 +121,26 @@ public struct EvaluationRun: Sendable {
     case (.split(let split), let corpus?):
       let opened = try Corpus(opening: URL(filePath: corpus))
       vocabulary = opened.vocabulary
-      try require(vocabulary, of: checkpoint, from: corpus)
+      try checkpoint.require(vocabulary, from: corpus)
       tokens = try opened.tokens(split)
-    case (.split, nil):
-      throw MilmError("expected a corpus to take the split from")
+    case (.split(let split), nil):
+      throw MilmError("expected a corpus with the split \(split.rawValue), found none")
     case (.file(let file), _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
       tokens = try vocabulary.encode(
         contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized
       ).tokens
     }
-    guard tokens.count > 0 else { throw MilmError("expected a text with words, found an empty one") }
+    guard tokens.count > 0 else {
+      throw MilmError("expected a text with tokens, found an empty one")
+    }
     if case .streams(let count) = method.reading, tokens.count < count {
-      throw MilmError("expected a token for each of \(count) streams, found \(tokens.count)")
+      throw MilmError(
+        "expected at least a token for each of \(count) streams, found \(tokens.count)")
     }
     return Source(
       checkpoint: checkpoint, loaded: try LoadedModel(checkpoint, configuration: model), tokens: tokens,
-      special: SpecialWords(vocabulary),
+      special: SpecialTokens(vocabulary),
       lossFile: try tokenLossPath.map { try TokenLossFile(path: $0, vocabulary: vocabulary) })
-  }
-
-  private func require(_ vocabulary: Vocabulary, of checkpoint: Checkpoint, from corpus: String) throws {
-    guard vocabulary.hash == checkpoint.state.vocabularyHash else {
-      throw MilmError(
-        "\(corpus) has another vocabulary than \(checkpoint.path): expected hash "
-          + "\(checkpoint.state.vocabularyHash), found \(vocabulary.hash)")
-    }
   }
 }

@@ -1,56 +1,56 @@
 import Foundation
 import LanguageModel
 
-/// What an evaluation found: the object that `--json` prints.
-public struct EvaluationSummary: Encodable, Sendable {
+/// The result of an evaluation: the object that `--json` prints.
+package struct EvaluationSummary: Encodable, Sendable {
   /// The split; nil for another text.
-  public let split: String?
+  package let split: String?
   /// The other text; nil for a split.
-  public let text: String?
+  package let text: String?
   /// How the text was scored.
-  public let method: ScoringMethod
-  /// The total, the counts, and the same by frequency.
-  public let score: TextScore
-  /// How fast it went, all ranks together.
-  public let tokensPerSecond: Double
-  /// How many ranks computed.
-  public let ranks: Int
-  /// How many numbers the model has.
-  public let parameters: Int
+  package let method: ScoringMethod
+  /// The total, the counts, and the same by word frequency.
+  package let score: TextScore
+  /// Tokens/s over all ranks.
+  package let tokensPerSecond: Double
+  /// Number of ranks.
+  package let ranks: Int
+  /// Parameters of the model.
+  package let parameters: Int
   /// The checkpoint's directory.
-  public let checkpoint: String
+  package let checkpoint: String
   /// The checkpoint's step.
-  public let step: Int
+  package let step: Int
 
-  /// How many tokens were scored, `<eos>` and `<unk>` among them.
-  public var tokens: Int { score.tokenCount }
+  /// Tokens scored, `<eos>` and `<unk>` included.
+  package var tokens: Int { score.tokenCount }
   /// The total negative log-likelihood in nats.
-  public var nll: Double { score.nll }
+  package var nll: Double { score.nll }
   /// exp(nll / tokens).
-  public var perplexity: Double { score.perplexity }
-  /// How many of the tokens are `<unk>`.
-  public var unknownTokens: Int { score.unknownTokenCount }
-  /// How many streams the text was cut in; 1 where it was cut in windows.
-  public var streams: Int {
+  package var perplexity: Double { score.perplexity }
+  /// Tokens that are `<unk>`.
+  package var unknownTokens: Int { score.unknownTokenCount }
+  /// Streams of the text; 1 for windows.
+  package var streams: Int {
     if case .streams(let count) = method.reading { return count }
     return 1
   }
-  /// How many tokens a window has; nil where the text is in streams.
-  public var window: Int? {
+  /// Tokens per window; nil for streams.
+  package var window: Int? {
     if case .windows(let length) = method.reading { return length }
     return nil
   }
 
-  /// What makes the figure another one than that of the model alone on one stream; empty for that one.
-  public var reservations: [String] {
+  /// Why the perplexity is not comparable with that of the model alone on one stream; empty where it is.
+  package var caveats: [String] {
     var lines: [String] = []
     if streams > 1 { lines.append("\(streams) streams: not comparable with one stream") }
     if let window {
-      lines.append("windows of \(window) tokens, the state zero before each: not comparable with one stream")
+      lines.append("windows of \(window) tokens, zero state before each: not comparable with one stream")
     }
     if let cache = method.cache {
       lines.append(
-        "with a neural cache of \(cache.wordCount) words, theta \(cache.theta), lambda \(cache.lambda): "
+        "with a neural cache of \(cache.wordCount) tokens, theta \(cache.theta), lambda \(cache.lambda): "
           + "not the model alone")
     }
     if let dynamic = method.dynamic {
@@ -61,8 +61,9 @@ public struct EvaluationSummary: Encodable, Sendable {
     return lines
   }
 
-  private enum CodingKeys: CodingKey {
-    case split, text, tokens, nll, perplexity, unknownTokens, streams, window, cache, dynamic, reservations
+  private enum CodingKeys: String, CodingKey {
+    case split, text, tokens, nll, perplexity, unknownTokens, streams, window, cache, dynamic
+    case caveats = "reservations"
     case buckets, ranks, tokensPerSecond, parameters, checkpoint, step
   }
 
@@ -70,8 +71,8 @@ public struct EvaluationSummary: Encodable, Sendable {
     case words, theta, lambda
   }
 
-  /// Encodes every key, `null` where there is nothing: a reader finds the same keys always.
-  public func encode(to encoder: any Encoder) throws {
+  /// Encodes every key, `null` where there is no value.
+  package func encode(to encoder: any Encoder) throws {
     var object = encoder.container(keyedBy: CodingKeys.self)
     try object.encode(split, forKey: .split)
     try object.encode(text, forKey: .text)
@@ -83,7 +84,7 @@ public struct EvaluationSummary: Encodable, Sendable {
     try object.encode(window, forKey: .window)
     try encodeCache(into: &object)
     try object.encode(method.dynamic, forKey: .dynamic)
-    try object.encode(reservations, forKey: .reservations)
+    try object.encode(caveats, forKey: .caveats)
     try object.encode(score.buckets, forKey: .buckets)
     try object.encode(ranks, forKey: .ranks)
     try object.encode(tokensPerSecond, forKey: .tokensPerSecond)

@@ -8,15 +8,14 @@ import Platform
 import Tensors
 
 /// A model with the weights of a checkpoint.
-public struct LoadedModel: Sendable {
+package struct LoadedModel: Sendable {
   /// The model.
-  public let model: LanguageModel
+  package let model: LanguageModel
   /// Its weights.
-  public let weights: ParameterBuffer
+  package let weights: ParameterBuffer
 
-  /// Loads a checkpoint's model; throws where a tensor is missing, or has another shape
-  /// than its configuration says.
-  public init(_ checkpoint: Checkpoint, configuration: ModelConfiguration) throws {
+  /// Loads a checkpoint's weights; throws where a tensor is missing or its shape differs from the configuration's.
+  package init(_ checkpoint: Checkpoint, configuration: ModelConfiguration) throws {
     let file = try checkpoint.tensors(.model)
     let table = "embedding.weight"
     let shape = try file.shape(of: table)
@@ -25,13 +24,13 @@ public struct LoadedModel: Sendable {
         "\(file.path): expected \(table) of shape V × \(configuration.embedding), found \(shape)")
     }
     model = LanguageModel(configuration, vocabularySize: shape[0])
-    // Before memory is taken for what a configuration claims, the file must have it.
+    // Checked before memory of the configured size is allocated.
     try model.parameters.requireShapes(in: file)
     weights = ParameterBuffer(model.parameters)
     try weights.load(from: file)
   }
 
-  /// The model that rank 0 has loaded, on all ranks.
+  /// The model that rank 0 has loaded, broadcast to all ranks.
   init(ofRank0 loaded: LoadedModel?, configuration: ModelConfiguration, ranks: Ranks) throws {
     let size = try ranks.control.maximum("vocabulary size", UInt64(loaded?.model.vocabularySize ?? 0))
     model = loaded?.model ?? LanguageModel(configuration, vocabularySize: Int(size))
@@ -41,20 +40,25 @@ public struct LoadedModel: Sendable {
 }
 
 extension Checkpoint {
-  /// The words of the model: those of `corpus`, or of the run that the checkpoint lies in;
-  /// throws where they are not the model's.
-  public func vocabulary(corpus: String?) throws -> Vocabulary {
+  /// The model's vocabulary: that of `corpus`, else of the run that the checkpoint is in.
+  package func vocabulary(corpus: String?) throws -> Vocabulary {
     let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
     guard FileManager.default.fileExists(atPath: file) else {
-      throw MilmError("no vocabulary at \(file): expected --corpus with the checkpoint's corpus")
+      throw MilmError(
+        "\(file): expected the checkpoint's vocabulary, found no file; name its corpus with --corpus")
     }
     let vocabulary = try Vocabulary(contentsOf: URL(filePath: file))
+    try require(vocabulary, from: file)
+    return vocabulary
+  }
+
+  /// Throws unless `vocabulary`, read from `path`, is the one the model was trained with.
+  func require(_ vocabulary: Vocabulary, from source: String) throws {
     guard vocabulary.hash == state.vocabularyHash else {
       throw MilmError(
-        "\(file) is another vocabulary than that of \(path): expected hash \(state.vocabularyHash), "
+        "\(source): the vocabulary differs from that of \(path): expected hash \(state.vocabularyHash), "
           + "found \(vocabulary.hash)")
     }
-    return vocabulary
   }
 }

@@ -1,51 +1,52 @@
 import Corpus
 import Foundation
+import Platform
 
 /// How well a model predicts a text.
-public struct TextScore: Sendable, Equatable {
+package struct TextScore: Sendable, Equatable {
   /// The total negative log-likelihood in nats.
-  public private(set) var nll = 0.0
-  /// How many tokens were predicted, `<eos>` and `<unk>` among them.
-  public private(set) var tokenCount = 0
-  /// How many of these are `<unk>`.
-  public private(set) var unknownTokenCount = 0
-  /// The same by how frequent the words are, most frequent first.
-  public private(set) var buckets: [FrequencyBucket]
+  package private(set) var nll = 0.0
+  /// Tokens predicted, `<eos>` and `<unk>` included.
+  package private(set) var tokenCount = 0
+  /// Tokens that are `<unk>`.
+  package private(set) var unknownTokenCount = 0
+  /// The score by word frequency, most frequent first.
+  package private(set) var buckets: [FrequencyBucket]
   private let unknown: Int32
 
-  /// A score of nothing yet, in a vocabulary of so many words.
+  /// An empty score.
   init(vocabularySize: Int, unknown: Int32) {
     buckets = FrequencyBucket.decades(vocabularySize: vocabularySize)
     self.unknown = unknown
   }
 
   /// exp(nll / tokens).
-  public var perplexity: Double { exp(nll / Double(tokenCount)) }
+  package var perplexity: Double { exp(nll / Double(tokenCount)) }
 
-  /// Counts a token in.
-  mutating func add(_ word: Int32, nll: Double) {
+  /// Adds a token.
+  mutating func add(_ token: Int32, nll: Double) {
     self.nll += nll
     tokenCount += 1
-    if word == unknown { unknownTokenCount += 1 }
+    if token == unknown { unknownTokenCount += 1 }
     var bucket = 0
-    while Int(word) >= buckets[bucket].toRank { bucket += 1 }
+    while Int(token) >= buckets[bucket].toRank { bucket += 1 }
     buckets[bucket].add(nll)
   }
 }
 
-/// The tokens whose words have similar ranks in the vocabulary, where 1 is the training text's most frequent word.
-public struct FrequencyBucket: Sendable, Equatable, Encodable {
+/// The tokens whose frequency rank in the vocabulary is in one decade; rank 1 is the training text's most frequent word.
+package struct FrequencyBucket: Sendable, Equatable, Encodable {
   /// The first rank.
-  public let fromRank: Int
+  package let fromRank: Int
   /// The last rank.
-  public let toRank: Int
-  /// How many tokens have such words.
-  public private(set) var tokens = 0
+  package let toRank: Int
+  /// Tokens in the bucket.
+  package private(set) var tokens = 0
   /// Their negative log-likelihood in nats.
-  public private(set) var nll = 0.0
+  package private(set) var nll = 0.0
 
-  /// exp(nll / tokens); nil where there are none.
-  public var perplexity: Double? { tokens > 0 ? exp(nll / Double(tokens)) : nil }
+  /// exp(nll / tokens); nil for an empty bucket.
+  package var perplexity: Double? { tokens > 0 ? exp(nll / Double(tokens)) : nil }
 
   /// Ranks 1 to 10, 11 to 100, 101 to 1,000 and so on.
   static func decades(vocabularySize: Int) -> [FrequencyBucket] {
@@ -71,8 +72,8 @@ public struct FrequencyBucket: Sendable, Equatable, Encodable {
     case fromRank, toRank, tokens, nll, perplexity
   }
 
-  /// Encodes every key, `null` for the perplexity of nothing.
-  public func encode(to encoder: any Encoder) throws {
+  /// Encodes every key, `null` for the perplexity of an empty bucket.
+  package func encode(to encoder: any Encoder) throws {
     var object = encoder.container(keyedBy: CodingKeys.self)
     try object.encode(fromRank, forKey: .fromRank)
     try object.encode(toRank, forKey: .toRank)
@@ -82,16 +83,58 @@ public struct FrequencyBucket: Sendable, Equatable, Encodable {
   }
 }
 
-/// The two words that scoring treats apart.
-public struct SpecialWords: Sendable {
-  /// The id of `<eos>`, from which the first word of a stream is predicted.
-  public let endOfSentence: Int32
+/// The vocabulary entries that scoring treats apart.
+package struct SpecialTokens: Sendable {
+  /// The id of `<eos>`, from which a stream's first token is predicted.
+  package let endOfSentence: Int32
   /// The id of `<unk>`, which is counted.
-  public let unknown: Int32
+  package let unknown: Int32
 
   /// Those of a vocabulary.
-  public init(_ vocabulary: Vocabulary) {
+  package init(_ vocabulary: Vocabulary) {
     endOfSentence = vocabulary.endOfSentenceID
     unknown = vocabulary.unknownID
+  }
+}
+
+/// A tab-separated table of the loss of every token: a header, then position from 0, word and negative log-likelihood
+/// in nats.
+///
+/// Numbers are written so that reading them gives the same bits; added up in order they are the total. The file
+/// appears when it is complete.
+final class TokenLossFile {
+  private static let bufferByteCount = 1 << 20
+
+  private let file: AtomicFile
+  private let vocabulary: Vocabulary
+  private var buffer: [UInt8] = []
+  private var position = 0
+
+  /// Begins a table of tokens of `vocabulary`; throws where no file can be written at `path`.
+  init(path: String, vocabulary: Vocabulary) throws {
+    file = try AtomicFile(path)
+    self.vocabulary = vocabulary
+    buffer.reserveCapacity(Self.bufferByteCount + 1024)
+    buffer.append(contentsOf: "position\tword\tnll\n".utf8)
+  }
+
+  /// Appends the text's next token.
+  func append(_ token: Int32, nll: Double) throws {
+    buffer.append(contentsOf: "\(position)\t".utf8)
+    buffer.append(contentsOf: vocabulary.word(token).utf8)
+    buffer.append(contentsOf: "\t\(nll)\n".utf8)
+    position += 1
+    if buffer.count >= Self.bufferByteCount { try flush() }
+  }
+
+  /// Publishes the file.
+  func finish() throws {
+    try flush()
+    try file.finish()
+  }
+
+  private func flush() throws {
+    try buffer.withUnsafeBytes { try file.append($0) }
+    buffer.removeAll(keepingCapacity: true)
   }
 }

@@ -1,9 +1,9 @@
 import Foundation
 
 /// What to change, from what the ranks have found.
-public struct Advice: Sendable {
+package struct Advice: Sendable {
   /// A line for each thing to change, the gravest first.
-  public let lines: [String]
+  package let lines: [String]
 
   private static let leastDiskByteCount = 10_000_000_000
   private static let leastSharedMemoryByteCount = 256_000_000
@@ -11,7 +11,7 @@ public struct Advice: Sendable {
   private static let lateSeconds = 1.0
 
   /// Advice for a job; `ranks` and `clockOffsets` are by rank.
-  public init(
+  package init(
     ranks: [RankFacts], links: [Diagnosis.Link], clockOffsets: [Double], uncertainty: Double
   ) {
     lines =

@@ -5,16 +5,16 @@ import Tensors
 import Training
 
 /// What the benchmarks have in common: a configuration, its text, and what they measure by.
-public struct Benchmark {
+package struct Benchmark {
   /// The configuration, benchmarks' own settings applied.
-  public let configuration: RunConfiguration
+  package let configuration: RunConfiguration
   let ranks: Ranks
   let corpusPath: String?
   let vocabularySize: Int
 
   /// A benchmark over a corpus's training split or, without one, over words drawn by Zipf's law from a vocabulary of
   /// `vocabularySize` words.
-  public init(_ configuration: RunConfiguration, corpusPath: String?, vocabularySize: Int, ranks: Ranks) {
+  package init(_ configuration: RunConfiguration, corpusPath: String?, vocabularySize: Int, ranks: Ranks) {
     var configuration = configuration
     // Nothing but steps: no flush, no snapshot, no evaluation.
     configuration.coordinator.checkpointEvery = .max
@@ -38,14 +38,6 @@ public struct Benchmark {
     }
     let corpus = try Corpus(opening: URL(filePath: corpusPath), verification: .headerOnly)
     return (try corpus.tokens(.train), TextIdentity(corpus), corpus.vocabulary.endOfSentenceID)
-  }
-
-  /// The largest amount of memory that this process has held, in megabytes, as the kernel counts it.
-  static var peakMegabytes: Double {
-    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
-    let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
-    return kibibytes * 1024 / 1e6
   }
 }
 

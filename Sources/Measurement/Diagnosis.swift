@@ -4,20 +4,20 @@ import Platform
 import Tensors
 
 /// What all ranks of a job have found, and what to change.
-public struct Diagnosis: Encodable, Sendable {
+package struct Diagnosis: Encodable, Sendable {
   /// A link between two hosts.
-  public struct Link: Encodable, Sendable, Equatable {
+  package struct Link: Encodable, Sendable, Equatable {
     /// One end.
-    public let from: String
+    package let from: String
     /// The other.
-    public let to: String
+    package let to: String
     /// Seconds of an exchange of almost nothing.
-    public let latencySeconds: Double
+    package let latencySeconds: Double
     /// Gbit/s each way at the same time.
-    public let gigabitsPerSecond: Double
+    package let gigabitsPerSecond: Double
 
     /// A link as it was measured.
-    public init(from: String, to: String, latencySeconds: Double, gigabitsPerSecond: Double) {
+    package init(from: String, to: String, latencySeconds: Double, gigabitsPerSecond: Double) {
       self.from = from
       self.to = to
       self.latencySeconds = latencySeconds
@@ -26,21 +26,21 @@ public struct Diagnosis: Encodable, Sendable {
   }
 
   /// A rank's facts, by rank.
-  public let ranks: [RankFacts]
+  package let ranks: [RankFacts]
   /// Links of neighbouring hosts, in the order of ranks.
-  public let links: [Link]
+  package let links: [Link]
   /// How far each rank's clock is ahead of rank 0's, in seconds.
-  public let clockOffsets: [Double]
+  package let clockOffsets: [Double]
   /// By how much that may be wrong, in seconds.
-  public let clockUncertainty: Double
+  package let clockUncertainty: Double
   /// What to change, a line each; empty where nothing is to be changed.
-  public let advice: [String]
+  package let advice: [String]
 
   /// How long the links of a round are measured.
   private static let linkSeconds = 0.3
 
   /// Puts together what all ranks find; all call it, and all get the same.
-  public init(_ own: RankFacts, communicator: any Communicator) throws {
+  package init(_ own: RankFacts, communicator: any Communicator) throws {
     let blobs = try communicator.allGather("facts", Array(try JSONEncoder().encode(own)))
     var ranks = try blobs.map { try JSONDecoder().decode(RankFacts.self, from: Data($0)) }
     for index in ranks.indices {

@@ -7,14 +7,14 @@ import Tensors
 import Training
 
 /// What scoring takes, forward alone: blocks of lanes × segment words, the losses of all.
-public struct EvaluationBenchmark {
+package struct EvaluationBenchmark {
   private static let warmupBlockCount = 2
 
   private let benchmark: Benchmark
   private let blockCount: Int
 
   /// A benchmark of `blockCount` timed blocks.
-  public init(_ benchmark: Benchmark, blockCount: Int) {
+  package init(_ benchmark: Benchmark, blockCount: Int) {
     self.benchmark = benchmark
     self.blockCount = blockCount
   }
@@ -22,7 +22,7 @@ public struct EvaluationBenchmark {
   /// Scores the blocks with new weights.
   ///
   /// `progress` hears of blocks done and in all.
-  public func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> ModelSpeed {
+  package func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> ModelSpeed {
     let training = benchmark.configuration.training
     let totalCount = blockCount + Self.warmupBlockCount
     let engine = try training.engine(benchmark.ranks)

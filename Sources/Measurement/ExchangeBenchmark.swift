@@ -10,55 +10,55 @@ import Tensors
 import Training
 
 /// Real gradients of a configuration, sent with every codec in the same run; all ranks run it together.
-public struct ExchangeBenchmark {
+package struct ExchangeBenchmark {
   /// What one way of sending cost, a step on rank 0; seconds of the quickest step by its total.
-  public struct Row: Sendable, Encodable {
+  package struct Row: Sendable, Encodable {
     /// The codec's name, or `MPI_Allreduce`.
-    public let codec: String
+    package let codec: String
     /// How many times fewer bytes were sent than floats take.
-    public let ratio: Double
+    package let ratio: Double
     /// Bytes rank 0 sent.
-    public let wireBytes: Int
+    package let wireBytes: Int
     /// Floats in bytes a second, coded by one core while nothing else is computed.
-    public let encodeGigabytesPerSecond: Double
+    package let encodeGigabytesPerSecond: Double
     /// Floats in bytes a second, decoded by one core while nothing else is computed.
-    public let decodeGigabytesPerSecond: Double
+    package let decodeGigabytesPerSecond: Double
     /// Seconds the communication thread was at work or waiting.
-    public let seconds: Double
+    package let seconds: Double
     /// Seconds of coding.
-    public let encodeSeconds: Double
+    package let encodeSeconds: Double
     /// Seconds of sending, receiving and waiting.
-    public let wireSeconds: Double
+    package let wireSeconds: Double
     /// Seconds of decoding and adding.
-    public let decodeSeconds: Double
+    package let decodeSeconds: Double
     /// Seconds training waited.
-    public let exposedSeconds: Double
+    package let exposedSeconds: Double
     /// Seconds of the whole step, but for the update.
-    public let stepSeconds: Double
+    package let stepSeconds: Double
     /// √(Σ error² ÷ Σ value²) of the first rounding, over the samples of all ranges.
-    public let relativeError: Double
+    package let relativeError: Double
   }
 
   /// Everything measured.
-  public struct Result: Sendable, Encodable {
+  package struct Result: Sendable, Encodable {
     /// Ranks of the job.
-    public let ranks: Int
+    package let ranks: Int
     /// Nodes, after `exchange.ranksPerNode`.
-    public let nodes: Int
+    package let nodes: Int
     /// Compute threads a rank.
-    public let threads: Int
+    package let threads: Int
     /// Numbers in the model.
-    public let parameters: Int
+    package let parameters: Int
     /// Words a step, all ranks together.
-    public let tokensPerStep: Int
+    package let tokensPerStep: Int
     /// Seconds of forward and backward pass without an exchange beside it.
-    public let computeSeconds: Double
+    package let computeSeconds: Double
     /// Microseconds of an exchange of nothing; nil for one node.
-    public let linkLatencyMicroseconds: Double?
+    package let linkLatencyMicroseconds: Double?
     /// Megabytes a second each way; nil for one node.
-    public let linkMegabytesPerSecond: Double?
+    package let linkMegabytesPerSecond: Double?
     /// A row a codec, and one of `MPI_Allreduce` where there is MPI.
-    public let rows: [Row]
+    package let rows: [Row]
   }
 
   private let benchmark: Benchmark
@@ -68,7 +68,7 @@ public struct ExchangeBenchmark {
   private let warmupStepCount: Int
 
   /// A benchmark that trains `warmupStepCount` steps, then takes `stepCount` with each codec.
-  public init(
+  package init(
     _ benchmark: Benchmark, stepCount: Int, warmupStepCount: Int
   ) {
     self.benchmark = benchmark
@@ -81,11 +81,11 @@ public struct ExchangeBenchmark {
   /// Runs it on all ranks, of which rank 0's result counts.
   ///
   /// Begins from `checkpoint`, which rank 0 alone has, where it `isResumed`.
-  public func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
+  package func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
     let engine = try configuration.training.engine(ranks)
     // Of drawn words there are enough for some steps; they come again after that.
     let drawnStepCount = 16
-    let (text, data) = try ranks.together("open the text") {
+    let (text, data) = try ranks.onAllRanks("open the text") {
       let text = try benchmark.text(
         tokenCount: self.configuration.tokensPerStep * drawnStepCount + self.configuration.training.lanes)
       let data = try TrainingData(
@@ -100,19 +100,19 @@ public struct ExchangeBenchmark {
       configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())
     if isResumed { try state.restore(from: checkpoint) }
-    let stepper = GradientStepper(state, data: data)
+    let timer = StepTimer(state, data: data)
     state.exchange.choose(.lossless)
-    for _ in 0..<warmupStepCount { _ = try stepper.step(updates: true) }
+    for _ in 0..<warmupStepCount { _ = try timer.update() }
     let link = try state.exchange.measureLink()
-    let computeSeconds = try (0..<stepCount).map { _ in try stepper.compute() }.min() ?? 0
-    let alone = try state.exchange.measure(Codec.allCases, on: state.common(stepper.gradients))
+    let computeSeconds = try (0..<stepCount).map { _ in try timer.compute() }.min() ?? 0
+    let alone = try state.exchange.measure(Codec.allCases, on: state.common(timer.gradients))
     var rows: [Row] = []
     for codec in Codec.allCases {
       state.exchange.choose(codec)
-      let steps = try (0..<stepCount).map { _ in try stepper.step(updates: false) }
+      let steps = try (0..<stepCount).map { _ in try timer.exchange() }
       rows.append(row(codec, steps, alone.first { $0.codec == codec }))
     }
-    if let row = try allReduceRow(state, stepper, computeSeconds) { rows.append(row) }
+    if let row = try allReduceRow(state, timer, computeSeconds) { rows.append(row) }
     return Result(
       ranks: ranks.rankCount, nodes: state.exchange.layout.nodeCount, threads: engine.threadCount,
       parameters: state.model.parameters.parameterCount, tokensPerStep: configuration.tokensPerStep,
@@ -121,7 +121,7 @@ public struct ExchangeBenchmark {
   }
 
   /// `alone` is what the codec does with a gradient of this rank's own lanes, beside nothing else.
-  private func row(_ codec: Codec, _ steps: [GradientStepper.Timing], _ alone: CodecMeasurement?) -> Row {
+  private func row(_ codec: Codec, _ steps: [StepTimer.Timing], _ alone: CodecMeasurement?) -> Row {
     let best = steps.min { $0.seconds < $1.seconds } ?? steps[0]
     let report = best.report
     func perSecond(_ seconds: Double?) -> Double { seconds.map { $0 > 0 ? 4e-9 / $0 : 0 } ?? 0 }
@@ -138,13 +138,13 @@ public struct ExchangeBenchmark {
 
   /// The same gradient summed by MPI alone, after the backward pass, as fp32.
   private func allReduceRow(
-    _ state: TrainingState, _ stepper: GradientStepper, _ computeSeconds: Double
+    _ state: TrainingState, _ timer: StepTimer, _ computeSeconds: Double
   ) throws -> Row? {
     guard ranks.rankCount > 1 else { return nil }
     let times = try (0..<stepCount).compactMap { _ in
-      _ = try stepper.compute()
+      _ = try timer.compute()
       return try state.exchange.timePlainAllReduce(
-        stepper.gradients.flat.data, elementCount: state.model.parameters.elementCount)
+        timer.gradients.flat.data, elementCount: state.model.parameters.elementCount)
     }
     guard let seconds = times.min() else { return nil }
     let elementCount = Double(state.model.parameters.elementCount)
@@ -156,8 +156,8 @@ public struct ExchangeBenchmark {
   }
 }
 
-/// Takes steps as training does, and times them without the update.
-final class GradientStepper {
+/// Times the parts of training steps.
+final class StepTimer {
   struct Timing {
     let report: ExchangeReport
     let seconds: Double
@@ -175,6 +175,13 @@ final class GradientStepper {
 
   var gradients: ParameterBuffer { step.gradients }
 
+  /// A whole step; returns the seconds of norm and optimizer.
+  func update() throws -> Double {
+    let start = ContinuousClock.now
+    let report = try step.run()
+    return (ContinuousClock.now - start).inSeconds - report.computeSeconds - report.exchange.exposedSeconds
+  }
+
   /// Forward and backward pass of the next segments, without an exchange; returns the seconds.
   func compute() throws -> Double {
     try state.ranks.control.barrier("before a backward pass")
@@ -187,8 +194,8 @@ final class GradientStepper {
     return (ContinuousClock.now - start).inSeconds - step.exposedVocabularySeconds
   }
 
-  /// A step up to the exchanged gradient; the optimizer follows if it `updates`.
-  func step(updates: Bool) throws -> Timing {
+  /// A step up to the exchanged gradient, without the update.
+  func exchange() throws -> Timing {
     try state.ranks.control.barrier("before a step")
     let start = ContinuousClock.now
     step.begin()
@@ -196,18 +203,8 @@ final class GradientStepper {
     let report = try step.finishExchange()
     let seconds = (ContinuousClock.now - start).inSeconds
     state.exchange.commit()
-    if updates { try update() }
     step.advance()
     return Timing(report: report, seconds: seconds)
-  }
-
-  private func update() throws {
-    let squares = state.optimizer.squares(of: gradients)
-    let owned = try state.ranks.control.sum("squares of the gradient", [squares.owned])[0]
-    let norm = (squares.common + owned).squareRoot()
-    state.optimizer.update(
-      state.parameters, gradient: gradients, gradientScale: state.optimizer.clippingScale(norm: norm),
-      learningRate: state.configuration.optimizer.learningRate, updateCount: state.counters.step + 1)
   }
 }
 

@@ -10,35 +10,35 @@ import Tensors
 import Training
 
 /// What approximating improbable blocks of words in the softmax's gradients gains, and what it costs whom.
-public struct FilterBenchmark {
+package struct FilterBenchmark {
   /// What one threshold does.
-  public struct Row: Encodable, Sendable {
+  package struct Row: Encodable, Sendable {
     /// Blocks whose probabilities are all below it are approximated; 0: none.
-    public let threshold: Double
+    package let threshold: Double
     /// Words a second over whole steps, by the median.
-    public let tokensPerSecond: Double
+    package let tokensPerSecond: Double
     /// √(Σ error² ÷ Σ exact²) of the gradient of z and of the rest of the model behind it.
-    public let errorOfOthers: Double
+    package let errorOfOthers: Double
     /// The same of the tied matrix, for words by their rank: the first 1,000, those up to 10,000, those up to 100,000, the rest.
-    public let errorByRank: [Double]
+    package let errorByRank: [Double]
   }
 
   /// All thresholds on the same words.
-  public struct Result: Encodable, Sendable {
+  package struct Result: Encodable, Sendable {
     /// The step of the checkpoint.
-    public let step: Int
+    package let step: Int
     /// Lanes.
-    public let lanes: Int
+    package let lanes: Int
     /// T.
-    public let segment: Int
+    package let segment: Int
     /// Compute threads.
-    public let threads: Int
+    package let threads: Int
     /// What operands of products are rounded to.
-    public let precision: String
+    package let precision: String
     /// The loss of the words in nats a token, the same for every threshold.
-    public let loss: Double
+    package let loss: Double
     /// A row for each threshold.
-    public let rows: [Row]
+    package let rows: [Row]
   }
 
   /// Where the classes of words end, by rank.
@@ -49,7 +49,7 @@ public struct FilterBenchmark {
   private let stepCount: Int
 
   /// A benchmark of a trained model, `stepCount` timed steps for each threshold.
-  public init(_ benchmark: Benchmark, checkpoint: Checkpoint, stepCount: Int) {
+  package init(_ benchmark: Benchmark, checkpoint: Checkpoint, stepCount: Int) {
     self.benchmark = benchmark
     self.checkpoint = checkpoint
     self.stepCount = stepCount
@@ -58,7 +58,7 @@ public struct FilterBenchmark {
   /// Takes the thresholds one after the other, 0 first.
   ///
   /// `progress` hears of those done and in all.
-  public func run(
+  package func run(
     thresholds: [Double], progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> Result {
     let loaded = try LoadedModel(checkpoint, configuration: benchmark.configuration.model)

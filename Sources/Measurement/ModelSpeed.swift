@@ -1,46 +1,47 @@
 import Communication
 import LanguageModel
+import Platform
 import Tensors
 import Training
 
 /// What running a model took, all ranks together.
-public struct ModelSpeed: Encodable, Sendable {
+package struct ModelSpeed: Encodable, Sendable {
   /// Words of all ranks a second, by the median step; scoring takes blocks for steps.
-  public let tokensPerSecond: Double
+  package let tokensPerSecond: Double
   /// The median step.
-  public let secondsPerStep: Double
+  package let secondsPerStep: Double
   /// The largest memory of a rank, in megabytes.
-  public let peakMegabytes: Double
+  package let peakMegabytes: Double
   /// Floating-point operations of the matrix products of a token.
-  public let flopsPerToken: Int
+  package let flopsPerToken: Int
   /// What the ranks' matrix products reach by themselves, in GFLOP/s.
-  public let peakGigaflops: Double
+  package let peakGigaflops: Double
   /// Which share of that the whole step reaches.
-  public let peakShare: Double
+  package let peakShare: Double
   /// What operands of products are rounded to.
-  public let precision: String
+  package let precision: String
   /// Threads a rank.
-  public let threads: Int
+  package let threads: Int
   /// Lanes of all ranks.
-  public let lanes: Int
+  package let lanes: Int
   /// T.
-  public let segment: Int
+  package let segment: Int
   /// Numbers that the model has.
-  public let parameters: Int
+  package let parameters: Int
   /// V.
-  public let vocabulary: Int
+  package let vocabulary: Int
   /// How many ranks.
-  public let ranks: Int
+  package let ranks: Int
   /// The library that multiplies.
-  public let engine: String
+  package let engine: String
   /// The instruction set that it has chosen.
-  public let cpuLevel: String
+  package let cpuLevel: String
   /// Steps that were timed.
-  public let steps: Int
+  package let steps: Int
   /// The loss of the first step, in nats a token.
-  public let firstLoss: Double
+  package let firstLoss: Double
   /// The loss of the last step, in nats a token.
-  public let lastLoss: Double
+  package let lastLoss: Double
 }
 
 extension Benchmark {
@@ -52,7 +53,7 @@ extension Benchmark {
   ) throws -> ModelSpeed {
     let training = configuration.training
     // The products' peak takes memory of its own, so it comes after.
-    let megabytes = try ranks.control.maximum("memory", UInt64(Self.peakMegabytes))
+    let megabytes = try ranks.control.maximum("memory", UInt64(Host.peakByteCount) / 1_000_000)
     let seconds = try ranks.control.sum("step time", [timedSeconds.median])[0] / Double(ranks.rankCount)
     let peak = try ranks.control.sum("peak", [ProductBenchmark.peakGigaflops(engine)])[0]
     let tokensPerSecond = Double(tokensPerStep) / seconds

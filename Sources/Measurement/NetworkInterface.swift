@@ -1,21 +1,21 @@
 import Foundation
 
 /// A network interface of a host.
-public struct NetworkInterface: Sendable, Equatable {
+package struct NetworkInterface: Sendable, Equatable {
   /// Its name, as in `eth0`.
-  public let name: String
+  package let name: String
   /// Its IPv4 addresses.
-  public let addresses: [UInt32]
+  package let addresses: [UInt32]
 
   /// An interface of these addresses.
-  public init(name: String, addresses: [UInt32]) {
+  package init(name: String, addresses: [UInt32]) {
     self.name = name
     self.addresses = addresses
   }
 
   /// Whether Open MPI's TCP may use it, where these are its lists of interfaces or networks, as in `10.0.0.0/24`; one that
   /// is not empty is what it keeps to, else it leaves the other out.
-  public func serves(including included: [String], excluding excluded: [String]) -> Bool {
+  package func serves(including included: [String], excluding excluded: [String]) -> Bool {
     guard !addresses.isEmpty else { return false }
     return included.isEmpty ? !excluded.contains(where: isMeant) : included.contains(where: isMeant)
   }

@@ -11,37 +11,37 @@ import Training
 ///
 /// The ranks that run it are as those of one host will be: each with the lanes that a rank of the planned job has. Long
 /// segments are not taken whole: two short ones say what a step costs and what a word of it.
-public struct PlanProbe {
+package struct PlanProbe {
   /// Everything measured, on rank 0.
-  public struct Result: Sendable {
+  package struct Result: Sendable {
     /// Seconds of forward and backward pass of a planned step.
-    public let computeSeconds: Double
+    package let computeSeconds: Double
     /// Seconds of norm and optimizer, of a rank that has all words.
-    public let updateSeconds: Double
+    package let updateSeconds: Double
     /// Seconds of it that are for words.
-    public let updateSecondsOfWords: Double
+    package let updateSecondsOfWords: Double
     /// Exchanges of a planned step for which all ranks wait, where the vocabulary is shared out; else 0.
-    public let sharingOperationCount: Int
+    package let sharingOperationCount: Int
     /// The ranges of the gradient in the order in which they are ready: number, and at which share of the computing.
-    public let ready: [(range: Int, share: Double)]
+    package let ready: [(range: Int, share: Double)]
     /// What each allowed codec costs on each range, on gradients of the first steps.
-    public let codecs: [CodecMeasurement]
+    package let codecs: [CodecMeasurement]
     /// Numbers of the rows of the tied matrix that a planned step of a rank touches.
-    public let rowElementCount: Double
+    package let rowElementCount: Double
     /// The link between the hosts that took part; nil where it was one.
-    public let link: LinkMeasurement?
+    package let link: LinkMeasurement?
     /// Whether the communication thread has a core that no compute thread wants.
-    public let hasSpareCore: Bool
+    package let hasSpareCore: Bool
     /// Library, version, instruction set, precision and threads.
-    public let engine: String
+    package let engine: String
     /// Numbers in the model.
-    public let parameterCount: Int
+    package let parameterCount: Int
     /// Words of a planned step of a rank.
-    public let tokenCountPerRank: Int
+    package let tokenCountPerRank: Int
     /// Bytes that a planned rank takes, as an estimate.
-    public let byteCountPerRank: Int
+    package let byteCountPerRank: Int
     /// The same of rank 0, which has a copy to write and to evaluate.
-    public let coordinatorByteCount: Int
+    package let coordinatorByteCount: Int
   }
 
   /// Words of a rank's step that are enough to tell from.
@@ -53,14 +53,14 @@ public struct PlanProbe {
   private let laneCountPerRank: Int
 
   /// A probe for a job of `rankCount` ranks.
-  public init(_ benchmark: Benchmark, rankCount: Int) throws {
+  package init(_ benchmark: Benchmark, rankCount: Int) throws {
     self.benchmark = benchmark
     self.rankCount = rankCount
     laneCountPerRank = try LaneShare(benchmark.configuration, rankCount: rankCount).laneCountPerRank
   }
 
   /// Measures; all ranks call it.
-  public func run() throws -> Result {
+  package func run() throws -> Result {
     let configuration = benchmark.configuration
     let segment = configuration.training.segment
     let long = min(segment, max(4, Self.wordLimit / laneCountPerRank))
@@ -122,22 +122,18 @@ public struct PlanProbe {
     configuration.exchange.codec = Codec.none
     let engine = try configuration.training.engine(ranks)
     let stepCount = 2 * Self.timedStepCount + 4
-    let text = try ranks.together("open the text") {
+    let text = try ranks.onAllRanks("open the text") {
       try benchmark.text(tokenCount: configuration.tokensPerStep * stepCount + configuration.training.lanes)
     }
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: configuration, ranks: ranks)
     let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine, thread: CommunicationThread())
-    let stepper = GradientStepper(state, data: data)
+    let timer = StepTimer(state, data: data)
     state.exchange.choose(.lossless)
 
     var result = Measurement()
-    for _ in 0..<3 {
-      let start = ContinuousClock.now
-      let step = try stepper.step(updates: true)
-      result.updateSeconds = (ContinuousClock.now - start).inSeconds - step.seconds
-    }
+    for _ in 0..<3 { result.updateSeconds = max(0, try timer.update()) }
     let (model, shard) = (state.model, state.shard)
     let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerWord == nil ? 0 : $1.count) }
     let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
@@ -150,11 +146,11 @@ public struct PlanProbe {
     result.chunkCountPerRow = Double(rowByteCount) / Double(SegmentPass.defaultLogitsByteBudget)
     let timing = state.exchange.timing
     result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }
-    result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try stepper.compute() }.median
-    result.rowElementCount = Double(stepper.lastRowElementCount)
+    result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try timer.compute() }.median
+    result.rowElementCount = Double(timer.lastRowElementCount)
     result.link = try state.exchange.measureLink()
     result.codecs = try state.exchange.measure(
-      codecs, on: state.common(stepper.gradients))
+      codecs, on: state.common(timer.gradients))
     result.hasSpareCore = state.hasSpareCore
     result.engine = engine.summary
     result.parameterCount = state.model.parameters.parameterCount

@@ -6,46 +6,46 @@ import Tensors
 import Training
 
 /// What matrix products reach, each by itself: those of a model's step, and the best of all.
-public struct ProductBenchmark {
+package struct ProductBenchmark {
   /// One product: m × k times k × n.
-  public struct Product: Encodable, Sendable {
+  package struct Product: Encodable, Sendable {
     /// What it is for.
-    public let name: String
+    package let name: String
     /// m.
-    public let rows: Int
+    package let rows: Int
     /// n.
-    public let columns: Int
+    package let columns: Int
     /// k.
-    public let depth: Int
+    package let depth: Int
     /// What the run's engine reaches, in GFLOP/s.
-    public let gigaflops: Double
+    package let gigaflops: Double
     /// What OpenBLAS reaches in fp32, in GFLOP/s.
-    public let openBLASGigaflops: Double
+    package let openBLASGigaflops: Double
   }
 
   /// The products of a model and the peak.
-  public struct Result: Encodable, Sendable {
+  package struct Result: Encodable, Sendable {
     /// The library that multiplies.
-    public let engine: String
+    package let engine: String
     /// The instruction set that it has chosen.
-    public let cpuLevel: String
+    package let cpuLevel: String
     /// What operands of products are rounded to.
-    public let precision: String
+    package let precision: String
     /// Compute threads.
-    public let threads: Int
+    package let threads: Int
     /// The best of all products: a large square one.
-    public let peakGigaflops: Double
+    package let peakGigaflops: Double
     /// The products of the model's step.
-    public let products: [Product]
+    package let products: [Product]
   }
 
   private let benchmark: Benchmark
 
   /// The products of a benchmark's model.
-  public init(_ benchmark: Benchmark) { self.benchmark = benchmark }
+  package init(_ benchmark: Benchmark) { self.benchmark = benchmark }
 
   /// Measures them one after the other, on every rank at once; the figures are this rank's.
-  public func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Result {
+  package func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Result {
     let engine = try benchmark.configuration.training.engine(benchmark.ranks)
     let reference = ComputeEngine(threadCount: engine.threadCount, library: .openBLAS)
     let shapes = self.shapes

@@ -4,54 +4,54 @@ import Platform
 import Tensors
 
 /// What one rank finds where it runs.
-public struct RankFacts: Codable, Sendable, Equatable {
+package struct RankFacts: Codable, Sendable, Equatable {
   /// The rank's host.
-  public var host = ""
+  package var host = ""
   /// The processor's name.
-  public var processor = ""
+  package var processor = ""
   /// Instruction sets that products profit from: avx2, avx512f, avx512_bf16, amx_bf16.
-  public var instructionSets: [String] = []
+  package var instructionSets: [String] = []
   /// Processors of the host.
-  public var hostProcessorCount = 0
+  package var hostProcessorCount = 0
   /// Processors that this rank may run on.
-  public var processorCount = 0
+  package var processorCount = 0
   /// Their set, in hexadecimal as the kernel writes it.
-  public var processorMask = ""
+  package var processorMask = ""
   /// Compute threads that a training takes where its configuration says `auto`.
-  public var threadCount = 0
+  package var threadCount = 0
   /// Library, version, instruction set and precision of products where bfloat16 is asked for.
-  public var engine = ""
+  package var engine = ""
   /// Why products are not of bfloat16 numbers; nil where they are.
-  public var engineNote: String?
+  package var engineNote: String?
   /// The MPI library.
-  public var mpi = ""
+  package var mpi = ""
   /// `OMPI_MCA_…` of the environment, that of mpirun's own left out.
-  public var mpiSettings: [String: String] = [:]
+  package var mpiSettings: [String: String] = [:]
   /// What MPI has chosen to move messages with.
-  public var transports = MPITransports()
+  package var transports = MPITransports()
   /// Network interfaces that are up, the loopback left out.
-  public var interfaces: [String] = []
+  package var interfaces: [String] = []
   /// Network interfaces that MPI's TCP may use; none where it does not use TCP.
-  public var tcpInterfaces: [String] = []
+  package var tcpInterfaces: [String] = []
   /// Bytes of memory that programs may take.
-  public var memoryByteCount = 0
+  package var memoryByteCount = 0
   /// Free bytes where this rank was started.
-  public var diskByteCount = 0
+  package var diskByteCount = 0
   /// Free bytes of shared memory.
-  public var sharedMemoryByteCount = 0
+  package var sharedMemoryByteCount = 0
   /// The program's version.
-  public var version = ""
+  package var version = ""
 
   /// This host's network interfaces that are up, the loopback left out.
-  public static var interfaceNames: [String] {
+  package static var interfaceNames: [String] {
     NetworkInterface.ofThisHost.map(\.name).filter { $0 != "lo" }
   }
 
   /// Facts to be filled in.
-  public init() {}
+  package init() {}
 
   /// What this process finds; takes some milliseconds.
-  public init(host: String, version: String, transports: MPITransports) {
+  package init(host: String, version: String, transports: MPITransports) {
     let information = HostFile.text("/proc/cpuinfo")
     let flags = Set(
       (HostFile.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))

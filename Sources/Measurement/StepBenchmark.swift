@@ -5,7 +5,7 @@ import Reporting
 import Training
 
 /// What a step of training takes: the whole of it, from the words to the updated parameters.
-public struct StepBenchmark {
+package struct StepBenchmark {
   /// Steps before the timed ones: memory is touched, primitives are made.
   private static let warmupStepCount = 3
 
@@ -13,7 +13,7 @@ public struct StepBenchmark {
   private let stepCount: Int
 
   /// A benchmark of `stepCount` timed steps.
-  public init(_ benchmark: Benchmark, stepCount: Int) {
+  package init(_ benchmark: Benchmark, stepCount: Int) {
     self.benchmark = benchmark
     self.stepCount = stepCount
   }
@@ -21,12 +21,12 @@ public struct StepBenchmark {
   /// Takes the steps; all ranks call it and get the same figures.
   ///
   /// `progress` hears of steps done and in all.
-  public func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> ModelSpeed {
+  package func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> ModelSpeed {
     let ranks = benchmark.ranks
     let training = benchmark.configuration.training
     let totalCount = stepCount + Self.warmupStepCount
     let engine = try training.engine(ranks)
-    let text = try ranks.together("open the text") {
+    let text = try ranks.onAllRanks("open the text") {
       try benchmark.text(
         tokenCount: benchmark.configuration.tokensPerStep * totalCount + training.lanes)
     }

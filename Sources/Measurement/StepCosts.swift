@@ -2,24 +2,24 @@ import Communication
 import Training
 
 /// What a step of one rank costs, as it was measured, whatever the number of ranks.
-public struct StepCosts: Sendable {
+package struct StepCosts: Sendable {
   /// Seconds of forward and backward pass.
-  public var computeSeconds: Double
+  package var computeSeconds: Double
   /// Seconds of norm and optimizer.
-  public var updateSeconds: Double
+  package var updateSeconds: Double
   /// The ranges of the gradient in the order in which they are ready: number, and at which share of the computing.
-  public var ready: [(range: Int, share: Double)]
+  package var ready: [(range: Int, share: Double)]
   /// What each codec costs on each range; those the configuration allows, the most exact first.
-  public var codecs: [CodecMeasurement]
+  package var codecs: [CodecMeasurement]
   /// Numbers that a rank's rows of the tied matrix have, those of the words that occurred.
-  public var rowElementCount: Double
+  package var rowElementCount: Double
   /// Words of a rank's step.
-  public var tokenCount: Int
+  package var tokenCount: Int
   /// What it takes to share the vocabulary out; nil where every rank has all of it.
-  public var sharing: SharingCosts?
+  package var sharing: SharingCosts?
 
   /// Costs as they were measured.
-  public init(
+  package init(
     computeSeconds: Double, updateSeconds: Double, ready: [(range: Int, share: Double)],
     codecs: [CodecMeasurement], rowElementCount: Double, tokenCount: Int, sharing: SharingCosts? = nil
   ) {
@@ -34,18 +34,18 @@ public struct StepCosts: Sendable {
 }
 
 /// What ranks that share the vocabulary out give each other in a step, and what each is spared; counts are of one rank.
-public struct SharingCosts: Sendable {
+package struct SharingCosts: Sendable {
   /// Rows of z, over all segments of the step.
-  public var rowCount: Int
+  package var rowCount: Int
   /// E.
-  public var width: Int
+  package var width: Int
   /// Exchanges for which all ranks wait.
-  public var operationCount: Int
+  package var operationCount: Int
   /// Seconds of the update of all words, of which a rank has its share alone.
-  public var updateSeconds: Double
+  package var updateSeconds: Double
 
   /// Costs of a step.
-  public init(rowCount: Int, width: Int, operationCount: Int, updateSeconds: Double) {
+  package init(rowCount: Int, width: Int, operationCount: Int, updateSeconds: Double) {
     self.rowCount = rowCount
     self.width = width
     self.operationCount = operationCount
@@ -60,20 +60,20 @@ public struct SharingCosts: Sendable {
 }
 
 /// Where ranks run.
-public struct Cluster: Sendable {
+package struct Cluster: Sendable {
   /// Training ranks.
-  public var rankCount: Int
+  package var rankCount: Int
   /// Ranks that add their gradients in shared memory before anything is sent.
-  public var ranksPerNode: Int
+  package var ranksPerNode: Int
   /// What a leader of a slice has of the network.
-  public var link: LinkMeasurement
+  package var link: LinkMeasurement
   /// Whether the communication thread has a core that no compute thread wants.
-  public var hasSpareCore: Bool
+  package var hasSpareCore: Bool
   /// The largest bucket, in bytes of fp32.
-  public var bucketByteCount: Int
+  package var bucketByteCount: Int
 
   /// A cluster as it is, or is imagined.
-  public init(
+  package init(
     rankCount: Int, ranksPerNode: Int, link: LinkMeasurement, hasSpareCore: Bool, bucketByteCount: Int
   ) {
     self.rankCount = rankCount
@@ -84,7 +84,7 @@ public struct Cluster: Sendable {
   }
 
   /// Nodes, the last of which may not be full.
-  public var nodeCount: Int { (rankCount + ranksPerNode - 1) / ranksPerNode }
+  package var nodeCount: Int { (rankCount + ranksPerNode - 1) / ranksPerNode }
   /// Ranks of the fullest node.
-  public var sliceCount: Int { min(ranksPerNode, rankCount) }
+  package var sliceCount: Int { min(ranksPerNode, rankCount) }
 }

@@ -1,27 +1,27 @@
 import Communication
 
 /// What a step is expected to take on a cluster.
-public struct StepPrediction: Encodable, Sendable {
+package struct StepPrediction: Encodable, Sendable {
   /// Training ranks.
-  public let ranks: Int
+  package let ranks: Int
   /// Nodes.
-  public let nodes: Int
+  package let nodes: Int
   /// What gradients travel with.
-  public let codec: String
+  package let codec: String
   /// Seconds of a whole step.
-  public let secondsPerStep: Double
+  package let secondsPerStep: Double
   /// Seconds of it in which a rank computes, the update included.
-  public let computeSeconds: Double
+  package let computeSeconds: Double
   /// Seconds of it that are waited for the exchange, or taken by it from computing.
-  public let exchangeSeconds: Double
+  package let exchangeSeconds: Double
   /// Bytes that a rank sends.
-  public let bytesPerStep: Int
+  package let bytesPerStep: Int
   /// How many times fewer bytes than fp32 would take.
-  public let ratio: Double
+  package let ratio: Double
   /// Words of all ranks a second.
-  public let tokensPerSecond: Double
+  package let tokensPerSecond: Double
   /// Which share of the ranks' speed alone that is.
-  public let efficiency: Double
+  package let efficiency: Double
 }
 
 extension StepCosts {
@@ -33,7 +33,7 @@ extension StepCosts {
   private static let sharedMemoryBytesPerSecond = 4e9
 
   /// The step with the codec that makes it shortest; of those within 2 % of it the most exact.
-  public func prediction(on cluster: Cluster) -> StepPrediction {
+  package func prediction(on cluster: Cluster) -> StepPrediction {
     let all = codecs.map { prediction($0, on: cluster) }
     let limit = 1.02 * (all.map(\.secondsPerStep).min() ?? 0)
     guard let best = all.first(where: { $0.secondsPerStep <= limit }) else {

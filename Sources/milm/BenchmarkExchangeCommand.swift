@@ -5,15 +5,15 @@ import Foundation
 import Measurement
 import Training
 
-/// `milm benchmark exchange`: what each codec makes of real gradients, against `MPI_Allreduce`.
+/// `milm benchmark exchange`: the compressed all-reduce of real gradients with every codec, against `MPI_Allreduce`.
 struct BenchmarkExchangeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "exchange",
-    abstract: "Sends real gradients with every codec, and with MPI_Allreduce.",
+    abstract: "Times the all-reduce of real gradients with every codec, and with MPI_Allreduce.",
     discussion: """
-      Trains some steps, so that the gradients are those of training, and then takes some with each codec. Without \
-      a corpus the words are Zipf-distributed, and as many as --vocabulary-size says. Rates are of fp32; seconds \
-      are of a step, on rank 0, of the quickest one. The error is that of one rounding, without error feedback.
+      Trains some steps first, so that the gradients are those of training, then times some with each codec. Rates are \
+      in bytes of fp32; seconds are per step, on rank 0, of the fastest step. The error is that of one quantization, \
+      without error feedback.
 
       Examples:
         mpirun --bind-to none -n 2 milm benchmark exchange configs/wikitext-2.yaml --corpus wikitext-2
@@ -22,22 +22,24 @@ struct BenchmarkExchangeCommand: ParsableCommand {
         mpirun --bind-to none -n 2 milm benchmark exchange run/checkpoints/last --corpus wikitext-2 --json
       """)
 
-  @Argument(help: "A configuration, or a checkpoint or run to begin from.", completion: .file())
+  @Argument(help: "A configuration, or a checkpoint or run to start from.", completion: .file())
   var path: String
 
-  @Option(help: "The corpus directory; needed with a checkpoint.", completion: .directory)
+  @Option(
+    help: "Read this corpus's training split; required with a checkpoint (default: Zipf-distributed tokens).",
+    completion: .directory)
   var corpus: String?
 
-  @Option(name: .customLong("set"), help: "Another value for a key of the configuration: key.path=value.")
+  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
   var settings: [String] = []
 
-  @Option(help: "How many words there are without a corpus.")
+  @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
   var vocabularySize = 267_735
 
-  @Option(help: "Steps with each codec, of which the quickest counts.")
+  @Option(help: "Steps with each codec; the fastest one counts.")
   var steps = 3
 
-  @Option(help: "Steps of training before.")
+  @Option(help: "Training steps before.")
   var warmup = 3
 
   @Flag(help: "Print the result as one line of JSON.")
@@ -56,7 +58,7 @@ struct BenchmarkExchangeCommand: ParsableCommand {
       let ranks = Ranks(world)
       let checkpoint = try ranks.onCoordinator("find the checkpoint") { try findCheckpoint() } ?? nil
       let isResumed =
-        try ranks.share(checkpoint != nil)
+        try ranks.broadcast(checkpoint != nil)
       let configuration =
         try isResumed
         ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: settings, ranks: ranks)
@@ -78,7 +80,7 @@ struct BenchmarkExchangeCommand: ParsableCommand {
       return nil
     }
     guard corpus != nil else {
-      throw ValidationError("expected --corpus: a checkpoint's words are those of its corpus")
+      throw ValidationError("expected --corpus with the checkpoint's corpus")
     }
     let last = "\(path)/checkpoints/last"
     return try Checkpoint(directory: FileManager.default.fileExists(atPath: last) ? last : path)
@@ -87,25 +89,26 @@ struct BenchmarkExchangeCommand: ParsableCommand {
   private func show(_ result: ExchangeBenchmark.Result) {
     var facts =
       "\(result.ranks) ranks on \(result.nodes) nodes, \(result.threads) threads each, \(result.parameters) "
-      + "parameters, \(result.tokensPerStep) words a step, \(seconds(result.computeSeconds)) s of computing"
+      + "parameters, \(result.tokensPerStep) tokens per step, \(seconds(result.computeSeconds)) s of compute"
     if let latency = result.linkLatencyMicroseconds, let rate = result.linkMegabytesPerSecond {
       facts += String(format: ", link %.0f µs and %.0f MB/s", latency, rate)
     }
     print(facts + "\n")
-    print(
-      "| codec | ratio | MB sent | encode GB/s | decode GB/s | encode s | wire s | decode s | exchange s | exposed s "
-        + "| step s | error |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
-    for row in result.rows {
-      let cells = [
-        row.codec, String(format: "%.2f", row.ratio), String(format: "%.1f", Double(row.wireBytes) / 1e6),
-        String(format: "%.2f", row.encodeGigabytesPerSecond),
-        String(format: "%.2f", row.decodeGigabytesPerSecond), seconds(row.encodeSeconds),
-        seconds(row.wireSeconds), seconds(row.decodeSeconds), seconds(row.seconds),
-        seconds(row.exposedSeconds), seconds(row.stepSeconds), String(format: "%.3g", row.relativeError),
-      ]
-      print("| \(cells.joined(separator: " | ")) |")
-    }
+    let header = [
+      "codec", "ratio", "MB sent", "encode GB/s", "decode GB/s", "encode s", "wire s", "decode s",
+      "exchange s", "exposed s", "step s", "error",
+    ]
+    printMarkdown(
+      header,
+      result.rows.map { row in
+        [
+          row.codec, String(format: "%.2f", row.ratio), String(format: "%.1f", Double(row.wireBytes) / 1e6),
+          String(format: "%.2f", row.encodeGigabytesPerSecond),
+          String(format: "%.2f", row.decodeGigabytesPerSecond), seconds(row.encodeSeconds),
+          seconds(row.wireSeconds), seconds(row.decodeSeconds), seconds(row.seconds),
+          seconds(row.exposedSeconds), seconds(row.stepSeconds), String(format: "%.3g", row.relativeError),
+        ]
+      })
   }
 
   private func seconds(_ value: Double) -> String { String(format: "%.3f", value) }

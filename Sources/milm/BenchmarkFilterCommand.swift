@@ -6,15 +6,14 @@ import Measurement
 import Reporting
 import Training
 
-/// `milm benchmark filter`: what `training.softmaxThreshold` gains on a trained model, and what it costs.
+/// `milm benchmark filter`: speed and gradient error of `training.softmaxThreshold` on a trained model.
 struct BenchmarkFilterCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "filter",
     abstract:
-      "Approximates improbable blocks of words in the softmax's gradients: speed, error, and whom it hits.",
+      "Measures speed and gradient error of training.softmaxThreshold on a trained model.",
     discussion: """
-      Takes the model of a checkpoint, the training text of its corpus, and for each threshold the gradient of one step \
-      against the exact one, then whole steps for their time.
+      For each threshold it compares the gradient of one step with the exact one, by word frequency, and times whole steps.
 
       Example:
         milm benchmark filter run --corpus corpus --set training.lanes=16 --set training.segment=64
@@ -26,13 +25,13 @@ struct BenchmarkFilterCommand: ParsableCommand {
   @Option(help: "The corpus of the checkpoint.", completion: .directory)
   var corpus: String
 
-  @Option(name: .customLong("threshold"), help: "A threshold. May be repeated; without any, some are tried.")
+  @Option(name: .customLong("threshold"), help: "A threshold. May be repeated (default: 1e-4, 1e-3, 1e-2).")
   var thresholds: [Double] = []
 
-  @Option(name: .customLong("set"), help: "Another value for a key of the configuration: key.path=value.")
+  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
   var settings: [String] = []
 
-  @Option(help: "How many steps to time for each threshold.")
+  @Option(help: "Steps to time with each threshold.")
   var steps = 3
 
   @Flag(help: "Print the result as one line of JSON.")
@@ -50,7 +49,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
       let ranks = Ranks(world)
       guard ranks.rankCount == 1 else {
         throw ValidationError(
-          "expected one rank, found \(ranks.rankCount): gradients of one process are compared")
+          "expected one rank, found \(ranks.rankCount)")
       }
       let checkpoint = try Checkpoint.open(path)
       let configuration = try RunConfiguration(checkpoint, settings: settings)
@@ -72,15 +71,14 @@ struct BenchmarkFilterCommand: ParsableCommand {
     print(
       "step \(result.step), \(result.lanes) lanes × \(result.segment), \(result.precision), \(result.threads) threads, "
         + String(format: "loss %.3f\n", result.loss))
-    print(
-      "| threshold | tokens a second | error: first 1,000 words | to 10,000 | to 100,000 | the rest | all but the tied matrix |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for row in result.rows {
-      let cells =
+    printMarkdown(
+      [
+        "threshold", "tokens/s", "error: first 1,000 words", "to 10,000", "to 100,000", "the rest",
+        "all but the tied matrix",
+      ],
+      result.rows.map { row in
         [String(format: "%g", row.threshold), String(format: "%.0f", row.tokensPerSecond)]
-        + (row.errorByRank + [row.errorOfOthers]).map { String(format: "%.2g", $0) }
-      print("| \(cells.joined(separator: " | ")) |")
-    }
+          + (row.errorByRank + [row.errorOfOthers]).map { String(format: "%.2g", $0) }
+      })
   }
 }

@@ -3,13 +3,13 @@ import Corpus
 import Foundation
 import Reporting
 
-/// `milm benchmark prepare`: how fast text becomes a corpus, and in how much memory.
+/// `milm benchmark prepare`: speed and peak memory of building a corpus.
 struct BenchmarkPrepareCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "prepare",
-    abstract: "Times the building of a corpus: vocabulary and token file, on the disk.",
+    abstract: "Times building a corpus: vocabulary and token file.",
     discussion: """
-      With --words a text is written first in which that many different words occur, twice each.
+      With --words it first writes a text in which that many distinct words occur twice each.
 
       Examples:
         milm benchmark prepare --train wiki.train.tokens --vocabulary-size 267735
@@ -19,23 +19,23 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   @Option(help: "The text, plain or compressed.", completion: .file())
   var train: String?
 
-  @Option(help: "Write a text with this many different words and take that.")
+  @Option(help: "Generate a text with this many distinct words and use that.")
   var words: Int?
 
-  @Option(help: "Keep this many of the most frequent words, <unk> and <eos> among them.")
+  @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
   var vocabularySize: Int?
 
-  @Flag(help: "Take raw text apart into words first.")
+  @Flag(help: "Tokenize raw text first.")
   var tokenize = false
 
-  @Option(help: "How many threads read.")
+  @Option(help: "Reading threads (default: the process's cores).")
   var threads: Int?
 
-  @Option(help: "How often to build the corpus; the fastest counts.")
+  @Option(help: "Number of builds; the fastest one counts.")
   var rounds = 3
 
-  @Option(help: "The folder to write into; all is removed again.", completion: .directory)
-  var folder = FileManager.default.temporaryDirectory.path
+  @Option(help: "The folder for temporary files (default: the system's).", completion: .directory)
+  var folder: String?
 
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
@@ -50,7 +50,8 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   }
 
   func run() throws {
-    let own = URL(filePath: folder).appendingPathComponent("milm-prepare-\(UUID().uuidString)")
+    let own = URL(filePath: folder ?? FileManager.default.temporaryDirectory.path).appendingPathComponent(
+      "milm-prepare-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: own, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: own) }
     let text = train.map { URL(filePath: $0) } ?? own.appendingPathComponent("words.txt")
@@ -71,8 +72,8 @@ struct BenchmarkPrepareCommand: ParsableCommand {
       ("text", "\(result.bytes) bytes, \(result.tokens) tokens"),
       ("vocabulary", "\(result.vocabulary) words"),
       ("threads", "\(result.threads)"),
-      ("seconds a build", result.seconds.map { String(format: "%.2f", $0) }.joined(separator: ", ")),
-      ("MB a second", String(format: "%.0f", result.megabytesPerSecond)),
+      ("seconds per build", result.seconds.map { String(format: "%.2f", $0) }.joined(separator: ", ")),
+      ("MB/s", String(format: "%.0f", result.megabytesPerSecond)),
       ("peak memory", String(format: "%.0f MB", result.peakMegabytes)),
     ])
   }

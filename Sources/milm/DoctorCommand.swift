@@ -6,20 +6,20 @@ import Measurement
 import Reporting
 import Training
 
-/// `milm doctor`: what every rank finds where it runs, and what to change.
+/// `milm doctor`: checks the hosts of a job and advises what to change.
 struct DoctorCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor",
-    abstract: "Looks at processors, libraries, binding, links, disk and clocks, and says what to change.",
+    abstract: "Checks processors, libraries, binding, links, disk and clocks, and advises what to change.",
     discussion: """
-      Under mpirun it looks at every rank and measures the links between neighbouring hosts.
+      Under mpirun it checks every rank and measures the links between neighboring hosts.
 
       Examples:
         milm doctor --json
         cluster/launch.sh -n 4 --hostfile cluster/jobs/hosts.example -- doctor
       """)
 
-  @Option(help: "Seconds until ranks that do not find each other are given up.")
+  @Option(help: "Connection timeout in seconds.")
   var timeLimit = 60.0
 
   @Flag(help: "Print the result as one line of JSON.")
@@ -49,17 +49,17 @@ struct DoctorCommand: ParsableCommand {
     let first = diagnosis.ranks[0]
     var rows = [
       ("milm", first.version),
-      ("processor", "\(first.processor), \(first.hostProcessorCount) of them"),
+      ("processor", "\(first.hostProcessorCount) × \(first.processor)"),
       ("instructions", first.instructionSets.joined(separator: " ")),
-      ("products", first.engine),
+      ("engine", first.engine),
       ("MPI", first.mpi),
       (
-        "settings of MPI",
+        "MPI settings",
         first.mpiSettings.sorted { $0.key < $1.key }.map { "\($0)=\($1)" }.joined(separator: " ")
       ),
-      ("transports of MPI", first.transports.summary),
+      ("MPI transports", first.transports.summary),
       ("interfaces", first.interfaces.joined(separator: " ")),
-      ("for MPI's TCP", tcpInterfaces(first)),
+      ("MPI over TCP", tcpInterfaces(first)),
       (
         "free",
         "\(Readable.byteCount(first.memoryByteCount)) memory, \(Readable.byteCount(first.diskByteCount)) disk here, "
@@ -84,11 +84,11 @@ struct DoctorCommand: ParsableCommand {
         ))
     }
     printTable(rows.filter { !$0.1.isEmpty })
-    print(diagnosis.advice.isEmpty ? "\nNothing to change." : "\nTo change:")
+    print(diagnosis.advice.isEmpty ? "\nNo advice." : "\nAdvice:")
     for line in diagnosis.advice { print("- \(line)") }
   }
 
-  /// The interfaces and what has chosen them; empty where MPI does not use TCP.
+  /// The interfaces and the setting that selects them; empty where MPI does not use TCP.
   private func tcpInterfaces(_ facts: RankFacts) -> String {
     let transports = facts.transports
     guard transports.usesTCP else { return "" }
@@ -100,7 +100,7 @@ struct DoctorCommand: ParsableCommand {
   }
 }
 
-/// Ends the process where what it waits for does not come: MPI itself waits for ever for a host that it cannot reach.
+/// Ends the process after a timeout: MPI itself waits forever for a host that it cannot reach.
 private final class Deadline {
   private let timer: any DispatchSourceTimer
 

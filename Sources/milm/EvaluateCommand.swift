@@ -15,12 +15,12 @@ struct EvaluateCommand: ParsableCommand {
     commandName: "evaluate",
     abstract: "Computes a checkpoint's perplexity, alone or under mpirun.",
     discussion: """
-      Full softmax, in fp32 unless --precision says otherwise; <eos> and <unk> are scored like any word; the text is one stream whose state is \
-      carried from beginning to end, its first word predicted from <eos>. A run means its best checkpoint, \
-      or the last where there is no best one yet.
+      Full softmax; <eos> and <unk> are scored like any token. By default the text is one stream whose state is carried \
+      from beginning to end; its first token is predicted from <eos>. A run means its best checkpoint, or its last one \
+      where there is no best one yet.
 
-      --streams and --window read the text in another way, --cache and --dynamic add to the model; the output then says \
-      that the figure is not comparable with that of the model alone on one stream.
+      With --streams, --window, --cache or --dynamic the output says that the perplexity is not comparable with that of \
+      the model alone on one stream.
 
       Examples:
         milm evaluate run --corpus corpus
@@ -36,47 +36,48 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: "The corpus directory.")
   var corpus: String?
 
-  @Option(help: "The split: test, valid or train; test where none is given.")
+  @Option(help: "The split: test, valid or train (default: test).")
   var split: Split?
 
-  @Option(help: "Score this text file instead, in the model's vocabulary.")
+  @Option(help: "Score this text file instead of a split.")
   var text: String?
 
-  @Option(help: "Cut the text in this many streams; more are faster, but not comparable with one.")
+  @Option(help: "Divide the text into this many streams; more are faster (default: 1).")
   var streams: Int?
 
   @Option(
-    help: "Cut the text in windows of this many tokens that do not overlap, the state zero before each.")
+    help: "Divide the text into non-overlapping windows of this many tokens, with zero state before each.")
   var window: Int?
 
-  @Option(help: "Mix in a neural cache of this many words.")
+  @Option(help: "Interpolate with a neural cache of this many tokens.")
   var cache: Int?
 
-  @Option(help: "How much more the cache counts a like output than an unlike one; 0.02 where none is given.")
+  @Option(help: "Cache sharpness θ (default: 0.02).")
   var cacheTheta: Double?
 
-  @Option(help: "The cache's share of the probability, at least 0 and below 1; 0.1 where none is given.")
+  @Option(help: "Cache weight λ, at least 0 and below 1 (default: 0.1).")
   var cacheLambda: Double?
 
-  @Flag(help: "Let the model learn from each segment that it has scored; the checkpoint stays as it is.")
+  @Flag(
+    help: "Dynamic evaluation: update the weights after each scored segment; the checkpoint is not changed.")
   var dynamic = false
 
-  @Option(help: "The learning rate of --dynamic; 0.1 where none is given.")
+  @Option(help: "Learning rate of --dynamic (default: 0.1).")
   var dynamicRate: Double?
 
-  @Option(help: "How many tokens a segment of --dynamic has; 20 where none is given.")
+  @Option(help: "Tokens per segment of --dynamic (default: 20).")
   var dynamicSegment: Int?
 
   @Option(
     help:
-      "Write position, word and negative log-likelihood in nats of every token to this file, divided by tabs."
+      "Write position, word and negative log-likelihood in nats of every token to this file, tab-separated."
   )
   var perToken: String?
 
-  @Option(help: "What operands of products are rounded to: float32, or bfloat16 for speed.")
+  @Option(help: "Precision of the operands of matrix products: float32 or bfloat16.")
   var precision = Precision.float32
 
-  @Option(help: "Compute threads a rank; those of the cores that are the rank's where none is given.")
+  @Option(help: "Compute threads per rank (default: the rank's share of the host's cores).")
   var threads: Int?
 
   @Flag(help: "Print the result as one line of JSON.")
@@ -100,7 +101,7 @@ struct EvaluateCommand: ParsableCommand {
       throw ValidationError("expected either --streams or --window, found both")
     }
     if let streams, streams > 1, perToken != nil {
-      throw ValidationError("--per-token: expected one stream, whose order is the text's, found \(streams)")
+      throw ValidationError("--per-token: expected one stream, found \(streams)")
     }
   }
 
@@ -108,7 +109,7 @@ struct EvaluateCommand: ParsableCommand {
     if cache != nil || dynamic, window != nil || streams ?? 1 > 1 {
       throw ValidationError("--cache and --dynamic: expected one stream, found --streams or --window")
     }
-    if let cache, cache < 1 { throw ValidationError("--cache: expected at least 1 word, found \(cache)") }
+    if let cache, cache < 1 { throw ValidationError("--cache: expected at least 1 token, found \(cache)") }
     if cache == nil, cacheTheta != nil || cacheLambda != nil {
       throw ValidationError("expected --cache with --cache-theta or --cache-lambda")
     }
@@ -172,9 +173,9 @@ struct EvaluateCommand: ParsableCommand {
       ("perplexity", String(format: "%.4f", summary.perplexity)),
       ("nll", String(format: "%.3f nats", summary.nll)),
     ]
-    rows += summary.reservations.map { ("note", $0) }
+    rows += summary.caveats.map { ("note", $0) }
     rows.append(("speed", "\(Readable.count(summary.tokensPerSecond)) tokens/s"))
-    if let perToken { rows.append(("tokens' nll", perToken)) }
+    if let perToken { rows.append(("nll per token", perToken)) }
     printTable(rows)
     print()
     printBuckets(summary)

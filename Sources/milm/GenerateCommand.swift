@@ -12,7 +12,7 @@ import Training
 struct GenerateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate",
-    abstract: "Continues a text with words drawn from a checkpoint's model.",
+    abstract: "Samples text from a checkpoint's model.",
     discussion: """
       Example:
         milm generate run --prompt "The city of" --tokens 100 --temperature 0.8 --seed 7
@@ -22,25 +22,25 @@ struct GenerateCommand: ParsableCommand {
   var path: String
 
   @Option(
-    help: "The corpus directory; needed only for a checkpoint outside its run.", completion: .directory)
+    help: "The corpus directory; required only for a checkpoint outside its run.", completion: .directory)
   var corpus: String?
 
-  @Option(help: "The text to continue, taken apart as prepare --tokenize does where the corpus was.")
+  @Option(help: "The text to continue, tokenized like the corpus.")
   var prompt = ""
 
-  @Option(help: "How many tokens to draw.")
+  @Option(help: "Tokens to sample.")
   var tokens = 100
 
-  @Option(help: "What logits are divided by; 0 always takes the likeliest word.")
+  @Option(help: "Sampling temperature; 0 takes the most probable token.")
   var temperature = 1.0
 
-  @Option(help: "Draw from this many of the likeliest words; 0 for all.")
+  @Option(help: "Sample from the k most probable tokens; 0 turns it off.")
   var topK = 0
 
-  @Option(help: "Draw from the likeliest words that together reach this probability.")
+  @Option(help: "Sample from the most probable tokens that together reach this probability.")
   var topP = 1.0
 
-  @Option(help: "The same seed gives the same text.")
+  @Option(help: "Random seed.")
   var seed: UInt64 = 1
 
   func validate() throws {

@@ -7,11 +7,11 @@ import Layers
 import Platform
 import Training
 
-/// `milm inspect`: what is in a configuration, a checkpoint, a run or a corpus.
+/// `milm inspect`: the contents of a configuration, a checkpoint, a run or a corpus.
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Shows shapes, parameters and counts, and verifies what has checksums.",
+    abstract: "Shows shapes, parameters and counts, and verifies checksums.",
     discussion: """
       Examples:
         milm inspect configs/wikitext103-multencdec.yaml
@@ -22,7 +22,7 @@ struct InspectCommand: ParsableCommand {
   @Argument(help: "A checkpoint, a run, a corpus or a configuration file.", completion: .file())
   var path: String
 
-  @Option(help: "The vocabulary of a configuration's model; WikiText-103's where none is given.")
+  @Option(help: "Vocabulary size for a configuration's model.")
   var vocabularySize = 267_735
 
   @Flag(help: "Print the result as one line of JSON.")
@@ -38,7 +38,7 @@ struct InspectCommand: ParsableCommand {
     if FileManager.default.fileExists(atPath: "\(path)/corpus.json") { return try inspectCorpus() }
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw MilmError("nothing at \(path): expected a checkpoint, a run, a corpus or a configuration")
+      throw MilmError("\(path): expected a checkpoint, a run, a corpus or a configuration, found nothing")
     }
     if isDirectory.boolValue { return try inspectCheckpoint() }
     try inspectConfiguration()

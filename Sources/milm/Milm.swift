@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 import Training
 
-/// The program: one command a job.
+/// The program and its commands.
 @main
 struct Milm: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -19,9 +19,10 @@ struct Milm: ParsableCommand {
     subcommands: [
       PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, InspectCommand.self,
       ReportCommand.self, BenchmarkCommand.self, PlanCommand.self, DoctorCommand.self, StudyCommand.self,
+      ReferenceCommand.self,
     ])
 
-  /// Runs a command; what is wrong with the command line is the same on all ranks of a job, and rank 0 alone says it.
+  /// Runs a command; an error in the command line is the same on all ranks, and rank 0 alone prints it.
   static func main() {
     do {
       var command = try parseAsRoot()
@@ -34,7 +35,7 @@ struct Milm: ParsableCommand {
 }
 
 extension ProcessInfo {
-  /// This process's number among the ranks of its job, as `mpirun` or `srun` says it before MPI is started.
+  /// This process's rank as `mpirun` or `srun` passes it, before MPI is initialized.
   var launchedRank: Int {
     (environment["OMPI_COMM_WORLD_RANK"] ?? environment["PMIX_RANK"]).flatMap { Int($0) } ?? 0
   }

@@ -6,15 +6,15 @@ import Measurement
 import Reporting
 import Training
 
-/// `milm plan`: what a run would take on a cluster, from what a step takes here.
+/// `milm plan`: predicts a run on a cluster from measurements on this machine.
 struct PlanCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan",
-    abstract: "Predicts memory, bytes and seconds a step, words a second and hours for a number of ranks.",
+    abstract: "Predicts memory, bytes and seconds per step, tokens/s and hours for a number of ranks.",
     discussion: """
-      Takes some steps of the model on this machine and codes their gradients with every codec; ranks are as this \
-      process. Start it under mpirun with as many ranks as a host will have, and they share the machine as they will \
-      then; over several hosts it measures their link too. Gradients of later steps shrink less.
+      Times some steps of the model on this machine and encodes their gradients with every codec. Start it under mpirun \
+      with as many ranks as a host will have, so that they share the machine as they will then; over several hosts it \
+      also measures their link. Gradients of later steps compress less.
 
       Examples:
         milm plan configs/wikitext103-multencdec.yaml --ranks 16 --link 10
@@ -29,24 +29,24 @@ struct PlanCommand: ParsableCommand {
   @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
   var config: String
 
-  @Option(help: "Ranks of the job; as many as are here where none is given.")
+  @Option(help: "Number of ranks (default: the ranks of this job).")
   var ranks: Int?
 
-  @Option(help: "Gbit/s of a host's link, in place of what is measured; 10 where there is one host.")
+  @Option(help: "Gbit/s of a host's link (default: measured between hosts, 10 on one host).")
   var link: Double?
 
-  @Option(help: "Words of an epoch; the corpus's, or WikiText-103's, where none is given.")
+  @Option(help: "Tokens per epoch (default: the corpus's, else WikiText-103's).")
   var tokens: Int?
 
-  @Option(help: "Epochs of the run.")
+  @Option(help: "Number of epochs.")
   var epochs = 1.0
 
   @Option(
-    help: "Read this corpus's training split; without one, words are drawn by Zipf's law.",
+    help: "Read this corpus's training split (default: Zipf-distributed tokens).",
     completion: .directory)
   var corpus: String?
 
-  @Option(help: "How many words the drawn vocabulary has.")
+  @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
   var vocabularySize = 267_735
 
   @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
@@ -140,36 +140,38 @@ struct PlanCommand: ParsableCommand {
     let step = plan.step
     printTable([
       ("model", "\(Readable.count(Double(plan.parameters))) parameters"),
-      ("products", plan.engine),
+      ("engine", plan.engine),
       ("link", String(format: "%.2f Gbit/s for data", plan.linkGigabitsPerSecond)),
       (
         "memory",
-        "\(Readable.byteCount(plan.memoryBytes)) a rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) rank 0"
+        "\(Readable.byteCount(plan.memoryBytes)) per rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) on rank 0"
       ),
       ("ranks", "\(step.ranks) on \(step.nodes) nodes"),
       (
-        "a step",
+        "per step",
         String(
-          format: "%.3f s: %.3f computing, %.3f exchange with ", step.secondsPerStep, step.computeSeconds,
+          format: "%.3f s: %.3f compute, %.3f exposed exchange with ", step.secondsPerStep,
+          step.computeSeconds,
           step.exchangeSeconds)
           + step.codec
       ),
       (
-        "sent a step",
-        "\(Readable.byteCount(step.bytesPerStep)) a rank, \(String(format: "%.1f", step.ratio)) times less than fp32"
+        "sent per step",
+        "\(Readable.byteCount(step.bytesPerStep)) per rank, \(String(format: "%.1f", step.ratio)) times less than fp32"
       ),
-      ("words a second", Readable.count(step.tokensPerSecond)),
-      ("an epoch", String(format: "%.2f hours; the run %.2f", plan.hoursPerEpoch, plan.hours)),
+      ("tokens/s", Readable.count(step.tokensPerSecond)),
+      ("hours", String(format: "%.2f per epoch, %.2f for the run", plan.hoursPerEpoch, plan.hours)),
     ])
-    print("\nEvery rank with as many lanes as there:\n")
-    print("| ranks | nodes | codec | s a step | MB sent a rank | words a second | efficiency |")
-    print("|---|---|---|---|---|---|---|")
-    for point in plan.curve {
-      print(
-        "| \(point.ranks) | \(point.nodes) | \(point.ranks > 1 ? point.codec : "") | "
-          + String(
-            format: "%.3f | %.1f | %.0f | %.0f %% |", point.secondsPerStep, Double(point.bytesPerStep) / 1e6,
-            point.tokensPerSecond, 100 * point.efficiency))
-    }
+    print("\nWeak scaling, same lanes per rank:\n")
+    printMarkdown(
+      ["ranks", "nodes", "codec", "s per step", "MB sent per rank", "tokens/s", "efficiency"],
+      plan.curve.map { point in
+        [
+          "\(point.ranks)", "\(point.nodes)", point.ranks > 1 ? point.codec : "",
+          String(format: "%.3f", point.secondsPerStep),
+          String(format: "%.1f", Double(point.bytesPerStep) / 1e6),
+          String(format: "%.0f", point.tokensPerSecond), String(format: "%.0f %%", 100 * point.efficiency),
+        ]
+      })
   }
 }

@@ -10,12 +10,12 @@ struct PrepareCommand: ParsableCommand {
     commandName: "prepare",
     abstract: "Builds a corpus, vocabulary and token files, from text.",
     discussion: """
-      Words are what white space separates, every line ends with an <eos>, and the vocabulary comes from the \
-      training text alone; words outside it become <unk>. With --tokenize raw text is taken apart by \
-      WikiText's conventions first. Files may be plain text, .zst, .gz, a .zip with one file in it, or a pipe.
+      Tokens are separated by white space, every line ends with an <eos>, and the vocabulary comes from the training \
+      text alone; other words become <unk>. With --tokenize raw text is first tokenized by WikiText's conventions. Files \
+      may be plain text, .zst, .gz, a .zip with one file in it, or a pipe.
 
-      "milm prepare wikitext-103" downloads WikiText-103's archive, going on where an earlier attempt broke \
-      off, or takes it from --archive, and compares its SHA-256 and the corpus's counts with the published ones.
+      "milm prepare wikitext-103" downloads WikiText-103's archive, resuming an interrupted download, or reads it from \
+      --archive, and checks its SHA-256 and the corpus's counts against the published ones.
 
       Examples:
         milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens \
@@ -25,17 +25,17 @@ struct PrepareCommand: ParsableCommand {
         milm prepare wikitext-103 --output wikitext-103 --archive wikitext-103-v1.zip
       """)
 
-  /// A corpus that is known by its name.
+  /// A published corpus.
   enum Known: String, ExpressibleByArgument, CaseIterable {
     case wikiText103 = "wikitext-103"
   }
 
-  @Argument(help: "A corpus to download and build, in place of texts.")
+  @Argument(help: "A published corpus to download and build, instead of texts.")
   var known: Known?
 
   @Option(
     parsing: .upToNextOption,
-    help: "Training text; several files are read one after the other.", completion: .file())
+    help: "Training text; several files are concatenated.", completion: .file())
   var train: [String] = []
 
   @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file())
@@ -45,34 +45,34 @@ struct PrepareCommand: ParsableCommand {
   var test: [String] = []
 
   @Option(
-    help: "The corpus directory to write; an earlier corpus there is replaced.", completion: .directory)
+    help: "The corpus directory to write; an existing corpus is replaced.", completion: .directory)
   var output: String
 
-  @Option(help: "Keep this many of the most frequent words, <unk> and <eos> among them.")
+  @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
   var vocabularySize: Int?
 
   @Option(help: "Keep words that occur at least this often in the training text.")
   var minCount = 1
 
-  @Flag(help: "Take raw text apart into words first.")
+  @Flag(help: "Tokenize raw text first.")
   var tokenize = false
 
-  @Option(help: "Instead of reading text, generate this many training tokens of known entropy rate.")
+  @Option(help: "Generate this many training tokens of known entropy rate, instead of reading text.")
   var generate: Int?
 
-  @Option(help: "The seed of --generate.")
+  @Option(help: "Random seed of --generate.")
   var seed: UInt64 = 1
 
-  @Option(help: "The archive of a known corpus, downloaded already.", completion: .file())
+  @Option(help: "The downloaded archive of the published corpus.", completion: .file())
   var archive: String?
 
   @Option(
     name: .customLong("url"),
-    help: "Where to download the archive from. May be repeated; tried in this order.")
+    help: "Address to download the archive from. May be repeated; tried in this order.")
   var urls: [String] = []
 
   @Option(
-    help: "The archive's SHA-256 where it is another than the published one; counts are then not compared.")
+    help: "The archive's SHA-256 where it differs from the published one; counts are then not checked.")
   var sha256: String?
 
   @Flag(help: "Print corpus.json as one line.")
@@ -86,7 +86,7 @@ struct PrepareCommand: ParsableCommand {
     try validateKnown()
     if generate != nil, !(valid + test).isEmpty || tokenize || vocabularySize != nil || minCount != 1 {
       throw ValidationError(
-        "--generate makes all splits itself: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
+        "--generate writes all splits: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
       )
     }
     if let generate, generate < 1000 {
@@ -102,13 +102,13 @@ struct PrepareCommand: ParsableCommand {
     guard known != nil else {
       if archive != nil || !urls.isEmpty || sha256 != nil {
         throw ValidationError(
-          "--archive, --url and --sha256 belong to wikitext-103: expected it as first word")
+          "--archive, --url and --sha256: expected wikitext-103 as first argument")
       }
       return
     }
     if !(valid + test).isEmpty || tokenize || vocabularySize != nil || minCount != 1 {
       throw ValidationError(
-        "wikitext-103 has its own texts and words: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
+        "wikitext-103: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
       )
     }
     if archive != nil && !urls.isEmpty {
@@ -200,7 +200,7 @@ struct PrepareCommand: ParsableCommand {
     if let rate = description.entropyRate {
       let perplexity = String(format: "%.3f", exp(rate))
       rows.append(
-        ("generated", "entropy rate \(rate) nats a token, so no model gets below perplexity \(perplexity)"))
+        ("generated", "entropy rate \(rate) nats per token (lower bound of perplexity \(perplexity))"))
     }
     return rows
   }

@@ -5,14 +5,14 @@ import Platform
 import Reporting
 import Training
 
-/// `milm report`: draws the page of a run from its files.
+/// `milm report`: the report of a run, from its files.
 struct ReportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "report",
-    abstract: "Draws the page of a run again: curves and summary, one file without network.",
+    abstract: "Writes the report of a run: curves and summary in one file.",
     discussion: """
-      Training writes RUN/report.html itself, at every evaluation and checkpoint; this is for runs that are copied, or of
-      an earlier program.
+      Training writes RUN/report.html itself, at every evaluation and checkpoint; this is for copied runs and those of an \
+      earlier version.
 
       Examples:
         milm report run
@@ -22,13 +22,13 @@ struct ReportCommand: ParsableCommand {
   @Argument(help: "A run.", completion: .directory)
   var path: String
 
-  @Option(help: "The file to write; report.html in the run where none is given.", completion: .file())
+  @Option(help: "The file to write (default: RUN/report.html).", completion: .file())
   var output: String?
 
   func run() throws {
     let run = RunDirectory(path: path)
     guard FileManager.default.fileExists(atPath: run.metricsPath) else {
-      throw MilmError("no run at \(path): expected metrics.jsonl in it")
+      throw MilmError("\(path): expected a run with metrics.jsonl, found none")
     }
     let configuration = try? String(contentsOfFile: run.configurationPath, encoding: .utf8)
     try run.files.drawPage(

@@ -5,22 +5,22 @@ import Reporting
 import Synchronization
 import Training
 
-/// Makes a wish to stop of the signals that ask for it; a second one ends the process at once.
+/// Turns termination signals into a stop request; a second one ends the process at once.
 ///
-/// Slurm warns with SIGUSR1, which `mpirun` passes on to the ranks; SIGTERM and SIGINT reach a process
-/// that runs without `mpirun`.
+/// Slurm warns with SIGUSR1, which `mpirun` forwards to the ranks; SIGTERM and SIGINT reach a process that runs without
+/// `mpirun`.
 ///
-/// `@unchecked Sendable`: the sources are only made and let go of; what they call goes through a lock.
+/// `@unchecked Sendable`: the sources are only created and released; their handler uses a lock.
 final class StopSignals: @unchecked Sendable {
   private static let numbers = [SIGUSR1, SIGTERM, SIGINT]
-  /// The same warning may come on two roads, from `mpirun` and from the batch system: that is one signal.
+  /// `mpirun` and the batch system may both deliver the same signal within this time; they count as one.
   private static let echoSeconds = 0.2
 
   private let stop: StopRequest
   private let firstTime = Mutex<ContinuousClock.Instant?>(nil)
   private let sources: [any DispatchSourceSignal]
 
-  /// Listens from now on, for as long as the value lives.
+  /// Handles signals for the lifetime of the value.
   init(_ stop: StopRequest) {
     self.stop = stop
     sources = Self.numbers.map {
@@ -40,7 +40,7 @@ final class StopSignals: @unchecked Sendable {
       return first
     }
     stop.make()
-    // What stands on the disk is whole at every instant, so nothing needs to be tidied up.
+    // Files on disk are complete at all times, so no cleanup is needed.
     if (now - first).inSeconds > Self.echoSeconds { _exit(interruptedStatus) }
   }
 }

@@ -21,12 +21,12 @@ struct StudyCommand: ParsableCommand {
       """,
     subcommands: [ExpressivityCommand.self, MultitaskCommand.self, NeuralProcessCommand.self])
 
-  /// The options of every study.
+  /// Options of every study.
   struct Options: ParsableArguments {
     @Option(help: "The folder for results (default: study-NAME).", completion: .directory)
     var output: String?
 
-    @Option(help: "The number of seeds per setting (default: seeds in config.json).")
+    @Option(help: "Seeds per setting.")
     var seeds: Int?
 
     @Option(

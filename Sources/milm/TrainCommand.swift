@@ -19,14 +19,14 @@ struct TrainCommand: ParsableCommand {
   @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
   var config: String?
 
-  @Option(help: "The corpus directory that milm prepare has written.", completion: .directory)
+  @Option(help: "The corpus directory.", completion: .directory)
   var corpus: String?
 
   @Option(
     help: "The run directory: checkpoints, metrics, report.html, tensorboard.", completion: .directory)
   var output: String?
 
-  @Option(help: "never: refuse a run that is there; auto: continue it; or the checkpoint to continue from.")
+  @Option(help: "never: refuse an existing run; auto: resume it; or the checkpoint to resume from.")
   var resume = "never"
 
   @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
@@ -35,17 +35,17 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Stop after this step of the whole run; the schedule still follows training.steps.")
   var steps: Int?
 
-  @Option(help: "How many seconds ranks wait for each other at any point before the first step.")
+  @Option(help: "Timeout in seconds of every collective before the first step.")
   var startLimit = MPIWorld.defaultStartSeconds
 
   @Flag(
     help: """
-      Write what every rank does when to RUN/trace, for ui.perfetto.dev or chrome://tracing: the first 20 steps of \
-      this process, then ten of every doubling (about 160 of 400,000).
+      Write a timeline of every rank to RUN/trace, for ui.perfetto.dev or chrome://tracing: the first 20 steps of this \
+      process, then ten at every doubling (about 160 of 400,000).
       """)
   var trace = false
 
-  @Flag(help: "Check everything and say what would run, without training or writing.")
+  @Flag(help: "Check everything and print what would run, without training or writing.")
   var dryRun = false
 
   @Flag(help: "Print the outcome as one line of JSON.")
@@ -53,14 +53,13 @@ struct TrainCommand: ParsableCommand {
 
   @Flag(
     help: """
-      Try the whole product in small, with built-in text, in a temporary folder; \
-      takes no other argument.
+      Run a small end-to-end test with built-in text in a temporary folder; takes no other argument.
       """)
   var singleNodeTest = false
 
   @Option(
     name: .customLong("fault"),
-    help: ArgumentHelp("For tests: ACTION:POINT:RANK:STEP, a fault to have there.", visibility: .hidden))
+    help: ArgumentHelp("For tests: ACTION:POINT:RANK:STEP, a fault to inject.", visibility: .hidden))
   var faults: [String] = []
 
   func validate() throws {

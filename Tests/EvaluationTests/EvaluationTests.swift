@@ -125,7 +125,7 @@ import Testing
     #expect(try bench.evaluate(learning(rate: 0.5), text: text).perplexity < 0.9 * alone)
     var both = learning(rate: 0.5)
     both.cache = Self.cached.cache
-    #expect(try bench.evaluate(both, text: text).reservations.count == 2)
+    #expect(try bench.evaluate(both, text: text).caveats.count == 2)
   }
 
   @Test func anEvaluationThatLearnsLeavesTheCheckpointAsItIs() throws {

@@ -1,4 +1,5 @@
 import Measurement
+import Platform
 import Testing
 
 /// What ranks find becomes what to change.

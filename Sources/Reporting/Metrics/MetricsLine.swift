@@ -23,7 +23,11 @@ package struct MetricsLine: Sendable, Equatable {
   /// The value of a key of the table.
   package subscript(key: String) -> MetricValue {
     get { values[index(of: key)] }
-    set { values[index(of: key)] = newValue }
+    set {
+      let index = index(of: key)
+      precondition(table.metrics[index].kind.accepts(newValue), "\(key) cannot be \(newValue)")
+      values[index] = newValue
+    }
   }
 
   private func index(of key: String) -> Int {
@@ -103,6 +107,15 @@ extension MetricsLine: Decodable {
         case .text: try members.decodeIfPresent(String.self, forKey: key).map { .text($0) }
         }
       if let value { values[index] = value }
+    }
+  }
+}
+
+extension Metric.Kind {
+  fileprivate func accepts(_ value: MetricValue) -> Bool {
+    switch (self, value) {
+    case (.integer, .integer), (.number, .number), (.exactNumber, .number), (.text, .text): true
+    default: false
     }
   }
 }

@@ -162,8 +162,8 @@ private struct ConfigurationReader {
     guard let scalar = node.scalar else {
       throw MilmError("\(place(node)): \(key.path): expected one value, found a list or keys")
     }
-    if let expected = key.read(scalar.string, &configuration) {
-      throw MilmError("\(place(node)): \(key.path): expected \(expected), found '\(scalar.string)'")
+    guard key.read(scalar.string, &configuration) else {
+      throw MilmError("\(place(node)): \(key.path): expected \(key.values), found '\(scalar.string)'")
     }
   }
 
@@ -176,8 +176,8 @@ private struct ConfigurationReader {
     guard let key = keys.first(where: { $0.path == parts[0] }) else {
       throw unknown(parts[0], at: "--set \(setting)")
     }
-    if let expected = key.read(parts[1], &configuration) {
-      throw MilmError("--set \(setting): \(key.path): expected \(expected), found '\(parts[1])'")
+    guard key.read(parts[1], &configuration) else {
+      throw MilmError("--set \(setting): \(key.path): expected \(key.values), found '\(parts[1])'")
     }
   }
 

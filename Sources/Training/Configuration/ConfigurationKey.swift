@@ -1,107 +1,96 @@
-/// A key of the configuration file: its path, and how it is read, checked and written.
+/// One key of the configuration file: its path, how it is read, shown and checked, and what it means.
 ///
-/// The list `all` is the only place that names keys: the reader, `--set`, `config.yaml` and the comparison on resume
-/// use it.
-struct ConfigurationKey {
+/// The list `all` is the only place that names keys; the reader, `--set`, `config.yaml`, the comparison on resume and
+/// the configuration reference go by it.
+package struct ConfigurationKey: Sendable {
   /// The path, with dots: `model.dropout.input`.
-  let path: String
+  package let path: String
+  /// The values it takes, as an error names them.
+  package let values: String
+  /// One sentence.
+  package let meaning: String
   /// Whether a resumed run may have another value.
-  let mayDifferOnResume: Bool
-  /// Sets the value from the text of a scalar; returns what was expected where the text is not valid.
-  let read: (String, inout RunConfiguration) -> String?
-  /// The value as YAML.
-  let show: (RunConfiguration) -> String
+  package let mayDifferOnResume: Bool
+  /// Sets the value from a scalar's text; false where the text is none of `values`.
+  let read: @Sendable (String, inout RunConfiguration) -> Bool
+  /// The value as it stands in YAML.
+  package let show: @Sendable (RunConfiguration) -> String
 
-  typealias Place<Value> = WritableKeyPath<RunConfiguration, Value>
+  typealias Place<Value> = WritableKeyPath<RunConfiguration, Value> & Sendable
+
+  /// A key whose value is parsed from text and written as text.
+  private init<Value>(
+    _ path: String, _ place: Place<Value>, _ meaning: String, _ mayDiffer: Bool, values: String,
+    parse: @escaping @Sendable (String) -> Value?, format: @escaping @Sendable (Value) -> String
+  ) {
+    self.path = path
+    self.values = values
+    self.meaning = meaning
+    mayDifferOnResume = mayDiffer
+    read = { text, configuration in
+      guard let value = parse(text) else { return false }
+      configuration[keyPath: place] = value
+      return true
+    }
+    show = { format($0[keyPath: place]) }
+  }
 
   static func integer(
-    _ path: String, _ place: Place<Int>, atLeast minimum: Int, atMost maximum: Int = 1 << 20,
-    mayDiffer: Bool = false
+    _ path: String, _ place: Place<Int>, _ meaning: String, atLeast minimum: Int,
+    atMost maximum: Int = 1 << 20, mayDiffer: Bool = false
   ) -> ConfigurationKey {
-    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
-      guard let value = Int(text), value >= minimum, value <= maximum else {
-        return "an integer from \(minimum) to \(maximum)"
-      }
-      configuration[keyPath: place] = value
-      return nil
-    } show: {
-      String($0[keyPath: place])
-    }
+    ConfigurationKey(
+      path, place, meaning, mayDiffer, values: "an integer from \(minimum) to \(maximum)",
+      parse: { Int($0).flatMap { (minimum...maximum).contains($0) ? $0 : nil } }, format: { "\($0)" })
   }
 
   static func number(
-    _ path: String, _ place: Place<Double>, _ limits: NumberLimits, mayDiffer: Bool = false
+    _ path: String, _ place: Place<Double>, _ meaning: String, _ limits: NumberLimits, mayDiffer: Bool = false
   ) -> ConfigurationKey {
-    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
-      guard let value = Double(text), value.isFinite, limits.contain(value) else {
-        return limits.description
-      }
-      configuration[keyPath: place] = value
-      return nil
-    } show: {
-      "\($0[keyPath: place])"
-    }
+    ConfigurationKey(
+      path, place, meaning, mayDiffer, values: limits.description,
+      parse: { Double($0).flatMap { $0.isFinite && limits.contain($0) ? $0 : nil } }, format: { "\($0)" })
   }
 
-  static func choice<Value: RawRepresentable<String> & CaseIterable>(
-    _ path: String, _ place: Place<Value>, mayDiffer: Bool = false
+  static func choice<Value: RawRepresentable<String> & CaseIterable & Sendable>(
+    _ path: String, _ place: Place<Value>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
-    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
-      guard let value = Value(rawValue: text) else {
-        return Value.allCases.map(\.rawValue).joined(separator: " | ")
-      }
-      configuration[keyPath: place] = value
-      return nil
-    } show: {
-      $0[keyPath: place].rawValue
-    }
+    ConfigurationKey(
+      path, place, meaning, mayDiffer, values: Value.allCases.map(\.rawValue).joined(separator: " | "),
+      parse: { Value(rawValue: $0) }, format: { $0.rawValue })
   }
 
   /// `auto`, which is nil, or a choice.
-  static func automaticChoice<Value: RawRepresentable<String> & CaseIterable>(
-    _ path: String, _ place: Place<Value?>
+  static func automaticChoice<Value: RawRepresentable<String> & CaseIterable & Sendable>(
+    _ path: String, _ place: Place<Value?>, _ meaning: String
   ) -> ConfigurationKey {
-    ConfigurationKey(path: path, mayDifferOnResume: false) { text, configuration in
-      guard text == "auto" || Value(rawValue: text) != nil else {
-        return (["auto"] + Value.allCases.map(\.rawValue)).joined(separator: " | ")
-      }
-      configuration[keyPath: place] = Value(rawValue: text)
-      return nil
-    } show: {
-      $0[keyPath: place]?.rawValue ?? "auto"
-    }
+    ConfigurationKey(
+      path, place, meaning, false,
+      values: (["auto"] + Value.allCases.map(\.rawValue)).joined(separator: " | "),
+      parse: { text in text == "auto" ? .some(nil) : Value(rawValue: text).map { .some($0) } },
+      format: { $0?.rawValue ?? "auto" })
   }
 
-  static func flag(_ path: String, _ place: Place<Bool>) -> ConfigurationKey {
-    ConfigurationKey(path: path, mayDifferOnResume: false) { text, configuration in
-      guard let value = ["true": true, "false": false][text] else { return "true | false" }
-      configuration[keyPath: place] = value
-      return nil
-    } show: {
-      String($0[keyPath: place])
-    }
+  static func flag(_ path: String, _ place: Place<Bool>, _ meaning: String) -> ConfigurationKey {
+    ConfigurationKey(
+      path, place, meaning, false, values: "true | false", parse: { ["true": true, "false": false][$0] },
+      format: { "\($0)" })
   }
 
   /// `auto`, which is nil, or an integer from 1 to 1024.
-  static func automaticInteger(_ path: String, _ place: Place<Int?>, mayDiffer: Bool) -> ConfigurationKey {
-    ConfigurationKey(path: path, mayDifferOnResume: mayDiffer) { text, configuration in
-      if text == "auto" {
-        configuration[keyPath: place] = nil
-        return nil
-      }
-      guard let value = Int(text), value >= 1, value <= 1024 else {
-        return "auto or an integer from 1 to 1024"
-      }
-      configuration[keyPath: place] = value
-      return nil
-    } show: {
-      $0[keyPath: place].map(String.init) ?? "auto"
-    }
+  static func automaticInteger(
+    _ path: String, _ place: Place<Int?>, _ meaning: String, mayDiffer: Bool
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path, place, meaning, mayDiffer, values: "auto or an integer from 1 to 1024",
+      parse: { text in
+        text == "auto" ? .some(nil) : Int(text).flatMap { (1...1024).contains($0) ? .some($0) : nil }
+      }, format: { $0.map(String.init) ?? "auto" })
   }
 }
 
 /// The range of a number, which is used in single precision.
-enum NumberLimits {
+enum NumberLimits: Sendable {
   case positive
   case notNegative
   case fraction
@@ -128,86 +117,154 @@ enum NumberLimits {
 
 extension ConfigurationKey {
   /// Every key, in the order of the file.
-  static var all: [ConfigurationKey] {
+  package static var all: [ConfigurationKey] {
     model + training + optimizer + exchange + coordinator + guarding
   }
 
   private static var model: [ConfigurationKey] {
     [
-      .choice("model.variant", \.model.variant),
-      .integer("model.embedding", \.model.embedding, atLeast: 1, atMost: 1 << 16),
-      .integer("model.hidden", \.model.hidden, atLeast: 1, atMost: 1 << 16),
-      .integer("model.decoderContext", \.model.decoderContext, atLeast: 1, atMost: 1 << 12),
-      .integer("model.encoderContext", \.model.encoderContext, atLeast: 1, atMost: 1 << 12),
-      .choice("model.form", \.model.form),
-      .integer("model.rank", \.model.rank, atLeast: 1, atMost: 1 << 16),
-      .number("model.dropout.input", \.model.inputDropout, .fraction),
-      .number("model.dropout.output", \.model.outputDropout, .fraction),
+      .choice("model.variant", \.model.variant, "The model's parts; `lstm` is the baseline."),
+      .integer("model.embedding", \.model.embedding, "Embedding width E.", atLeast: 1, atMost: 1 << 16),
+      .integer("model.hidden", \.model.hidden, "Hidden width H of the LSTM.", atLeast: 1, atMost: 1 << 16),
+      .integer(
+        "model.decoderContext", \.model.decoderContext, "Context width K of the multiplicative decoder.",
+        atLeast: 1, atMost: 1 << 12),
+      .integer(
+        "model.encoderContext", \.model.encoderContext, "Context width K' of the multiplicative encoder.",
+        atLeast: 1, atMost: 1 << 12),
+      .choice("model.form", \.model.form, "The form of the multiplicative interaction's tensor W."),
+      .integer("model.rank", \.model.rank, "Rank R of form `lowrank`.", atLeast: 1, atMost: 1 << 16),
+      .number("model.dropout.input", \.model.inputDropout, "Dropout rate of the embedding.", .fraction),
+      .number("model.dropout.output", \.model.outputDropout, "Dropout rate before the softmax.", .fraction),
     ]
   }
 
   private static var training: [ConfigurationKey] {
     [
-      .integer("training.lanes", \.training.lanes, atLeast: 1),
-      .integer("training.segment", \.training.segment, atLeast: 1),
-      .integer("training.steps", \.training.steps, atLeast: 1, atMost: 1 << 40, mayDiffer: true),
-      .integer("training.accumulate", \.training.accumulate, atLeast: 1, atMost: 1 << 12),
-      .integer("training.seed", \.training.seed, atLeast: 0, atMost: .max),
-      .choice("training.precision", \.training.precision),
-      .number("training.softmaxThreshold", \.training.softmaxThreshold, .fraction),
-      .automaticInteger("training.threads", \.training.threads, mayDiffer: true),
+      .integer(
+        "training.lanes", \.training.lanes,
+        "Lanes over all ranks; a multiple of the number of training ranks.", atLeast: 1),
+      .integer("training.segment", \.training.segment, "Tokens per lane in a segment, T.", atLeast: 1),
+      .integer(
+        "training.steps", \.training.steps, "Steps of the run; the schedule ends there.", atLeast: 1,
+        atMost: 1 << 40, mayDiffer: true),
+      .integer(
+        "training.accumulate", \.training.accumulate, "Segments per step.", atLeast: 1, atMost: 1 << 12),
+      .integer("training.seed", \.training.seed, "Seed of every random number.", atLeast: 0, atMost: .max),
+      .choice(
+        "training.precision", \.training.precision,
+        "Operands of matrix products, where the engine supports it; weights and sums are fp32."),
+      .number(
+        "training.softmaxThreshold", \.training.softmaxThreshold,
+        "Blocks of the vocabulary whose probabilities are all below it are approximated in the softmax's gradients; "
+          + "0 computes all exactly.", .fraction),
+      .automaticInteger(
+        "training.threads", \.training.threads,
+        "Compute threads per rank; `auto` is the rank's share of its host's cores.", mayDiffer: true),
     ]
   }
 
   private static var optimizer: [ConfigurationKey] {
     [
-      .choice("optimizer.kind", \.optimizer.kind),
-      .number("optimizer.learningRate", \.optimizer.learningRate, .positive),
-      .number("optimizer.beta1", \.optimizer.beta1, .fraction),
-      .number("optimizer.beta2", \.optimizer.beta2, .fraction),
-      .number("optimizer.epsilon", \.optimizer.epsilon, .positive),
-      .number("optimizer.momentum", \.optimizer.momentum, .fraction),
-      .number("optimizer.weightDecay", \.optimizer.weightDecay, .notNegative),
-      .number("optimizer.clip", \.optimizer.clip, .notNegative),
-      .choice("schedule.kind", \.schedule.kind),
-      .integer("schedule.warmup", \.schedule.warmup, atLeast: 0),
-      .number("schedule.final", \.schedule.final, .notNegative),
+      .choice("optimizer.kind", \.optimizer.kind, "The update rule; `sgd` is with momentum."),
+      .number("optimizer.learningRate", \.optimizer.learningRate, "Peak learning rate.", .positive),
+      .number("optimizer.beta1", \.optimizer.beta1, "Adam's decay of the mean.", .fraction),
+      .number("optimizer.beta2", \.optimizer.beta2, "Adam's decay of the mean square.", .fraction),
+      .number("optimizer.epsilon", \.optimizer.epsilon, "Adam's ε.", .positive),
+      .number("optimizer.momentum", \.optimizer.momentum, "Momentum of `sgd`.", .fraction),
+      .number(
+        "optimizer.weightDecay", \.optimizer.weightDecay,
+        "Decoupled weight decay, not applied to biases or the embedding.", .notNegative),
+      .number(
+        "optimizer.clip", \.optimizer.clip,
+        "Gradients are clipped to this global norm; 0 turns clipping off.",
+        .notNegative),
+      .choice("schedule.kind", \.schedule.kind, "Learning rate schedule after warm-up."),
+      .integer("schedule.warmup", \.schedule.warmup, "Steps of linear warm-up.", atLeast: 0),
+      .number(
+        "schedule.final", \.schedule.final, "Learning rate at the last step; the floor of `plateau`.",
+        .notNegative),
     ]
   }
 
   private static var exchange: [ConfigurationKey] {
     [
-      .automaticChoice("exchange.codec", \.exchange.codec),
-      .choice("exchange.vocabulary", \.exchange.vocabulary),
-      .integer("exchange.bucketMegabytes", \.exchange.bucketMegabytes, atLeast: 1, atMost: 1024),
-      .integer("exchange.hashEvery", \.exchange.hashEvery, atLeast: 0),
-      .automaticInteger("exchange.ranksPerNode", \.exchange.ranksPerNode, mayDiffer: true),
-      .flag("exchange.allowLoss", \.exchange.allowLoss),
-      .flag("exchange.retune", \.exchange.retune),
-      .number("exchange.stallWarnSeconds", \.exchange.stallWarnSeconds, .positive, mayDiffer: true),
-      .number("exchange.stallAbortSeconds", \.exchange.stallAbortSeconds, .positive, mayDiffer: true),
+      .automaticChoice(
+        "exchange.codec", \.exchange.codec,
+        "Codec of the gradient all-reduce; `auto` measures and chooses after the second step."),
+      .choice(
+        "exchange.vocabulary", \.exchange.vocabulary,
+        "Where the rows of the tied matrix are: on every rank, or sharded over them."),
+      .integer(
+        "exchange.bucketMegabytes", \.exchange.bucketMegabytes,
+        "Largest bucket of the gradient, in 10⁶ bytes.",
+        atLeast: 1, atMost: 1024),
+      .integer(
+        "exchange.hashEvery", \.exchange.hashEvery,
+        "Steps between comparisons of the replicas' parameters; 0 turns them off.", atLeast: 0),
+      .automaticInteger(
+        "exchange.ranksPerNode", \.exchange.ranksPerNode,
+        "Ranks that add their gradients in shared memory; `auto` is all ranks of a host.", mayDiffer: true),
+      .flag("exchange.allowLoss", \.exchange.allowLoss, "Whether a codec may round."),
+      .flag("exchange.retune", \.exchange.retune, "Whether `auto` may choose again during the run."),
+      .number(
+        "exchange.stallWarnSeconds", \.exchange.stallWarnSeconds, "Seconds until a stalled rank is named.",
+        .positive, mayDiffer: true),
+      .number(
+        "exchange.stallAbortSeconds", \.exchange.stallAbortSeconds,
+        "Seconds until a stalled rank ends the job.",
+        .positive, mayDiffer: true),
     ]
   }
 
   private static var guarding: [ConfigurationKey] {
     [
-      .integer("guard.window", \.guarding.window, atLeast: 0, atMost: 10_000),
-      .number("guard.outlier", \.guarding.outlier, .notNegative),
-      .number("guard.divergence", \.guarding.divergence, .notNegative),
-      .integer("guard.returns", \.guarding.returns, atLeast: 0, mayDiffer: true),
-      .number("guard.rateFactor", \.guarding.rateFactor, .positiveFraction),
+      .integer(
+        "guard.window", \.guarding.window,
+        "Steps over which mean and deviation of loss and gradient norm are taken.", atLeast: 0, atMost: 10_000
+      ),
+      .number(
+        "guard.outlier", \.guarding.outlier,
+        "A step whose loss or gradient norm is this many standard deviations above the mean is skipped; 0 turns it off.",
+        .notNegative),
+      .number(
+        "guard.divergence", \.guarding.divergence,
+        "The run has diverged when its mean loss is this many nats per token above its lowest; 0 turns it off.",
+        .notNegative),
+      .integer(
+        "guard.returns", \.guarding.returns,
+        "How often a diverged run returns to its last good checkpoint before it fails.", atLeast: 0,
+        mayDiffer: true),
+      .number(
+        "guard.rateFactor", \.guarding.rateFactor, "Factor of the learning rate after each return.",
+        .positiveFraction),
     ]
   }
 
   private static var coordinator: [ConfigurationKey] {
     [
-      .choice("coordinator.placement", \.coordinator.placement, mayDiffer: true),
-      .integer("coordinator.reportEvery", \.coordinator.reportEvery, atLeast: 1, mayDiffer: true),
-      .integer("coordinator.evaluateEvery", \.coordinator.evaluateEvery, atLeast: 0),
-      .integer("coordinator.evaluateStreams", \.coordinator.evaluateStreams, atLeast: 1),
-      .integer("coordinator.checkpointEvery", \.coordinator.checkpointEvery, atLeast: 1),
-      .integer("coordinator.keepLast", \.coordinator.keepLast, atLeast: 1, mayDiffer: true),
-      .integer("coordinator.patience", \.coordinator.patience, atLeast: 0),
+      .choice(
+        "coordinator.placement", \.coordinator.placement,
+        "Whether rank 0 trains as a `worker` or is `dedicated` to evaluation and checkpoints.",
+        mayDiffer: true),
+      .integer(
+        "coordinator.reportEvery", \.coordinator.reportEvery, "Steps between lines of metrics.", atLeast: 1,
+        mayDiffer: true),
+      .integer(
+        "coordinator.evaluateEvery", \.coordinator.evaluateEvery,
+        "Steps between evaluations of the validation split; 0 turns them off.", atLeast: 0),
+      .integer(
+        "coordinator.evaluateStreams", \.coordinator.evaluateStreams,
+        "Streams of the validation split in these evaluations.", atLeast: 1),
+      .integer(
+        "coordinator.checkpointEvery", \.coordinator.checkpointEvery, "Steps between checkpoints.", atLeast: 1
+      ),
+      .integer(
+        "coordinator.keepLast", \.coordinator.keepLast, "Checkpoints kept besides the best one.", atLeast: 1,
+        mayDiffer: true),
+      .integer(
+        "coordinator.patience", \.coordinator.patience,
+        "Evaluations without improvement until the run ends; 0 turns early stopping off.", atLeast: 0),
     ]
   }
 }

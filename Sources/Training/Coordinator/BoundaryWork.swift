@@ -45,7 +45,7 @@ final class BoundaryWork {
   func beforeStep(limits: StallLimits) throws -> Bool {
     let due = boundary.due(at: state.counters)
     if let step = due.restartedEvaluation {
-      let isBegun = try state.ranks.share(coordinator?.restartEvaluation(ofStep: step) ?? false)
+      let isBegun = try state.ranks.broadcast(coordinator?.restartEvaluation(ofStep: step) ?? false)
       if !isBegun { state.counters.pendingEvaluation = nil }
     }
     if due.effectiveEvaluation != nil { try applyPendingEvaluation() }
@@ -112,7 +112,9 @@ final class BoundaryWork {
     let step = state.counters.step
     transfer?.setUrgent()
     // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
-    guard try state.ranks.share(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) else { return false }
+    guard try state.ranks.broadcast(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) else {
+      return false
+    }
     try faults.inject(.snapshot, step: step)
     // From here on nobody waits for a disk: a late rank is stuck.
     try state.ranks.control.barrier("snapshot of step \(step)", limits: limits)

@@ -267,7 +267,7 @@ struct Validation: Sendable {
   let parameters: ParameterBuffer
   let streamCount: Int
   private let tokens: TokenFile
-  private let specialWords: SpecialWords
+  private let specialTokens: SpecialTokens
   private let model: LanguageModel
   private let threadCount: Int
 
@@ -276,7 +276,7 @@ struct Validation: Sendable {
     parameters = ParameterBuffer(model.parameters)
     self.streamCount = streamCount
     tokens = try corpus.tokens(.valid)
-    specialWords = SpecialWords(corpus.vocabulary)
+    specialTokens = SpecialTokens(corpus.vocabulary)
     self.model = model
     self.threadCount = threadCount
   }
@@ -286,8 +286,9 @@ struct Validation: Sendable {
   /// `check` is called now and then, and ends the scoring by throwing.
   func score(check: () throws -> Void) throws -> TextScore {
     let engine = ComputeEngine(threadCount: threadCount)
-    return try TextScoring(model: model, weights: parameters, engine: engine).score(
-      tokens, streamCount: streamCount, specialWords: specialWords, progress: { _ in try check() })
+    return try TextScorer(model: model, weights: parameters, engine: engine).score(
+      tokens, method: ScoringMethod(reading: .streams(streamCount)), specialTokens: specialTokens,
+      progress: { _ in try check() })
   }
 }
 

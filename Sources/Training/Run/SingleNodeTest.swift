@@ -65,7 +65,7 @@ public struct SingleNodeTest {
   private func check(_ name: String, _ body: () throws -> String) throws -> Check {
     let clock = ContinuousClock()
     let start = clock.now
-    let result = Result { try ranks.together(name, body) }
+    let result = Result { try ranks.onAllRanks(name, body) }
     let seconds = (clock.now - start).inSeconds
     switch result {
     case .success(let detail): return Check(name: name, failure: nil, detail: detail, seconds: seconds)

@@ -53,15 +53,16 @@ public struct TrainingRun: Sendable {
     var storage = try ranks.onCoordinator("open the run") {
       try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
-    let isResumed = try ranks.share(storage?.checkpoint != nil)
-    let isOwn = try ranks.share(storage?.isOwn ?? false)
+    let isResumed = try ranks.broadcast(storage?.checkpoint != nil)
+    let isOwn = try ranks.broadcast(storage?.isOwn ?? false)
     let state = try makeState(corpus)
     if isResumed { try resume(state, storage?.checkpoint) }
     describe(state, data)
     if let outcome = alreadyFinished(state, isResumed: isResumed) { return outcome }
 
     // Rank 0 decides: the corpus of another host may lack the split.
-    let evaluates = try ranks.share(corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
+    let evaluates = try ranks.broadcast(
+      corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
     let step = state.counters.step
     var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
@@ -155,7 +156,7 @@ extension TrainingRun {
 
   /// The corpus and this rank's lanes; throws where the hosts' corpora differ.
   private func openCorpus() throws -> (Corpus, TrainingData) {
-    let (corpus, tokens, data) = try ranks.together("open the corpus") {
+    let (corpus, tokens, data) = try ranks.onAllRanks("open the corpus") {
       try faults.inject(.start, step: 0)
       let corpus = try Corpus(
         opening: URL(filePath: request.corpus), verification: ranks.isFirstOnHost ? .full : .headerOnly)
@@ -169,7 +170,7 @@ extension TrainingRun {
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
     try ranks.requireSame("the training tokens' checksum", tokens.checksum)
     try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
-    try ranks.together("check the memory") {
+    try ranks.onAllRanks("check the memory") {
       try MemoryNeed(configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks).check()
     }
     return (corpus, data)
@@ -296,7 +297,7 @@ extension TrainingRun {
 extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
   package func engine(_ ranks: Ranks) throws -> ComputeEngine {
-    let threadCount = try ranks.threadCountOfAShare()
+    let threadCount = try ranks.defaultThreadCount()
     return ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
   }
 }

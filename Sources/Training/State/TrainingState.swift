@@ -152,7 +152,7 @@ extension TrainingState {
   ///
   /// For another number of ranks the carried state is distributed again, and residuals keep their sum.
   package func restore(from checkpoint: Checkpoint?) throws {
-    let encoded: [UInt8] = try ranks.together("read the checkpoint") {
+    let encoded: [UInt8] = try ranks.onAllRanks("read the checkpoint") {
       guard let checkpoint else { return [] }
       try parameters.load(from: checkpoint.tensors(.model))
       let file = try checkpoint.tensors(.optimizer)
@@ -180,7 +180,7 @@ extension TrainingState {
     defer { withExtendedLifetime(arena) {} }
     let all = CarriedState(like: pass.carriedState, laneCount: laneCount, in: arena)
     for part in all.parts {
-      try ranks.together("read the carried state") {
+      try ranks.onAllRanks("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
         let expected = [laneCount, part.values.columnCount]
         guard try file.shape(of: part.name) == expected else {

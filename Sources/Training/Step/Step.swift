@@ -264,9 +264,9 @@ struct Agreement {
 package struct StepReport {
   let agreed: Agreement
   /// Forward and backward, on this rank.
-  let computeSeconds: Double
+  package let computeSeconds: Double
   /// The exchange, on this rank.
-  let exchange: ExchangeReport
+  package let exchange: ExchangeReport
 
   /// The sum of the losses in nats over all lanes of all ranks.
   package var loss: Double { agreed.loss }

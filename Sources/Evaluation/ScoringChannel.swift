@@ -2,33 +2,32 @@ import Communication
 import Platform
 import Tensors
 
-/// What rank 0 and the ranks that score for it say to each other: in every round each gets work, and gives back the
-/// losses of the round before.
+/// Messages between rank 0 and the ranks that score for it: in each round rank 0 sends every other rank a request, and
+/// receives the losses of the previous one.
 ///
-/// So the others compute while rank 0 prepares the next round, and a round is one exchange.
-final class ScoringRounds {
-  /// What one rank is asked to do.
-  struct Work {
+/// So the others compute while rank 0 prepares the next request, and a round is one exchange.
+final class ScoringChannel {
+  /// Work for one rank.
+  struct Request {
     /// Whether the state is zero before it.
-    let startsAnew: Bool
-    /// Words, or rows of z; none where there is nothing to do.
+    let resetsState: Bool
+    /// Tokens, or rows of z; empty where there is nothing to do.
     let content: Vector<Int32>
   }
 
-  /// On rank 0, the content of each other rank's next work.
+  /// On rank 0, the content of each other rank's next request.
   let contents: [Vector<Int32>]
-  /// Losses: on rank 0 each other rank's, elsewhere its own for rank 0.
+  /// Losses: on rank 0 each other rank's, elsewhere its own.
   let losses: [Vector<Double>]
   private let messages: [Vector<Int32>]
   private let communicator: any Communicator
   private let arena: Arena
 
-  /// Memory for rounds; the counts are the most that one rank gets.
+  /// Memory for messages; the counts are the most that one rank gets.
   init(_ communicator: any Communicator, contentCount: Int, lossCount: Int) {
     self.communicator = communicator
     let arena = Arena()
     self.arena = arena
-    // Rank 0 talks to all the others, and they to it alone.
     let isPeer = (0..<communicator.rankCount).map { rank in
       (rank == Ranks.coordinator) != (communicator.rank == Ranks.coordinator)
     }
@@ -38,17 +37,17 @@ final class ScoringRounds {
     losses = isPeer.map { arena.vector(of: Double.self, count: $0 ? lossCount : 0) }
   }
 
-  /// On rank 0: gives each other rank the first `contentCounts` of its content, and takes the losses of the round
-  /// before, which must be as many as `lossCounts` says.
-  func giveOut(_ contentCounts: [Int], startsAnew: Bool, lossCounts: [Int]) throws {
-    for message in messages where message.count > 0 { message[0] = startsAnew ? 1 : 0 }
+  /// On rank 0: sends each other rank the first `contentCounts` of its content, and receives the losses of the previous
+  /// round; throws unless they are as many as `lossCounts`.
+  func send(_ contentCounts: [Int], resetsState: Bool, lossCounts: [Int]) throws {
+    for message in messages where message.count > 0 { message[0] = resetsState ? 1 : 0 }
     try exchange(
       zip(messages, contentCounts).map { message, count in message[0..<min(message.count, 1 + count)] },
       lossCounts: lossCounts)
   }
 
-  /// On rank 0: takes the last losses; the others end.
-  func end(lossCounts: [Int]) throws {
+  /// On rank 0: receives the last losses; the others stop serving.
+  func close(lossCounts: [Int]) throws {
     try exchange(messages.map { $0[0..<0] }, lossCounts: lossCounts)
   }
 
@@ -65,10 +64,10 @@ final class ScoringRounds {
     }
   }
 
-  /// On the other ranks: does work after work until rank 0 has no more.
+  /// On the other ranks: serves requests until rank 0 closes the channel.
   ///
-  /// `body` leaves losses in the memory that it is given, and says how many.
-  func serve(_ body: (Work, Vector<Double>) -> Int) throws {
+  /// `body` writes losses to the memory that it is given, and returns how many.
+  func serve(_ body: (Request, Vector<Double>) -> Int) throws {
     var lossCount = 0
     let coordinator = Ranks.coordinator
     while true {
@@ -81,13 +80,13 @@ final class ScoringRounds {
       let count = received[coordinator] / MemoryLayout<Int32>.stride
       guard count > 0 else { return }
       let message = messages[coordinator]
-      let work = Work(startsAnew: message[0] == 1, content: message[1..<count])
-      lossCount = body(work, losses[coordinator])
+      let request = Request(resetsState: message[0] == 1, content: message[1..<count])
+      lossCount = body(request, losses[coordinator])
     }
   }
 }
 
-/// Whose part of a count is which, in the order of ranks.
-func share(_ index: Int, of count: Int, among shareCount: Int) -> Range<Int> {
-  count * index / shareCount..<count * (index + 1) / shareCount
+/// The part of `count` things that belongs to the `index`th of `partCount`.
+func partition(_ index: Int, of count: Int, into partCount: Int) -> Range<Int> {
+  count * index / partCount..<count * (index + 1) / partCount
 }
