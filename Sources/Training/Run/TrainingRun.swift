@@ -66,7 +66,7 @@ public struct TrainingRun: Sendable {
     let step = state.counters.step
     var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
-    ranks.control.liveness?.liftStartLimit()
+    ranks.control.liveness?.endStartTimeout()
     let trace =
       request.traces
       ? try RunTrace(ranks, folder: RunDirectory(path: request.output).tracePath, logger: logger) : nil
@@ -156,7 +156,7 @@ extension TrainingRun {
     let limits = StallLimits(
       warnSeconds: settings.stallWarnSeconds, abortSeconds: settings.stallAbortSeconds
     ) { [logger] in logger.warning("\($0)") }
-    ranks.control.liveness?.limitSilence(limits)
+    ranks.control.liveness?.setHeartbeatLimits(limits)
     ranks.control.liveness?.activity.note("preparing")
   }
 
