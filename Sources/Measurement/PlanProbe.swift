@@ -52,12 +52,15 @@ package struct PlanProbe {
   private let benchmark: Benchmark
   private let rankCount: Int
   private let laneCountPerRank: Int
+  /// Whether the measured steps shard the vocabulary over all ranks; other placements follow from the replicated matrix.
+  private let isSharded: Bool
 
   /// A probe for a job of `rankCount` ranks.
   package init(_ benchmark: Benchmark, rankCount: Int) throws {
     self.benchmark = benchmark
     self.rankCount = rankCount
     laneCountPerRank = try LaneShare(benchmark.configuration, rankCount: rankCount).laneCountPerRank
+    isSharded = benchmark.configuration.exchange.vocabulary == .sharded
   }
 
   /// Measures on all ranks.
@@ -121,6 +124,7 @@ package struct PlanProbe {
     configuration.training.lanes = laneCountPerRank * ranks.rankCount
     configuration.training.accumulate = 1
     configuration.coordinator.placement = .worker
+    configuration.exchange.vocabulary = isSharded ? .sharded : .replicated
     let codecs = configuration.exchange.candidates(for: configuration.optimizer)
     configuration.exchange.codec = Codec.none
     let engine = try configuration.training.engine(ranks)

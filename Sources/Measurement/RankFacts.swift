@@ -54,14 +54,14 @@ package struct RankFacts: Codable, Sendable, Equatable {
 
   /// The facts of this process; takes some milliseconds.
   package init(host: String, version: String, transports: MPITransports) {
-    let information = HostFile.text("/proc/cpuinfo")
+    let information = Host.text("/proc/cpuinfo")
     let flags = Set(
-      (HostFile.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))
+      (Host.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))
     let engine = ComputeEngine(threadCount: 1, precision: .bfloat16)
     let allowed = Processors.allowed
     self.host = host
     self.version = version
-    processor = HostFile.value(of: "model name", in: information) ?? "unknown"
+    processor = Host.processorName ?? "unknown"
     instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16"].filter(
       flags.contains)
     hostProcessorCount = max(1, information.split(separator: "\n").count { $0.hasPrefix("processor") })
@@ -81,33 +81,8 @@ package struct RankFacts: Codable, Sendable, Equatable {
         $0.serves(including: transports.tcpIncluded, excluding: transports.tcpExcluded)
       }.map(\.name)
     }
-    memoryByteCount = HostFile.memory("MemAvailable", in: HostFile.text("/proc/meminfo")) ?? 0
-    diskByteCount = HostFile.freeByteCount(FileManager.default.currentDirectoryPath) ?? 0
-    sharedMemoryByteCount = HostFile.freeByteCount("/dev/shm") ?? 0
-  }
-}
-
-/// Values from the kernel's files.
-enum HostFile {
-  /// The text of a file; empty if there is none.
-  static func text(_ path: String) -> String { (try? String(contentsOfFile: path, encoding: .utf8)) ?? "" }
-
-  /// The value of the first `name : value` line; nil if there is none.
-  static func value(of name: String, in text: String) -> String? {
-    text.split(separator: "\n").lazy.compactMap { line -> String? in
-      let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
-      return parts.count == 2 && parts[0] == name ? parts[1] : nil
-    }.first
-  }
-
-  /// Bytes of a line of `/proc/meminfo`, such as `MemAvailable`.
-  static func memory(_ name: String, in text: String) -> Int? {
-    value(of: name, in: text)?.split(separator: " ").first.flatMap { Int($0) }.map { $0 * 1024 }
-  }
-
-  /// Free bytes of the file system of a folder; nil if unknown.
-  static func freeByteCount(_ folder: String) -> Int? {
-    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder)
-    return (attributes?[.systemFreeSize] as? NSNumber)?.intValue
+    memoryByteCount = Host.availableByteCount ?? 0
+    diskByteCount = Host.freeByteCount(FileManager.default.currentDirectoryPath) ?? 0
+    sharedMemoryByteCount = Host.freeByteCount("/dev/shm") ?? 0
   }
 }

@@ -102,7 +102,6 @@ struct PlanCommand: ParsableCommand {
         computeSeconds: probe.computeSeconds, updateSeconds: probe.updateSeconds, exchange: probe.exchange,
         ready: probe.ready, tiedRanges: probe.tiedRanges, codecs: probe.codecs,
         rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank, sharding: probe.sharding)
-      let isSharded = configuration.exchange.vocabulary == .sharded
       let given = command.link.map {
         LinkMeasurement(
           latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare,
@@ -115,10 +114,15 @@ struct PlanCommand: ParsableCommand {
       let onHost = here.countOnHost
       let perNode = min(configuration.exchange.ranksPerNode ?? onHost, onHost)
       func predict(_ ranks: Int) -> StepPrediction {
-        costs.prediction(
-          on: Cluster(
-            rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: probe.hasSpareCore),
-          groupSize: isSharded ? ranks : 1)
+        let cluster = Cluster(
+          rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: probe.hasSpareCore)
+        return switch configuration.exchange.vocabulary {
+        case .auto: costs.best(on: cluster)
+        case .replicated: costs.prediction(on: cluster)
+        case .sharded: costs.prediction(on: cluster, groupSize: ranks)
+        case .groups(let size):
+          costs.prediction(on: cluster, groupSize: ranks.isMultiple(of: size) ? size : 1)
+        }
       }
       let words = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
       parameters = probe.parameterCount
