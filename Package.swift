@@ -123,7 +123,8 @@ let package = Package(
         "Tensors", "TestSupport",
       ]),
     .testTarget(
-      name: "MeasurementTests", dependencies: ["Communication", "Measurement", "Platform", "TestSupport"]),
+      name: "MeasurementTests",
+      dependencies: ["Communication", "LanguageModel", "Measurement", "Platform", "TestSupport"]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),

@@ -86,13 +86,12 @@ package struct PlanProbe {
         configuration, vocabularySize: size, rank: rank, rankCount: rankCount, rankCountOnHost: 1
       ).byteCount
     }
-    let chunks = whole.chunkCountPerRow * Double(laneCountPerRank * segment)
     return Result(
       computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
       exchange: whole.exchange, ready: whole.ready, tiedRanges: whole.tiedRanges,
       sharding: ShardingCosts(
-        segmentCount: accumulate, rowCount: laneCountPerRank * segment,
-        width: configuration.model.embedding, chunkCount: Int(chunks.rounded(.up)),
+        model: LanguageModel(configuration.model, vocabularySize: size),
+        rowCount: laneCountPerRank * segment, accumulation: accumulate,
         updateSeconds: whole.updateSecondsOfWords),
       codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
       engine: whole.engine, parameterCount: whole.parameterCount,
@@ -106,7 +105,6 @@ package struct PlanProbe {
     var computeSeconds = 0.0
     var updateSeconds = 0.0
     var updateSecondsOfWords = 0.0
-    var chunkCountPerRow = 0.0
     var ready: [(range: Int, fraction: Double)] = []
     var codecs: [CodecMeasurement] = []
     var rowElementCount = 0.0
@@ -151,9 +149,6 @@ package struct PlanProbe {
     let tied = model.tiedMatrix.range
     result.tiedRanges = model.gradientRanges.filter { shard.common.contains($0.range.lowerBound) }
       .indices(where: { tied.contains($0.range.lowerBound) }).ranges.flatMap { $0 }
-    // As shards count their budget, whatever the precision.
-    let rowByteCount = model.vocabularySize * Precision.bfloat16.byteCount
-    result.chunkCountPerRow = Double(rowByteCount) / Double(SegmentPass.defaultLogitsByteBudget)
     let timing = state.exchange.timing
     result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }
     result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try timer.compute() }.median

@@ -1,5 +1,6 @@
 import Communication
-import Layers
+import LanguageModel
+import Training
 
 /// Measured costs of a step on one rank, for any number of ranks.
 package struct StepCosts: Sendable {
@@ -43,40 +44,35 @@ package struct StepCosts: Sendable {
 
 /// A sharded vocabulary per step, on one rank.
 package struct ShardingCosts: Sendable {
-  /// Segments per step.
-  package var segmentCount: Int
+  /// The model, whose placement states its traffic.
+  package var model: LanguageModel
   /// Rows of z of one rank in a segment.
   package var rowCount: Int
-  /// E.
-  package var width: Int
-  /// Chunks of the softmax in a segment.
-  package var chunkCount: Int
+  /// Segments per step.
+  package var accumulation: Int
   /// Seconds of updating all vocabulary rows, of which a rank updates only its shard.
   package var updateSeconds: Double
 
   /// Costs of a step.
-  package init(segmentCount: Int, rowCount: Int, width: Int, chunkCount: Int, updateSeconds: Double) {
-    self.segmentCount = segmentCount
+  package init(model: LanguageModel, rowCount: Int, accumulation: Int, updateSeconds: Double) {
+    self.model = model
     self.rowCount = rowCount
-    self.width = width
-    self.chunkCount = chunkCount
+    self.accumulation = accumulation
     self.updateSeconds = updateSeconds
   }
 
-  /// What a rank sends to the others of its group in a step, in the order of `VocabularyShards`: in each segment looked-up
-  /// rows, z, the statistics of each chunk and the gradient of z; then the gradients of the looked-up rows.
+  /// What a rank sends to the others of its group in a step.
   package func traffic(groupSize: Int, rowElementCount: Double) -> ExchangeTraffic {
-    let shards = ShardTraffic(ownerCount: groupSize, width: width)
-    let lookedUp = rowElementCount / Double(width) * Double(groupSize - 1) / Double(groupSize)
-    let rows = Double(rowCount)
-    // Doubles, as two floats each.
-    let statistics = 2 * Double(SoftmaxStatistics.numbersPerRow) * rows / Double(chunkCount)
-    let chunk =
-      shards.allToAll(otherChunks: statistics * Double(groupSize - 1)) + shards.allGather(chunk: statistics)
-    let segment =
-      shards.fetchRows(lookedUp) + shards.allGather(chunk: rows * Double(width)) + chunk * chunkCount
-      + shards.allToAll(otherChunks: rows * Double(width) * Double(groupSize - 1))
-    return segment * segmentCount + shards.reduceRows(lookedUp)
+    guard let group = try? VocabularyLayout(.sharded, trainingRanks: 0..<groupSize) else {
+      preconditionFailure("one group of all ranks")
+    }
+    let own = group.traffic(
+      model, rowCount: rowCount, accumulation: accumulation,
+      distinctTokenCount: rowElementCount / Double(model.tiedMatrix.columnCount))
+    let bytes = own.byteCountToEach * Double(groupSize - 1)
+    return ExchangeTraffic(
+      roundCount: own.operationCount, messageCount: own.operationCount * (groupSize - 1), byteCount: bytes,
+      floatByteCount: bytes)
   }
 }
 

@@ -90,6 +90,8 @@ struct PlanCommand: ParsableCommand {
     let memoryBytes: Int
     let coordinatorMemoryBytes: Int
     let step: StepPrediction
+    /// The step with the placement of the vocabulary that makes it shortest.
+    let best: StepPrediction
     let hoursPerEpoch: Double
     let hours: Double
     let curve: [StepPrediction]
@@ -113,12 +115,13 @@ struct PlanCommand: ParsableCommand {
       let link = given ?? probe.link ?? assumed
       let onHost = here.countOnHost
       let perNode = min(configuration.exchange.ranksPerNode ?? onHost, onHost)
+      func cluster(_ ranks: Int) -> Cluster {
+        Cluster(rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: probe.hasSpareCore)
+      }
       func predict(_ ranks: Int) -> StepPrediction {
-        let cluster = Cluster(
-          rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: probe.hasSpareCore)
+        let cluster = cluster(ranks)
         return switch configuration.exchange.vocabulary {
-        case .auto: costs.best(on: cluster)
-        case .replicated: costs.prediction(on: cluster)
+        case .auto, .replicated: costs.prediction(on: cluster)
         case .sharded: costs.prediction(on: cluster, groupSize: ranks)
         case .groups(let size):
           costs.prediction(on: cluster, groupSize: ranks.isMultiple(of: size) ? size : 1)
@@ -131,6 +134,7 @@ struct PlanCommand: ParsableCommand {
       memoryBytes = probe.byteCountPerRank
       coordinatorMemoryBytes = probe.coordinatorByteCount
       step = predict(rankCount)
+      best = costs.best(on: cluster(rankCount))
       hoursPerEpoch = Double(words) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
       curve = sequence(first: 1) { $0 < mostRanks ? 2 * $0 : nil }.map(predict)
@@ -169,6 +173,12 @@ struct PlanCommand: ParsableCommand {
       ("tokens/s", Readable.count(step.tokensPerSecond)),
       ("hours", String(format: "%.2f per epoch, %.2f for the run", plan.hoursPerEpoch, plan.hours)),
     ])
+    if plan.best.vocabularyGroup != step.vocabularyGroup,
+      plan.best.secondsPerStep < 0.98 * step.secondsPerStep
+    {
+      let seconds = String(format: "%.3f", plan.best.secondsPerStep)
+      print("\nexchange.vocabulary: \(plan.best.vocabularyGroup) is predicted to take \(seconds) s per step.")
+    }
     print("\nWeak scaling, same lanes per rank:\n")
     printMarkdown(
       ["ranks", "nodes", "codec", "s per step", "MB sent per rank", "tokens/s", "efficiency"],

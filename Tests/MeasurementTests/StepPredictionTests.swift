@@ -1,4 +1,5 @@
 import Communication
+import LanguageModel
 import Measurement
 import Testing
 
@@ -7,6 +8,15 @@ struct StepPredictionTests {
   private let link = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 100e6)
 
   private static let elementCount = 10_240_000
+
+  /// A tied matrix of as many elements.
+  private static let model = {
+    var configuration = ModelConfiguration()
+    configuration.variant = .lstm
+    configuration.embedding = 1000
+    configuration.hidden = 8
+    return LanguageModel(configuration, vocabularySize: elementCount / 1000)
+  }()
 
   /// One range, which may be the tied matrix of rows of 1,000 elements.
   private func costs(
@@ -103,7 +113,7 @@ struct StepPredictionTests {
   ) {
     var costs = costs([(.none, 4, 0)], readyAt: 0)
     costs.sharding = ShardingCosts(
-      segmentCount: 1, rowCount: 100, width: 1000, chunkCount: 1, updateSeconds: 0.06)
+      model: Self.model, rowCount: 100, accumulation: 1, updateSeconds: 0.06)
     let link = LinkMeasurement(latencySeconds: 0.01, bytesPerSecond: 1e6)
     let step = costs.prediction(on: cluster(ranks, perNode: perNode, link: link), groupSize: ranks)
     let bytes = Double(8 * 100 * 1000 * (ranks - 1))
@@ -117,7 +127,7 @@ struct StepPredictionTests {
   private func shardable() -> StepCosts {
     var costs = costs([(.none, 4, 0)], rows: 1e5)
     costs.sharding = ShardingCosts(
-      segmentCount: 1, rowCount: 100, width: 1000, chunkCount: 4, updateSeconds: 0.001)
+      model: Self.model, rowCount: 100, accumulation: 1, updateSeconds: 0.001)
     return costs
   }
 
