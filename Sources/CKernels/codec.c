@@ -8,7 +8,7 @@
 // A fused multiply-add rounds once where multiply and add round twice: the clones would then differ.
 #pragma STDC FP_CONTRACT OFF
 
-/// Elements taken through all loops of one kernel before the next ones, so that they stay in the first cache.
+/// Elements that pass through all loops of a kernel before the next ones, so that they stay in the first-level cache.
 enum { tileLength = 1024 };
 
 static const uint32_t magnitudeMask = 0x7fffffffu;
@@ -90,8 +90,8 @@ CKERNELS_INLINE void encodeBlock(float scale, size_t count, int8_t *restrict cod
   }
 }
 
-/// The scale of a block whose sums are in `remainder`, and whether its entries are worth coding; where not, its
-/// remainder is what it has to be.
+/// Sets the scale of a block whose sums are in `remainder`, and returns whether its entries are to be coded; if not, the
+/// remainder is final.
 CKERNELS_INLINE int scaleOfBlock(uint32_t largest, float highestCode, size_t count, float *restrict scale,
                                  float *restrict remainder) {
   float quotient = floatOf(largest) / highestCode;
@@ -118,7 +118,7 @@ CKERNELS_CLONES void CKernels_codecEncodeInt8(const float *restrict values, cons
   }
 }
 
-/// The code of one sum, of which what it loses is left.
+/// Returns the code of one sum, and leaves its rounding error.
 CKERNELS_INLINE uint32_t takeCode(float scale, float inverse, float *restrict sum) {
   const float shift = 12582912.0f;
   float shifted = *sum * inverse + shift;
@@ -126,7 +126,7 @@ CKERNELS_INLINE uint32_t takeCode(float scale, float inverse, float *restrict su
   return bitsOf(shifted);
 }
 
-/// The first half of a block goes into the low nibbles, the second into the high ones: no lane has to be moved.
+/// The first half of a block goes into the low nibbles, the second into the high ones: no data crosses vector lanes.
 CKERNELS_INLINE void encodeNibbles(float scale, size_t count, uint8_t *restrict bytes, float *restrict remainder) {
   float inverse = 1.0f / scale;
   size_t half = (count + 1) / 2, pairCount = count / 2;

@@ -1,7 +1,7 @@
 #pragma once
 #include <mpi.h>
 
-// Swift cannot see macros that cast; each of these returns one of them.
+// Swift does not import macros that cast; each of these functions returns one.
 
 static inline MPI_Comm CMPI_commWorld(void) { return MPI_COMM_WORLD; }
 static inline MPI_Comm CMPI_commNull(void) { return MPI_COMM_NULL; }

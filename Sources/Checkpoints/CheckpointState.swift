@@ -39,6 +39,8 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   public var nodeOfRank: [Int]?
   /// Ranks with lanes; nil in checkpoints of versions in which all ranks had lanes.
   public var trainingRankCount: Int?
+  /// How many ranks the tied matrix was sharded over; nil in checkpoints that only their configuration tells.
+  public var vocabularyGroupSize: Int?
   /// Compute threads of each rank.
   public var threadCount: Int
   /// The matrix product engine.

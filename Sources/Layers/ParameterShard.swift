@@ -1,48 +1,54 @@
+import CKernels
 import Tensors
 
-/// The elements of the flat buffers that a rank keeps up to date: all of them, or, where the words are dealt out to
-/// the ranks, those of its own words and all that belong to no word.
-public struct ParameterShard: Sendable {
-  /// The words of this rank; nil where it has none of them.
-  public let words: RowShard?
-  /// What all ranks have alike.
+/// The elements of the flat buffers that a rank keeps up to date: all of them, or, where the vocabulary is sharded,
+/// those of its rows and all that belong to no token.
+public struct ParameterShard: Sendable, Equatable {
+  /// The rows of this rank; nil where it has none of them, or all.
+  public let rows: RowShard?
+  /// Elements that are the same on all ranks.
   public let common: Range<Int>
-  /// What this rank alone has: elements of its words, rising.
+  /// Elements of this rank's rows, ascending.
   public let owned: [Range<Int>]
 
-  /// All of a list, alike on all ranks.
+  /// All of a list, the same on all ranks.
   public init(all list: ParameterList) {
-    words = nil
+    rows = nil
     common = 0..<list.elementCount
     owned = []
   }
 
-  /// The tensors of a list, of which those that have elements for each word come first, with the words of a shard.
-  public init(_ list: ParameterList, words: RowShard?) {
-    self.words = words
+  /// The tensors of a list, of which those that have elements for each token come first, with the rows of a shard.
+  public init(_ list: ParameterList, rows: RowShard?) {
+    self.rows = rows
     let first = list.parameters.first { $0.elementsPerWord == nil }?.offset ?? list.elementCount
     common = first..<list.elementCount
-    owned = list.parameters.flatMap { $0.ranges(of: words) }
-    precondition(owned.allSatisfy { $0.upperBound <= first }, "tensors of words come first")
+    owned = list.parameters.flatMap { $0.ranges(of: rows) }
+    precondition(owned.allSatisfy { $0.upperBound <= first }, "tensors with rows for tokens come first")
   }
 
-  /// How many elements this rank alone has.
+  /// How many elements belong to this rank's rows.
   public var ownedCount: Int { owned.reduce(0) { $0 + $1.count } }
+
+  /// How many of them are a tensor's.
+  public func ownedCount(of parameter: Parameter) -> Int {
+    isCommon(parameter) ? 0 : parameter.ranges(of: rows).reduce(0) { $0 + $1.count }
+  }
 
   /// Whether a tensor is the same on all ranks.
   public func isCommon(_ parameter: Parameter) -> Bool { common.contains(parameter.offset) }
 
   /// The elements of a tensor that this rank keeps up to date.
   func ranges(of parameter: Parameter) -> [Range<Int>] {
-    isCommon(parameter) ? [parameter.range] : parameter.ranges(of: words)
+    isCommon(parameter) ? [parameter.range] : parameter.ranges(of: rows)
   }
 }
 
 extension Parameter {
-  /// The elements of a shard's words; none where elements do not belong to words.
-  fileprivate func ranges(of words: RowShard?) -> [Range<Int>] {
-    guard let words, let width = elementsPerWord else { return [] }
-    return words.blocks.map { offset + $0.lowerBound * width..<offset + $0.upperBound * width }
+  /// The elements of a shard's rows; none where elements do not belong to tokens.
+  fileprivate func ranges(of rows: RowShard?) -> [Range<Int>] {
+    guard let rows, let width = elementsPerWord else { return [] }
+    return rows.blocks.map { offset + $0.lowerBound * width..<offset + $0.upperBound * width }
   }
 }
 
@@ -52,7 +58,7 @@ extension ParameterBuffer {
     forEachPart(of: shard, engine) { flat.columns($0).fill(0) }
   }
 
-  /// Takes over what a shard holds of a buffer of the same layout.
+  /// Copies what a shard holds from a buffer of the same layout.
   public func copy(_ shard: ParameterShard, from source: ParameterBuffer, engine: ComputeEngine) {
     forEachPart(of: shard, engine) { copy($0, from: source) }
   }
@@ -67,7 +73,14 @@ extension ParameterBuffer {
     }
   }
 
-  /// Lays what only this shard holds side by side.
+  /// XXH64 of the elements of a tensor that a shard holds: equal where they are equal bit for bit.
+  public func hash(of parameter: Parameter, _ shard: ParameterShard) -> UInt64 {
+    shard.ranges(of: parameter).reduce(0) { hash, range in
+      CKernels_xxh64(flat.data + range.lowerBound, range.count * MemoryLayout<Float>.stride, hash)
+    }
+  }
+
+  /// Copies the rows of a shard, side by side, to `target`.
   public func packShard(_ shard: ParameterShard, to target: UnsafeMutablePointer<Float>) {
     var place = target
     for range in shard.owned {
@@ -76,7 +89,7 @@ extension ParameterBuffer {
     }
   }
 
-  /// Takes over what another rank's shard holds, as `packShard` has laid it out.
+  /// Copies the rows of a shard from `source`, where `packShard` has laid them out.
   public func unpackShard(_ shard: ParameterShard, from source: UnsafePointer<Float>) {
     var place = source
     for range in shard.owned {

@@ -51,12 +51,18 @@ package struct PlanProbe {
   private let benchmark: Benchmark
   private let rankCount: Int
   private let laneCountPerRank: Int
+  /// Whether the planned job shards the vocabulary.
+  private let isSharded: Bool
 
   /// A probe for a job of `rankCount` ranks.
   package init(_ benchmark: Benchmark, rankCount: Int) throws {
     self.benchmark = benchmark
     self.rankCount = rankCount
-    laneCountPerRank = try LaneShare(benchmark.configuration, rankCount: rankCount).laneCountPerRank
+    let share = try LaneShare(benchmark.configuration, rankCount: rankCount)
+    laneCountPerRank = share.laneCountPerRank
+    isSharded = try VocabularyLayout(
+      benchmark.configuration.exchange.vocabulary, trainingRanks: share.trainingRanks
+    ).isSharded
   }
 
   /// Measures; all ranks call it.
@@ -83,7 +89,6 @@ package struct PlanProbe {
       ).byteCount
     }
     let chunks = whole.chunkCountPerRow * Double(laneCountPerRank * segment)
-    let isSharded = configuration.exchange.vocabulary == .sharded
     return Result(
       computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
       updateSecondsOfWords: whole.updateSecondsOfWords,
@@ -118,6 +123,7 @@ package struct PlanProbe {
     configuration.training.lanes = laneCountPerRank * ranks.rankCount
     configuration.training.accumulate = 1
     configuration.coordinator.placement = .worker
+    configuration.exchange.vocabulary = isSharded ? .sharded : .replicated
     let codecs = configuration.exchange.candidates(for: configuration.optimizer)
     configuration.exchange.codec = Codec.none
     let engine = try configuration.training.engine(ranks)

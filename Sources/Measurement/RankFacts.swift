@@ -52,14 +52,14 @@ package struct RankFacts: Codable, Sendable, Equatable {
 
   /// What this process finds; takes some milliseconds.
   package init(host: String, version: String, transports: MPITransports) {
-    let information = HostFile.text("/proc/cpuinfo")
+    let information = Host.text("/proc/cpuinfo")
     let flags = Set(
-      (HostFile.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))
+      (Host.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))
     let engine = ComputeEngine(threadCount: 1, precision: .bfloat16)
     let allowed = Processors.allowed
     self.host = host
     self.version = version
-    processor = HostFile.value(of: "model name", in: information) ?? "unknown"
+    processor = Host.processorName ?? "unknown"
     instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16"].filter(
       flags.contains)
     hostProcessorCount = max(1, information.split(separator: "\n").count { $0.hasPrefix("processor") })
@@ -79,8 +79,8 @@ package struct RankFacts: Codable, Sendable, Equatable {
         $0.serves(including: transports.tcpIncluded, excluding: transports.tcpExcluded)
       }.map(\.name)
     }
-    memoryByteCount = HostFile.memory("MemAvailable", in: HostFile.text("/proc/meminfo")) ?? 0
-    diskByteCount = HostFile.freeByteCount(FileManager.default.currentDirectoryPath) ?? 0
-    sharedMemoryByteCount = HostFile.freeByteCount("/dev/shm") ?? 0
+    memoryByteCount = Host.availableByteCount ?? 0
+    diskByteCount = Host.freeByteCount(FileManager.default.currentDirectoryPath) ?? 0
+    sharedMemoryByteCount = Host.freeByteCount("/dev/shm") ?? 0
   }
 }

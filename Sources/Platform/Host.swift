@@ -6,24 +6,36 @@ package enum Host {
   package static var name: String { ProcessInfo.processInfo.hostName }
 
   /// The model of the processors, nil if the kernel does not say.
-  package static var processorName: String? {
-    let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
-    let line = text?.split(separator: "\n").first { $0.hasPrefix("model name") }
-    return line?.split(separator: ":").last?.trimmingCharacters(in: .whitespaces)
+  package static var processorName: String? { value(of: "model name", in: text("/proc/cpuinfo")) }
+
+  /// Memory that can be allocated without swapping, nil if the kernel does not say.
+  package static var availableByteCount: Int? { byteCount(of: "MemAvailable", in: text("/proc/meminfo")) }
+
+  /// The most memory that this process has held so far, 0 if the kernel does not say.
+  package static var peakByteCount: Int { byteCount(of: "VmHWM", in: text("/proc/self/status")) ?? 0 }
+
+  /// Free space of the file system of a folder, nil if it cannot be determined.
+  package static func freeByteCount(_ folder: String) -> Int? {
+    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder)
+    return (attributes?[.systemFreeSize] as? NSNumber)?.intValue
   }
 
-  /// Memory that can be allocated without swapping (`MemAvailable`), nil if the kernel does not say.
-  package static var availableByteCount: Int? {
-    let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)
-    let line = text?.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
-    return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
+  /// The text of a file of the kernel, empty if there is none.
+  package static func text(_ path: String) -> String {
+    (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
   }
 
-  /// The most memory this process has held so far.
-  package static var peakByteCount: Int {
-    var usage = rusage()
-    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    return usage.ru_maxrss * 1024
+  /// The value of the first `name : value` line, nil if there is none.
+  package static func value(of name: String, in text: String) -> String? {
+    text.split(separator: "\n").lazy.compactMap { line -> String? in
+      let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
+      return parts.count == 2 && parts[0] == name ? parts[1] : nil
+    }.first
+  }
+
+  /// The byte count of a line `name: N kB`.
+  private static func byteCount(of name: String, in text: String) -> Int? {
+    value(of: name, in: text)?.split(separator: " ").first.flatMap { Int($0) }.map { $0 * 1024 }
   }
 }
 
@@ -34,9 +46,7 @@ public struct Processors: Sendable, Equatable {
 
   /// Those of this process: fewer than all if a launcher or a container has bound it.
   public static var allowed: Processors {
-    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-    let line = status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") }
-    let mask = line?.split(separator: ":").last?.trimmingCharacters(in: .whitespaces)
+    let mask = Host.value(of: "Cpus_allowed", in: Host.text("/proc/self/status"))
     return Processors(mask: mask ?? String(ProcessInfo.processInfo.processorCount, radix: 16))
   }
 

@@ -51,6 +51,18 @@ package struct OpenFile: ~Copyable {
     return file
   }
 
+  /// Opens a file, a pipe or a device for reading; errors name `reportedPath` instead of `path`, if given.
+  package static func stream(
+    _ path: String, reportedAs reportedPath: String? = nil
+  ) throws(MilmError) -> OpenFile {
+    try OpenFile(path, flags: O_RDONLY, reportedAs: reportedPath)
+  }
+
+  /// Opens a directory for locking and synchronizing; a link to one is refused.
+  package static func directory(_ path: String) throws(MilmError) -> OpenFile {
+    try OpenFile(path, flags: O_RDONLY | O_DIRECTORY | O_NOFOLLOW, action: "open the directory")
+  }
+
   /// Opens a new unlinked file for reading and writing in `folder`: its space is freed when it is closed.
   package static func unlinked(in folder: String) throws(MilmError) -> OpenFile {
     let path = AtomicFile.temporaryPath(for: "\(folder)/scratch")

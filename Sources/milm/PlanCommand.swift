@@ -99,7 +99,7 @@ struct PlanCommand: ParsableCommand {
       let costs = StepCosts(
         computeSeconds: probe.computeSeconds, updateSeconds: probe.updateSeconds, ready: probe.ready,
         codecs: probe.codecs, rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank,
-        sharing: configuration.exchange.vocabulary == .replicated
+        sharing: probe.sharingOperationCount == 0
           ? nil
           : SharingCosts(
             rowCount: probe.tokenCountPerRank, width: configuration.model.embedding,

@@ -3,10 +3,10 @@ import Foundation
 import Testing
 
 struct ClockOffsetTests {
-  /// Nanoseconds that a rank's clock shows too much: more than a day, some of them, and in both directions.
+  /// Nanoseconds that each rank's clock is ahead: some more than a day, in both directions.
   static let skews = [0, 3_000_000_000, -90_000_000_000_000, 1234]
 
-  @Test func findsHowFarEachClockIsFromRankZeros() throws {
+  @Test func measuresTheOffsetOfEachClockFromRankZero() throws {
     let begun = ContinuousClock.now
     let offsets = try onLocalRanks(4) { communicator, _ in
       try ClockOffset.measure(over: communicator) {
@@ -31,7 +31,7 @@ struct ClockOffsetTests {
   @Test(arguments: [1, 3]) func gathersBytesOfDifferentCounts(rankCount: Int) throws {
     let gathered = try onLocalRanks(rankCount) { communicator, _ in
       try communicator.gather(
-        "letters", Array(repeating: UInt8(communicator.rank), count: 5 * communicator.rank), to: 0)
+        "bytes", Array(repeating: UInt8(communicator.rank), count: 5 * communicator.rank), to: 0)
     }
     #expect(gathered[0] == (0..<rankCount).map { Array(repeating: UInt8($0), count: 5 * $0) })
     #expect(gathered.dropFirst().allSatisfy { $0.isEmpty })

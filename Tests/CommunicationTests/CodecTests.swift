@@ -4,9 +4,9 @@ import TestSupport
 import Testing
 
 private let counts = [0, 1, 3, 255, 256, 257, 1000, 4099]
-private let operation = CollectiveOperation(name: "test", phase: .reduce, step: 7, index: 3)
+private let operation = MessageTag(name: "test", phase: .reduce, step: 7, index: 3)
 
-/// What a codec makes of values: its frame, the decoded values, and what is left to send.
+/// The result of a codec: its frame, the decoded values, and the remainder.
 private struct Coded {
   var frame: [UInt8]
   var decoded: [Float]
@@ -48,13 +48,14 @@ private struct Coded {
       }
     }
     #expect(decodedCount == count)
-    #expect(firstDifference(decodedAtOnce.bits, decoded.bits) == nil, "who encodes has what others decode")
+    #expect(
+      firstDifference(decodedAtOnce.bits, decoded.bits) == nil, "the encoder returns what receivers decode")
     decoded.removeLast(decoded.count - count)
     remainder.removeLast(remainder.count - count)
   }
 }
 
-/// Values a codec must not trip over.
+/// Edge cases of floats.
 private let awkward: [Float] = [
   .nan, Float(bitPattern: 0xFFA0_0001), .infinity, -.infinity, 0, -0.0, .leastNonzeroMagnitude,
   -.leastNormalMagnitude, .greatestFiniteMagnitude, 1, -1, 1.0000001,
@@ -104,7 +105,7 @@ struct CodecTests {
   }
 
   @Test(arguments: [Codec.int8, .int4], [1, 31, 32])
-  func integersAreWrongByHalfAStepAtMost(_ codec: Codec, _ blockLength: Int) throws {
+  func integersDifferByHalfAStepAtMost(_ codec: Codec, _ blockLength: Int) throws {
     let values = gradient(seed: 6, count: blockLength * 100)
     let decoded = try Coded(codec, values, blockLength: blockLength).decoded
     for start in stride(from: 0, to: values.count, by: blockLength) {
@@ -141,7 +142,7 @@ struct CodecTests {
     #expect(limit.decoded.allSatisfy { $0.isNaN } && limit.remainder.allSatisfy { $0 == 0 })
   }
 
-  @Test func whatDoesNotCompressIsStored() throws {
+  @Test func incompressibleSectionsAreStored() throws {
     let bits = (0..<1000).map {
       Float(bitPattern: noise(8, $0).bitPattern ^ noise(9, $0).bitPattern &* 747_796_405)
     }
@@ -149,8 +150,8 @@ struct CodecTests {
     #expect(try Coded(.none, [Float](repeating: 1, count: 1000)).frame.count < 200)
   }
 
-  /// Three planes of noise and one that compresses; and noise with a stretch that does, which the samples meet.
-  @Test func longPlanesOfNoiseAreStoredAndOthersNot() throws {
+  /// Three planes of noise and one that compresses; and noise with a compressible range, which the samples include.
+  @Test func longPlanesOfNoiseAreStoredAndOthersCompressed() throws {
     let count = 600_000
     let values = gradient(seed: 11, count: count)
     let stored = try Coded(.lossless, values).frame.count

@@ -21,7 +21,7 @@ final class CountingCommunicator: Communicator {
   var liveness: (any Liveness)? { base.liveness }
 
   func exchange(
-    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
+    _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     if operation.phase != .control {
@@ -40,7 +40,7 @@ final class CountingCommunicator: Communicator {
   }
 
   func broadcast(
-    _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     try base.broadcast(operation, bytes, from: root)
   }

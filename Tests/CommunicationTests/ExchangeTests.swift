@@ -88,7 +88,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     for result in try first + run() { #expect(firstDifference(result.bits, first[0].bits) == nil) }
   }
 
-  /// What was applied, and what is still owed, is all that the ranks had.
+  /// Applied means plus residuals equal the sum of all gradients.
   @Test(arguments: [Codec.bfloat16, .int8, .int4], 1...5)
   func nothingIsLostOverAHundredSteps(_ codec: Codec, rankCount: Int) throws {
     let stepCount = 100
@@ -143,7 +143,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     #expect(results == [true, true, true])
   }
 
-  @Test(arguments: [Codec.bfloat16, .int8, .int4]) func aFlushPaysAllThatIsOwed(_ codec: Codec) throws {
+  @Test(arguments: [Codec.bfloat16, .int8, .int4]) func aFlushSendsAllResiduals(_ codec: Codec) throws {
     let applied = try onLocalRanks(3) { communicator, thread in
       let exchange = try makeExchange(codec, communicator, thread)
       var applied = [Double](repeating: 0, count: elementCount)
@@ -166,7 +166,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   /// Within a node sums are made first, so the last digits differ from those of a sum over ranks.
   @Test(arguments: [Codec.none, .lossless], [(4, 2), (5, 2), (5, 4), (2, 2)])
-  func nodesGiveTheMeanToo(_ codec: Codec, _ shape: (rankCount: Int, ranksPerNode: Int)) throws {
+  func nodesGiveTheMean(_ codec: Codec, _ shape: (rankCount: Int, ranksPerNode: Int)) throws {
     let results = try onLocalRanks(shape.rankCount, ranksPerNode: shape.ranksPerNode) {
       communicator, thread in
       let exchange = try makeExchange(codec, communicator, thread)
@@ -249,7 +249,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     }
   }
 
-  @Test func aReportCountsWhatWasSent() throws {
+  @Test func aReportCountsSentBytes() throws {
     let reports = try onLocalRanks(2) { communicator, thread in
       let exchange = try makeExchange(.none, communicator, thread)
       var values = (0..<elementCount).map { noise(communicator.rank, $0) }
@@ -263,7 +263,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     for report in reports {
       #expect(report.codec == .none)
       #expect(report.wireByteCount > report.rawByteCount / 2)
-      #expect(report.totalSeconds >= report.wireSeconds, "coding goes on beside the wire")
+      #expect(report.totalSeconds >= report.wireSeconds, "coding overlaps the wire")
       #expect(report.encodeSeconds > 0 && report.wireSeconds > 0 && report.decodeSeconds > 0)
     }
   }

@@ -3,7 +3,7 @@ import Platform
 import TestSupport
 import Testing
 
-private let operation = CollectiveOperation(name: "test", phase: .reduce, step: 7, index: 3)
+private let operation = MessageTag(name: "test", phase: .reduce, step: 7, index: 3)
 
 /// One valid frame, and a decoder that expects it or something near it.
 private struct Sample {
@@ -32,7 +32,7 @@ private struct Sample {
   }
 
   func decode(
-    _ bytes: [UInt8], codec: Codec? = nil, operation: CollectiveOperation = operation, sender: Int = 1,
+    _ bytes: [UInt8], codec: Codec? = nil, operation: MessageTag = operation, sender: Int = 1,
     elementCount: Int = 600, blockLength: Int = 32
   ) throws -> [Float] {
     var values = [Float](repeating: 0, count: 1000)
@@ -62,8 +62,8 @@ private struct Sample {
 struct FrameTests {
   @Test func aFrameOfAnotherOperationIsRefusedAndSaysWhy() throws {
     let sample = try Sample(.int8)
-    let other = { (phase: CollectiveOperation.Phase, step: Int, index: Int) in
-      CollectiveOperation(name: "test", phase: phase, step: step, index: index)
+    let other = { (phase: MessageTag.Phase, step: Int, index: Int) in
+      MessageTag(name: "test", phase: phase, step: step, index: index)
     }
     func reason(_ decode: () throws -> [Float]) -> String {
       do { return "\(try decode().count) values" } catch { return "\(error)" }

@@ -2,7 +2,7 @@ import Communication
 import Foundation
 import Synchronization
 
-/// Runs `body` once a rank, each on a thread of its own, and gives what they return, by rank.
+/// Runs `body` on each rank, on a thread of its own, and returns the results by rank.
 ///
 /// The first error ends all ranks and is thrown.
 func onLocalRanks<Value: Sendable>(

@@ -6,7 +6,7 @@ extension Tag {
   @Tag static var mpi: Self
 }
 
-/// What `RankProgram` says under `mpirun`; this process itself never calls MPI, or it could not start others.
+/// Scenarios of `RankProgram` under `mpirun`; this process never calls MPI, or it could not start `mpirun`.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5))) struct MPITests {
   @Test(
     arguments: ["all-reduce", "rows", "flush", "residuals", "collectives", "quiet-wait", "large"],
@@ -68,7 +68,7 @@ extension Tag {
     #expect(run.transcript.contains("without a heartbeat; the limit is 3.0 s"), "\(run.transcript)")
   }
 
-  @Test func aRankThatGivesSignsOfLifeMayBeSlow() throws {
+  @Test func aRankWithAHeartbeatMayBeSlow() throws {
     let run = try mpirun(2, [program("RankProgram"), "slow-disk"])
     #expect(run.status == 0, "\(run.transcript)")
     #expect(run.transcript.contains("last known at writing a checkpoint for"), "\(run.transcript)")
@@ -81,7 +81,7 @@ extension Tag {
     #expect(ContinuousClock.now - start < .seconds(30))
   }
 
-  @Test func whatAllRanksFindIsPrintedOnce() throws {
+  @Test func anErrorOfAllRanksIsPrintedOnce() throws {
     let run = try mpirun(3, [program("RankProgram"), "all-throw"])
     #expect(run.status == 1)
     #expect(

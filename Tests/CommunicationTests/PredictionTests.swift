@@ -1,7 +1,7 @@
 import Communication
 import Testing
 
-/// Two nodes, a gradient of two ranges, and what the program predicts for it.
+/// Predictions for two nodes and a gradient of two ranges.
 private func predictions(
   _ measurements: [CodecMeasurement], link: LinkMeasurement, hasSpareCore: Bool = true
 ) throws -> [ExchangePrediction] {
@@ -37,7 +37,7 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
       [measurement(.none, byteCount: 4), measurement(.int8, byteCount: 0.1)], link: link)
     #expect(abs(all[0].wireSeconds - 4) < 0.1 && abs(all[1].wireSeconds - 0.1) < 0.01)
     #expect(abs(all[0].ratio - 1) < 0.01 && abs(all[1].ratio - 40) < 0.1)
-    #expect(all[0].exposedSeconds > 3.5, "little is computed that could hide it")
+    #expect(all[0].exposedSeconds > 3.5, "little computing overlaps it")
     #expect(all.best(computeSeconds: 1)?.codec == .int8)
   }
 
@@ -47,8 +47,8 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
     #expect(abs(all[0].wireSeconds - 0.01 * 2 * 10) < 1e-6)
   }
 
-  /// A bucket is coded in as much time as it is on the wire; one after the other they would take twice as long.
-  @Test func codingHidesBehindTheWire() throws {
+  /// Coding a bucket takes as long as sending it; in sequence they would take twice as long.
+  @Test func codingOverlapsTheWire() throws {
     let link = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 1e6)
     // Two encodings and two decodings of half a bucket; two ways of half a bucket.
     let all = try predictions([measurement(.int8, byteCount: 1, seconds: 2 * 1e-6 / 4)], link: link)
@@ -67,7 +67,7 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
     #expect(equal.best(computeSeconds: 10)?.codec == .int8)
   }
 
-  @Test func nothingToChooseFromIsNoChoice() {
+  @Test func withoutPredictionsThereIsNoChoice() {
     #expect([ExchangePrediction]().best(computeSeconds: 1) == nil)
   }
 

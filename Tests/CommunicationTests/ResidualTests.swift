@@ -57,8 +57,10 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
     #expect(continued.map(\.bits) == straight.map(\.bits))
   }
 
-  /// What the mean gradient is owed stays the same: Σ senders ÷ N + owners.
-  @Test(arguments: [(3, 2), (2, 3), (2, 1), (2, 5)]) func anotherRankCountKeepsWhatIsOwed(old: Int, new: Int)
+  /// The correction owed to the mean gradient stays the same: Σ senders ÷ N + owners.
+  @Test(arguments: [(3, 2), (2, 3), (2, 1), (2, 5)]) func aDifferentRankCountKeepsTheTotalResidual(
+    old: Int, new: Int
+  )
     throws
   {
     let saved = try savedResiduals(rankCount: old)
@@ -80,12 +82,13 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
     for rank in 0..<new { #expect(restored[0].0[.sender(rank: rank)]?.allSatisfy { $0 == 0 } == true) }
     guard new == 1 else { return }
     let raw = gradient(seed: 400, count: elementCount)
-    #expect(restored[0].1.bits == zip(raw, owner).map { $0 + $1 }.bits, "one rank pays at once")
+    #expect(
+      restored[0].1.bits == zip(raw, owner).map { $0 + $1 }.bits, "one rank applies all residuals at once")
     #expect(restored[0].2)
   }
 
-  /// What was applied and what is owed is all the mean gradient there was: over a hundred steps on two nodes of
-  /// two ranks, of which one is skipped, then three ranks apart.
+  /// Applied means plus residuals equal all mean gradients: over a hundred steps on two nodes of two ranks, of which one is
+  /// skipped, then on three separate ranks.
   @Test(arguments: [Codec.bfloat16, .int8, .int4]) func nothingIsLostWhenStepsAreSkippedAndRanksChange(
     _ codec: Codec
   ) throws {
@@ -155,7 +158,7 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
     }
   }
 
-  @Test func nothingSavedMeansZero() throws {
+  @Test func withoutSavedResidualsTheyAreZero() throws {
     let areZero = try onLocalRanks(2) { communicator, thread in
       let exchange = try makeExchange(communicator, thread)
       _ = try exchange.runStep(1, rank: communicator.rank)

@@ -4,7 +4,7 @@ import Tensors
 import TestSupport
 import Testing
 
-/// What owners of a matrix's rows do for each other; the last one has no row where there are three.
+/// Collectives of the owners of a matrix's rows; with three owners the last has no row.
 @Suite(.timeLimit(.minutes(5))) struct ShardExchangeTests {
   private static let (rowCount, width) = (7, 3)
 
@@ -12,7 +12,7 @@ import Testing
     RowShard(rowCount: Self.rowCount, blockLength: 4, index: index, count: count)
   }
 
-  /// Ranks that own, after those that do not.
+  /// `others` ranks without a shard, then the owners.
   private func onOwners<Value: Sendable>(
     _ count: Int, others: Int = 0, _ body: @escaping @Sendable (ShardExchange) throws -> Value
   ) throws -> [Value] {
@@ -57,12 +57,12 @@ import Testing
     }
   }
 
-  /// Parts of four floats for the first, and of three for all others.
+  /// A chunk of four floats for the first, and of three for all others.
   private static func chunks(_ count: Int) -> [Range<Int>] {
     (0..<count).map { $0 == 0 ? 0..<4 : 1 + 3 * $0..<4 + 3 * $0 }
   }
 
-  @Test(arguments: [1, 2, 3]) func gatheredFloatsAreThoseOfAllInOrder(count: Int) throws {
+  @Test(arguments: [1, 2, 3]) func allGatherGivesAllChunksInOrder(count: Int) throws {
     let gathered = try onOwners(count) { exchange in
       var all = [Float](repeating: -1, count: 1 + 3 * count)
       for place in Self.chunks(count)[exchange.shard.index] { all[place] = Float(place) }
@@ -74,7 +74,7 @@ import Testing
     #expect(gathered.allSatisfy { $0 == (0...3 * count).map(Float.init) })
   }
 
-  @Test(arguments: [1, 2, 3]) func swappedPartsAreWhatAllHaveForARank(count: Int) throws {
+  @Test(arguments: [1, 2, 3]) func allToAllGivesEachRankItsChunkOfAll(count: Int) throws {
     let swapped = try onOwners(count) { exchange in
       var all = (0...3 * count).map { Float(100 * exchange.shard.index + $0) }
       return try all.withUnsafeMutableBufferPointer { all in
@@ -89,8 +89,8 @@ import Testing
     }
   }
 
-  /// Added in the order of shards: with these numbers any other order rounds otherwise.
-  @Test(arguments: [1, 2, 3]) func whatIsScatteredIsAddedInTheOrderOfShards(count: Int) throws {
+  /// With these numbers any other order of addition rounds differently.
+  @Test(arguments: [1, 2, 3]) func reduceScatterAddsInTheOrderOfShards(count: Int) throws {
     @Sendable func term(_ from: Int, _ place: Int) -> Float {
       Float([1e8, 1, -1e8][from]) + Float(place) * 0.3
     }
@@ -142,7 +142,7 @@ import Testing
     }
   }
 
-  @Test func aRankAtAnotherOperationIsRefused() throws {
+  @Test func aFrameOfAnotherStepIsRefused() throws {
     let error = #expect(throws: MilmError.self) {
       try onOwners(2) { exchange in
         if exchange.shard.index == 1 { exchange.begin(step: 5, limits: nil, isTraced: false) }

@@ -3,9 +3,9 @@ import Platform
 import TestSupport
 import Testing
 
-/// When zstd is worth its time.
+/// When zstd pays.
 struct WirePriceTests {
-  /// A price learned from many steps like this one, with a megabyte a millisecond on the wire.
+  /// A price learned from many equal steps with a wire speed of a megabyte per millisecond.
   private func price(exposedShare: Double) -> WirePrice {
     var price = WirePrice()
     for _ in 0..<100 {
@@ -14,34 +14,34 @@ struct WirePriceTests {
     return price
   }
 
-  @Test func beforeAnythingIsKnownBytesAreAllThatCounts() {
+  @Test func beforeTheFirstStepOnlyBytesCount() {
     #expect(WirePrice().pays(byteCount: 1, coreSeconds: 10))
   }
 
-  @Test func whatHidesIsWorthNothing() {
+  @Test func overlappedWireTimeIsFree() {
     #expect(!price(exposedShare: 0).pays(byteCount: 1_000_000, coreSeconds: 1e-6))
   }
 
-  @Test func whileTheStepWaitsACoreCostsNothing() {
+  @Test func coreTimeIsFreeWhileTheStepWaits() {
     #expect(price(exposedShare: 1).pays(byteCount: 1, coreSeconds: 1))
   }
 
-  @Test(arguments: [0.1, 0.5, 0.8]) func betweenThemBothCountByTheirShares(_ share: Double) {
+  @Test(arguments: [0.1, 0.5, 0.8]) func bothCountByTheExposedFraction(_ share: Double) {
     let price = price(exposedShare: share)
     let coreSeconds = 1e-3 * share / (1 - share)
     #expect(price.pays(byteCount: 1_000_000, coreSeconds: 0.99 * coreSeconds))
     #expect(!price.pays(byteCount: 1_000_000, coreSeconds: 1.01 * coreSeconds))
   }
 
-  @Test func aStepThatSentNothingTeachesNothing() {
+  @Test func aStepWithoutMessagesIsIgnored() {
     var price = WirePrice()
     price.learn(wireByteCount: 0, wireSeconds: 1, exposedSeconds: 0)
     #expect(price.pays(byteCount: 1, coreSeconds: 10))
   }
 
-  /// The same rows over and over, which zstd finds.
+  /// Repeated rows, which zstd finds.
   @Test(arguments: [Codec.lossless, .bfloat16, .int8, .int4])
-  func theCoderSendsWhatHidesAsItIs(_ codec: Codec) throws {
+  func overlappedSectionsAreSentUncompressed(_ codec: Codec) throws {
     let (row, rowCount) = (gradient(seed: 1, count: 256), 4096)
     let values = (0..<rowCount).flatMap { _ in row }
     let (cheap, cheapDecoded) = try coded(codec, values, price(exposedShare: 0))
@@ -57,7 +57,7 @@ struct WirePriceTests {
     let coder = FrameCoder(maximumElementCount: values.count)
     var frame = [UInt8](repeating: 0, count: FrameCoder.frameCapacity(elementCount: values.count))
     var (decoded, lost) = (values, values)
-    let operation = CollectiveOperation(name: "test", phase: .reduce, step: 1, index: 0)
+    let operation = MessageTag(name: "test", phase: .reduce, step: 1, index: 0)
     let byteCount = try values.withUnsafeBufferPointer { values in
       try [Float](repeating: 0, count: values.count).withUnsafeBufferPointer { zeros in
         try lost.withUnsafeMutableBufferPointer { lost in

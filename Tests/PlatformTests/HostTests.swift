@@ -22,5 +22,7 @@ struct HostTests {
     #expect(!Host.name.isEmpty)
     #expect(Host.availableByteCount.map { $0 > 1 << 20 } ?? true)
     #expect(Host.peakByteCount > 1 << 20)
+    #expect(Host.freeByteCount("/").map { $0 >= 0 } == true)
+    #expect(Host.value(of: "b", in: "a: 1\nb : 2 3\nb: 4") == "2 3")
   }
 }

@@ -2,8 +2,8 @@ import Communication
 import Foundation
 import TestSupport
 
-/// A million mutants of valid frames, or as many as the environment says in `MILM_FUZZ_COUNT`, half of them with their
-/// checksums made right again: each gives values or an error, and says how many got past the header.
+/// Decodes a million mutants of valid frames (default of the environment variable `MILM_FUZZ_COUNT`), half of them with a
+/// corrected checksum: each gives values or an error.
 func mutantsAreRefused(_ ranks: Ranks) throws {
   let count = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 1_000_000
   for codec in Codec.allCases {
@@ -13,7 +13,7 @@ func mutantsAreRefused(_ ranks: Ranks) throws {
     print(
       "\(name) \(tally.mutantCount) mutants: \(tally.pastHeaderCount) passed the header, "
         + "\(tally.decodedCount) decoded, \(tally.refusedCount) refused")
-    try claim(tally.pastHeaderCount > tally.mutantCount / 20, "expected mutants behind the header")
+    try claim(tally.pastHeaderCount > tally.mutantCount / 20, "expected mutants past the header check")
     try claim(tally.refusedCount > tally.mutantCount / 2, "expected most mutants to be refused")
   }
 }

@@ -25,7 +25,7 @@ func collectivesAgree(_ ranks: Ranks) throws {
   }
 }
 
-/// 130 MiB and a little: three messages; and exactly 64 MiB: one, and an empty one that ends it.
+/// A little over 130 MiB: three messages; and exactly 64 MiB: one, and an empty one that ends it.
 func largeMemoryTravelsInPieces(_ ranks: Ranks) throws {
   for wordCount in [(130 << 20) / 8 + 3, (64 << 20) / 8] {
     try ranks.thread.run { [world = ranks.world] in
@@ -85,7 +85,7 @@ func crossedOperationsAreNamed(_ ranks: Ranks) throws {
 
 func oneRankThrows(_ ranks: Ranks) throws {
   if ranks.rank == ranks.rankCount - 1 { throw Violation(description: "the disk is full") }
-  try ranks.thread.run { [control = ranks.world.control] in try control.barrier("never met") }
+  try ranks.thread.run { [control = ranks.world.control] in try control.barrier("never reached") }
 }
 
 func allRanksThrow(_ ranks: Ranks) throws {
@@ -99,7 +99,7 @@ func differentParametersAreNamed(_ ranks: Ranks) throws {
   }
 }
 
-/// As a debugger or a frozen machine would; something must end the job from outside.
+/// Like a debugger or a frozen machine.
 func stopThisProcess() {
   raise(SIGSTOP)
 }

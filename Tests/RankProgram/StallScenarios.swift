@@ -2,10 +2,10 @@ import Communication
 import Foundation
 
 extension Ranks {
-  /// Short limits, and an activity for the others to print.
-  fileprivate func limitSilence(abortSeconds: Double) {
+  /// Sets short limits, and an activity for the others to print.
+  fileprivate func shortenHeartbeatLimits(abortSeconds: Double) {
     let limits = StallLimits(warnSeconds: 1, abortSeconds: abortSeconds) { print("late: \($0)") }
-    world.control.liveness?.limitSilence(limits)
+    world.control.liveness?.setHeartbeatLimits(limits)
     world.control.liveness?.activity.note("step 7: forward and backward")
     // Long enough for the activity to reach the others.
     sleep(2)
@@ -13,14 +13,14 @@ extension Ranks {
 }
 
 func stoppedRankEndsControlOperations(_ ranks: Ranks) throws {
-  ranks.limitSilence(abortSeconds: 3)
+  ranks.shortenHeartbeatLimits(abortSeconds: 3)
   if ranks.rank == 1 { stopThisProcess() }
   try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }
 }
 
 /// Rank 1 of the job is rank 0 of the odd ones.
 func stoppedRankEndsASubset(_ ranks: Ranks) throws {
-  ranks.limitSilence(abortSeconds: 3)
+  ranks.shortenHeartbeatLimits(abortSeconds: 3)
   let subset = try ranks.thread.run { [world = ranks.world] in
     try world.control.split(color: world.control.rank % 2)
   }
@@ -29,7 +29,7 @@ func stoppedRankEndsASubset(_ ranks: Ranks) throws {
 }
 
 func stoppedRankEndsABroadcast(_ ranks: Ranks) throws {
-  ranks.limitSilence(abortSeconds: 3)
+  ranks.shortenHeartbeatLimits(abortSeconds: 3)
   try ranks.thread.run { [control = ranks.world.control] in
     if control.rank == 1 { stopThisProcess() }
     var bytes = [UInt8](repeating: 1, count: 100)
@@ -38,7 +38,7 @@ func stoppedRankEndsABroadcast(_ ranks: Ranks) throws {
 }
 
 func stoppedRankEndsItsNode(_ ranks: Ranks) throws {
-  ranks.limitSilence(abortSeconds: 3)
+  ranks.shortenHeartbeatLimits(abortSeconds: 3)
   let exchange = try GradientExchange(
     communicator: ranks.world.gradients, thread: ranks.thread, elementCount: 8,
     ranges: [ExchangeRange(range: 0..<8, blockLength: 8, name: "table")],
@@ -53,14 +53,14 @@ func stoppedRankEndsItsNode(_ ranks: Ranks) throws {
   }
 }
 
-/// As rank 0 does that waits for a disk: its process is alive, so the others wait for longer than the limit.
+/// Like a rank 0 that waits for a disk: its heartbeat continues, so the others wait longer than the limit.
 func aRankThatLivesMayBeSlow(_ ranks: Ranks) throws {
-  ranks.limitSilence(abortSeconds: 3)
+  ranks.shortenHeartbeatLimits(abortSeconds: 3)
   if ranks.rank == 0 {
     ranks.world.control.liveness?.activity.note("writing a checkpoint")
     sleep(7)
   } else {
-    // A busy machine takes its time to tell what rank 0 does.
+    // On a busy machine the heartbeat of rank 0 may be late.
     sleep(2)
   }
   try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }

@@ -16,7 +16,7 @@ package struct FrameFuzz {
   }
 
   private static let elementCount = 600
-  private static let operation = CollectiveOperation(name: "fuzz", phase: .reduce, step: 7, index: 3)
+  private static let operation = MessageTag(name: "fuzz", phase: .reduce, step: 7, index: 3)
 
   private let expectation: FrameExpectation
   private let coder: FrameCoder

@@ -7,10 +7,10 @@ import Training
 /// A communicator that calls a hook before every exchange.
 final class HookedCommunicator: Communicator {
   private let base: any Communicator
-  private let hook: @Sendable (CollectiveOperation) throws -> Void
+  private let hook: @Sendable (MessageTag) throws -> Void
 
   /// Calls `hook` before each exchange through `base`; where it throws, there is no exchange.
-  init(_ base: any Communicator, before hook: @escaping @Sendable (CollectiveOperation) throws -> Void) {
+  init(_ base: any Communicator, before hook: @escaping @Sendable (MessageTag) throws -> Void) {
     self.base = base
     self.hook = hook
   }
@@ -23,7 +23,7 @@ final class HookedCommunicator: Communicator {
   var liveness: (any Liveness)? { base.liveness }
 
   func exchange(
-    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
+    _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     try hook(operation)
@@ -36,7 +36,7 @@ final class HookedCommunicator: Communicator {
   }
 
   func broadcast(
-    _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     try base.broadcast(operation, bytes, from: root)
   }

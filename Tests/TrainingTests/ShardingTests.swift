@@ -135,6 +135,6 @@ import Training
     let error = #expect(throws: MilmError.self) {
       try bench.train(sharded, output: "run", resume: .auto)
     }
-    #expect(error?.description.contains("exchange.vocabulary: replicated in the run, sharded now") == true)
+    #expect(error?.description.contains("exchange.vocabulary: auto in the run, sharded now") == true)
   }
 }

@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The loops of the gradient codecs. Each gives the same bits on every CPU level: only + − × ÷, one rounding an
-// operation, every element on its own. Pointers of one call never overlap, unless said otherwise.
+// The loops of the gradient codecs. Each gives the same bits on every CPU level: only + − × ÷, one rounding per
+// operation, every element on its own. Pointers of one call never overlap, except where noted.
 
 /// Splits 32-bit floats into four byte planes of `count` bytes each, one after the other: exponent, then the
 /// mantissa from its high to its low bits, with the sign as the lowest bit of the last plane.
@@ -14,7 +14,7 @@ void CKernels_codecSplitPlanes(const float *values, size_t count, uint8_t *plane
 void CKernels_codecJoinPlanes(const uint8_t *planes, size_t count, float *values);
 
 /// Rounds `values + residual` to bfloat16 (nearest, ties to even; NaN stays NaN) and splits it into two byte planes:
-/// exponent, then mantissa with the sign as lowest bit. `remainder` gets what rounding lost, 0 where the result is
+/// exponent, then mantissa with the sign as lowest bit. `remainder` receives the rounding error, 0 where the result is
 /// not finite.
 void CKernels_codecEncodeBFloat16(const float *values, const float *residual, size_t count, uint8_t *planes,
                                   float *remainder);
@@ -23,7 +23,7 @@ void CKernels_codecEncodeBFloat16(const float *values, const float *residual, si
 void CKernels_codecDecodeBFloat16(const uint8_t *planes, size_t count, float *values);
 
 /// Rounds `values + residual` to integers of −127…127 times a scale for each block of `blockLength` elements (the
-/// last may be shorter), scale = largest magnitude ÷ 127. `remainder` gets what rounding lost.
+/// last may be shorter), scale = largest magnitude ÷ 127. `remainder` receives the rounding error.
 /// A block with an entry that is not finite, or so large that 127 × scale is not, gets scale NaN and remainder 0; a block
 /// too small for a normal scale gets scale 0 and keeps all of itself as remainder.
 void CKernels_codecEncodeInt8(const float *values, const float *residual, size_t count, size_t blockLength,

@@ -5,7 +5,7 @@ package struct FrameDescription: Sendable {
   /// How its values are coded.
   package let codec: Codec
   /// The operation it belongs to.
-  package let operation: CollectiveOperation
+  package let operation: MessageTag
   /// The rank that sends it.
   package let sender: Int
   /// The number of values.
@@ -15,7 +15,7 @@ package struct FrameDescription: Sendable {
 
   /// A frame of `elementCount` values.
   package init(
-    codec: Codec, operation: CollectiveOperation, sender: Int, elementCount: Int, blockLength: Int
+    codec: Codec, operation: MessageTag, sender: Int, elementCount: Int, blockLength: Int
   ) {
     self.codec = codec
     self.operation = operation
@@ -30,7 +30,7 @@ package struct FrameExpectation: Sendable {
   /// How its values must be coded.
   package let codec: Codec
   /// The operation it must belong to.
-  package let operation: CollectiveOperation
+  package let operation: MessageTag
   /// The rank it must come from.
   package let sender: Int
   /// The allowed numbers of values.
@@ -40,7 +40,7 @@ package struct FrameExpectation: Sendable {
 
   /// A frame with a number of values within `elementCounts`.
   package init(
-    codec: Codec, operation: CollectiveOperation, sender: Int, elementCounts: ClosedRange<Int>,
+    codec: Codec, operation: MessageTag, sender: Int, elementCounts: ClosedRange<Int>,
     blockLength: Int
   ) {
     self.codec = codec

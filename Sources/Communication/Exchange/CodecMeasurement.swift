@@ -124,7 +124,7 @@ extension GradientExchange {
     _ values: UnsafePointer<Float>, _ bucket: Bucket, _ count: Int, _ codec: Codec, _ feedback: ErrorFeedback,
     _ price: WirePrice
   ) throws -> (byteCount: Int, encodeSeconds: Double, decodeSeconds: Double) {
-    let operation = CollectiveOperation(name: bucket.name, phase: .probe, step: 0, index: bucket.index)
+    let operation = MessageTag(name: bucket.name, phase: .probe, step: 0, index: bucket.index)
     let format = FrameFormat(codec: codec, blockLength: bucket.blockLength)
     let start = coreSeconds
     let message = try chunks.encode(

@@ -88,7 +88,7 @@ package struct ExchangeTrace: Sendable, Equatable {
     /// The kind of work.
     package let work: Work
     /// The bucket and the phase of the exchange.
-    package let operation: CollectiveOperation
+    package let operation: MessageTag
     /// Bytes of the bucket's floats; for `wire`, bytes sent.
     package let byteCount: Int
     /// Start time.
@@ -99,7 +99,7 @@ package struct ExchangeTrace: Sendable, Equatable {
 
   /// All spans; those of one worker are in the order of time.
   package private(set) var spans: [Span] = []
-  private var operation = CollectiveOperation.control("none")
+  private var operation = MessageTag.control("none")
   private var floatByteCount = 0
   private var sentByteCount = 0
   private let worker: Worker
@@ -110,13 +110,13 @@ package struct ExchangeTrace: Sendable, Equatable {
   }
 
   /// Sets the operation and size of the spans that follow.
-  mutating func note(_ operation: CollectiveOperation, floatByteCount: Int) {
+  mutating func note(_ operation: MessageTag, floatByteCount: Int) {
     self.operation = operation
     self.floatByteCount = floatByteCount
   }
 
   /// Sets the operation of the next span of sending, and adds to its bytes.
-  mutating func note(_ operation: CollectiveOperation, addingSentByteCount byteCount: Int) {
+  mutating func note(_ operation: MessageTag, addingSentByteCount byteCount: Int) {
     self.operation = operation
     sentByteCount += byteCount
   }

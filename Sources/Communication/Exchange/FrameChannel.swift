@@ -55,7 +55,7 @@ final class FrameChannel: @unchecked Sendable {
   ///
   /// `decoded` gets what the frame decodes to. Long sections are compressed where that pays at this `price`.
   func encode(
-    _ values: UnsafePointer<Float>, count: Int, as format: FrameFormat, _ operation: CollectiveOperation,
+    _ values: UnsafePointer<Float>, count: Int, as format: FrameFormat, _ operation: MessageTag,
     into slot: Int, set: Int = 0, after message: FrameMessage = FrameMessage(),
     feedback: ErrorFeedback? = nil, decoded: UnsafeMutablePointer<Float>? = nil, price: WirePrice
   ) throws -> FrameMessage {
@@ -76,7 +76,7 @@ final class FrameChannel: @unchecked Sendable {
   ///
   /// Received messages stay valid until the next exchange with the same set.
   func exchange(
-    _ operation: CollectiveOperation, _ messages: [FrameMessage], set: Int = 0, limits: StallLimits?,
+    _ operation: MessageTag, _ messages: [FrameMessage], set: Int = 0, limits: StallLimits?,
     report: inout ExchangeReport
   ) throws -> [FrameMessage] {
     for (peer, message) in zip(peers, messages) where peer != communicator.rank {
@@ -97,7 +97,7 @@ final class FrameChannel: @unchecked Sendable {
   /// Decodes the only frame of a message into `values`, and returns how many it holds.
   @discardableResult
   func decode(
-    _ message: FrameMessage, from sender: Int, as format: FrameFormat, _ operation: CollectiveOperation,
+    _ message: FrameMessage, from sender: Int, as format: FrameFormat, _ operation: MessageTag,
     elementCounts: ClosedRange<Int>, into values: UnsafeMutablePointer<Float>
   ) throws -> Int {
     let expectation = FrameExpectation(
@@ -112,7 +112,7 @@ final class FrameChannel: @unchecked Sendable {
 
   /// Takes the first of several frames off a message; the frame says where it ends.
   func takeFirstFrame(
-    of message: inout FrameMessage, from sender: Int, _ operation: CollectiveOperation
+    of message: inout FrameMessage, from sender: Int, _ operation: MessageTag
   ) throws -> FrameMessage {
     guard let end = FrameHeader.frameByteCount(atFrontOf: message.bytes) else {
       throw refusal(
@@ -124,7 +124,7 @@ final class FrameChannel: @unchecked Sendable {
   }
 
   /// The error of a frame that is not as expected.
-  func refusal(_ reason: String, from sender: Int, _ operation: CollectiveOperation) -> MilmError {
+  func refusal(_ reason: String, from sender: Int, _ operation: MessageTag) -> MilmError {
     MilmError("frame from \(communicator.label(of: sender)) at \(operation): \(reason)")
   }
 }

@@ -42,7 +42,7 @@ extension GradientExchange {
 
   /// Waits for the other ranks of the node.
   func barrier(
-    _ node: NodeMemory, _ operation: CollectiveOperation, _ report: inout ExchangeReport
+    _ node: NodeMemory, _ operation: MessageTag, _ report: inout ExchangeReport
   ) throws {
     try report.timing(.wire) { _ in
       try node.shared.barrier(communicator.watch(operation, step.limits))
@@ -114,7 +114,7 @@ extension GradientExchange {
   }
 
   private func code<Value: Sendable>(
-    _ bucket: Bucket, _ phase: CollectiveOperation.Phase, elementCount: Int,
+    _ bucket: Bucket, _ phase: MessageTag.Phase, elementCount: Int,
     _ work: @escaping @Sendable (inout ExchangeReport) throws -> Value
   ) -> Coding<Value> {
     var blank = ExchangeReport(codec: step.codec, isTraced: isTraced, worker: .coding)
@@ -253,8 +253,8 @@ extension GradientExchange {
     return gradient + range.lowerBound
   }
 
-  private func operation(_ bucket: Bucket, _ phase: CollectiveOperation.Phase) -> CollectiveOperation {
-    CollectiveOperation(name: bucket.name, phase: phase, step: step.number, index: bucket.index)
+  private func operation(_ bucket: Bucket, _ phase: MessageTag.Phase) -> MessageTag {
+    MessageTag(name: bucket.name, phase: phase, step: step.number, index: bucket.index)
   }
 
   private func format(_ bucket: Bucket) -> FrameFormat {

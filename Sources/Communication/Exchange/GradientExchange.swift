@@ -40,7 +40,7 @@ package final class GradientExchange: @unchecked Sendable {
   package let layout: NodeLayout
   /// Nil where each rank is a node of its own.
   let node: NodeMemory?
-  /// The leaders of this rank's slice, one a node; empty where it leads none.
+  /// The leaders of this rank's slice, one per node; empty where it leads none.
   let peers: [Int]
   /// The codec of steps that do not flush.
   package private(set) var codec: Codec
@@ -49,7 +49,7 @@ package final class GradientExchange: @unchecked Sendable {
   /// The step under way.
   private(set) var step = Step(number: 0, codec: .none, gradient: nil, limits: nil)
 
-  /// The tensors of the gradient, in the order in which they were given.
+  /// The tensors of the gradient, in their configured order.
   let ranges: [ExchangeRange]
   /// Whether reports carry a trace; changed between steps.
   package var isTraced = false
@@ -174,7 +174,7 @@ package final class GradientExchange: @unchecked Sendable {
     guard let buckets = plan.bucketIndices(of: range) else {
       preconditionFailure("no configured range: \(range)")
     }
-    precondition(submittedRanges.insert(range.lowerBound).inserted, "a range once a step: \(range)")
+    precondition(submittedRanges.insert(range.lowerBound).inserted, "each range once per step: \(range)")
     try throwFailure()
     if let number = ranges.firstIndex(where: { $0.range == range }) {
       timing.submitted.append((number, (ContinuousClock.now - stepStart).inSeconds))

@@ -201,7 +201,7 @@ extension ShardExchange {
     guard owners.count > 1 else { return [0] }
     let start = ContinuousClock.now
     operationCount += 1
-    let operation = CollectiveOperation(name: name, phase: .shards, step: step, index: operationCount)
+    let operation = MessageTag(name: name, phase: .shards, step: step, index: operationCount)
     nonisolated(unsafe) let (spans, targets) = (spans, targets)
     let counts: [Int]
     (counts, report) = try thread.run { [self, report] in
@@ -226,7 +226,7 @@ extension ShardExchange {
   }
 
   /// A message for each other owner; a span for several owners is encoded once.
-  private func encode(_ spans: [Span], _ operation: CollectiveOperation) throws -> [FrameMessage] {
+  private func encode(_ spans: [Span], _ operation: MessageTag) throws -> [FrameMessage] {
     var last: (span: Span, message: FrameMessage)?
     return try owners.indices.map { other in
       guard other != shard.index else { return FrameMessage() }

@@ -177,9 +177,9 @@ final class SparseAllGather: @unchecked Sendable {
   }
 
   private func operation(
-    _ phase: CollectiveOperation.Phase, _ exchange: GradientExchange
-  ) -> CollectiveOperation {
-    CollectiveOperation(name: name, phase: phase, step: exchange.step.number, index: index)
+    _ phase: MessageTag.Phase, _ exchange: GradientExchange
+  ) -> MessageTag {
+    MessageTag(name: name, phase: phase, step: exchange.step.number, index: index)
   }
 }
 

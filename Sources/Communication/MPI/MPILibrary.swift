@@ -39,17 +39,17 @@ extension MPICalls {
   }
 }
 
-/// What Open MPI moves messages with in this process, in its own words; empty where the library is another.
+/// The transports Open MPI uses in this process, by its own names; empty with other MPI libraries.
 public struct MPITransports: Codable, Sendable, Equatable {
-  /// Who matches messages, as in `ob1`, `cm` or `ucx`.
+  /// The point-to-point layer, as in `ob1`, `cm` or `ucx`.
   public var pml: [String] = []
-  /// What carries the bytes of `ob1`, as in `self`, `vader` or `tcp`.
+  /// Byte transports of `ob1`, as in `self`, `vader` or `tcp`.
   public var btl: [String] = []
-  /// What carries the messages of `cm`, as in `psm2` or `ofi`.
+  /// Message transports of `cm`, as in `psm2` or `ofi`.
   public var mtl: [String] = []
-  /// Interfaces or networks that TCP keeps to, `btl_tcp_if_include`; empty where it takes all but those left out.
+  /// Interfaces or networks TCP is limited to, `btl_tcp_if_include`; empty where all but the excluded ones are used.
   public var tcpIncluded: [String] = []
-  /// Interfaces or networks that TCP leaves out, `btl_tcp_if_exclude`.
+  /// Interfaces or networks TCP does not use, `btl_tcp_if_exclude`.
   public var tcpExcluded: [String] = []
 
   /// Transports to be filled in.
@@ -58,7 +58,7 @@ public struct MPITransports: Codable, Sendable, Equatable {
   /// Whether messages between hosts may go over TCP.
   public var usesTCP: Bool { btl.contains("tcp") }
 
-  /// The components in one line, as `--mca` takes them.
+  /// The components in one line, as arguments of `--mca`.
   public var summary: String {
     [("pml", pml), ("btl", btl), ("mtl", mtl)].filter { !$0.1.isEmpty }
       .map { "\($0.0) \($0.1.joined(separator: ","))" }.joined(separator: ", ")
@@ -66,9 +66,7 @@ public struct MPITransports: Codable, Sendable, Equatable {
 }
 
 extension MPICalls {
-  /// What Open MPI has chosen to move messages with.
-  ///
-  /// It keeps the variables of chosen components alone: the others are gone once MPI has started.
+  /// The transports Open MPI has selected: once started, it keeps the variables of selected components only.
   var transports: MPITransports {
     var granted: CInt = 0
     let status = self.status { MPI_T_init_thread(CInt(MPI_THREAD_SERIALIZED), &granted) }
@@ -81,7 +79,7 @@ extension MPICalls {
     }
     var transports = MPITransports()
     transports.pml = components("ompi_pml_")
-    // Without those that match messages over them, these are loaded and left alone.
+    // Byte and message transports are loaded but unused without the point-to-point layer above them.
     if transports.pml.contains("ob1") { transports.btl = components("opal_btl_") }
     if transports.pml.contains("cm") { transports.mtl = components("ompi_mtl_") }
     guard transports.usesTCP else { return transports }
@@ -90,7 +88,7 @@ extension MPICalls {
     return transports
   }
 
-  /// The names of the groups that control variables are in.
+  /// The names of the categories of control variables.
   private func variableCategories() -> [String] {
     var count: CInt = 0
     guard status(of: { MPI_T_category_get_num(&count) }) == MPI_SUCCESS else { return [] }
@@ -105,7 +103,7 @@ extension MPICalls {
     }
   }
 
-  /// The words of a variable that holds a list; none where there is no such variable.
+  /// The entries of a variable that holds a list; none if there is no such variable.
   private func list(_ name: String) -> [String] {
     var index: CInt = 0
     var handle: MPI_T_cvar_handle?
@@ -118,7 +116,7 @@ extension MPICalls {
     return (value ?? "").split(separator: ",").map(String.init)
   }
 
-  /// A string that `fill` writes into memory of this capacity; nil where it gives another status than success.
+  /// A string that `fill` writes into memory of this capacity; nil where its status is not success.
   private func text(
     capacity: CInt, _ fill: (UnsafeMutablePointer<CChar>?, inout CInt) -> CInt
   ) -> String? {

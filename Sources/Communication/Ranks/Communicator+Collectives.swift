@@ -208,19 +208,26 @@ extension UInt64 {
 }
 
 extension Communicator {
-  /// Checks that all ranks hold the same parameters at the end of `step`.
+  /// Checks that ranks hold the same parameters at the end of `step`.
   ///
-  /// `hashes` has one entry per tensor, in the same order on all ranks. The error names the tensors that differ
-  /// and the ranks that differ from the majority; all ranks throw the same one.
-  public func verifyReplicas(hashes: [(name: String, hash: UInt64)], step: Int) throws {
+  /// `hashes` has one entry per tensor, in the same order on all ranks. `replicas` are the sets of ranks that hold the same,
+  /// under the name of what they hold, as in "shard 1 of 2"; default: all ranks. The error names the tensors that differ
+  /// and the ranks that differ from the majority of their set; all ranks throw the same one.
+  public func verifyReplicas(
+    hashes: [(name: String, hash: UInt64)], of replicas: [(name: String, ranks: [Int])]? = nil, step: Int
+  ) throws {
     let all = try allGatherValues("compare parameters at step \(step)", hashes.map(\.hash))
-    let differences = hashes.indices.compactMap { tensor -> String? in
-      let column = all.map { $0[tensor] }
-      let expected = mostCommon(column)
-      let odd = column.indices.filter { column[$0] != expected }
-      guard !odd.isEmpty else { return nil }
-      let ranks = odd.map { "\(label(of: $0)) has \(hexadecimal(column[$0]))" }.joined(separator: ", ")
-      return "\(hashes[tensor].name): expected hash \(hexadecimal(expected)), \(ranks)"
+    let replicas = replicas ?? [(name: "", ranks: Array(0..<rankCount))]
+    let differences = replicas.flatMap { replica in
+      hashes.indices.compactMap { tensor -> String? in
+        let expected = mostCommon(replica.ranks.map { all[$0][tensor] })
+        let odd = replica.ranks.filter { all[$0][tensor] != expected }
+        guard !odd.isEmpty else { return nil }
+        let ranks = odd.map { "\(label(of: $0)) has \(hexadecimal(all[$0][tensor]))" }
+        let place = replica.name.isEmpty ? "" : ", \(replica.name)"
+        return "\(hashes[tensor].name)\(place): expected hash \(hexadecimal(expected)), "
+          + ranks.joined(separator: ", ")
+      }
     }
     guard differences.isEmpty else {
       throw MilmError(

@@ -22,7 +22,7 @@ public protocol Communicator: AnyObject, Sendable {
   /// Exactly the ranks of `peers` call it, all with the same `peers`. All arrays have an entry for each peer; this rank's own
   /// is ignored, its count is 0. `incoming` gives capacities; a longer blob is an error.
   func exchange(
-    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
+    _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int]
 
@@ -33,7 +33,7 @@ public protocol Communicator: AnyObject, Sendable {
   func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory
 
   /// Copies `bytes` of rank `root` over those of all others; their count must be the same everywhere.
-  func broadcast(_ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int)
+  func broadcast(_ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int)
     throws
 
   /// A communicator over the ranks that pass the same `color`, in the order of this one.
@@ -52,7 +52,7 @@ public protocol Communicator: AnyObject, Sendable {
 extension Communicator {
   /// Sends one blob to each other rank and receives one from each; returns the byte counts received, by rank.
   public func exchange(
-    _ operation: CollectiveOperation, outgoing: [UnsafeRawBufferPointer],
+    _ operation: MessageTag, outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     try exchange(
@@ -67,7 +67,7 @@ extension Communicator {
   }
 
   /// Starts to watch an operation for stalls.
-  func watch(_ operation: CollectiveOperation, _ limits: StallLimits?) -> StallWatch {
+  func watch(_ operation: MessageTag, _ limits: StallLimits?) -> StallWatch {
     StallWatch(limits, operation: operation, rank: rank, label: label(of:), liveness: liveness)
   }
 
@@ -78,7 +78,7 @@ extension Communicator {
 }
 
 /// Identifies an operation of several ranks: by name in error messages, by number in frames.
-public struct CollectiveOperation: Sendable, Hashable, CustomStringConvertible {
+public struct MessageTag: Sendable, Hashable, CustomStringConvertible {
   /// The phase of a step an operation belongs to; frames hold its raw value.
   public enum Phase: UInt8, Sendable {
     /// Not part of a gradient exchange: start, checkpoint, evaluation.
@@ -117,8 +117,8 @@ public struct CollectiveOperation: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// An operation outside the exchange; `name` is its purpose, the same on all ranks.
-  public static func control(_ name: String) -> CollectiveOperation {
-    CollectiveOperation(name: name, phase: .control, step: 0, index: 0)
+  public static func control(_ name: String) -> MessageTag {
+    MessageTag(name: name, phase: .control, step: 0, index: 0)
   }
 
   /// As in "step 12, embedding.weight 3/9, reduce".

@@ -25,11 +25,11 @@ final class Heartbeat: Liveness, @unchecked Sendable {
     var times: [ContinuousClock.Instant]
     var states: [String]
     var limits: StallLimits
-    var patienceSeconds: Double
+    var startTimeoutSeconds: Double
   }
 
   /// A heartbeat over a group that carries nothing else.
-  init(_ group: MPIGroup, activity: RankActivity, limits: StallLimits, patienceSeconds: Double) {
+  init(_ group: MPIGroup, activity: RankActivity, limits: StallLimits, startTimeoutSeconds: Double) {
     self.activity = activity
     messages = MPIMessages(group, byteCount: Self.messageByteCount)
     peers = (0..<group.rankCount).filter { $0 != group.rank }
@@ -37,25 +37,25 @@ final class Heartbeat: Liveness, @unchecked Sendable {
       Received(
         times: Array(repeating: .now, count: group.rankCount),
         states: Array(repeating: "the start", count: group.rankCount), limits: limits,
-        patienceSeconds: patienceSeconds))
+        startTimeoutSeconds: startTimeoutSeconds))
   }
 
-  func silentSeconds(of rank: Int) -> Double {
+  func secondsSinceHeartbeat(of rank: Int) -> Double {
     received.withLock { (ContinuousClock.now - $0.times[rank]).inSeconds }
   }
 
   func lastState(of rank: Int) -> String { received.withLock { $0.states[rank] } }
 
-  var silenceLimits: StallLimits { received.withLock { $0.limits } }
+  var heartbeatLimits: StallLimits { received.withLock { $0.limits } }
 
-  func limitSilence(_ limits: StallLimits) {
+  func setHeartbeatLimits(_ limits: StallLimits) {
     received.withLock { $0.limits = limits }
   }
 
-  var patienceSeconds: Double { received.withLock { $0.patienceSeconds } }
+  var startTimeoutSeconds: Double { received.withLock { $0.startTimeoutSeconds } }
 
-  func liftStartLimit() {
-    received.withLock { $0.patienceSeconds = .infinity }
+  func endStartTimeout() {
+    received.withLock { $0.startTimeoutSeconds = .infinity }
   }
 
   /// Starts the thread.

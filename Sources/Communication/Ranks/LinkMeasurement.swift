@@ -92,7 +92,7 @@ private struct LinkProbe {
       incoming.slice(from: $0 * messageByteCount, byteCount: messageByteCount)
     }
     _ = try communicator.exchange(
-      CollectiveOperation(name: "measuring the link", phase: .probe, step: 0, index: 0), with: peers,
+      MessageTag(name: "measuring the link", phase: .probe, step: 0, index: 0), with: peers,
       outgoing: peers.map { _ in message }, incoming: slots, limits: nil)
     return slots
   }

@@ -12,7 +12,7 @@ public final class RankActivity: Sendable {
     var textSince = ContinuousClock.now
     /// Seconds of the same activity after which its own rank prints it; nil: never.
     var warnSeconds: Double?
-    var operation: CollectiveOperation?
+    var operation: MessageTag?
     /// When a call into MPI by the thread in `operation` last returned.
     var lastReturn = ContinuousClock.now
     /// Seconds without a return after which that thread hangs.
@@ -29,7 +29,7 @@ public final class RankActivity: Sendable {
     }
   }
 
-  func begin(_ operation: CollectiveOperation, abortSeconds: Double?) {
+  func begin(_ operation: MessageTag, abortSeconds: Double?) {
     record.withLock {
       ($0.operation, $0.lastReturn, $0.abortSeconds) = (operation, .now, abortSeconds)
     }
@@ -58,19 +58,19 @@ extension RankActivity.Record: CustomStringConvertible {
 /// Heartbeats of all ranks: when each was last received, and the activity it carried.
 public protocol Liveness: AnyObject, Sendable {
   /// Seconds since the last heartbeat of a rank.
-  func silentSeconds(of rank: Int) -> Double
+  func secondsSinceHeartbeat(of rank: Int) -> Double
   /// The activity that heartbeat carried.
   func lastState(of rank: Int) -> String
   /// The activity of this rank.
   var activity: RankActivity { get }
   /// How long any operation waits for ranks without a heartbeat.
-  var silenceLimits: StallLimits { get }
+  var heartbeatLimits: StallLimits { get }
   /// Sets them.
-  func limitSilence(_ limits: StallLimits)
+  func setHeartbeatLimits(_ limits: StallLimits)
   /// Seconds an operation without limits of its own waits for ranks whose heartbeat is received.
-  var patienceSeconds: Double { get }
+  var startTimeoutSeconds: Double { get }
   /// From now on ranks wait without limit for those whose heartbeat is received.
-  func liftStartLimit()
+  func endStartTimeout()
 }
 
 /// Heartbeats of the subset of ranks that a communicator was split into.
@@ -84,11 +84,11 @@ final class SubsetLiveness: Liveness {
     self.ranks = ranks
   }
 
-  func silentSeconds(of rank: Int) -> Double { base.silentSeconds(of: ranks[rank]) }
+  func secondsSinceHeartbeat(of rank: Int) -> Double { base.secondsSinceHeartbeat(of: ranks[rank]) }
   func lastState(of rank: Int) -> String { base.lastState(of: ranks[rank]) }
   var activity: RankActivity { base.activity }
-  var silenceLimits: StallLimits { base.silenceLimits }
-  func limitSilence(_ limits: StallLimits) { base.limitSilence(limits) }
-  var patienceSeconds: Double { base.patienceSeconds }
-  func liftStartLimit() { base.liftStartLimit() }
+  var heartbeatLimits: StallLimits { base.heartbeatLimits }
+  func setHeartbeatLimits(_ limits: StallLimits) { base.setHeartbeatLimits(limits) }
+  var startTimeoutSeconds: Double { base.startTimeoutSeconds }
+  func endStartTimeout() { base.endStartTimeout() }
 }

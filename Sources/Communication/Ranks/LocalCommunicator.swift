@@ -53,7 +53,7 @@ package final class LocalCommunicator: Communicator {
   }
 
   package func exchange(
-    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
+    _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     precondition(outgoing.count == peers.count && incoming.count == peers.count, "one buffer per peer")
@@ -82,7 +82,7 @@ package final class LocalCommunicator: Communicator {
   }
 
   package func broadcast(
-    _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     guard rank != root else {
       for peer in 0..<rankCount where peer != root {

@@ -49,7 +49,7 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
   }
 
   package func exchange(
-    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
+    _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     precondition(outgoing.count == peers.count && incoming.count == peers.count, "one buffer per peer")
@@ -71,7 +71,7 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
   }
 
   package func broadcast(
-    _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     try keepingFailure {
       var watch = watch(operation, nil)

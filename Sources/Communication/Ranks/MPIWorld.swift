@@ -18,13 +18,13 @@ package final class MPIWorld: Sendable {
   /// Default limit of the start, in seconds: other ranks may read much from slow disks.
   package static let defaultStartSeconds = 600.0
   /// Default limits of the time without a heartbeat.
-  private static let silenceLimits = StallLimits(warnSeconds: 10, abortSeconds: 30, warn: printLine)
+  private static let heartbeatLimits = StallLimits(warnSeconds: 10, abortSeconds: 30, warn: printLine)
 
   /// Starts MPI; once a process.
   ///
   /// Where it takes longer than `startSeconds`, because a rank does not start or a host does not answer, the process
   /// ends with status 1 and a line that says so. With `limitsStart` ranks wait no longer than that for each other in
-  /// any one operation, until `Liveness.liftStartLimit`.
+  /// any one operation, until `Liveness.endStartTimeout`.
   package init(startSeconds: Double = MPIWorld.defaultStartSeconds, limitsStart: Bool = false) throws {
     let launch = LaunchWatch(seconds: startSeconds)
     defer { launch.end() }
@@ -33,8 +33,8 @@ package final class MPIWorld: Sendable {
     let hostNames = try world.gatherHostNames()
     let layout = NodeLayout(nodeOfRank: try world.firstRanksOfNodes())
     let heartbeat = Heartbeat(
-      try world.duplicated(), activity: RankActivity(), limits: Self.silenceLimits,
-      patienceSeconds: limitsStart ? startSeconds : .infinity)
+      try world.duplicated(), activity: RankActivity(), limits: Self.heartbeatLimits,
+      startTimeoutSeconds: limitsStart ? startSeconds : .infinity)
     func communicator(_ liveness: (any Liveness)?) throws -> MPICommunicator {
       MPICommunicator(try world.duplicated(), hostNames: hostNames, layout: layout, liveness: liveness)
     }
@@ -60,7 +60,7 @@ package final class MPIWorld: Sendable {
   /// The MPI library's name and version.
   package static var libraryVersion: String { MPICalls.libraryVersion }
 
-  /// What Open MPI has chosen to move messages with.
+  /// The transports Open MPI has selected.
   package var transports: MPITransports { calls.transports }
 }
 
@@ -70,7 +70,7 @@ package final class MPIWorld: Sendable {
 /// otherwise each prints `rank r:` and its own, because the others would wait for a rank that is gone.
 ///
 /// With `startSeconds` ranks wait no longer for each other at any point of the start, which the program ends with
-/// `Liveness.liftStartLimit`; without, only the start of MPI itself is limited.
+/// `Liveness.endStartTimeout`; without, only the start of MPI itself is limited.
 package func onRanks(startSeconds: Double? = nil, _ body: (MPIWorld) throws -> Int32) -> Never {
   let world: MPIWorld
   do {

@@ -26,7 +26,7 @@ struct StallWatch {
   private static let secondsBetweenChecks = 0.1
 
   private let limits: StallLimits?
-  private let operation: CollectiveOperation
+  private let operation: MessageTag
   private let rank: Int
   private let label: (Int) -> String
   private let liveness: (any Liveness)?
@@ -35,7 +35,7 @@ struct StallWatch {
   private var hasWarned = false
 
   init(
-    _ limits: StallLimits?, operation: CollectiveOperation, rank: Int, label: @escaping (Int) -> String,
+    _ limits: StallLimits?, operation: MessageTag, rank: Int, label: @escaping (Int) -> String,
     liveness: (any Liveness)? = nil
   ) {
     self.limits = limits
@@ -43,7 +43,7 @@ struct StallWatch {
     self.rank = rank
     self.label = label
     self.liveness = liveness
-    liveness?.activity.begin(operation, abortSeconds: liveness?.silenceLimits.abortSeconds)
+    liveness?.activity.begin(operation, abortSeconds: liveness?.heartbeatLimits.abortSeconds)
   }
 
   mutating func noteProgress() {
@@ -68,21 +68,21 @@ struct StallWatch {
     if let limits, seconds >= limits.abortSeconds {
       throw MilmError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
     }
-    try checkSilence(seconds, lateRanks)
-    if limits == nil, let patience = liveness?.patienceSeconds, seconds >= patience {
+    try checkHeartbeats(seconds, lateRanks)
+    if limits == nil, let patience = liveness?.startTimeoutSeconds, seconds >= patience {
       throw MilmError("\(sentence(seconds, lateRanks())); the limit of the start is \(patience) s")
     }
-    guard let general = limits ?? liveness?.silenceLimits else { return }
+    guard let general = limits ?? liveness?.heartbeatLimits else { return }
     if seconds >= general.warnSeconds && !hasWarned {
       hasWarned = true
       general.warn(sentence(seconds, lateRanks()))
     }
   }
 
-  private func checkSilence(_ seconds: Double, _ lateRanks: () -> [Int]) throws(MilmError) {
-    guard let liveness, seconds >= liveness.silenceLimits.abortSeconds / 2 else { return }
-    let abortSeconds = liveness.silenceLimits.abortSeconds
-    let silent = lateRanks().filter { liveness.silentSeconds(of: $0) >= abortSeconds }
+  private func checkHeartbeats(_ seconds: Double, _ lateRanks: () -> [Int]) throws(MilmError) {
+    guard let liveness, seconds >= liveness.heartbeatLimits.abortSeconds / 2 else { return }
+    let abortSeconds = liveness.heartbeatLimits.abortSeconds
+    let silent = lateRanks().filter { liveness.secondsSinceHeartbeat(of: $0) >= abortSeconds }
     guard silent.isEmpty else {
       throw MilmError(
         "\(sentence(seconds, silent)), without a heartbeat; the limit is \(abortSeconds) s")

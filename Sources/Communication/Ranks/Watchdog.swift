@@ -44,7 +44,7 @@ final class Watchdog: Sendable {
       warnedSince != record.textSince
     {
       warnedSince = record.textSince
-      liveness.silenceLimits.warn("\(label): \(record)")
+      liveness.heartbeatLimits.warn("\(label): \(record)")
     }
     guard record.operation != nil, let limit = record.abortSeconds,
       (now - max(record.lastReturn, lastStop)).inSeconds >= limit + Self.graceSeconds

@@ -33,8 +33,8 @@ struct ZipArchive {
   init(opening url: URL) throws {
     self.url = url
     let name = url.relativePath
-    let file = try Self.open(url)
-    let byteCount = Int(try file.seekToEnd())
+    let file = try OpenFile.reading(url.path, followsLinks: true)
+    let byteCount = try file.byteCount()
     let tailOffset = max(0, byteCount - Self.longestTail)
     let tail = try Self.read(file, tailOffset..<byteCount)
     guard
@@ -98,8 +98,8 @@ struct ZipArchive {
 
   /// The position of an entry's stored bytes in the file.
   func storedBytes(of entry: Entry) throws -> Range<Int> {
-    let file = try Self.open(url)
-    let byteCount = Int(try file.seekToEnd())
+    let file = try OpenFile.reading(url.path, followsLinks: true)
+    let byteCount = try file.byteCount()
     guard entry.headerOffset + 30 <= byteCount else { throw misplaced(entry) }
     let header = try Self.read(file, entry.headerOffset..<entry.headerOffset + 30)
     guard header.number(0, as: UInt32.self) == Self.headerSignature else { throw misplaced(entry) }
@@ -114,19 +114,13 @@ struct ZipArchive {
     MilmError("expected \(entry.name) in \(url.relativePath) where its directory says, found other bytes")
   }
 
-  private static func open(_ url: URL) throws -> FileHandle {
-    let descriptor = Foundation.open(url.path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw MilmError(url.relativePath, cannot: "read") }
-    return FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-  }
-
-  private static func read(_ file: FileHandle, _ range: Range<Int>) throws -> [UInt8] {
-    try file.seek(toOffset: UInt64(range.lowerBound))
-    let bytes = try file.read(upToCount: range.count) ?? Data()
-    guard bytes.count == range.count else {
-      throw MilmError("expected a zip file that does not change while it is read")
+  private static func read(_ file: borrowing OpenFile, _ range: Range<Int>) throws -> [UInt8] {
+    try file.seek(to: range.lowerBound)
+    var bytes = [UInt8](repeating: 0, count: range.count)
+    guard try bytes.withUnsafeMutableBytes({ try file.readAll(into: $0) }) == range.count else {
+      throw MilmError(file.path, "expected a zip file that does not change while it is read")
     }
-    return Array(bytes)
+    return bytes
   }
 }
 

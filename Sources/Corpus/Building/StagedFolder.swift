@@ -11,7 +11,7 @@ final class StagedFolder {
   let url: URL
   private let destination: URL
   private let name: String
-  private let lock: Int32
+  private let lock: OpenFile
   private var isPublished = false
 
   /// Begins a folder that is to be at `destination`.
@@ -28,16 +28,17 @@ final class StagedFolder {
     do {
       try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
     } catch {
-      throw MilmError("cannot make the folder \(parent.path) for \(name): \(error.localizedDescription)")
+      throw MilmError("cannot create the folder \(parent.path) for \(name): \(error.localizedDescription)")
     }
     Self.removeLeftovers(of: self.destination.lastPathComponent, in: parent)
     guard mkdir(url.path, 0o755) == 0 else { throw MilmError(name, cannot: "write") }
-    lock = open(url.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else { throw MilmError(name, cannot: "lock") }
+    lock = try OpenFile.directory(url.path)
+    guard try lock.lock() else {
+      throw MilmError(url.path, "expected a new folder, found it locked by another process")
+    }
   }
 
   deinit {
-    close(lock)
     if !isPublished { try? FileManager.default.removeItem(at: url) }
   }
 
@@ -59,10 +60,8 @@ final class StagedFolder {
     let entries = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
     for entry in entries where AtomicFile.isTemporary(entry, of: name) {
       let path = parent.appendingPathComponent(entry).path
-      let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-      guard descriptor >= 0 else { continue }
-      defer { close(descriptor) }
-      if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { try? FileManager.default.removeItem(atPath: path) }
+      guard let folder = try? OpenFile.directory(path), (try? folder.lock()) == true else { continue }
+      try? removeEntry(path)
     }
   }
 

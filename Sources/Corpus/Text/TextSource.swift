@@ -40,7 +40,7 @@ enum TextSource: Sendable {
   func open(hashing: Bool) throws -> TextStream {
     switch self {
     case .memory(_, let bytes):
-      return TextStream(StoredBytes(name: name, memory: bytes), hashing: hashing ? .stored : nil)
+      return TextStream(StoredBytes(memory: bytes), hashing: hashing ? .stored : nil)
     case .entry(let archive, let name):
       let archive = try ZipArchive(opening: archive)
       return try open(archive.entry(named: name), in: archive, hashing: hashing ? .text : nil)
@@ -138,33 +138,25 @@ final class TextStream {
 
 /// The bytes of a text in order, as stored in a file or in memory.
 final class StoredBytes {
-  private enum Place {
-    case file(FileHandle)
-    case memory([UInt8])
-  }
-
-  private let name: String
-  private let place: Place
+  private let file: OpenFile?
+  private let memory: [UInt8]
   /// The largest number of bytes to read.
   private let limit: Int
   private(set) var takenByteCount = 0
 
-  init(name: String, memory: [UInt8]) {
-    self.name = name
-    place = .memory(memory)
+  init(memory: [UInt8]) {
+    file = nil
+    self.memory = memory
     limit = memory.count
   }
 
   /// - Parameter range: the part of the file to read; nil for all of it.
   init(name: String, file: URL, range: Range<Int>? = nil) throws {
-    let descriptor = open(file.path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw MilmError(name, cannot: "read") }
-    self.name = name
-    place = .file(FileHandle(fileDescriptor: descriptor, closeOnDealloc: true))
+    let opened = try OpenFile.stream(file.path, reportedAs: name)
+    if let range { try opened.seek(to: range.lowerBound) }
+    self.file = consume opened
+    memory = []
     limit = range?.count ?? .max
-    if let range, lseek(descriptor, off_t(range.lowerBound), SEEK_SET) < 0 {
-      throw MilmError(name, cannot: "read")
-    }
   }
 
   /// Reads what is available into `buffer` and returns the byte count, 0 at the end.
@@ -176,17 +168,9 @@ final class StoredBytes {
   }
 
   private func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
-    switch place {
-    case .memory(let bytes):
-      let taken = bytes[takenByteCount...].prefix(buffer.count)
-      buffer.copyBytes(from: taken)
-      return taken.count
-    case .file(let handle):
-      while true {
-        let byteCount = Foundation.read(handle.fileDescriptor, buffer.baseAddress, buffer.count)
-        if byteCount >= 0 { return byteCount }
-        guard errno == EINTR else { throw MilmError(name, cannot: "read") }
-      }
-    }
+    if let byteCount = try file?.read(into: buffer) { return byteCount }
+    let taken = memory[takenByteCount...].prefix(buffer.count)
+    buffer.copyBytes(from: taken)
+    return taken.count
   }
 }

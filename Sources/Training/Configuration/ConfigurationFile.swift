@@ -83,6 +83,9 @@ extension RunConfiguration {
 
   /// The first difference that prevents resuming, with both values; nil where there is none.
   public func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
+    var earlier = earlier
+    // Resuming with `auto` keeps the placement that the run has.
+    if exchange.vocabulary == .auto { earlier.exchange.vocabulary = .auto }
     for key in ConfigurationKey.all where !key.mayDifferOnResume && key.show(self) != key.show(earlier) {
       return "\(key.path): \(key.show(earlier)) in the run, \(key.show(self)) now"
     }

@@ -192,9 +192,7 @@ extension ConfigurationKey {
       .automaticChoice(
         "exchange.codec", \.exchange.codec,
         "Codec of the gradient all-reduce; `auto` measures and chooses after the second step."),
-      .choice(
-        "exchange.vocabulary", \.exchange.vocabulary,
-        "Where the rows of the tied matrix are: on every rank, or sharded over them."),
+      .vocabulary,
       .integer(
         "exchange.bucketMegabytes", \.exchange.bucketMegabytes,
         "Largest bucket of the gradient, in 10⁶ bytes.",
@@ -215,6 +213,16 @@ extension ConfigurationKey {
         "Seconds until a stalled rank ends the job.",
         .positive, mayDiffer: true),
     ]
+  }
+
+  private static var vocabulary: ConfigurationKey {
+    ConfigurationKey(
+      "exchange.vocabulary", \.exchange.vocabulary,
+      "Where the rows of the tied matrix are: on every rank, sharded over all ranks, or over groups of so many ranks.",
+      false,
+      values:
+        "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)",
+      parse: { ExchangeSettings.Vocabulary($0) }, format: { $0.description })
   }
 
   private static var guarding: [ConfigurationKey] {
@@ -266,5 +274,31 @@ extension ConfigurationKey {
         "coordinator.patience", \.coordinator.patience,
         "Evaluations without improvement until the run ends; 0 turns early stopping off.", atLeast: 0),
     ]
+  }
+}
+
+extension ExchangeSettings.Vocabulary: CustomStringConvertible {
+  static let largestGroup = 1 << 16
+
+  /// Reads a value of `exchange.vocabulary`; nil where it is none.
+  init?(_ text: String) {
+    switch text {
+    case "auto": self = .auto
+    case "replicated": self = .replicated
+    case "sharded": self = .sharded
+    default:
+      guard let size = Int(text), (1...Self.largestGroup).contains(size) else { return nil }
+      self = .groups(of: size)
+    }
+  }
+
+  /// As in the configuration file.
+  public var description: String {
+    switch self {
+    case .auto: "auto"
+    case .replicated: "replicated"
+    case .sharded: "sharded"
+    case .groups(let size): "\(size)"
+    }
   }
 }

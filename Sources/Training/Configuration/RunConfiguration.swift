@@ -51,18 +51,22 @@ public struct TrainingConfiguration: Sendable, Equatable {
 
 /// The gradient all-reduce.
 public struct ExchangeSettings: Sendable, Equatable {
-  /// Where the rows of the tied matrix are, and all else that has a row for each token.
-  public enum Vocabulary: String, CaseIterable, Sendable {
-    /// Every rank has all rows; their gradient is exchanged.
+  /// Where the tied matrix lives, with everything else that has a row for each token.
+  public enum Vocabulary: Sendable, Equatable {
+    /// Chosen by the program, once per run.
+    case auto
+    /// Every rank has all rows, and all ranks exchange their gradient.
     case replicated
-    /// Every rank has some rows, and computes their logits for the tokens of all ranks; their gradient is not exchanged.
+    /// Sharded over all training ranks: each computes the logits of its rows for all of them, and keeps their gradient.
     case sharded
+    /// Sharded over groups of so many consecutive training ranks; the groups exchange the gradient of each shard.
+    case groups(of: Int)
   }
 
   /// The codec of gradients; nil, `auto` in the file: chosen by measurement.
   public var codec: Codec?
-  /// Where the rows of the tied matrix are.
-  public var vocabulary = Vocabulary.replicated
+  /// Where the tied matrix lives.
+  public var vocabulary = Vocabulary.auto
   /// Megabytes (10⁶) of fp32 gradient per bucket, at most.
   public var bucketMegabytes = 16
   /// The number of ranks that add their gradients in shared memory, uncompressed; nil: all of a host.

@@ -27,7 +27,7 @@ package struct LaneShare: Sendable {
   }
 
   /// The ranks that have lanes.
-  var trainingRanks: Range<Int> { rankCount - trainingRankCount..<rankCount }
+  package var trainingRanks: Range<Int> { rankCount - trainingRankCount..<rankCount }
 
   /// The lanes of a rank, by their global numbers.
   func lanes(of rank: Int) -> Range<Int> {
@@ -35,7 +35,7 @@ package struct LaneShare: Sendable {
     return place < 0 ? 0..<0 : place * laneCountPerRank..<(place + 1) * laneCountPerRank
   }
 
-  /// What a rank multiplies the mean gradient of its own words by.
+  /// The factor of the mean gradient of a rank's own tokens.
   ///
   /// The exchange takes the mean over all ranks, and one without lanes adds nothing to it.
   var gradientWeight: Float { Float(rankCount) / Float(trainingRankCount) }

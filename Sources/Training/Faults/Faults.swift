@@ -168,7 +168,7 @@ private final class GarblingCommunicator: Communicator, @unchecked Sendable {
 
   /// Flips one bit of each blob, in the first exchange of the steps of the plan.
   func exchange(
-    _ operation: CollectiveOperation, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
+    _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     guard operation.phase == .reduce, operation.index == 0,
@@ -194,7 +194,7 @@ private final class GarblingCommunicator: Communicator, @unchecked Sendable {
   }
 
   func broadcast(
-    _ operation: CollectiveOperation, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     try base.broadcast(operation, bytes, from: root)
   }

@@ -87,7 +87,7 @@ public final class Trainer {
     let step = state.counters.step
     faults.garble(state.parameters, step: step)
     guard every > 0, step % every == 0 || isLast || boundary.isSnapshotDue(afterSteps: 0) else { return }
-    try state.ranks.control.verifyReplicas(hashes: state.hashes(), step: step)
+    try state.verifyReplicas()
   }
 
   private func finish(isInterrupted: Bool) throws -> Outcome {

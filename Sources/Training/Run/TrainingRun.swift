@@ -55,7 +55,7 @@ public struct TrainingRun: Sendable {
     }
     let isResumed = try ranks.broadcast(storage?.checkpoint != nil)
     let isOwn = try ranks.broadcast(storage?.isOwn ?? false)
-    let state = try makeState(corpus)
+    let state = try makeState(corpus, resuming: storage?.checkpoint)
     if isResumed { try resume(state, storage?.checkpoint) }
     describe(state, data)
     if let outcome = alreadyFinished(state, isResumed: isResumed) { return outcome }
@@ -66,7 +66,7 @@ public struct TrainingRun: Sendable {
     let step = state.counters.step
     var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
-    ranks.control.liveness?.liftStartLimit()
+    ranks.control.liveness?.endStartTimeout()
     let trace =
       request.traces
       ? try RunTrace(ranks, folder: RunDirectory(path: request.output).tracePath, logger: logger) : nil
@@ -92,10 +92,16 @@ public struct TrainingRun: Sendable {
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
 
-  private func makeState(_ corpus: Corpus) throws -> TrainingState {
-    try TrainingState(
+  /// The state before the first step; a checkpoint to resume from, which rank 0 alone has, says how the vocabulary is placed.
+  private func makeState(_ corpus: Corpus, resuming checkpoint: Checkpoint? = nil) throws -> TrainingState {
+    let saved = try ranks.onAllRanks("read the checkpoint's placement of the vocabulary") {
+      try checkpoint.map { try VocabularyLayout(saved: $0.state).groupSize }
+    }
+    let groupSize = Int(try ranks.control.maximum("size of the vocabulary's groups", UInt64(saved ?? 0)))
+    return try TrainingState(
       configuration, text: TextIdentity(corpus), ranks: ranks,
-      engine: configuration.training.engine(ranks), thread: CommunicationThread())
+      engine: configuration.training.engine(ranks), thread: CommunicationThread(),
+      vocabularyGroupSize: groupSize > 0 ? groupSize : nil)
   }
 
   /// `validation` is the corpus whose validation split is evaluated; nil: none is.
@@ -150,7 +156,7 @@ extension TrainingRun {
     let limits = StallLimits(
       warnSeconds: settings.stallWarnSeconds, abortSeconds: settings.stallAbortSeconds
     ) { [logger] in logger.warning("\($0)") }
-    ranks.control.liveness?.limitSilence(limits)
+    ranks.control.liveness?.setHeartbeatLimits(limits)
     ranks.control.liveness?.activity.note("preparing")
   }
 

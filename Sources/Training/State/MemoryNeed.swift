@@ -23,7 +23,8 @@ package struct MemoryNeed {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
     let sizes = configuration.model
     let share = try LaneShare(configuration, rankCount: rankCount)
-    let shard = model.shard(of: rank, configuration.exchange.vocabulary, share)
+    let layout = try VocabularyLayout(configuration.exchange.vocabulary, trainingRanks: share.trainingRanks)
+    let shard = layout.parameterShard(of: rank, model)
     let all = model.parameters.elementCount
     let own = shard.common.count + shard.ownedCount
     let momentCount = configuration.optimizer.kind == .adam ? 2 : 1
@@ -48,7 +49,7 @@ package struct MemoryNeed {
     // Rounded once per step for the softmax; packed in both directions for all other products.
     let operandByteCount = configuration.training.precision.byteCount
     let tied = model.tiedMatrix
-    let ownWordCount = shard.words?.ownRowCount ?? tied.rowCount
+    let ownWordCount = shard.rows?.ownRowCount ?? tied.rowCount
     let packed = operandByteCount * (ownWordCount * tied.columnCount + 2 * (all - tied.count))
     byteCount = 4 * floats + packed + SegmentPass.defaultLogitsByteBudget
     self.rankCountOnHost = rankCountOnHost

@@ -27,10 +27,10 @@ final class ShardTransfer: @unchecked Sendable {
 
   /// The transfer of a state; nil where every rank has all of it.
   init?(_ state: TrainingState) {
-    guard state.configuration.exchange.vocabulary == .sharded else { return nil }
-    shards = state.shardsOfRanks
+    guard state.layout.isSharded else { return nil }
+    shards = state.contributedShards
     communicator = state.ranks.snapshots
-    let count = state.ranks.isCoordinator ? 0 : state.shard.ownedCount
+    let count = state.ranks.isCoordinator ? 0 : shards[state.ranks.rank].ownedCount
     copies = state.buffers.map { [arena] _ in arena.matrix(rowCount: 1, columnCount: count) }
   }
 
@@ -81,17 +81,23 @@ final class ShardTransfer: @unchecked Sendable {
 extension TrainingState {
   /// The shard of each rank.
   fileprivate var shardsOfRanks: [ParameterShard] {
-    (0..<ranks.rankCount).map { model.shard(of: $0, configuration.exchange.vocabulary, share) }
+    (0..<ranks.rankCount).map { layout.parameterShard(of: $0, model) }
+  }
+
+  /// What rank 0 receives from each rank: the shards of the first group, which all other groups have too.
+  fileprivate var contributedShards: [ParameterShard] {
+    (0..<ranks.rankCount).map { layout.contributedShard(of: $0, model) }
   }
 
   /// Completes rank 0's parameters, between steps; all ranks call it.
   func gatherParameters() throws {
-    guard configuration.exchange.vocabulary == .sharded else { return }
+    guard layout.isSharded else { return }
     guard !ranks.isCoordinator else {
-      return try parameters.receiveShards(shardsOfRanks, over: ranks.control)
+      return try parameters.receiveShards(contributedShards, over: ranks.control)
     }
     let arena = Arena()
     defer { withExtendedLifetime(arena) {} }
+    let shard = contributedShards[ranks.rank]
     let copy = arena.matrix(rowCount: 1, columnCount: shard.ownedCount)
     parameters.packShard(shard, to: copy.data)
     try copy.sendShard(over: ranks.control)

@@ -18,7 +18,7 @@ final class Snapshot: @unchecked Sendable {
   /// The carried state of all lanes.
   let carriedState: CarriedState
   /// Residuals of the exchange; empty where all are zero.
-  private(set) var residuals: [(part: ResidualPart, values: Matrix)] = []
+  private(set) var residuals: [(name: String, values: Matrix)] = []
   /// The counters at the step of the snapshot.
   var counters: CheckpointState
   /// How long training stood still while parameters and moments were copied.
@@ -69,10 +69,10 @@ final class Snapshot: @unchecked Sendable {
   }
 
   /// Copies one array of residuals.
-  func add(_ part: ResidualPart, _ values: UnsafeBufferPointer<Float>) {
+  func add(_ name: String, _ values: UnsafeBufferPointer<Float>) {
     let copy = residualArena.matrix(rowCount: 1, columnCount: values.count)
     if let start = values.baseAddress { copy.data.update(from: start, count: values.count) }
-    residuals.append((part, copy))
+    residuals.append((name, copy))
   }
 
   /// The files of a checkpoint, beside `state.json`.
@@ -95,19 +95,9 @@ final class Snapshot: @unchecked Sendable {
         CheckpointFile(
           .exchange,
           tensors: residuals.map {
-            $0.values.tensorBytes(name: $0.part.tensorName, shape: [$0.values.count])
+            $0.values.tensorBytes(name: $0.name, shape: [$0.values.count])
           }))
     }
     return files
-  }
-}
-
-extension ResidualPart {
-  /// The name in `exchange.safetensors`.
-  var tensorName: String {
-    switch self {
-    case .sender(let rank): "sender." + String(format: "%04d", rank)
-    case .owner: "owner"
-    }
   }
 }

@@ -42,8 +42,12 @@ package final class TrainingState {
   package let optimizer: Optimizer
   /// The residuals, and the exchange of the gradient of what is not sharded.
   package let exchange: GradientExchange
-  /// The vocabulary shards; nil where the vocabulary is replicated, and on a rank without lanes.
-  let sharing: VocabularySharing?
+  /// Which rank has which rows of the tied matrix.
+  package let layout: VocabularyLayout
+  /// What a step does for the rows of the tied matrix.
+  package let placement: any VocabularyPlacement
+  /// The mean of this rank's shard over the groups; nil where there are no shards, or no groups that exchange them.
+  let average: ShardAverage?
   /// The carried state, and the passes through segments.
   package let pass: SegmentPass
   /// Which rank has which lanes.
@@ -52,10 +56,12 @@ package final class TrainingState {
   /// How many codec decisions in `counters` were made for other ranks or nodes.
   private var outdatedDecisionCount = 0
 
-  /// The state before the first step; throws where the lanes cannot be distributed over the ranks.
+  /// The state before the first step; throws where the lanes or the vocabulary cannot be distributed over the ranks.
+  ///
+  /// `vocabularyGroupSize` is what a run that is resumed has decided.
   package init(
     _ configuration: RunConfiguration, text: TextIdentity, ranks: Ranks,
-    engine: ComputeEngine, thread: CommunicationThread
+    engine: ComputeEngine, thread: CommunicationThread, vocabularyGroupSize: Int? = nil
   ) throws {
     self.configuration = configuration
     self.ranks = ranks
@@ -65,19 +71,24 @@ package final class TrainingState {
     parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
     let share = try LaneShare(configuration, rankCount: ranks.rankCount)
     self.share = share
-    shard = model.shard(of: ranks.rank, configuration.exchange.vocabulary, share)
+    let layout = try VocabularyLayout(
+      configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: share.trainingRanks)
+    self.layout = layout
+    shard = layout.parameterShard(of: ranks.rank, model)
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, shard: shard, engine: engine)
-    sharing = shard.words.map { [model] in
-      VocabularySharing(
-        $0, model: model, configuration.training, share: share, communicator: ranks.gradients,
-        thread: thread)
-    }
+    exchange = try Self.exchange(
+      configuration, model: model, common: shard.common, ranks: ranks, share: share, thread: thread)
+    average = try ShardAverage(
+      shard, layout: layout, list: model.parameters, all: ranks.gradients, thread: thread,
+      configuration: Self.exchangeConfiguration(configuration.exchange, codec: exchange.codec))
+    placement = layout.placement(
+      shard, average: average, exchange: exchange, model: model, training: configuration.training,
+      share: share, communicator: ranks.gradients, thread: thread)
     pass = SegmentPass(
       model, parameters: parameters, stepCount: configuration.training.segment,
       laneCount: share.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
-      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold), vocabulary: sharing)
-    exchange = try Self.exchange(
-      configuration, model: model, common: shard.common, ranks: ranks, share: share, thread: thread)
+      engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold),
+      vocabulary: placement.shards)
     counters = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
@@ -85,6 +96,7 @@ package final class TrainingState {
       vocabularyHash: text.vocabularyHash)
     counters.nodeOfRank = exchange.layout.nodeOfRank
     counters.trainingRankCount = share.trainingRankCount
+    counters.vocabularyGroupSize = layout.groupSize
     counters.isTokenized = text.isTokenized
     counters.codecDecisions = initialDecisions
   }
@@ -108,10 +120,16 @@ package final class TrainingState {
         ? SparseRows(
           offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
           maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate) : nil,
-      configuration: ExchangeConfiguration(
-        codec: initialCodec(configuration.exchange, nodeCount: layout.nodeCount),
-        bucketByteCount: configuration.exchange.bucketMegabytes * 1_000_000,
-        ranksPerNode: configuration.exchange.ranksPerNode))
+      configuration: exchangeConfiguration(
+        configuration.exchange, codec: initialCodec(configuration.exchange, nodeCount: layout.nodeCount)))
+  }
+
+  private static func exchangeConfiguration(
+    _ settings: ExchangeSettings, codec: Codec
+  ) -> ExchangeConfiguration {
+    ExchangeConfiguration(
+      codec: codec, bucketByteCount: settings.bucketMegabytes * 1_000_000,
+      ranksPerNode: settings.ranksPerNode)
   }
 }
 
@@ -142,9 +160,7 @@ extension TrainingState {
         into: lanesOfRanks ?? [])
     }
     snapshot?.removeResiduals()
-    try exchange.gatherResiduals(over: ranks.control, to: Ranks.coordinator) { part, values in
-      snapshot?.add(part, values)
-    }
+    try gatherResiduals(into: snapshot)
     try transfer?.begin(self, into: snapshot)
   }
 
@@ -196,20 +212,19 @@ extension TrainingState {
     pass.carriedState.copy(from: all.lanes(share.lanes(of: ranks.rank)))
   }
 
-  private func restoreResiduals(_ checkpoint: Checkpoint?, saved counters: CheckpointState) throws {
-    var saved: SavedResiduals?
-    if let checkpoint, checkpoint.contains(.exchange) {
-      let file = try checkpoint.tensors(.exchange)
-      saved = SavedResiduals(rankCount: counters.rankCount, nodeOfRank: counters.nodeOfRank) { part in
-        try file.withFloats(of: part.tensorName) { Array($0) }
-      }
-    }
-    try exchange.restoreResiduals(saved, over: ranks.control, from: Ranks.coordinator)
-  }
-
-  /// XXH64 of every tensor that is equal on all ranks.
-  func hashes() -> [(name: String, hash: UInt64)] {
-    model.parameters.parameters.filter(shard.isCommon).map { ($0.name, parameters.hash(of: $0)) }
+  /// Throws where parameters that are to be equal differ between ranks: all that are not sharded, and each shard between the
+  /// groups.
+  func verifyReplicas() throws {
+    let step = counters.step
+    let tensors = model.parameters.parameters
+    try ranks.control.verifyReplicas(
+      hashes: tensors.filter(shard.isCommon).map { ($0.name, parameters.hash(of: $0)) }, step: step)
+    guard layout.exchangesShards else { return }
+    try ranks.control.verifyReplicas(
+      hashes: tensors.filter { !shard.isCommon($0) }.map { ($0.name, parameters.hash(of: $0, shard)) },
+      of: (0..<layout.groupSize).map { index in
+        ("shard \(index) of \(layout.groupSize)", layout.owners(ofShard: index))
+      }, step: step)
   }
 
   /// What of a flat buffer is equal on all ranks.
@@ -244,6 +259,12 @@ extension TrainingState {
       && counters.codecDecisions.count <= outdatedDecisionCount
   }
 
+  /// Sets the codec of the steps that follow; the same on all ranks.
+  func choose(_ codec: Codec) {
+    exchange.choose(codec)
+    placement.choose(codec)
+  }
+
   /// Adopts the codec of a checkpoint, if its ranks and nodes are those of this process.
   private func adoptCodec(of saved: CheckpointState) {
     guard configuration.exchange.codec == nil else { return }
@@ -251,7 +272,7 @@ extension TrainingState {
     if exchange.layout.nodeCount > 1, NodeLayout(nodeOfRank: nodes) == exchange.layout,
       let name = saved.codecDecisions.last?.codec, let codec = Codec(rawValue: name)
     {
-      exchange.choose(codec)
+      choose(codec)
       outdatedDecisionCount = 0
     } else {
       outdatedDecisionCount = saved.codecDecisions.count
@@ -292,6 +313,7 @@ extension CheckpointState {
     rankCount = current.rankCount
     nodeOfRank = current.nodeOfRank
     trainingRankCount = current.trainingRankCount
+    vocabularyGroupSize = current.vocabularyGroupSize
     threadCount = current.threadCount
     engine = current.engine
     cpuLevel = current.cpuLevel
@@ -299,18 +321,5 @@ extension CheckpointState {
     programVersion = current.programVersion
     configuration = current.configuration
     files = [:]
-  }
-}
-
-extension LanguageModel {
-  /// The elements of the parameters that a rank keeps up to date.
-  func shard(of rank: Int, _ vocabulary: ExchangeSettings.Vocabulary, _ share: LaneShare) -> ParameterShard {
-    switch vocabulary {
-    case .replicated: return ParameterShard(all: parameters)
-    case .sharded:
-      let index = share.trainingRanks.firstIndex(of: rank).map { $0 - share.trainingRanks.lowerBound }
-      return ParameterShard(
-        parameters, words: index.map { vocabularyShard(index: $0, count: share.trainingRankCount) })
-    }
   }
 }

@@ -64,7 +64,7 @@ final class CodecTuner {
     }
     window.removeAll()
     hasWarned = false
-    exchange.choose(codec)
+    state.choose(codec)
     let exposed = prediction.map { String(format: ", %.3f s exposed predicted", $0.exposedSeconds) } ?? ""
     state.counters.codecDecisions.append(
       .init(step: state.counters.step, codec: codec.rawValue, reason: reason + exposed))

@@ -91,6 +91,8 @@ extension Step {
     state.exchange.begin(
       step: state.counters.step, flushing: flushing, gradient: state.common(gradients),
       limits: timeouts.limits)
+    state.placement.beginExchange(
+      step: state.counters.step, flushing: flushing, limits: timeouts.limits, isTraced: isTraced)
   }
 
   /// Begins a step whose gradient stays on this rank.
@@ -98,7 +100,7 @@ extension Step {
     let limits = timeouts.limits
     let step = state.counters.step
     gradients.clear(state.shard, engine: state.engine)
-    state.sharing?.begin(step: step, limits: limits, isTraced: isTraced)
+    state.placement.begin(step: step, limits: limits, isTraced: isTraced)
     state.ranks.control.liveness?.activity.note(
       "step \(step): forward and backward", warnSeconds: limits.warnSeconds)
   }
@@ -122,7 +124,7 @@ extension Step {
       let segmentIndex = state.counters.segmentIndex + index
       if data.lanes.isEpochStart(segmentIndex) { state.pass.carriedState.reset() }
       let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
-      state.sharing?.read(segmentIndex, of: data)
+      state.placement.read(segmentIndex, of: data)
       loss += try state.pass.accumulate(
         segment, index: index, lossScale: lossScale, gradients: gradients, sink: sink)
     }
@@ -133,13 +135,13 @@ extension Step {
   package var exchangeSink: ExchangeSink { ExchangeSink(state, gradients) }
 
   /// How long forward and backward have waited for other ranks' rows of the vocabulary.
-  package var exposedVocabularySeconds: Double { state.sharing?.cost.exposedSeconds ?? 0 }
+  package var exposedVocabularySeconds: Double { state.placement.exposedSeconds }
 
   /// Waits for the exchange and returns what it has cost.
   package func finishExchange() throws -> ExchangeReport {
     state.ranks.control.liveness?.activity.note("step \(state.counters.step): exchange and update")
     var report = try state.exchange.finish()
-    if let sharing = state.sharing { report.add(apart: sharing.cost) }
+    try state.placement.finish(gradients, &report)
     return report
   }
 }
@@ -153,7 +155,8 @@ extension Step {
     let own = StepSums(
       loss: loss, learningRate: state.ranks.isCoordinator ? learningRate : 0,
       stopRequestCount: stop.isMade ? 1 : 0, retuneRequestCount: tuner.isRetuningRequested ? 1 : 0,
-      ownedSquares: squares.owned)
+      // Every group has all shards.
+      ownedSquares: state.layout.group(of: state.ranks.rank) == 0 ? squares.owned : 0)
     let sums = try own.summed(
       "loss of step \(state.counters.step)", over: state.ranks.control, limits: timeouts.limits)
     return Agreement(sums, commonSquares: squares.common)
@@ -180,6 +183,7 @@ extension Step {
 
   private func update(_ agreed: Agreement) {
     state.exchange.commit()
+    state.placement.commit()
     // Adam's bias correction counts the updates that were made.
     let updateCount = state.counters.step + 1 - state.counters.skippedStepCount
     state.optimizer.update(
@@ -192,6 +196,7 @@ extension Step {
   /// Restores the state before the step, except for the position in the data.
   private func skip(because reason: String) {
     state.exchange.rollback()
+    state.placement.rollback()
     let first = state.counters.segmentIndex
     let segments = first..<first + state.configuration.training.accumulate
     if segments.contains(where: data.lanes.isEpochStart) {
@@ -223,7 +228,7 @@ private struct StepSums {
   var learningRate: Double
   var stopRequestCount: Double
   var retuneRequestCount: Double
-  /// Squares of the elements of the gradient that only one rank has.
+  /// Squares of the elements of the gradient that only one rank of a group has.
   var ownedSquares: Double
 
   private static let fields: [WritableKeyPath<StepSums, Double> & Sendable] = [
@@ -309,7 +314,7 @@ struct StepTimeouts {
   }
 }
 
-/// Submits the gradient to the exchange as it is finished; that of vocabulary rows that are sharded goes to their owners.
+/// Submits the gradient to the exchange as it is finished, and rows of looked-up tokens to where the rows live.
 package final class ExchangeSink: GradientSink {
   private let state: TrainingState
   private let gradients: ParameterBuffer
@@ -327,11 +332,6 @@ package final class ExchangeSink: GradientSink {
   }
 
   package func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
-    let tied = state.model.tiedMatrix
-    if state.shard.isCommon(tied) {
-      try state.exchange.submitRows(ids: UnsafeBufferPointer(tokens.buffer), rows: rows.data)
-    } else {
-      try state.sharing?.returnRows(tokens, rows, addingTo: gradients[tied])
-    }
+    try state.placement.finish(rows: rows, of: tokens, into: gradients)
   }
 }

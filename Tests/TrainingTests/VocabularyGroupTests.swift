@@ -1,0 +1,168 @@
+import Checkpoints
+import Communication
+import LanguageModel
+import Platform
+import Synchronization
+import TestSupport
+import Testing
+import Training
+
+/// Groups of ranks that shard the vocabulary and exchange their shards train what ranks train that each have all of it.
+@Suite struct VocabularyGroupTests {
+  /// Tokens enough for five blocks, so that both shards of a group have rows.
+  private func bench() throws -> TrainingBench { try TrainingBench(wordCount: 2500) }
+
+  /// Four training ranks in groups of two; a dedicated coordinator is a fifth.
+  private static func rankCount(_ placement: String) -> Int { placement == "worker" ? 4 : 5 }
+
+  @Test(arguments: ["lstm", "multencdec"], ["worker", "dedicated"])
+  func groupsHaveTheLossesAndParametersOfOneRank(variant: String, placement: String) throws {
+    let bench = try bench()
+    let best = try bench.train(
+      try bench.configuration("model.variant=\(variant)", "exchange.codec=none"), output: "whole"
+    ).bestPerplexity
+    // Replicas and shards are compared after every step.
+    let grouped = try bench.configuration(
+      "model.variant=\(variant)", "exchange.vocabulary=2", "exchange.codec=none",
+      "coordinator.placement=\(placement)")
+    let outcome = try bench.train(grouped, output: "groups", rankCount: Self.rankCount(placement))
+    let (found, expected) = try (bench.losses("groups"), bench.losses("whole"))
+    #expect(found.count == expected.count)
+    for (step, loss) in expected {
+      #expect(abs(try #require(found[step]) - loss) <= 1e-5 * loss, "step \(step)")
+    }
+    let perplexities = try (#require(outcome.bestPerplexity), #require(best))
+    #expect(abs(perplexities.0 - perplexities.1) <= 1e-4 * perplexities.1)
+    // What is written is the whole matrix, put together from the first group.
+    let files = try (bench.checkpoint("groups").tensors(.model), bench.checkpoint("whole").tensors(.model))
+    for name in files.1.names {
+      let values = try files.1.withFloats(of: name) { Array($0) }
+      let largest = try files.0.withFloats(of: name) {
+        zip($0, values).reduce(0) { max($0, abs($1.0 - $1.1)) }
+      }
+      #expect(largest <= 2e-3, "\(name)")
+    }
+  }
+
+  @Test func segmentsAccumulatedInGroupsGiveTheGradientOfThemAll() throws {
+    let bench = try bench()
+    let settings = ["training.accumulate=2", "training.steps=6", "exchange.codec=none"]
+    try bench.train(try bench.configuration(settings: settings), output: "whole")
+    let grouped = try bench.configuration(settings: settings + ["exchange.vocabulary=2"])
+    try bench.train(grouped, output: "groups", rankCount: 4)
+    for (step, loss) in try bench.losses("whole") {
+      #expect(abs(try #require(try bench.losses("groups")[step]) - loss) <= 1e-5 * loss, "step \(step)")
+    }
+  }
+
+  @Test(arguments: ["worker", "dedicated"]) func runsInGroupsRepeatBitForBit(placement: String) throws {
+    let bench = try bench()
+    let grouped = try bench.configuration(
+      "exchange.vocabulary=2", "exchange.codec=int8", "coordinator.placement=\(placement)")
+    for output in ["one", "two"] {
+      try bench.train(grouped, output: output, rankCount: Self.rankCount(placement))
+    }
+    #expect(try bench.digests("one") == bench.digests("two"))
+    #expect(try bench.losses("one") == bench.losses("two"))
+  }
+
+  /// At step 7 there are residuals, those of shards among them.
+  @Test(arguments: ["worker", "dedicated"], [7, 10])
+  func aResumedRunInGroupsEqualsTheUninterruptedOneBitForBit(placement: String, lastStep: Int) throws {
+    let bench = try bench()
+    let rankCount = Self.rankCount(placement)
+    let grouped = try bench.configuration(
+      "exchange.vocabulary=2", "exchange.codec=int8", "coordinator.placement=\(placement)")
+    try bench.train(grouped, output: "whole", rankCount: rankCount)
+    try bench.train(grouped, output: "parts", rankCount: rankCount, lastStep: lastStep)
+    if lastStep == 7 {
+      let names = try bench.checkpoint("parts").tensors(.exchange).names
+      #expect(
+        names.count { $0.hasPrefix("shard.") } == 2 * 3,
+        "two groups' residuals and the owners', of two shards")
+    }
+    try bench.train(grouped, output: "parts", rankCount: rankCount, resume: .auto)
+    #expect(try bench.digests("parts") == bench.digests("whole"))
+    #expect(try bench.losses("parts") == bench.losses("whole"))
+  }
+
+  /// int8 with residuals at step 7: the other placement continues close to the run that stays.
+  @Test(arguments: [(4, 8), (4, 2), (2, 4)]) func aRunMayContinueWithOtherGroups(ranks: (Int, Int)) throws {
+    let bench = try bench()
+    let settings = ["training.lanes=16", "exchange.codec=int8", "exchange.vocabulary=2"]
+    let grouped = try bench.configuration(settings: settings)
+    try bench.train(grouped, output: "whole", rankCount: ranks.0)
+    try bench.train(grouped, output: "parts", rankCount: ranks.0, lastStep: 7)
+    try bench.train(grouped, output: "parts", rankCount: ranks.1, resume: .auto)
+    let (found, expected) = try (bench.losses("parts"), bench.losses("whole"))
+    #expect(found.count == expected.count)
+    for (step, loss) in expected {
+      #expect(abs(try #require(found[step]) - loss) <= 2e-2 * loss, "step \(step)")
+    }
+  }
+
+  @Test func aGroupSizeThatDoesNotDivideTheRanksIsRefused() throws {
+    let bench = try bench()
+    let grouped = try bench.configuration("exchange.vocabulary=3")
+    #expect(
+      throws: MilmError("exchange.vocabulary: expected a divisor of the 4 training ranks, found 3")
+    ) {
+      try bench.train(grouped, output: "run", rankCount: 4)
+    }
+  }
+
+  @Test func theCheckpointTellsTheGroupSize() throws {
+    let bench = try bench()
+    try bench.train(
+      try bench.configuration("exchange.vocabulary=2"), output: "two", rankCount: 4, lastStep: 5)
+    #expect(try bench.checkpoint("two").state.vocabularyGroupSize == 2)
+    try bench.train(try bench.configuration(), output: "auto", rankCount: 2, lastStep: 5)
+    #expect(try bench.checkpoint("auto").state.vocabularyGroupSize == 1)
+  }
+
+  /// `auto` keeps what the run has, which is in its checkpoint.
+  @Test func autoContinuesARunWithItsPlacement() throws {
+    let bench = try bench()
+    let grouped = try bench.configuration("exchange.vocabulary=2", "exchange.codec=int8")
+    try bench.train(grouped, output: "parts", rankCount: 4, lastStep: 7)
+    let automatic = try bench.configuration("exchange.codec=int8")
+    try bench.train(automatic, output: "parts", rankCount: 4, resume: .auto)
+    try bench.train(grouped, output: "whole", rankCount: 4)
+    #expect(try bench.checkpoint("parts").state.vocabularyGroupSize == 2)
+    #expect(try bench.losses("parts") == bench.losses("whole"))
+  }
+
+  /// The cost model asks the placement how often ranks wait for each other: here the wire is asked too.
+  @Test(arguments: ["2", "sharded", "replicated"], [1, 2])
+  func thePlacementStatesTheExchangesOfAStep(vocabulary: String, accumulation: Int) throws {
+    let bench = try bench()
+    let configuration = try bench.configuration(
+      "exchange.vocabulary=\(vocabulary)", "training.accumulate=\(accumulation)", "training.steps=3")
+    let count = Atomic(0)
+    let rankCount = 4
+    try bench.train(
+      configuration, output: "run", rankCount: rankCount,
+      link: { base in
+        HookedCommunicator(base) { operation in
+          if operation.phase == .shards, operation.step == 2 { count.add(1, ordering: .relaxed) }
+        }
+      })
+    let layout = try VocabularyLayout(configuration.exchange.vocabulary, trainingRanks: 0..<rankCount)
+    let traffic = layout.traffic(
+      LanguageModel(configuration.model, vocabularySize: 2500),
+      rowCount: configuration.training.lanes / rankCount * configuration.training.segment,
+      accumulation: accumulation, distinctTokenCount: 10)
+    #expect(count.load(ordering: .relaxed) == rankCount * traffic.operationCount)
+  }
+
+  @Test func groupsAreOfConsecutiveTrainingRanks() throws {
+    let layout = try VocabularyLayout(.groups(of: 2), trainingRanks: 1..<7)
+    #expect(layout.groupCount == 3)
+    #expect((0..<7).map { layout.group(of: $0) } == [nil, 0, 0, 1, 1, 2, 2])
+    #expect(layout.owners(ofShard: 1) == [2, 4, 6])
+    #expect(try !VocabularyLayout(.auto, trainingRanks: 0..<4).isSharded)
+    #expect(try VocabularyLayout(.auto, frozen: 2, trainingRanks: 0..<4).groupSize == 2)
+    #expect(try VocabularyLayout(.auto, frozen: 3, trainingRanks: 0..<4).groupSize == 1)
+    #expect(try VocabularyLayout(.sharded, trainingRanks: 0..<4).groupSize == 4)
+  }
+}
