@@ -4,7 +4,7 @@
 #   Tests/Benchmarks/variants.sh WIKITEXT2 [FOLDER]
 #
 # WIKITEXT2 is the folder with wiki.{train,valid,test}.tokens. Corpus, runs and variants.svg go to FOLDER (default: variants);
-# what is finished there is not computed again. MILM names the program (default: .build/release/milm). 1,800 steps of 1,024
+# what is finished there is not computed again. MILM names the program (default: .build/release/milm). 900 steps of 1,024
 # tokens, 5.68 million parameters each, one seed.
 set -euo pipefail
 
@@ -27,7 +27,7 @@ fi
 # train VARIANT HIDDEN : hidden widths give each variant the same number of parameters.
 train() {
   "$milm" train "$root/configs/wikitext-2.yaml" --corpus "$folder/corpus" --output "$folder/$1" --resume auto \
-    --set "model.variant=$1" --set "model.hidden=$2" --set training.steps=1800 --set training.precision=bfloat16 \
+    --set "model.variant=$1" --set "model.hidden=$2" --set training.steps=900 --set training.precision=bfloat16 \
     --set coordinator.evaluateEvery=150 --set coordinator.checkpointEvery=150
 }
 
