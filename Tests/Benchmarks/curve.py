@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import sys
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 380, 64, 150, 34, 44
 COARSE_TICKS = [factor * 10**power for power in range(6) for factor in (1, 2, 5)]
@@ -31,9 +32,13 @@ class Run:
 
 
 def svg(runs: list[Run], title: str) -> str:
-    values = [y for run in runs for _, y in (run.validation + run.training if len(runs) == 1 else run.validation)]
+    show_training = len(runs) == 1
+    values = [y for run in runs for _, y in run.validation + (run.training if show_training else [])]
+    if not values:
+        sys.exit("curve: expected evaluations of the validation split, found none")
     # Curves that span less than a factor of three need finer ticks than 1, 2, 5.
-    ticks = FINE_TICKS if max(values) < 3 * min(values) else COARSE_TICKS
+    is_narrow = max(values) < min(3 * min(values), FINE_TICKS[-1])
+    ticks = FINE_TICKS if is_narrow else COARSE_TICKS
     low = max(t for t in ticks if t <= min(values))
     high = min(t for t in ticks if t >= max(values))
     last = max(x for run in runs for x, _ in run.training)
@@ -62,10 +67,11 @@ def svg(runs: list[Run], title: str) -> str:
         out.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle" fill="#444">{step}</text>')
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
     out.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle" fill="#444">steps</text>')
-    if len(runs) == 1:
+    if show_training:
         out.append(line(runs[0].training, "#7aa6d6", 1.5))
     label_place = -math.inf
-    by_end = sorted(zip(runs, COLOURS), key=lambda pair: -pair[0].validation[-1][1])
+    evaluated = [(run, colour) for run, colour in zip(runs, COLOURS) if run.validation]
+    by_end = sorted(evaluated, key=lambda pair: -pair[0].validation[-1][1])
     for run, colour in by_end:
         out.append(line(run.validation, colour, 2))
         for point in run.validation:
