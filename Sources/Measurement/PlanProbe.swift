@@ -127,7 +127,7 @@ package struct PlanProbe {
     configuration.coordinator.placement = .worker
     configuration.exchange.vocabulary = isSharded ? .sharded : .replicated
     let codecs = configuration.exchange.candidates(for: configuration.optimizer)
-    configuration.exchange.codec = Codec.none
+    configuration.exchange.codec = Codec.uncompressed
     let engine = try configuration.training.engine(ranks)
     let stepCount = 2 * Self.timedStepCount + 4
     let text = try ranks.onAllRanks("open the text") {

@@ -48,7 +48,7 @@ package final class GradientExchange: @unchecked Sendable {
   /// Nil until there is a rounding error.
   var residuals: Residuals?
   /// The step under way.
-  private(set) var step = Step(number: 0, codec: .none, gradient: nil, limits: nil)
+  private(set) var step = Step(number: 0, codec: .uncompressed, gradient: nil, limits: nil)
 
   /// The tensors of the gradient, in their configured order.
   let ranges: [ExchangeRange]
@@ -74,7 +74,7 @@ package final class GradientExchange: @unchecked Sendable {
 
   private struct Outcome {
     var failure: (any Error)?
-    var report = ExchangeReport(codec: .none)
+    var report = ExchangeReport(codec: .uncompressed)
   }
 
   private enum Stage { case idle, exchanging, finished }

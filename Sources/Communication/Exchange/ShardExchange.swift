@@ -27,11 +27,11 @@ package final class ShardExchange: @unchecked Sendable {
   private let sent: [FloatBuffer]
   private let received: [FloatBuffer]
   /// Floats as they are.
-  private static let format = FrameFormat(codec: .none, blockLength: 1)
+  private static let format = FrameFormat(codec: .uncompressed, blockLength: 1)
   private var step = 0
   private var operationCount = 0
   private var limits: StallLimits?
-  private var report = ExchangeReport(codec: .none)
+  private var report = ExchangeReport(codec: .uncompressed)
 
   /// The exchange of a rank that owns `shard`, with the ranks `owners` of all shards; the same on all of them but for the shard.
   ///
@@ -84,7 +84,7 @@ package final class ShardExchange: @unchecked Sendable {
     self.step = step
     self.limits = limits
     operationCount = 0
-    report = ExchangeReport(codec: .none, isTraced: isTraced)
+    report = ExchangeReport(codec: .uncompressed, isTraced: isTraced)
   }
 
   /// Costs of the step so far.

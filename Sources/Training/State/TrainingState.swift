@@ -263,7 +263,7 @@ extension TrainingState {
 
   /// The codec until one is chosen: exact, and none at all where nothing is sent.
   private static func initialCodec(_ settings: ExchangeSettings, nodeCount: Int) -> Codec {
-    settings.codec ?? (nodeCount > 1 ? .lossless : .none)
+    settings.codec ?? (nodeCount > 1 ? .lossless : .uncompressed)
   }
 
   /// The decision at the beginning of a run; none where it is to be made.
