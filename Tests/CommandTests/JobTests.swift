@@ -6,7 +6,7 @@ extension Tag {
   @Tag static var mpi: Self
 }
 
-/// The road from text to perplexity, under `mpirun` as users take it.
+/// From text to perplexity under `mpirun`, as users do it.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5))) struct JobTests {
   @Test(arguments: [1, 2, 3])
   func trainsEvaluatesAndSamples(rankCount: Int) throws {
@@ -53,7 +53,7 @@ extension Tag {
     #expect(clock.now - begun < .seconds(30))
 
     let resumed = try mpirun(2, arguments + ["--steps", "12"])
-    // More than 12 steps may have been taken before the kill; either way it goes on from a checkpoint.
+    // More than 12 steps may have been taken before the kill; either way it resumes from a checkpoint.
     #expect(resumed.status == 0, "\(resumed.transcript)")
     #expect(resumed.errors.contains("continuing"))
   }
@@ -101,7 +101,7 @@ extension Tag {
     #expect(result["unknownTokens"] as? Int == 1)
   }
 
-  @Test func rawTextIsTakenApartForARunOnATokenizedCorpus() throws {
+  @Test func rawTextIsTokenizedForARunOnATokenizedCorpus() throws {
     let folder = try TemporaryFolder()
     let bench = try CommandBench()
     let text = String(repeating: "Well, the cat's hat (red) costs 1,500.\nThe cat sat.\n", count: 60)

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import Training
 
-/// Groups of ranks that shard the vocabulary and exchange their shards train what ranks train that each have all of it.
+/// Training with a vocabulary sharded over groups of ranks has the results of training with a replicated one.
 @Suite struct VocabularyGroupTests {
   /// Tokens enough for five blocks, so that both shards of a group have rows.
   private func bench() throws -> TrainingBench { try TrainingBench(wordCount: 2500) }
@@ -33,7 +33,7 @@ import Training
     }
     let perplexities = try (#require(outcome.bestPerplexity), #require(best))
     #expect(abs(perplexities.0 - perplexities.1) <= 1e-4 * perplexities.1)
-    // What is written is the whole matrix, put together from the first group.
+    // What is written is the whole matrix, assembled from the first group.
     let files = try (bench.checkpoint("groups").tensors(.model), bench.checkpoint("whole").tensors(.model))
     for name in files.1.names {
       let values = try files.1.withFloats(of: name) { Array($0) }
@@ -120,7 +120,7 @@ import Training
     #expect(try bench.checkpoint("auto").state.vocabularyGroupSize == 1)
   }
 
-  /// `auto` keeps what the run has, which is in its checkpoint.
+  /// `auto` keeps the placement in the checkpoint.
   @Test func autoContinuesARunWithItsPlacement() throws {
     let bench = try bench()
     let grouped = try bench.configuration("exchange.vocabulary=2", "exchange.codec=int8")
