@@ -81,9 +81,12 @@ package struct PlanProbe {
     }
     let accumulate = configuration.training.accumulate
     let size = whole.vocabularySize
+    let engine = try configuration.training.engine(benchmark.ranks)
+    // Ranks on separate nodes: rank 0 has the largest need.
+    let nodes = NodeLayout(nodeOfRank: Array(0..<rankCount))
     func need(_ rank: Int) throws -> Int {
       try MemoryNeed(
-        configuration, vocabularySize: size, rank: rank, rankCount: rankCount, rankCountOnHost: 1
+        configuration, vocabularySize: size, rank: rank, nodes: nodes, engine: engine
       ).byteCount
     }
     return Result(
@@ -140,7 +143,7 @@ package struct PlanProbe {
     var result = Measurement(exchange: state.exchange.model)
     for _ in 0..<3 { result.updateSeconds = max(0, try timer.update()) }
     let (model, shard) = (state.model, state.shard)
-    let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerWord == nil ? 0 : $1.count) }
+    let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerToken == nil ? 0 : $1.count) }
     let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
     result.updateSecondsOfWords = perElement * Double(wordCount)
     if !shard.isCommon(model.tiedMatrix) {

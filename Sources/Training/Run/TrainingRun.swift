@@ -176,8 +176,11 @@ extension TrainingRun {
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
     try ranks.requireSame("the training tokens' checksum", tokens.checksum)
     try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
+    let engine = try configuration.training.engine(ranks)
     try ranks.onAllRanks("check the memory") {
-      try MemoryNeed(configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks).check()
+      try MemoryNeed(
+        configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks, engine: engine
+      ).check(rankCountOnHost: ranks.countOnHost)
     }
     return (corpus, data)
   }
