@@ -1,7 +1,8 @@
 import CMPI
 
-/// Short messages of fixed size between all ranks of a group. No call waits; a message that cannot be sent at once is
-/// dropped.
+/// Short messages of fixed size between all ranks of a group.
+///
+/// No call waits; a message that cannot be sent at once is dropped.
 ///
 /// `@unchecked Sendable`: one thread uses it.
 final class MPIMessages: @unchecked Sendable {
