@@ -100,10 +100,7 @@ struct PlanCommand: ParsableCommand {
       _ command: PlanCommand, _ configuration: RunConfiguration, _ probe: PlanProbe.Result, rankCount: Int,
       here: Ranks
     ) throws {
-      let costs = StepCosts(
-        computeSeconds: probe.computeSeconds, updateSeconds: probe.updateSeconds, exchange: probe.exchange,
-        ready: probe.ready, tiedRanges: probe.tiedRanges, codecs: probe.codecs,
-        rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank, sharding: probe.sharding)
+      let costs = probe.costs
       let given = command.link.map {
         LinkMeasurement(
           latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare,
@@ -121,7 +118,8 @@ struct PlanCommand: ParsableCommand {
       func predict(_ ranks: Int) -> StepPrediction {
         let cluster = cluster(ranks)
         return switch configuration.exchange.vocabulary {
-        case .auto, .replicated: costs.prediction(on: cluster)
+        case .auto: costs.best(on: cluster)
+        case .replicated: costs.prediction(on: cluster)
         case .sharded: costs.prediction(on: cluster, groupSize: ranks)
         case .groups(let size):
           costs.prediction(on: cluster, groupSize: ranks.isMultiple(of: size) ? size : 1)
@@ -131,9 +129,17 @@ struct PlanCommand: ParsableCommand {
       parameters = probe.parameterCount
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9
-      memoryBytes = probe.byteCountPerRank
-      coordinatorMemoryBytes = probe.coordinatorByteCount
-      step = predict(rankCount)
+      let step = predict(rankCount)
+      func need(_ rank: Int) throws -> Int {
+        try MemoryNeed(
+          configuration, vocabularySize: probe.sharding.model.vocabularySize, rank: rank,
+          rankCount: rankCount,
+          rankCountOnHost: 1, vocabularyGroupSize: step.vocabularyGroup
+        ).byteCount
+      }
+      memoryBytes = try need(rankCount - 1)
+      coordinatorMemoryBytes = try need(Ranks.coordinator)
+      self.step = step
       best = costs.best(on: cluster(rankCount))
       hoursPerEpoch = Double(words) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
@@ -158,6 +164,10 @@ struct PlanCommand: ParsableCommand {
         "\(Readable.byteCount(plan.memoryBytes)) per rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) on rank 0"
       ),
       ("ranks", "\(step.ranks) on \(step.nodes) nodes"),
+      (
+        "vocabulary",
+        step.vocabularyGroup == 1 ? "replicated" : "sharded in groups of \(step.vocabularyGroup) ranks"
+      ),
       (
         "per step",
         String(

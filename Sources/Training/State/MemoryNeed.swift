@@ -9,21 +9,25 @@ package struct MemoryNeed {
   package let byteCount: Int
   private let rankCountOnHost: Int
 
-  /// The need of this rank.
-  init(_ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks) throws {
+  /// The need of this rank; `vocabularyGroupSize` is G where `auto` has chosen it.
+  package init(
+    _ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks, vocabularyGroupSize: Int? = nil
+  ) throws {
     try self.init(
       configuration, vocabularySize: vocabularySize, rank: ranks.rank, rankCount: ranks.rankCount,
-      rankCountOnHost: ranks.countOnHost)
+      rankCountOnHost: ranks.countOnHost, vocabularyGroupSize: vocabularyGroupSize)
   }
 
   /// The need of any rank of any job.
   package init(
-    _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int
+    _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int,
+    vocabularyGroupSize: Int? = nil
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
     let sizes = configuration.model
     let share = try LaneShare(configuration, rankCount: rankCount)
-    let layout = try VocabularyLayout(configuration.exchange.vocabulary, trainingRanks: share.trainingRanks)
+    let layout = try VocabularyLayout(
+      configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: share.trainingRanks)
     let shard = layout.parameterShard(of: rank, model)
     let all = model.parameters.elementCount
     let own = shard.common.count + shard.ownedCount
@@ -55,9 +59,14 @@ package struct MemoryNeed {
     self.rankCountOnHost = rankCountOnHost
   }
 
+  /// Whether this host has the memory for all of its ranks; true where the host does not say what is available.
+  package var isAvailable: Bool {
+    Host.availableByteCount.map { byteCount <= $0 / rankCountOnHost } ?? true
+  }
+
   /// Throws where the ranks of this host need more memory than is available.
   func check() throws {
-    guard let available = Host.availableByteCount, byteCount > available / rankCountOnHost else { return }
+    guard !isAvailable, let available = Host.availableByteCount else { return }
     throw MilmError(
       "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
         + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
