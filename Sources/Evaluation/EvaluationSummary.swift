@@ -50,7 +50,7 @@ package struct EvaluationSummary: Encodable, Sendable {
     }
     if let cache = method.cache {
       lines.append(
-        "with a neural cache of \(cache.wordCount) tokens, theta \(cache.theta), lambda \(cache.lambda): "
+        "with a neural cache of \(cache.tokenCount) tokens, theta \(cache.theta), lambda \(cache.lambda): "
           + "not the model alone")
     }
     if let dynamic = method.dynamic {
@@ -96,7 +96,7 @@ package struct EvaluationSummary: Encodable, Sendable {
   private func encodeCache(into object: inout KeyedEncodingContainer<CodingKeys>) throws {
     guard let cache = method.cache else { return try object.encodeNil(forKey: .cache) }
     var nested = object.nestedContainer(keyedBy: CacheKeys.self, forKey: .cache)
-    try nested.encode(cache.wordCount, forKey: .words)
+    try nested.encode(cache.tokenCount, forKey: .words)
     try nested.encode(cache.theta, forKey: .theta)
     try nested.encode(cache.lambda, forKey: .lambda)
   }

@@ -45,7 +45,7 @@ final class LaneScoring: BlockScoring {
       engine: text.engine)
     let inputCount = stepCount * ownLaneCount
     try channel(stepCount: stepCount, shares: shares, ranks: text.ranks).serve { request, losses in
-      if request.resetsState { scorer.startAnew() }
+      if request.resetsState { scorer.resetState() }
       let targets = request.content[inputCount..<request.content.count]
       let found = scorer.score(
         inputs: request.content[0..<inputCount], targets: targets, rowCount: targets.count)
@@ -88,7 +88,7 @@ final class LaneScoring: BlockScoring {
     let rows = 0..<share.rowCount(of: block.rowCount)
     share.gather(block.inputs, into: inputs)
     share.gather(block.targets, into: targets[rows])
-    if block.resetsState { scorer.startAnew() }
+    if block.resetsState { scorer.resetState() }
     let losses = try scorer.score(inputs: inputs, targets: targets, rowCount: rows.count)
     if let cache {
       let probabilities = cache.read(scorer.output.rows(rows), targets: targets[rows])

@@ -58,7 +58,7 @@ final class SoftmaxScoring: BlockScoring {
   }
 
   func score(_ block: Block) throws -> ScoredBlock? {
-    if block.resetsState { scorer.startAnew() }
+    if block.resetsState { scorer.resetState() }
     scorer.read(block.inputs)
     let counts = (0..<rankCount).map { fill(channel.contents[$0], block, rows(of: $0, block.rowCount)) }
     try channel.send(counts, resetsState: block.resetsState, lossCounts: pendingCounts)

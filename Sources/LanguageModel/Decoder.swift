@@ -4,7 +4,7 @@ import Tensors
 /// From h to z: a projection, or a multiplicative interaction whose context h makes itself.
 struct Decoder: Sendable {
   enum Kind: Sendable {
-    case projection(Projection)
+    case projection(Linear)
     case interaction(RectifiedLinear, MultiplicativeInteraction)
   }
 
@@ -15,7 +15,7 @@ struct Decoder: Sendable {
     let width = configuration.embedding
     switch configuration.variant {
     case .lstm:
-      kind = .projection(Projection(name: "decoder", inputWidth: hidden, outputWidth: width, in: &list))
+      kind = .projection(Linear(name: "decoder", inputWidth: hidden, outputWidth: width, in: &list))
     case .multdec, .multencdec:
       let shape = InteractionShape(
         contextWidth: configuration.decoderContext, inputWidth: hidden, outputWidth: width,

@@ -48,7 +48,7 @@ public final class DynamicScorer: BlockScorer, Sendable {
   }
 
   /// Makes the state zero; what was learnt stays.
-  public func startAnew() { pass.carriedState.reset() }
+  public func resetState() { pass.carriedState.reset() }
 
   /// Reads a segment, scores its first words and learns from it where it is a whole one.
   public func score(

@@ -15,15 +15,15 @@ public final class NeuralCache {
   /// What a cache is set to.
   public struct Settings: Sendable, Equatable {
     /// N: how many of the latest words are kept.
-    public var wordCount: Int
+    public var tokenCount: Int
     /// θ: how much more a like output counts than an unlike one; 0 counts all alike.
     public var theta: Double
     /// λ: the cache's share of the probability, from 0 up to but not including 1.
     public var lambda: Double
 
-    /// A cache of `wordCount` words.
-    public init(wordCount: Int, theta: Double, lambda: Double) {
-      self.wordCount = wordCount
+    /// A cache of `tokenCount` words.
+    public init(tokenCount: Int, theta: Double, lambda: Double) {
+      self.tokenCount = tokenCount
       self.theta = theta
       self.lambda = lambda
     }
@@ -46,11 +46,11 @@ public final class NeuralCache {
   public init(_ settings: Settings, width: Int, rowCount: Int, engine: ComputeEngine) {
     self.settings = settings
     self.engine = engine
-    let capacity = settings.wordCount + rowCount
+    let capacity = settings.tokenCount + rowCount
     outputs = arena.matrix(rowCount: capacity, columnCount: width)
     words = arena.vector(of: Int32.self, count: capacity)
     let rowsPerChunk = min(rowCount, Self.rowsPerChunk)
-    products = arena.matrix(rowCount: rowsPerChunk, columnCount: settings.wordCount + rowsPerChunk)
+    products = arena.matrix(rowCount: rowsPerChunk, columnCount: settings.tokenCount + rowsPerChunk)
     probabilities = arena.vector(of: Double.self, count: rowCount)
   }
 
@@ -59,7 +59,7 @@ public final class NeuralCache {
   /// z is rows × E, the rows one stream in the order of time. The view stays valid until the next call.
   public func read(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
     let count = output.rowCount
-    let capacity = settings.wordCount
+    let capacity = settings.tokenCount
     outputs.rows(capacity..<capacity + count).copy(from: output)
     words[capacity..<capacity + count].data.update(from: targets.data, count: count)
     for first in stride(from: 0, to: count, by: Self.rowsPerChunk) {
@@ -76,7 +76,7 @@ public final class NeuralCache {
   }
 
   private func lookUp(_ rows: Range<Int>) {
-    let capacity = settings.wordCount
+    let capacity = settings.tokenCount
     // Row t looks at the N pairs before its own, which are rows t ..< t + N.
     let seen = rows.lowerBound..<rows.upperBound - 1 + capacity
     let dots = Matrix(
@@ -100,7 +100,7 @@ public final class NeuralCache {
 
   /// Moves the last N pairs to the front.
   private func keep(_ count: Int) {
-    let capacity = settings.wordCount
+    let capacity = settings.tokenCount
     for row in 0..<capacity {
       outputs.row(row).update(from: outputs.row(row + count), count: outputs.columnCount)
       words[row] = words[row + count]

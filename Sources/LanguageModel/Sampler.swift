@@ -13,7 +13,7 @@ public final class Sampler {
     /// The likeliest words that together reach this probability may come; 1 for all.
     public var topP = 1.0
     /// A word that never comes, such as `<unk>`.
-    public var excludedWord: Int32?
+    public var excludedToken: Int32?
 
     /// The model's own distribution.
     public init() {}
@@ -52,7 +52,7 @@ public final class Sampler {
   /// Draws the word that follows what was read; it still has to be read itself.
   public func draw() -> Int32 {
     model.softmax.logits(pass.output, weights: pass.weights, into: logits)
-    if let excluded = settings.excludedWord { logits[0, Int(excluded)] = -.infinity }
+    if let excluded = settings.excludedToken { logits[0, Int(excluded)] = -.infinity }
     let values = UnsafeBufferPointer(start: logits.data, count: logits.columnCount)
     defer { sampleCount += 1 }
     guard settings.temperature > 0 else { return likeliest(values) }

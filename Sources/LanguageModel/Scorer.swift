@@ -7,7 +7,7 @@ public protocol BlockScorer: AnyObject {
   var output: Matrix { get }
 
   /// Makes the state of all streams zero.
-  func startAnew()
+  func resetState()
 
   /// Reads a block of words, time-major, and gives the negative log-likelihoods, in nats, of its first
   /// `rowCount` targets.
@@ -44,7 +44,7 @@ public final class Scorer: BlockScorer, Sendable {
   }
 
   /// Makes the state of all streams zero.
-  public func startAnew() { pass.carriedState.reset() }
+  public func resetState() { pass.carriedState.reset() }
 
   /// Reads a block of words, time-major, and leaves z of all its rows in `output`.
   ///

@@ -38,7 +38,7 @@ public final class SegmentPass: Sendable {
   private let stateAfter: CarriedState
   let model: LanguageModel
   let engine: ComputeEngine
-  let arena = Arena()
+  let arena: Arena
   let embedded: Matrix
   let output: Matrix
   let softmax: SoftmaxWorkspace
@@ -63,8 +63,9 @@ public final class SegmentPass: Sendable {
   public init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
     engine: ComputeEngine, logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0,
-    vocabulary: (any VocabularyShards)? = nil
+    vocabulary: (any VocabularyShards)? = nil, in arena: Arena = Arena()
   ) {
+    self.arena = arena
     let vocabulary = vocabulary ?? WholeVocabulary(vocabularySize: model.vocabularySize)
     self.model = model
     self.engine = engine
@@ -93,8 +94,24 @@ public final class SegmentPass: Sendable {
     rowGradient =
       accumulation > 0
       ? EmbeddingRowGradient(
-        vocabularySize: model.vocabularySize, width: width, capacity: accumulation * rowCount) : nil
+        vocabularySize: model.vocabularySize, width: width, capacity: accumulation * rowCount, in: arena)
+      : nil
   }
+
+  /// The bytes of activations, gradients of activations, softmax and row gradients.
+  public var byteCount: Int { arena.byteCount }
+
+  /// The bytes of the weights as products read them, after the first backward pass: the tied matrix rounded, all others packed
+  /// in both directions.
+  public var packedByteCount: Int {
+    let tied = model.tiedMatrix
+    let others = model.parameters.parameters.filter { $0.shape.count > 1 && $0.offset != tied.offset }
+    let rounded = engine.precision == .float32 ? 0 : tied.count * engine.precision.byteCount
+    return others.reduce(rounded) { $0 + weights.packedByteCount($1) }
+  }
+
+  /// The same of the weights packed so far.
+  public var allocatedPackedByteCount: Int { weights.byteCount }
 
   /// Reads the parameters' current values for the passes that follow: due whenever they have changed.
   public func refreshWeights() { weights.refresh() }

@@ -9,7 +9,8 @@ public struct Embedding: Sendable {
   public init(vocabularySize: Int, width: Int, in list: inout ParameterList) {
     weight = list.add(
       "embedding.weight", shape: [vocabularySize, width],
-      initialization: .uniform(limit: (1 / Float(width)).squareRoot()), decays: false, elementsPerWord: width)
+      initialization: .uniform(limit: (1 / Float(width)).squareRoot()), decays: false, elementsPerToken: width
+    )
   }
 
   /// `output[i] = weight[words[i]]`.
@@ -29,20 +30,22 @@ public struct Embedding: Sendable {
 public final class EmbeddingRowGradient: Sendable {
   /// How many distinct words there can be.
   public let capacity: Int
-  private let arena = Arena()
+  private let arena: Arena
   private let words: Vector<Int32>
   private let rows: Matrix
+  /// By token: its first place + 1; 0 where it does not occur.
   private let firstPlace: Vector<Int32>
+  /// By place: the next place of the same token + 1; 0 at the last.
   private let nextPlace: Vector<Int32>
 
   /// Memory for the gradients of `capacity` looked-up words.
-  public init(vocabularySize: Int, width: Int, capacity: Int) {
+  public init(vocabularySize: Int, width: Int, capacity: Int, in arena: Arena = Arena()) {
     self.capacity = capacity
+    self.arena = arena
     words = arena.vector(of: Int32.self, count: capacity)
     rows = arena.matrix(rowCount: capacity, columnCount: width)
     nextPlace = arena.vector(of: Int32.self, count: capacity)
     firstPlace = arena.vector(of: Int32.self, count: vocabularySize)
-    firstPlace.fill(-1)
   }
 
   /// The distinct words of `looked` with the sums of their gradient rows, added in the order of their places.
@@ -56,13 +59,13 @@ public final class EmbeddingRowGradient: Sendable {
     for place in (0..<looked.count).reversed() {
       let word = Int(looked[place])
       nextPlace[place] = firstPlace[word]
-      firstPlace[word] = Int32(place)
+      firstPlace[word] = Int32(place + 1)
     }
     var count = 0
-    for word in 0..<firstPlace.count where firstPlace[word] >= 0 {
-      sumChain(startingAt: Int(firstPlace[word]), of: gradient, into: rows.row(count))
+    for word in 0..<firstPlace.count where firstPlace[word] > 0 {
+      sumChain(startingAt: Int(firstPlace[word]) - 1, of: gradient, into: rows.row(count))
       words[count] = Int32(word)
-      firstPlace[word] = -1
+      firstPlace[word] = 0
       count += 1
     }
     return (words[0..<count], rows.rows(0..<count))
@@ -71,11 +74,11 @@ public final class EmbeddingRowGradient: Sendable {
   private func sumChain(startingAt first: Int, of gradient: Matrix, into sum: UnsafeMutablePointer<Float>) {
     let width = gradient.columnCount
     sum.update(from: gradient.row(first), count: width)
-    var place = Int(nextPlace[first])
+    var place = Int(nextPlace[first]) - 1
     while place >= 0 {
       let row = gradient.row(place)
       for column in 0..<width { sum[column] += row[column] }
-      place = Int(nextPlace[place])
+      place = Int(nextPlace[place]) - 1
     }
   }
 }

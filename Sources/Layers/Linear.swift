@@ -52,7 +52,7 @@ public struct RectifiedLinear: Sendable {
 }
 
 /// A linear map with its weight stored input-first: the LSTM baseline's projection, `z = h · V + b`.
-public struct Projection: Sendable {
+public struct Linear: Sendable {
   /// inputs × outputs.
   public let weight: Parameter
   /// outputs.

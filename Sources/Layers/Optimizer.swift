@@ -45,26 +45,30 @@ public final class Optimizer: Sendable {
   private let ownedBlocks: [Range<Int>]
   private let tensors: [(parameter: Parameter, blocks: [Range<Int>])]
   private let partialSums: Vector<Double>
-  private let arena = Arena()
+  private let arena: Arena
 
   /// How many elements are worked on at a time; a constant, because the order of the norm's sum hangs on it.
   private static let blockLength = 1 << 16
 
-  /// An optimizer that has not moved yet, of what a shard holds; of all where none is given.
+  /// An optimizer before the first update, of the elements of a shard (default: all).
   public init(
     _ configuration: OptimizerConfiguration, list: ParameterList, shard: ParameterShard? = nil,
-    engine: ComputeEngine
+    engine: ComputeEngine, in arena: Arena = Arena()
   ) {
+    self.arena = arena
     self.configuration = configuration
     self.engine = engine
     let names = configuration.kind == .adam ? ["mean", "square"] : ["velocity"]
-    moments = names.map { ($0, ParameterBuffer(list)) }
+    moments = names.map { ($0, ParameterBuffer(list, in: arena)) }
     let shard = shard ?? ParameterShard(all: list)
     commonBlocks = Self.blocks(of: shard.common)
     ownedBlocks = shard.owned.flatMap(Self.blocks(of:))
     tensors = list.parameters.map { ($0, shard.ranges(of: $0).flatMap(Self.blocks(of:))) }
     partialSums = arena.vector(of: Double.self, count: max(commonBlocks.count, ownedBlocks.count))
   }
+
+  /// The bytes of moments and sums.
+  public var byteCount: Int { arena.byteCount }
 
   private static func blocks(of range: Range<Int>) -> [Range<Int>] {
     stride(from: range.lowerBound, to: range.upperBound, by: blockLength).map {

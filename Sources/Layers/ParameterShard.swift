@@ -21,7 +21,7 @@ public struct ParameterShard: Sendable, Equatable {
   /// The tensors of a list, of which those that have elements for each token come first, with the rows of a shard.
   public init(_ list: ParameterList, rows: RowShard?) {
     self.rows = rows
-    let first = list.parameters.first { $0.elementsPerWord == nil }?.offset ?? list.elementCount
+    let first = list.parameters.first { $0.elementsPerToken == nil }?.offset ?? list.elementCount
     common = first..<list.elementCount
     owned = list.parameters.flatMap { $0.ranges(of: rows) }
     precondition(owned.allSatisfy { $0.upperBound <= first }, "tensors with rows for tokens come first")
@@ -47,7 +47,7 @@ public struct ParameterShard: Sendable, Equatable {
 extension Parameter {
   /// The elements of a shard's rows; none where elements do not belong to tokens.
   fileprivate func ranges(of rows: RowShard?) -> [Range<Int>] {
-    guard let rows, let width = elementsPerWord else { return [] }
+    guard let rows, let width = elementsPerToken else { return [] }
     return rows.blocks.map { offset + $0.lowerBound * width..<offset + $0.upperBound * width }
   }
 }

@@ -26,7 +26,7 @@ public struct Parameter: Sendable, Equatable {
   /// Whether weight decay applies.
   public let decays: Bool
   /// How many elements belong to each word of the vocabulary, word after word; nil where they belong to none.
-  public let elementsPerWord: Int?
+  public let elementsPerToken: Int?
 
   /// How many elements it has.
   public var count: Int { shape.reduce(1, *) }
@@ -59,13 +59,13 @@ public struct ParameterList: Sendable {
   /// Gives the next place to a tensor.
   public mutating func add(
     _ name: String, shape: [Int], initialization: Parameter.Initialization, learningRateScale: Float = 1,
-    decays: Bool = true, elementsPerWord: Int? = nil
+    decays: Bool = true, elementsPerToken: Int? = nil
   ) -> Parameter {
     precondition(!shape.isEmpty && shape.allSatisfy { $0 > 0 }, "\(name) of shape \(shape)")
     precondition(!parameters.contains { $0.name == name }, "two tensors named \(name)")
     let parameter = Parameter(
       name: name, shape: shape, offset: elementCount, initialization: initialization,
-      learningRateScale: learningRateScale, decays: decays, elementsPerWord: elementsPerWord)
+      learningRateScale: learningRateScale, decays: decays, elementsPerToken: elementsPerToken)
     parameters.append(parameter)
     elementCount = (parameter.range.upperBound + Self.alignment - 1) / Self.alignment * Self.alignment
     return parameter
@@ -79,11 +79,12 @@ public final class ParameterBuffer: Sendable {
   public let list: ParameterList
   /// All elements, padding included; the padding stays zero.
   public let flat: Matrix
-  private let arena = Arena()
+  private let arena: Arena
 
-  /// A buffer of zeros.
-  public init(_ list: ParameterList) {
+  /// A buffer of zeros, in an arena that it keeps alive.
+  public init(_ list: ParameterList, in arena: Arena = Arena()) {
     self.list = list
+    self.arena = arena
     flat = arena.matrix(rowCount: 1, columnCount: list.elementCount)
   }
 

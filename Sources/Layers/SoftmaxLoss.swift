@@ -23,7 +23,7 @@ public struct SoftmaxLoss: Sendable {
     self.embedding = embedding
     let pieces = SoftmaxWorkspace.pieces(pieceCount, ofVocabulary: embedding.rowCount)
     let bias = list.add(
-      "softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false, elementsPerWord: 1)
+      "softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false, elementsPerToken: 1)
     let width = embedding.columnCount
     let matrixRanges = pieces.enumerated().map { number, rows in
       let isLast = number == pieces.count - 1

@@ -61,7 +61,7 @@ public struct SoftmaxWorkspace: Sendable {
     factors = arena.matrix(rowCount: scoringOnly ? 0 : rowsPerChunk, columnCount: blockCount)
     statisticsOfRows = arena.vector(
       of: Double.self, count: SoftmaxStatistics.numbersPerRow * rowsPerChunk)
-    input = engine.operandMemory(elementCount: rowsPerChunk * width)
+    input = engine.operandMemory(elementCount: rowsPerChunk * width, in: arena)
     workerCount = engine.threadCount
     func forEachWorker(_ columnCount: Int, rowCount: Int = rowsPerChunk) -> [Matrix] {
       (0..<engine.threadCount).map { _ in arena.matrix(rowCount: rowCount, columnCount: columnCount) }
@@ -75,7 +75,8 @@ public struct SoftmaxWorkspace: Sendable {
     temporary = deferring ? TemporaryMemory() : engine.temporaryMemory
     keptByteCount = scoringOnly ? 0 : rowsPerChunk * shard.ownRowCount * precision.byteCount
     // Here, where there is one thread: the workers ask for it at once, and must not be the ones that make it grow.
-    _ = temporary.memory(byteCount: keptByteCount)
+    arena.count(byteCount: keptByteCount)
+    if !arena.isCounting { _ = temporary.memory(byteCount: keptByteCount) }
   }
 
   /// How many chunks `rowCount` rows are worked through in; on ranks with shards of one vocabulary the same.

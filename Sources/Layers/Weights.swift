@@ -31,6 +31,18 @@ public final class Weights: @unchecked Sendable {
     self.engine = engine
   }
 
+  /// The bytes of the packed and rounded tensors so far.
+  public var byteCount: Int {
+    packed.values.reduce(0) { $0 + $1.value.byteCount } + rounded.values.reduce(0) { $0 + $1.value.byteCount }
+  }
+
+  /// The bytes of a tensor that products read both as it is and transposed.
+  public func packedByteCount(_ parameter: Parameter) -> Int {
+    [false, true].reduce(0) {
+      $0 + engine.packedByteCount(values.slices(of: parameter), transposed: $1)
+    }
+  }
+
   /// Says that the values have changed: what is used from here on is packed anew, once.
   public func refresh() { generation += 1 }
 

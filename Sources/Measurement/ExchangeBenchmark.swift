@@ -95,7 +95,7 @@ package struct ExchangeBenchmark {
     }
     var configuration = configuration
     // Each codec is chosen in turn below.
-    configuration.exchange.codec = Codec.none
+    configuration.exchange.codec = Codec.uncompressed
     let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine,
       thread: CommunicationThread())

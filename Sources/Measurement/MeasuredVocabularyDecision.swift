@@ -14,10 +14,13 @@ package struct MeasuredVocabularyDecision: VocabularyDecision {
     _ configuration: RunConfiguration, corpus: String, vocabularySize: Int, ranks: Ranks
   ) throws -> VocabularyChoice {
     let rankCount = try LaneShare(configuration, rankCount: ranks.rankCount).trainingRanks.count
+    let engine = try configuration.training.engine(ranks)
     let fitting = try (1...rankCount).filter(rankCount.isMultiple).filter { groupSize in
       let need = try MemoryNeed(
-        configuration, vocabularySize: vocabularySize, ranks: ranks, vocabularyGroupSize: groupSize)
-      return try ranks.control.maximum("memory of groups", need.isAvailable ? 0 : 1) == 0
+        configuration, vocabularySize: vocabularySize, ranks: ranks, engine: engine,
+        vocabularyGroupSize: groupSize)
+      return try ranks.control.maximum(
+        "memory of groups", need.isAvailable(rankCountOnHost: ranks.countOnHost) ? 0 : 1) == 0
     }
     guard fitting.first == 1 else {
       return VocabularyChoice(

@@ -120,7 +120,7 @@ package struct PlanProbe {
     configuration.coordinator.placement = .worker
     configuration.exchange.vocabulary = isSharded ? .sharded : .replicated
     let codecs = configuration.exchange.candidates(for: configuration.optimizer)
-    configuration.exchange.codec = Codec.none
+    configuration.exchange.codec = Codec.uncompressed
     let engine = try configuration.training.engine(ranks)
     let stepCount = 2 * Self.timedStepCount + 4
     let text = try ranks.onAllRanks("open the text") {
@@ -136,7 +136,7 @@ package struct PlanProbe {
     var result = Measurement(exchange: state.exchange.model)
     for _ in 0..<3 { result.updateSeconds = max(0, try timer.update()) }
     let (model, shard) = (state.model, state.shard)
-    let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerWord == nil ? 0 : $1.count) }
+    let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerToken == nil ? 0 : $1.count) }
     let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
     result.updateSecondsOfWords = perElement * Double(wordCount)
     if !shard.isCommon(model.tiedMatrix) {

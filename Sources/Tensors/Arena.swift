@@ -1,14 +1,20 @@
-/// Owns blocks of zeroed, 64-byte aligned memory, handed out as views before the first step and freed together.
+/// Owns blocks of zeroed, 64-byte aligned memory, allocated before the first step and freed together.
 ///
-/// The pages of a large block are there once they are touched. The views do not keep it alive: whoever uses them
-/// holds it, by `withExtendedLifetime` where it is a local variable. Allocation is for the time of set-up and for one thread; the views may then go to any thread.
+/// The pages of a large block exist once they are touched. Views do not keep the arena alive: their user holds it, by
+/// `withExtendedLifetime` where it is a local variable. One thread allocates, before the first step; any thread may use the
+/// views.
+///
+/// A counting arena adds up what its callers would allocate, without allocating: memory is predicted by the initializers
+/// that allocate it. Its views have shapes but no elements.
 public final class Arena: @unchecked Sendable {
   private var blocks: [ZeroedMemory] = []
-  /// How many bytes have been handed out.
+  /// The bytes allocated, or counted.
   public private(set) var byteCount = 0
+  /// Whether nothing is allocated.
+  public let isCounting: Bool
 
-  /// Starts with no memory.
-  public init() {}
+  /// An empty arena.
+  public init(counting: Bool = false) { isCounting = counting }
 
   /// A matrix of zeros.
   public func matrix(rowCount: Int, columnCount: Int) -> Matrix {
@@ -20,13 +26,23 @@ public final class Arena: @unchecked Sendable {
     Vector(allocate(type, count: count), count: count)
   }
 
+  /// Adds bytes that belong to this arena's owner but lie elsewhere.
+  package func count(byteCount: Int) { self.byteCount += byteCount }
+
   private func allocate<Element: BitwiseCopyable>(
     _ type: Element.Type, count: Int
   ) -> UnsafeMutablePointer<Element> {
     let size = max(count * MemoryLayout<Element>.stride, 1)
+    byteCount += size
+    guard !isCounting else { return Self.unmapped.assumingMemoryBound(to: type) }
     let block = ZeroedMemory(byteCount: size)
     blocks.append(block)
-    byteCount += size
     return block.start.bindMemory(to: type, capacity: max(count, 1))
+  }
+
+  /// The address of views without elements: reading it is a segmentation fault.
+  private static var unmapped: UnsafeMutableRawPointer {
+    guard let address = UnsafeMutableRawPointer(bitPattern: 64) else { preconditionFailure("a null address") }
+    return address
   }
 }

@@ -136,7 +136,7 @@ struct EvaluateCommand: ParsableCommand {
   private var method: ScoringMethod {
     var method = ScoringMethod(reading: window.map { .windows($0) } ?? .streams(streams ?? 1))
     method.cache = cache.map {
-      NeuralCache.Settings(wordCount: $0, theta: cacheTheta ?? 0.02, lambda: cacheLambda ?? 0.1)
+      NeuralCache.Settings(tokenCount: $0, theta: cacheTheta ?? 0.02, lambda: cacheLambda ?? 0.1)
     }
     if dynamic {
       method.dynamic = ScoringMethod.Dynamic(rate: dynamicRate ?? 0.1, segment: dynamicSegment ?? 20)

@@ -66,7 +66,7 @@ struct GenerateCommand: ParsableCommand {
     settings.temperature = temperature
     settings.topK = topK
     settings.topP = topP
-    settings.excludedWord = vocabulary.unknownID
+    settings.excludedToken = vocabulary.unknownID
     let sampler = Sampler(
       loaded.model, parameters: loaded.weights, settings: settings, seed: seed,
       engine: ComputeEngine(threadCount: Processors.allowed.threadCount(sharedBy: 1)))

@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import Measurement
 import Reporting
+import Tensors
 import Training
 
 /// `milm plan`: predicts a run on a cluster from measurements on this machine.
@@ -75,8 +76,10 @@ struct PlanCommand: ParsableCommand {
         configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: here)
       let count = ranks ?? here.rankCount
       let probe = try PlanProbe(benchmark, rankCount: count).run()
+      let computeEngine = try configuration.training.engine(here)
       guard here.isCoordinator else { return 0 }
-      let plan = try Plan(self, configuration, probe, rankCount: count, here: here)
+      let plan = try Plan(
+        self, configuration, probe, rankCount: count, here: here, computeEngine: computeEngine)
       if json { try printJSON(plan) } else { show(plan) }
       return 0
     }
@@ -98,7 +101,7 @@ struct PlanCommand: ParsableCommand {
 
     init(
       _ command: PlanCommand, _ configuration: RunConfiguration, _ probe: PlanProbe.Result, rankCount: Int,
-      here: Ranks
+      here: Ranks, computeEngine: ComputeEngine
     ) throws {
       let costs = probe.costs
       let given = command.link.map {
@@ -130,11 +133,12 @@ struct PlanCommand: ParsableCommand {
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9
       let step = predict(rankCount)
+      // Ranks on separate nodes: rank 0 has the largest need.
+      let nodes = NodeLayout(nodeOfRank: Array(0..<rankCount))
       func need(_ rank: Int) throws -> Int {
         try MemoryNeed(
-          configuration, vocabularySize: probe.sharding.model.vocabularySize, rank: rank,
-          rankCount: rankCount,
-          rankCountOnHost: 1, vocabularyGroupSize: step.vocabularyGroup
+          configuration, vocabularySize: probe.sharding.model.vocabularySize, rank: rank, nodes: nodes,
+          engine: computeEngine, vocabularyGroupSize: step.vocabularyGroup
         ).byteCount
       }
       memoryBytes = try need(rankCount - 1)

@@ -62,7 +62,9 @@ private let awkward: [Float] = [
 ]
 
 struct CodecTests {
-  @Test(arguments: [Codec.none, .lossless], counts) func exactCodecsKeepEveryBit(_ codec: Codec, _ count: Int)
+  @Test(arguments: [Codec.uncompressed, .lossless], counts) func exactCodecsKeepEveryBit(
+    _ codec: Codec, _ count: Int
+  )
     throws
   {
     let values = gradient(seed: 1, count: count)
@@ -146,8 +148,8 @@ struct CodecTests {
     let bits = (0..<1000).map {
       Float(bitPattern: noise(8, $0).bitPattern ^ noise(9, $0).bitPattern &* 747_796_405)
     }
-    #expect(try Coded(.none, bits).frame.count == 64 + 8 + 4 * 1000)
-    #expect(try Coded(.none, [Float](repeating: 1, count: 1000)).frame.count < 200)
+    #expect(try Coded(.uncompressed, bits).frame.count == 64 + 8 + 4 * 1000)
+    #expect(try Coded(.uncompressed, [Float](repeating: 1, count: 1000)).frame.count < 200)
   }
 
   /// Three planes of noise and one that compresses; and noise with a compressible range, which the samples include.
@@ -163,7 +165,7 @@ struct CodecTests {
 
   @Test func eachCodecIsSmallerThanTheOneBefore() throws {
     let values = gradient(seed: 10, count: 10_000)
-    let sizes = try [Codec.none, .lossless, .bfloat16, .int8, .int4].map {
+    let sizes = try [Codec.uncompressed, .lossless, .bfloat16, .int8, .int4].map {
       try Coded($0, values, blockLength: 32).frame.count
     }
     #expect(sizes == sizes.sorted(by: >), "\(sizes)")

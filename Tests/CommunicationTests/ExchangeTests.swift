@@ -60,7 +60,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 }
 
 @Suite(.timeLimit(.minutes(5))) struct ExchangeTests {
-  @Test(arguments: [Codec.none, .lossless], 1...5)
+  @Test(arguments: [Codec.uncompressed, .lossless], 1...5)
   func exactCodecsGiveTheMeanBitForBit(_ codec: Codec, rankCount: Int) throws {
     let results = try onLocalRanks(rankCount) { communicator, thread in
       let exchange = try makeExchange(codec, communicator, thread)
@@ -165,7 +165,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
   }
 
   /// Within a node sums are made first, so the last digits differ from those of a sum over ranks.
-  @Test(arguments: [Codec.none, .lossless], [(4, 2), (5, 2), (5, 4), (2, 2)])
+  @Test(arguments: [Codec.uncompressed, .lossless], [(4, 2), (5, 2), (5, 4), (2, 2)])
   func nodesGiveTheMean(_ codec: Codec, _ shape: (rankCount: Int, ranksPerNode: Int)) throws {
     let results = try onLocalRanks(shape.rankCount, ranksPerNode: shape.ranksPerNode) {
       communicator, thread in
@@ -188,7 +188,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     let results = try onLocalRanks(shape.rankCount, ranksPerNode: shape.ranksPerNode) {
       communicator, thread in
       let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
-      let exchange = try makeExchange(.none, communicator, thread, rows: sparse)
+      let exchange = try makeExchange(.uncompressed, communicator, thread, rows: sparse)
       let rank = communicator.rank
       return try (1...2).flatMap { step in
         defer { exchange.commit() }
@@ -219,7 +219,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
   @Test(arguments: 1...3) func rowsAreAddedToTheirMatrix(rankCount: Int) throws {
     let results = try onLocalRanks(rankCount) { communicator, thread in
       let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
-      let exchange = try makeExchange(.none, communicator, thread, rows: sparse)
+      let exchange = try makeExchange(.uncompressed, communicator, thread, rows: sparse)
       let rank = communicator.rank
       let rows = Rows(
         ids: rank == 1 ? [] : [Int32(rank), 39],
@@ -242,7 +242,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     #expect(throws: MilmError.self) {
       try onLocalRanks(rankCount) { communicator, thread in
         let sparse = SparseRows(offset: 0, width: 32, rowCount: 40, maximumRowCount: 2)
-        let exchange = try makeExchange(.none, communicator, thread, rows: sparse)
+        let exchange = try makeExchange(.uncompressed, communicator, thread, rows: sparse)
         let rows = Rows(ids: ids, values: gradient(seed: 9, count: 64))
         _ = try exchange.mean(of: gradient(seed: 1, count: elementCount), step: 1, rows: rows)
       }
@@ -251,7 +251,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
 
   @Test func aReportCountsSentBytes() throws {
     let reports = try onLocalRanks(2) { communicator, thread in
-      let exchange = try makeExchange(.none, communicator, thread)
+      let exchange = try makeExchange(.uncompressed, communicator, thread)
       var values = (0..<elementCount).map { noise(communicator.rank, $0) }
       return try values.withUnsafeMutableBufferPointer { buffer in
         exchange.begin(step: 1, flushing: false, gradient: try #require(buffer.baseAddress))
@@ -261,7 +261,7 @@ private func exactMean(rankCount: Int, step: Int) -> [Float] {
     }
     #expect(reports.reduce(0) { $0 + $1.rawByteCount } == 2 * 4 * elementCount)
     for report in reports {
-      #expect(report.codec == .none)
+      #expect(report.codec == .uncompressed)
       #expect(report.wireByteCount > report.rawByteCount / 2)
       #expect(report.totalSeconds >= report.wireSeconds, "coding overlaps the wire")
       #expect(report.encodeSeconds > 0 && report.wireSeconds > 0 && report.decodeSeconds > 0)

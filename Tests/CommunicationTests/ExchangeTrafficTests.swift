@@ -24,7 +24,8 @@ import Testing
       let counting = CountingCommunicator(communicator)
       let exchange = try GradientExchange(
         communicator: counting, thread: thread, elementCount: elementCount, ranges: Self.ranges,
-        configuration: ExchangeConfiguration(codec: .none, bucketByteCount: 4 * Self.bucketElementCount))
+        configuration: ExchangeConfiguration(
+          codec: .uncompressed, bucketByteCount: 4 * Self.bucketElementCount))
       var values = Self.incompressible(communicator.rank, count: elementCount)
       try values.withUnsafeMutableBufferPointer { buffer in
         exchange.begin(step: 1, flushing: false, gradient: try #require(buffer.baseAddress))
@@ -60,7 +61,7 @@ import Testing
       let counting = CountingCommunicator(communicator)
       let exchange = try GradientExchange(
         communicator: counting, thread: thread, elementCount: width * rowCount, ranges: table, rows: rows,
-        configuration: ExchangeConfiguration(codec: .none))
+        configuration: ExchangeConfiguration(codec: .uncompressed))
       var values = [Float](repeating: 0, count: width * rowCount)
       let ids = (0..<own).map { Int32($0 * shape.rankCount + communicator.rank) }
       let gradients = (0..<own * width).map { noise(communicator.rank, $0) }

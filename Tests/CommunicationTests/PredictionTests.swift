@@ -12,7 +12,7 @@ private func predictions(
     ]
     let exchange = try GradientExchange(
       communicator: communicator, thread: thread, elementCount: 1_000_000, ranges: ranges,
-      configuration: ExchangeConfiguration(codec: .none, bucketByteCount: 400_000))
+      configuration: ExchangeConfiguration(codec: .uncompressed, bucketByteCount: 400_000))
     var values = [Float](repeating: 1, count: 1_000_000)
     try values.withUnsafeMutableBufferPointer { buffer in
       exchange.begin(step: 0, flushing: false, gradient: try #require(buffer.baseAddress))
@@ -34,7 +34,7 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
   @Test func aSlowLinkIsPredictedByItsBytes() throws {
     let link = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 1e6)
     let all = try predictions(
-      [measurement(.none, byteCount: 4), measurement(.int8, byteCount: 0.1)], link: link)
+      [measurement(.uncompressed, byteCount: 4), measurement(.int8, byteCount: 0.1)], link: link)
     #expect(abs(all[0].wireSeconds - 4) < 0.1 && abs(all[1].wireSeconds - 0.1) < 0.01)
     #expect(abs(all[0].ratio - 1) < 0.01 && abs(all[1].ratio - 40) < 0.1)
     #expect(all[0].exposedSeconds > 3.5, "little computing overlaps it")
@@ -43,7 +43,7 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
 
   @Test func latencyCountsForEveryBucketAndHop() throws {
     let link = LinkMeasurement(latencySeconds: 0.01, bytesPerSecond: 1e15)
-    let all = try predictions([measurement(.none, byteCount: 4)], link: link)
+    let all = try predictions([measurement(.uncompressed, byteCount: 4)], link: link)
     #expect(abs(all[0].wireSeconds - 0.01 * 2 * 10) < 1e-6)
   }
 
@@ -60,8 +60,9 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
   @Test func aFastLinkGetsTheMostExactOfEquals() throws {
     let link = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 1e12)
     let all = try predictions(
-      [measurement(.none, byteCount: 4), measurement(.int8, byteCount: 0.1, seconds: 1e-9)], link: link)
-    #expect(all.best(computeSeconds: 10)?.codec == Codec.none)
+      [measurement(.uncompressed, byteCount: 4), measurement(.int8, byteCount: 0.1, seconds: 1e-9)],
+      link: link)
+    #expect(all.best(computeSeconds: 10)?.codec == Codec.uncompressed)
     let equal = try predictions(
       [measurement(.int8, byteCount: 1), measurement(.int4, byteCount: 0.5)], link: link)
     #expect(equal.best(computeSeconds: 10)?.codec == .int8)
@@ -78,7 +79,7 @@ private func measurement(_ codec: Codec, byteCount: Double, seconds: Double = 1e
       let exchange = try GradientExchange(
         communicator: communicator, thread: thread, elementCount: count,
         ranges: [ExchangeRange(range: 0..<count, blockLength: 32, name: "table")],
-        configuration: ExchangeConfiguration(codec: .none))
+        configuration: ExchangeConfiguration(codec: .uncompressed))
       var values = gradient(seed: 1, count: count)
       let link = try #require(try exchange.measureLink())
       #expect(link.latencySeconds > 0 && link.bytesPerSecond > 0)

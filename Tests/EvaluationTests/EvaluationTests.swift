@@ -11,7 +11,7 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct EvaluationTests {
   private static let cached = {
     var method = ScoringMethod()
-    method.cache = NeuralCache.Settings(wordCount: 50, theta: 0.3, lambda: 0.2)
+    method.cache = NeuralCache.Settings(tokenCount: 50, theta: 0.3, lambda: 0.2)
     return method
   }()
   /// One stream and less than ranks, more than ranks; windows side by side, and longer than a block.

@@ -83,7 +83,7 @@ import Testing
   @Test func samplesFollowTheirSeedAndLeaveOutTheExcludedWord() {
     let bench = Bench(small(.multdec), lanes: 1, accumulation: 1)
     var settings = Sampler.Settings()
-    settings.excludedWord = 5
+    settings.excludedToken = 5
     let texts = [1, 1, 2].map { (seed: UInt64) in
       let sampler = Sampler(
         bench.model, parameters: bench.weights, settings: settings, seed: seed, engine: bench.engine)

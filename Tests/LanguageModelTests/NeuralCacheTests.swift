@@ -30,7 +30,7 @@ import Testing
     let outputs = words.map { _ in
       (0..<Self.width).map { _ in Float.random(in: -2...2, using: &generator) }
     }
-    let settings = NeuralCache.Settings(wordCount: capacity, theta: 0.7, lambda: 0.2)
+    let settings = NeuralCache.Settings(tokenCount: capacity, theta: 0.7, lambda: 0.2)
     let cache = NeuralCache(
       settings, width: Self.width, rowCount: cut.blockLength,
       engine: ComputeEngine(threadCount: cut.threadCount))
@@ -55,7 +55,7 @@ import Testing
   }
 
   @Test func probabilitiesAreMixedLinearly() {
-    let settings = NeuralCache.Settings(wordCount: 4, theta: 1, lambda: 0.25)
+    let settings = NeuralCache.Settings(tokenCount: 4, theta: 1, lambda: 0.25)
     let cache = NeuralCache(settings, width: 1, rowCount: 1, engine: ComputeEngine(threadCount: 1))
     #expect(abs(exp(-cache.mixed(-log(0.1), probability: 0.5)) - (0.75 * 0.1 + 0.25 * 0.5)) < 1e-15)
     #expect(cache.mixed(3, probability: .nan) == 3)

@@ -12,7 +12,7 @@ import Testing
     let engine = kind.make()
     let (rows, inputs, outputs) = shape
     var list = ParameterList()
-    let layer = Projection(name: "p", inputWidth: inputs, outputWidth: outputs, in: &list)
+    let layer = Linear(name: "p", inputWidth: inputs, outputWidth: outputs, in: &list)
     let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
     weights.values.randomize(engine: engine)

@@ -46,14 +46,14 @@ struct StepPredictionTests {
   }
 
   @Test func oneRankExchangesNothing() {
-    let step = costs([(.none, 4, 0)]).prediction(on: cluster(1))
+    let step = costs([(.uncompressed, 4, 0)]).prediction(on: cluster(1))
     #expect(step.secondsPerStep == 1.1 && step.bytesPerStep == 0 && step.efficiency == 1)
     #expect(abs(step.tokensPerSecond - 1000 / 1.1) < 1e-9)
   }
 
   @Test(arguments: [2, 4, 8])
   func aRankSendsTwiceItsChunkToEachOtherRank(ranks: Int) {
-    let step = costs([(.none, 4, 0)]).prediction(on: cluster(ranks))
+    let step = costs([(.uncompressed, 4, 0)]).prediction(on: cluster(ranks))
     let bytes = 2 * Double(ranks - 1) / Double(ranks) * 4 * Double(Self.elementCount)
     #expect(abs(Double(step.bytesPerStep) - bytes) < 1e-3 * bytes)
     #expect(abs(step.exchangeSeconds - bytes / 100e6) < 0.01)
@@ -61,8 +61,8 @@ struct StepPredictionTests {
   }
 
   @Test func gradientsThatAreReadyEarlyHideUnderTheCompute() {
-    let late = costs([(.none, 4, 0)]).prediction(on: cluster(2))
-    let early = costs([(.none, 4, 0)], readyAt: 0.5).prediction(on: cluster(2))
+    let late = costs([(.uncompressed, 4, 0)]).prediction(on: cluster(2))
+    let early = costs([(.uncompressed, 4, 0)], readyAt: 0.5).prediction(on: cluster(2))
     #expect(abs(late.exchangeSeconds - 0.4) < 0.01)
     #expect(early.exchangeSeconds < 0.01)
   }
@@ -76,22 +76,22 @@ struct StepPredictionTests {
   }
 
   @Test func theFastestCodecIsChosenAndOfEqualsTheMostExact() {
-    let slow = costs([(.none, 4, 0), (.int8, 0.3, 1e-9)])
+    let slow = costs([(.uncompressed, 4, 0), (.int8, 0.3, 1e-9)])
     #expect(slow.prediction(on: cluster(2)).codec == "int8")
-    let hidden = costs([(.none, 4, 0), (.int8, 0.3, 1e-9)], readyAt: 0.1)
+    let hidden = costs([(.uncompressed, 4, 0), (.int8, 0.3, 1e-9)], readyAt: 0.1)
     #expect(hidden.prediction(on: cluster(2)).codec == "none")
   }
 
   @Test func ranksOfANodeTogetherSendAsMuchAsOneRank() {
-    let costs = costs([(.none, 4, 0)])
+    let costs = costs([(.uncompressed, 4, 0)])
     let (two, four) = (costs.prediction(on: cluster(2)), costs.prediction(on: cluster(4, perNode: 2)))
     #expect(four.nodes == 2)
     #expect(abs(Double(2 * four.bytesPerStep - two.bytesPerStep)) < 1e-3 * Double(two.bytesPerStep))
   }
 
   @Test func rowsAreSentToEveryOtherNode() {
-    let costs = costs([(.none, 4, 0)], rows: 1e6)
-    let without = self.costs([(.none, 4, 0)])
+    let costs = costs([(.uncompressed, 4, 0)], rows: 1e6)
+    let without = self.costs([(.uncompressed, 4, 0)])
     for ranks in [2, 8] {
       let more =
         costs.prediction(on: cluster(ranks)).bytesPerStep
@@ -111,7 +111,7 @@ struct StepPredictionTests {
   @Test(arguments: [(2, 1), (4, 1), (4, 2)]) func aShardedVocabularyUpdatesItsShardAndSendsRows(
     ranks: Int, perNode: Int
   ) {
-    var costs = costs([(.none, 4, 0)], readyAt: 0)
+    var costs = costs([(.uncompressed, 4, 0)], readyAt: 0)
     costs.sharding = ShardingCosts(
       model: Self.model, rowCount: 100, accumulation: 1, updateSeconds: 0.06)
     let link = LinkMeasurement(latencySeconds: 0.01, bytesPerSecond: 1e6)
@@ -125,7 +125,7 @@ struct StepPredictionTests {
   }
 
   private func shardable() -> StepCosts {
-    var costs = costs([(.none, 4, 0)], rows: 1e5)
+    var costs = costs([(.uncompressed, 4, 0)], rows: 1e5)
     costs.sharding = ShardingCosts(
       model: Self.model, rowCount: 100, accumulation: 1, updateSeconds: 0.001)
     return costs

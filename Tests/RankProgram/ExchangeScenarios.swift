@@ -93,7 +93,7 @@ func splitCommunicatorsExchange(_ ranks: Ranks) throws {
   let own = try GradientExchange(
     communicator: subset, thread: ranks.thread, elementCount: count, ranges: ranges(count: count),
     configuration: ExchangeConfiguration(
-      codec: .none, bucketByteCount: 4096, ranksPerNode: ranks.ranksPerNode))
+      codec: .uncompressed, bucketByteCount: 4096, ranksPerNode: ranks.ranksPerNode))
   for step in 1...2 {
     var values = gradient(rank: rank, step: step, count: count)
     var ownValues = values
@@ -116,7 +116,8 @@ func rowsAreAdded(_ ranks: Ranks) throws {
   let (width, rowCount) = (8, 100)
   let table = [ExchangeRange(range: 0..<width * rowCount, blockLength: width, name: "table")]
   let exchange = try ranks.exchange(
-    .none, ranges: table, rows: SparseRows(offset: 0, width: width, rowCount: rowCount, maximumRowCount: 3))
+    .uncompressed, ranges: table,
+    rows: SparseRows(offset: 0, width: width, rowCount: rowCount, maximumRowCount: 3))
   for step in 1...3 {
     var values = gradient(rank: ranks.rank, step: step, count: width * rowCount)
     var expected = mean(exchange.layout, step: step, count: values.count)
@@ -229,7 +230,7 @@ private func run(
 private func isClose(_ values: [Float], _ expected: [Float], _ codec: Codec) -> Bool {
   let tolerance: Float =
     switch codec {
-    case .none, .lossless: 0
+    case .uncompressed, .lossless: 0
     case .bfloat16: 4 / 256
     case .int8: 4 / 254
     case .int4: 4 / 14

@@ -3,7 +3,7 @@ import CKernels
 /// How floats are encoded on the wire; zstd follows where it saves bytes.
 public enum Codec: String, CaseIterable, Sendable, Codable {
   /// 32-bit floats as they are.
-  case none
+  case uncompressed = "none"
   /// 32-bit floats in byte planes: exponents compress, mantissas rarely.
   case lossless
   /// Rounded to 16 bits, in byte planes.
@@ -14,12 +14,12 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
   case int4
 
   /// Whether decoding restores every bit.
-  public var isExact: Bool { self == .none || self == .lossless }
+  public var isExact: Bool { self == .uncompressed || self == .lossless }
 
   /// The codec's number in a frame.
   var code: UInt8 {
     switch self {
-    case .none: 0
+    case .uncompressed: 0
     case .lossless: 1
     case .bfloat16: 2
     case .int8: 3
@@ -31,7 +31,7 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
   func sections(elementCount: Int, blockLength: Int) -> SectionList {
     var list = SectionList()
     switch self {
-    case .none:
+    case .uncompressed:
       // Compression pays only where most floats are zero.
       list.append(4 * elementCount, Compression(level: -1, codesLiterals: false, largestFraction: 0.5))
     case .lossless:
@@ -121,7 +121,7 @@ package struct ErrorFeedback {
 extension Codec {
   /// Writes the sections of `count` values to `raw`, one after the other.
   ///
-  /// Layouts, all little-endian: `none` floats; `lossless` four planes; `bfloat16` two planes;
+  /// Layouts, all little-endian: `uncompressed` floats; `lossless` four planes; `bfloat16` two planes;
   /// `int8` and `int4` the scales in four planes, then the codes. `scales` is scratch, one per block.
   /// A lossy codec needs feedback, an exact one ignores it.
   func encode(
@@ -130,7 +130,7 @@ extension Codec {
   ) {
     let bytes = raw.assumingMemoryBound(to: UInt8.self)
     switch self {
-    case .none:
+    case .uncompressed:
       raw.copyMemory(from: values, byteCount: 4 * count)
     case .lossless:
       CKernels_codecSplitPlanes(values, count, bytes)
@@ -160,7 +160,7 @@ extension Codec {
   ) {
     let bytes = raw.assumingMemoryBound(to: UInt8.self)
     switch self {
-    case .none:
+    case .uncompressed:
       UnsafeMutableRawPointer(values).copyMemory(from: raw, byteCount: 4 * count)
     case .lossless:
       CKernels_codecJoinPlanes(bytes, count, values)

@@ -18,6 +18,14 @@ package final class FrameCoder: @unchecked Sendable {
     scales = FloatBuffer(count: maximumElementCount)
   }
 
+  /// The bytes of the scratch memory of a coder, zstd contexts excluded.
+  static func byteCount(maximumElementCount: Int) -> Int {
+    rawCapacity(elementCount: maximumElementCount) + MemoryLayout<Float>.stride * maximumElementCount
+  }
+
+  /// The same of this one.
+  var byteCount: Int { raw.bytes.count + scales.byteCount }
+
   /// Maximum bytes of a frame of `elementCount` values, in any codec.
   package static func frameCapacity(elementCount: Int) -> Int {
     FrameHeader.byteCount + 4 * 8 + rawCapacity(elementCount: elementCount)

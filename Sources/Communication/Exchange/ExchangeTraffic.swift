@@ -85,7 +85,7 @@ package struct ShardTraffic: Sendable {
   /// A message to each other owner, `elementCount` floats in all.
   private func round(elementCount: Double) -> ExchangeTraffic {
     guard otherCount > 0 else { return ExchangeTraffic() }
-    let overhead = otherCount * FrameCoder.overheadByteCount(codec: .none)
+    let overhead = otherCount * FrameCoder.overheadByteCount(codec: .uncompressed)
     return ExchangeTraffic(
       roundCount: 1, messageCount: otherCount, byteCount: 4 * elementCount + Double(overhead),
       floatByteCount: 4 * elementCount)

@@ -48,6 +48,18 @@ final class FrameChannel: @unchecked Sendable {
     incoming = slots(peers.count)
   }
 
+  /// The bytes of the slots of such a channel.
+  static func byteCount(
+    peerCount: Int, frameElementCounts: [Int], outgoingCount: Int? = nil, setCount: Int = 1
+  ) -> Int {
+    let message = frameElementCounts.reduce(0) { $0 + FrameCoder.frameCapacity(elementCount: $1) }
+    let slot = FrameSlots.slotByteCount(message)
+    return setCount * ((outgoingCount ?? peerCount) + peerCount) * slot
+  }
+
+  /// The bytes of its slots.
+  var byteCount: Int { (outgoing + incoming).reduce(0) { $0 + $1.byteCount } }
+
   /// The peers other than this rank.
   var otherCount: Int { max(peers.count - 1, 0) }
 
@@ -135,9 +147,14 @@ private struct FrameSlots {
   private let slotByteCount: Int
 
   init(_ count: Int, byteCount: Int) {
-    slotByteCount = (byteCount + 63) & ~63
+    slotByteCount = Self.slotByteCount(byteCount)
     memory = AlignedBuffer(byteCount: slotByteCount * count)
   }
+
+  /// Whole cache lines.
+  static func slotByteCount(_ byteCount: Int) -> Int { (byteCount + 63) & ~63 }
+
+  var byteCount: Int { memory.bytes.count }
 
   subscript(number: Int) -> UnsafeMutableRawBufferPointer {
     memory.slice(from: number * slotByteCount, byteCount: slotByteCount)

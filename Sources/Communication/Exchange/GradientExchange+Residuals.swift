@@ -18,6 +18,15 @@ struct Residuals {
     owner = (FloatBuffer(count: ownCount), FloatBuffer(count: ownCount))
   }
 
+  /// The bytes of residuals of these sizes.
+  static func byteCount(elementCount: Int, ownCount: Int) -> Int {
+    2 * MemoryLayout<Float>.stride * (elementCount + ownCount)
+  }
+
+  var byteCount: Int {
+    [sender.committed, sender.next, owner.committed, owner.next].reduce(0) { $0 + $1.byteCount }
+  }
+
   /// Commits the step under way.
   mutating func commit(areZero: Bool) {
     swap(&sender.committed, &sender.next)

@@ -26,6 +26,7 @@ package final class GradientExchange: @unchecked Sendable {
   let configuration: ExchangeConfiguration
   let plan: BucketPlan
   let elementCount: Int
+  private let coder: FrameCoder
   /// Chunks to their owners.
   let chunks: FrameChannel
   /// Means from their owners.
@@ -47,7 +48,7 @@ package final class GradientExchange: @unchecked Sendable {
   /// Nil until there is a rounding error.
   var residuals: Residuals?
   /// The step under way.
-  private(set) var step = Step(number: 0, codec: .none, gradient: nil, limits: nil)
+  private(set) var step = Step(number: 0, codec: .uncompressed, gradient: nil, limits: nil)
 
   /// The tensors of the gradient, in their configured order.
   let ranges: [ExchangeRange]
@@ -73,7 +74,7 @@ package final class GradientExchange: @unchecked Sendable {
 
   private struct Outcome {
     var failure: (any Error)?
-    var report = ExchangeReport(codec: .none)
+    var report = ExchangeReport(codec: .uncompressed)
   }
 
   private enum Stage { case idle, exchanging, finished }
@@ -110,6 +111,7 @@ package final class GradientExchange: @unchecked Sendable {
       rows.map { SparseAllGather.maximumElementCount($0, layout: layout) } ?? 0
     let maximumChunkCount = peers.isEmpty ? 0 : plan.maximumChunkCount
     let coder = FrameCoder(maximumElementCount: max(maximumChunkCount, mostRowElements))
+    self.coder = coder
     chunks = FrameChannel(
       communicator, peers: peers, coder: coder, frameElementCounts: [maximumChunkCount],
       setCount: Self.slotSetCount)
@@ -135,6 +137,12 @@ package final class GradientExchange: @unchecked Sendable {
           sliceCount: sliceCount, rowByteCount: sparse?.nodeByteCount ?? 0)
       }
     if losesOnTheWire { residuals = Residuals(elementCount: elementCount, ownCount: plan.ownCount) }
+  }
+
+  /// The bytes of its buffers; `ExchangeModel.byteCount` states them without the ranks.
+  package var byteCount: Int {
+    coder.byteCount + chunks.byteCount + means.byteCount + sum.byteCount + decoded.byteCount
+      + (rows?.byteCount ?? 0) + (node?.byteCount ?? 0) + (residuals?.byteCount ?? 0)
   }
 
   /// Whether this rank sends to other nodes.

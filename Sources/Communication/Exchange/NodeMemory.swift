@@ -35,6 +35,22 @@ final class NodeMemory: @unchecked Sendable {
       byteCount: self.contributionByteCount + (resultByteCount + 63) & ~63)
   }
 
+  /// The bytes of a rank with such arguments, its piece of the shared memory included.
+  static func byteCount(
+    of rank: Int, _ layout: NodeLayout, contributionByteCount: Int, sliceCount: Int, rowByteCount: Int
+  ) -> Int {
+    let sums = layout.slice(of: rank) == nil ? 0 : MemoryLayout<Float>.stride * sliceCount
+    let merged = layout.localIndex(of: rank) == 0 ? rowByteCount : 0
+    let area = (contributionByteCount + 63) & ~63 + (max(4 * sliceCount, rowByteCount) + 63) & ~63
+    return sums + merged + SharedMemory.headerByteCount + area
+  }
+
+  /// The same of this one.
+  var byteCount: Int {
+    sumBuffer.byteCount + mergedRowBuffer.bytes.count + SharedMemory.headerByteCount
+      + shared.areas[shared.localIndex].count
+  }
+
   /// The sums of the slice this rank leads.
   var sums: UnsafeMutablePointer<Float> { sumBuffer.start }
 

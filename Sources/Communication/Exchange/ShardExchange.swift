@@ -21,16 +21,17 @@ package final class ShardExchange: @unchecked Sendable {
   private let thread: CommunicationThread
   /// The rank of each shard.
   private let owners: [Int]
+  private let coder: FrameCoder
   private let channel: FrameChannel
   /// By shard: floats sent to its owner, and received from there.
   private let sent: [FloatBuffer]
   private let received: [FloatBuffer]
   /// Floats as they are.
-  private static let format = FrameFormat(codec: .none, blockLength: 1)
+  private static let format = FrameFormat(codec: .uncompressed, blockLength: 1)
   private var step = 0
   private var operationCount = 0
   private var limits: StallLimits?
-  private var report = ExchangeReport(codec: .none)
+  private var report = ExchangeReport(codec: .uncompressed)
 
   /// The exchange of a rank that owns `shard`, with the ranks `owners` of all shards; the same on all of them but for the shard.
   ///
@@ -48,12 +49,34 @@ package final class ShardExchange: @unchecked Sendable {
     self.maximumRowCount = maximumRowCount
     self.communicator = communicator
     self.thread = thread
-    let capacity = max(maximumElementCount, maximumRowCount * (width + 1))
+    let capacity = Self.capacity(width, maximumRowCount, maximumElementCount)
+    let coder = FrameCoder(maximumElementCount: capacity)
+    self.coder = coder
     channel = FrameChannel(
-      communicator, peers: owners, coder: FrameCoder(maximumElementCount: capacity),
+      communicator, peers: owners, coder: coder,
       frameElementCounts: [capacity])
     sent = owners.map { _ in FloatBuffer(count: capacity) }
     received = owners.map { _ in FloatBuffer(count: capacity) }
+  }
+
+  /// The most floats of a message.
+  private static func capacity(_ width: Int, _ maximumRowCount: Int, _ maximumElementCount: Int) -> Int {
+    max(maximumElementCount, maximumRowCount * (width + 1))
+  }
+
+  /// The bytes of the buffers of such an exchange.
+  package static func byteCount(
+    ownerCount: Int, width: Int, maximumRowCount: Int, maximumElementCount: Int
+  ) -> Int {
+    let capacity = capacity(width, maximumRowCount, maximumElementCount)
+    return FrameCoder.byteCount(maximumElementCount: capacity)
+      + FrameChannel.byteCount(peerCount: ownerCount, frameElementCounts: [capacity])
+      + 2 * ownerCount * MemoryLayout<Float>.stride * capacity
+  }
+
+  /// The same of this one.
+  package var byteCount: Int {
+    (sent + received).reduce(coder.byteCount + channel.byteCount) { $0 + $1.byteCount }
   }
 
   /// Begins a step; `limits` bound the wait for other ranks in it.
@@ -61,7 +84,7 @@ package final class ShardExchange: @unchecked Sendable {
     self.step = step
     self.limits = limits
     operationCount = 0
-    report = ExchangeReport(codec: .none, isTraced: isTraced)
+    report = ExchangeReport(codec: .uncompressed, isTraced: isTraced)
   }
 
   /// Costs of the step so far.

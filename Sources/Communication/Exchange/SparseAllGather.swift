@@ -41,6 +41,17 @@ final class SparseAllGather: @unchecked Sendable {
     rowNumbers = FloatBuffer(count: maximumNodeRowCount)
   }
 
+  /// The bytes of its buffers, for a rank with these peers.
+  static func byteCount(_ rows: SparseRows, layout: NodeLayout, peerCount: Int) -> Int {
+    let count = maximumNodeRowCount(rows, layout: layout)
+    return MemoryLayout<Float>.stride * count
+      + FrameChannel.byteCount(
+        peerCount: peerCount, frameElementCounts: [count, count * rows.width], outgoingCount: 1)
+  }
+
+  /// The same of this one.
+  var byteCount: Int { channel.byteCount + rowNumbers.byteCount }
+
   /// The most rows all ranks of a node can touch.
   private static func maximumNodeRowCount(_ rows: SparseRows, layout: NodeLayout) -> Int {
     max(min(rows.maximumRowCount * layout.largestNodeSize, rows.rowCount), rows.maximumRowCount)
@@ -54,9 +65,17 @@ final class SparseAllGather: @unchecked Sendable {
   /// The matrix's range of the flat gradient.
   var range: Range<Int> { rows.range }
   /// Bytes of a rank's rows in its node's shared memory.
-  var contributionByteCount: Int { RowSet.byteCount(rowCount: rows.maximumRowCount, width: rows.width) }
+  var contributionByteCount: Int { Self.contributionByteCount(rows) }
   /// Bytes of a node's rows there.
   var nodeByteCount: Int { RowSet.byteCount(rowCount: maximumNodeRowCount, width: rows.width) }
+
+  static func contributionByteCount(_ rows: SparseRows) -> Int {
+    RowSet.byteCount(rowCount: rows.maximumRowCount, width: rows.width)
+  }
+
+  static func nodeByteCount(_ rows: SparseRows, layout: NodeLayout) -> Int {
+    RowSet.byteCount(rowCount: maximumNodeRowCount(rows, layout: layout), width: rows.width)
+  }
 
   /// Sets the rows of this rank in this step.
   func set(ids: UnsafeBufferPointer<Int32>, rows values: UnsafePointer<Float>) {

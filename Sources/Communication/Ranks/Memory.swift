@@ -37,6 +37,9 @@ package final class FloatBuffer: @unchecked Sendable {
     self.count = count
   }
 
+  /// The bytes of all elements.
+  var byteCount: Int { MemoryLayout<Float>.stride * count }
+
   /// All elements, to read.
   var values: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: start, count: count) }
   /// All elements as bytes, to send.

@@ -17,6 +17,11 @@ extension ComputeEngine {
       memory: TemporaryMemory())
   }
 
+  /// The bytes of a packed matrix of such sources, which need no elements.
+  public func packedByteCount(_ sources: [Matrix], transposed: Bool = false) -> Int {
+    PackedMatrix(sources, transposed: transposed, multiplier: multiplier, memory: nil).byteCount
+  }
+
   /// Packs the elements that the sources have now.
   public func pack(_ matrix: PackedMatrix) {
     guard matrix.isPacked else { return }

@@ -2,15 +2,16 @@
 public final class OperandMemory: Sendable {
   private let bytes: Vector<UInt8>
   private let capacity: Int
-  private let arena = Arena()
+  private let arena: Arena
 
-  init(elementCount: Int, precision: Precision) {
+  init(elementCount: Int, precision: Precision, in arena: Arena) {
+    self.arena = arena
     capacity = precision == .float32 ? 0 : elementCount
     bytes = arena.vector(of: UInt8.self, count: capacity * precision.byteCount)
   }
 
-  /// How many bytes it takes.
-  public var byteCount: Int { arena.byteCount }
+  /// Its bytes.
+  public var byteCount: Int { bytes.count }
 
   /// What was last rounded into it of a matrix of this shape; the matrix itself where nothing has to be rounded.
   public func operand(of matrix: Matrix) -> Operand {
@@ -24,8 +25,8 @@ public final class OperandMemory: Sendable {
 
 extension ComputeEngine {
   /// The place for `elementCount` elements in the engine's precision.
-  public func operandMemory(elementCount: Int) -> OperandMemory {
-    OperandMemory(elementCount: elementCount, precision: precision)
+  public func operandMemory(elementCount: Int, in arena: Arena = Arena()) -> OperandMemory {
+    OperandMemory(elementCount: elementCount, precision: precision, in: arena)
   }
 
   /// The matrix as products read it: itself where they multiply fp32, else rounded into `memory`.

@@ -10,7 +10,7 @@ public final class PackedMatrix: Sendable {
   public let columnCount: Int
   /// The blocks that stand one above the other, for each stretch of columns.
   let panels: [Panel]
-  private let memory: TemporaryMemory
+  private let memory: TemporaryMemory?
 
   /// A stretch of columns; it never reaches from one source into another.
   struct Panel: Sendable {
@@ -18,10 +18,13 @@ public final class PackedMatrix: Sendable {
     var blocks: [PackedBlock]
   }
 
-  /// Lays the blocks out in `memory`, which grows to what they need.
+  /// The bytes of its blocks; 0 where products read the source.
+  package let byteCount: Int
+
+  /// Lays the blocks out in `memory`, which grows to what they need; nil: counts their bytes only.
   init(
     _ sources: [Matrix], transposed: Bool, panelWidth: Int? = nil, multiplier: any Multiplier,
-    memory: TemporaryMemory
+    memory: TemporaryMemory?
   ) {
     let height = sources[0].rowCount
     let width = sources.reduce(0) { $0 + $1.columnCount }
@@ -37,7 +40,8 @@ public final class PackedMatrix: Sendable {
     }
     let total = byteCounts.reduce(0) { $1.reduce($0) { $0 + ($1 + 63) / 64 * 64 } }
     self.memory = memory
-    if total > 0 {
+    byteCount = total
+    if total > 0, let memory {
       var place = memory.memory(byteCount: total)
       for (panel, sizes) in byteCounts.enumerated() {
         for (block, size) in sizes.enumerated() {

@@ -141,11 +141,12 @@ public struct TrainingRun: Sendable {
 
   /// Throws on all ranks where a host has too little memory.
   private func checkMemory(_ corpus: Corpus, vocabularyGroupSize: Int?) throws {
+    let engine = try configuration.training.engine(ranks)
     try ranks.onAllRanks("check the memory") {
       try MemoryNeed(
-        configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks,
+        configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks, engine: engine,
         vocabularyGroupSize: vocabularyGroupSize
-      ).check()
+      ).check(rankCountOnHost: ranks.countOnHost)
     }
   }
 

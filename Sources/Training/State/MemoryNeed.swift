@@ -1,74 +1,146 @@
 import Communication
 import Foundation
 import LanguageModel
+import Layers
 import Platform
 import Reporting
+import Tensors
 
-/// The estimated memory of a rank, in bytes.
+/// The memory of a rank in bytes: sums of what its parts state about themselves.
+///
+/// Parts that live in arenas are constructed once in a counting arena. Not included: code, libraries, scratch memory of the
+/// compute threads, and the evaluation's own activations.
 package struct MemoryNeed {
-  package let byteCount: Int
-  private let rankCountOnHost: Int
+  /// What `TrainingState` allocates.
+  package let state: Int
+  /// The gradient, and the carried state that a skipped step restores.
+  package let step: Int
+  /// The weights as products read them: rounded and packed in the first step.
+  package let packed: Int
+  /// The snapshot and the evaluated parameters of rank 0; the copies that other ranks send of their shards.
+  package let snapshot: Int
+
+  package var byteCount: Int { state + step + packed + snapshot }
 
   /// The need of this rank; `vocabularyGroupSize` is G where `auto` has chosen it.
   package init(
-    _ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks, vocabularyGroupSize: Int? = nil
-  ) throws {
-    try self.init(
-      configuration, vocabularySize: vocabularySize, rank: ranks.rank, rankCount: ranks.rankCount,
-      rankCountOnHost: ranks.countOnHost, vocabularyGroupSize: vocabularyGroupSize)
-  }
-
-  /// The need of any rank of any job.
-  package init(
-    _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, rankCount: Int, rankCountOnHost: Int,
+    _ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks, engine: ComputeEngine,
     vocabularyGroupSize: Int? = nil
   ) throws {
+    try self.init(
+      configuration, vocabularySize: vocabularySize, rank: ranks.rank, nodes: ranks.gradients.layout,
+      engine: engine, vocabularyGroupSize: vocabularyGroupSize)
+  }
+
+  /// The need of any rank of any job, whose ranks are on the nodes of a layout.
+  package init(
+    _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, nodes: NodeLayout,
+    engine: ComputeEngine, vocabularyGroupSize: Int? = nil
+  ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
-    let sizes = configuration.model
-    let share = try LaneShare(configuration, rankCount: rankCount)
+    let training = configuration.training
+    let share = try LaneShare(configuration, rankCount: nodes.rankCount)
     let layout = try VocabularyLayout(
       configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: share.trainingRanks)
     let shard = layout.parameterShard(of: rank, model)
-    let all = model.parameters.elementCount
-    let own = shard.common.count + shard.ownedCount
-    let momentCount = configuration.optimizer.kind == .adam ? 2 : 1
+
     // Parameters have space for all rows: those that are looked up are fetched.
-    var buffers = all + (1 + momentCount) * own
-    if rank == Ranks.coordinator {
-      // The snapshot, and the parameters that are evaluated.
-      buffers += (2 + momentCount) * all
-    } else {
-      buffers += (1 + momentCount) * shard.ownedCount
+    let arena = Arena(counting: true)
+    let parameters = ParameterBuffer(model.parameters, in: arena)
+    let optimizer = Optimizer(
+      configuration.optimizer, list: model.parameters, shard: shard, engine: engine, in: arena)
+    let vocabulary = CountedVocabulary(
+      shard.rows ?? model.vocabularyShard(index: 0, count: 1), isSharded: shard.rows != nil)
+    let pass = SegmentPass(
+      model, parameters: parameters, stepCount: training.segment, laneCount: share.lanes(of: rank).count,
+      accumulation: training.accumulate, engine: engine,
+      softmaxThreshold: Float(training.softmaxThreshold), vocabulary: vocabulary, in: arena)
+    let placed = shard.rows.map {
+      ShardedVocabulary.byteCount($0, width: model.tiedMatrix.columnCount, training: training, share: share)
     }
-    if rankCount > 1, !configuration.exchange.largestCodec.isExact { buffers += 2 * shard.common.count }
-    let lanes = share.lanes(of: rank)
-    let rows = lanes.count * configuration.training.segment
-    // By row: LSTM, what the interactions keep of each k, embeddings and their gradients.
-    var columns = 8 * sizes.hidden + 6 * sizes.embedding
-    if sizes.variant != .lstm { columns += (sizes.decoderContext + 1) * sizes.embedding }
-    if sizes.variant == .multencdec { columns += (sizes.encoderContext + 1) * sizes.embedding }
-    let floats =
-      buffers + rows * columns
-      + rows * configuration.training.accumulate * sizes.embedding
-    // Rounded once per step for the softmax; packed in both directions for all other products.
-    let operandByteCount = configuration.training.precision.byteCount
-    let tied = model.tiedMatrix
-    let ownWordCount = shard.rows?.ownRowCount ?? tied.rowCount
-    let packed = operandByteCount * (ownWordCount * tied.columnCount + 2 * (all - tied.count))
-    byteCount = 4 * floats + packed + SegmentPass.defaultLogitsByteBudget
-    self.rankCountOnHost = rankCountOnHost
+    state =
+      arena.byteCount + (placed ?? 0)
+      + Self.exchange(configuration, model, shard: shard, share: share, rank: rank, nodes: nodes)
+      + Self.average(configuration, model, shard: shard, layout: layout, rank: rank, nodes: nodes)
+    packed = share.lanes(of: rank).isEmpty ? 0 : pass.packedByteCount
+
+    let stepArena = Arena(counting: true)
+    _ = ParameterBuffer(model.parameters, in: stepArena)
+    _ = CarriedState(like: pass.carriedState, laneCount: pass.laneCount, in: stepArena)
+    step = stepArena.byteCount
+
+    let snapshotArena = Arena(counting: true)
+    if rank == Ranks.coordinator {
+      for _ in 0..<2 + optimizer.moments.count { _ = ParameterBuffer(model.parameters, in: snapshotArena) }
+      _ = CarriedState(like: pass.carriedState, laneCount: training.lanes, in: snapshotArena)
+    } else {
+      let contributed = layout.contributedShard(of: rank, model).ownedCount
+      for _ in 0...optimizer.moments.count {
+        _ = snapshotArena.matrix(rowCount: 1, columnCount: contributed)
+      }
+    }
+    snapshot = snapshotArena.byteCount
+  }
+
+  /// The exchange of what all ranks have.
+  private static func exchange(
+    _ configuration: RunConfiguration, _ model: LanguageModel, shard: ParameterShard, share: LaneShare,
+    rank: Int, nodes: NodeLayout
+  ) -> Int {
+    let settings = configuration.exchange
+    let exchange = ExchangeModel(
+      ranges: TrainingState.exchangeRanges(model, common: shard.common),
+      rows: TrainingState.sparseRows(
+        model, common: shard.common, training: configuration.training, share: share),
+      bucketByteCount: settings.bucketMegabytes * 1_000_000,
+      layout: nodes.limited(to: settings.ranksPerNode))
+    return exchange.byteCount(of: rank, isExact: settings.largestCodec.isExact)
+  }
+
+  /// The mean of the rank's shard over the groups.
+  private static func average(
+    _ configuration: RunConfiguration, _ model: LanguageModel, shard: ParameterShard,
+    layout: VocabularyLayout, rank: Int, nodes: NodeLayout
+  ) -> Int {
+    guard layout.exchangesShards, let index = layout.shardIndex(of: rank),
+      let group = layout.group(of: rank)
+    else { return 0 }
+    let settings = configuration.exchange
+    return ShardAverage.byteCount(
+      shard, list: model.parameters,
+      owners: nodes.subset(layout.owners(ofShard: index)).limited(to: settings.ranksPerNode), index: group,
+      isExact: settings.largestCodec.isExact, bucketByteCount: settings.bucketMegabytes * 1_000_000)
   }
 
   /// Whether this host has the memory for all of its ranks; true where the host does not say what is available.
-  package var isAvailable: Bool {
+  package func isAvailable(rankCountOnHost: Int) -> Bool {
     Host.availableByteCount.map { byteCount <= $0 / rankCountOnHost } ?? true
   }
 
   /// Throws where the ranks of this host need more memory than is available.
-  func check() throws {
-    guard !isAvailable, let available = Host.availableByteCount else { return }
+  func check(rankCountOnHost: Int) throws {
+    guard !isAvailable(rankCountOnHost: rankCountOnHost), let available = Host.availableByteCount else {
+      return
+    }
     throw MilmError(
       "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
         + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
   }
+}
+
+/// The shard of a rank that does not exist.
+private final class CountedVocabulary: VocabularyShards {
+  let shard: RowShard
+  let defersMatrixGradient: Bool
+  var gradientDivisor: Float { 1 }
+
+  init(_ shard: RowShard, isSharded: Bool) {
+    self.shard = shard
+    defersMatrixGradient = isSharded
+  }
+
+  func fetchRows(into table: Matrix) {}
+  func gather(_ own: SoftmaxRows) -> SoftmaxRows { own }
+  func combine(_ statistics: SoftmaxStatistics) {}
+  func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) {}
 }

@@ -107,29 +107,51 @@ package final class TrainingState {
   ) throws -> GradientExchange {
     let training = configuration.training
     let layout = ranks.gradients.layout.limited(to: configuration.exchange.ranksPerNode)
-    let tied = model.tiedMatrix
-    let first = common.lowerBound
     return try GradientExchange(
       communicator: ranks.gradients, thread: thread, elementCount: common.count,
-      ranges: model.gradientRanges.filter { common.contains($0.range.lowerBound) }.map { range in
-        ExchangeRange(
-          range: range.range.lowerBound - first..<range.range.upperBound - first,
-          blockLength: range.rowLength ?? 256, name: range.name)
-      },
-      rows: common.contains(tied.offset)
-        ? SparseRows(
-          offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
-          maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate) : nil,
+      ranges: exchangeRanges(model, common: common),
+      rows: sparseRows(model, common: common, training: training, share: share),
       configuration: exchangeConfiguration(
         configuration.exchange, codec: initialCodec(configuration.exchange, nodeCount: layout.nodeCount)))
   }
 
-  private static func exchangeConfiguration(
+  /// The ranges of the gradient that all ranks exchange.
+  static func exchangeRanges(_ model: LanguageModel, common: Range<Int>) -> [ExchangeRange] {
+    let first = common.lowerBound
+    return model.gradientRanges.filter { common.contains($0.range.lowerBound) }.map { range in
+      ExchangeRange(
+        range: range.range.lowerBound - first..<range.range.upperBound - first,
+        blockLength: range.rowLength ?? 256, name: range.name)
+    }
+  }
+
+  /// The looked-up rows of the tied matrix; nil where it is not exchanged by all ranks.
+  static func sparseRows(
+    _ model: LanguageModel, common: Range<Int>, training: TrainingConfiguration, share: LaneShare
+  ) -> SparseRows? {
+    let tied = model.tiedMatrix
+    guard common.contains(tied.offset) else { return nil }
+    return SparseRows(
+      offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
+      maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate)
+  }
+
+  static func exchangeConfiguration(
     _ settings: ExchangeSettings, codec: Codec
   ) -> ExchangeConfiguration {
     ExchangeConfiguration(
       codec: codec, bucketByteCount: settings.bucketMegabytes * 1_000_000,
       ranksPerNode: settings.ranksPerNode)
+  }
+}
+
+// MARK: - Memory
+
+extension TrainingState {
+  /// The bytes that this rank has allocated for it; `MemoryNeed` predicts them.
+  package var byteCount: Int {
+    MemoryLayout<Float>.stride * parameters.flat.count + optimizer.byteCount + exchange.byteCount
+      + (average?.byteCount ?? 0) + placement.byteCount + pass.byteCount
   }
 }
 
@@ -241,7 +263,7 @@ extension TrainingState {
 
   /// The codec until one is chosen: exact, and none at all where nothing is sent.
   private static func initialCodec(_ settings: ExchangeSettings, nodeCount: Int) -> Codec {
-    settings.codec ?? (nodeCount > 1 ? .lossless : .none)
+    settings.codec ?? (nodeCount > 1 ? .lossless : .uncompressed)
   }
 
   /// The decision at the beginning of a run; none where it is to be made.

@@ -46,6 +46,9 @@ package final class Step {
       like: state.pass.carriedState, laneCount: state.pass.laneCount, in: arena)
   }
 
+  /// The bytes of the gradient and of the saved carried state.
+  package var byteCount: Int { MemoryLayout<Float>.stride * gradients.flat.count + arena.byteCount }
+
   /// Takes a step; if it is `flushing`, gradient and residuals travel exactly.
   package func run(flushing: Bool = false) throws -> StepReport {
     let start = ContinuousClock.now

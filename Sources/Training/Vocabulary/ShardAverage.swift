@@ -30,8 +30,16 @@ final class ShardAverage {
     self.shard = shard
     self.communicator = communicator
     packed = arena.matrix(rowCount: 1, columnCount: shard.ownedCount)
+    ranges = Self.ranges(shard, list)
+    exchange = try GradientExchange(
+      communicator: communicator, thread: thread, elementCount: shard.ownedCount, ranges: ranges,
+      configuration: configuration)
+  }
+
+  /// The ranges of the packed gradient.
+  private static func ranges(_ shard: ParameterShard, _ list: ParameterList) -> [ExchangeRange] {
     var end = 0
-    ranges = list.parameters.compactMap { parameter -> ExchangeRange? in
+    return list.parameters.compactMap { parameter -> ExchangeRange? in
       let count = shard.ownedCount(of: parameter)
       guard count > 0 else { return nil }
       defer { end += count }
@@ -39,10 +47,21 @@ final class ShardAverage {
       let blockLength = parameter.shape.count > 1 ? parameter.columnCount : 256
       return ExchangeRange(range: end..<end + count, blockLength: blockLength, name: parameter.name)
     }
-    exchange = try GradientExchange(
-      communicator: communicator, thread: thread, elementCount: shard.ownedCount, ranges: ranges,
-      configuration: configuration)
   }
+
+  /// The packed gradient and the buffers of its exchange, for the rank in place `index` of the owners' layout.
+  static func byteCount(
+    _ shard: ParameterShard, list: ParameterList, owners: NodeLayout, index: Int, isExact: Bool,
+    bucketByteCount: Int
+  ) -> Int {
+    guard shard.ownedCount > 0 else { return 0 }
+    let model = ExchangeModel(
+      ranges: ranges(shard, list), rows: nil, bucketByteCount: bucketByteCount, layout: owners)
+    return MemoryLayout<Float>.stride * shard.ownedCount + model.byteCount(of: index, isExact: isExact)
+  }
+
+  /// The same of this one.
+  var byteCount: Int { arena.byteCount + exchange.byteCount }
 
   /// Begins a step.
   func begin(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {

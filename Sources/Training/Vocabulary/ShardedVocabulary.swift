@@ -58,10 +58,30 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
     gradient = arena.matrix(rowCount: groupRowCount, columnCount: width)
     exchange = ShardExchange(
       shard, owners: Array(group), width: width,
-      maximumRowCount: min(rowCount * training.accumulate, shard.rowCount),
-      // Of the rows of a chunk, which are at most all, a rank merges its part.
-      maximumElementCount: rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow),
+      maximumRowCount: Self.maximumRowCount(shard, rowCount, training),
+      maximumElementCount: Self.maximumElementCount(rowCount, width),
       communicator: communicator, thread: thread)
+  }
+
+  private static func maximumRowCount(
+    _ shard: RowShard, _ rowCount: Int, _ training: TrainingConfiguration
+  ) -> Int { min(rowCount * training.accumulate, shard.rowCount) }
+
+  /// Each rank merges a part of the rows of a chunk, which are at most all.
+  private static func maximumElementCount(_ rowCount: Int, _ width: Int) -> Int {
+    rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow)
+  }
+
+  /// The bytes of the tokens, z and its gradient of a group, and of the buffers of their exchange.
+  static func byteCount(_ shard: RowShard, width: Int, training: TrainingConfiguration, share: LaneShare)
+    -> Int
+  {
+    let rowCount = share.laneCountPerRank * training.segment
+    let groupRowCount = shard.count * rowCount
+    return groupRowCount * (3 * MemoryLayout<Int32>.stride + 2 * MemoryLayout<Float>.stride * width)
+      + ShardExchange.byteCount(
+        ownerCount: shard.count, width: width, maximumRowCount: maximumRowCount(shard, rowCount, training),
+        maximumElementCount: maximumElementCount(rowCount, width))
   }
 }
 
@@ -69,6 +89,7 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
 
 extension ShardedVocabulary {
   var exposedSeconds: Double { exchange.cost.exposedSeconds }
+  var byteCount: Int { arena.byteCount + exchange.byteCount }
 
   func begin(step: Int, limits: StallLimits?, isTraced: Bool) {
     exchange.begin(step: step, limits: limits, isTraced: isTraced)

@@ -14,6 +14,9 @@ package protocol VocabularyPlacement: AnyObject {
   /// Seconds for which this rank has waited for other ranks' rows in the step so far.
   var exposedSeconds: Double { get }
 
+  /// The bytes of its buffers, those of the exchange across groups excluded.
+  var byteCount: Int { get }
+
   /// Begins a step; `limits` say how long ranks wait for each other.
   func begin(step: Int, limits: StallLimits?, isTraced: Bool)
 
@@ -41,6 +44,7 @@ package protocol VocabularyPlacement: AnyObject {
 
 extension VocabularyPlacement {
   package var exposedSeconds: Double { 0 }
+  package var byteCount: Int { 0 }
   package func begin(step: Int, limits: StallLimits?, isTraced: Bool) {}
   package func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {}
   package func read(_ segmentIndex: Int, of data: TrainingData) {}
