@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import TestSupport
 import Testing
@@ -78,6 +79,29 @@ extension Tag {
     let outcome = try object(rest)
     #expect(outcome["finished"] as? Bool == true)
     #expect(outcome["bestStep"] as? Int != nil)
+  }
+
+  /// With every rank a node of its own, and with both on one node.
+  @Test(arguments: ["1", "auto"]) func autoDecidesOnceWhereTheVocabularyIs(ranksPerNode: String) throws {
+    let bench = try CommandBench(wordCount: 1500)
+    let output = bench.folder.file("run")
+    let start =
+      [program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output", output]
+      + ["--set", "exchange.vocabulary=auto", "--set", "exchange.ranksPerNode=\(ranksPerNode)"]
+    let first = try mpirun(2, start + ["--steps", "6"])
+    #expect(first.status == 0, "\(first.transcript)")
+    let decisions = first.errors.split(separator: "\n").filter {
+      $0.contains("s per step predicted with int8")
+    }
+    #expect(decisions.count == 1, "\(first.transcript)")
+    let groupSize = try Checkpoint(directory: "\(output)/checkpoints/last").state.vocabularyGroupSize
+    let isSharded = decisions.contains { $0.contains("vocabulary sharded in groups of 2 of 2 ranks (auto: ") }
+    let isReplicated = decisions.contains { $0.contains("vocabulary replicated (auto: ") }
+    #expect(groupSize == (isSharded ? 2 : 1) && isSharded != isReplicated, "\(first.transcript)")
+    let rest = try mpirun(2, start + ["--resume", "auto"])
+    #expect(rest.status == 0 && !rest.errors.contains("predicted with"), "\(rest.transcript)")
+    #expect(
+      try Checkpoint(directory: "\(output)/checkpoints/last").state.vocabularyGroupSize == groupSize)
   }
 
   @Test func aDryRunWritesNothing() throws {
