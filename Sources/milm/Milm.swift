@@ -63,3 +63,6 @@ func printMarkdown(_ header: [String], _ rows: [[String]]) {
 func figure(_ value: Double) -> String {
   String(format: value >= 100 ? "%.0f" : value >= 1 ? "%.3g" : "%.3f", value)
 }
+
+/// Writes one line to standard error.
+func printMessage(_ line: String) { FileHandle.standardError.write(Data("milm: \(line)\n".utf8)) }
