@@ -391,7 +391,7 @@ down() {
   return "$status"
 }
 
-[[ $name =~ ^[a-z][a-z0-9]{0,19}$ ]] || usage_error "MILM_LAB: expected up to 20 small letters and digits, found '$name'"
+[[ $name =~ ^[a-z][a-z0-9]{0,19}$ ]] || usage_error "MILM_LAB: expected up to 20 lower-case letters and digits, found '$name'"
 command=${1-}
 [ $# -eq 0 ] || shift
 case $command in

@@ -10,7 +10,7 @@
 # --threads N        compute threads per rank. Default on one host: its cores divided by its ranks. On several hosts
 #                    ranks are bound to N cores each, or unbound by default.
 # --interface NAME   network for MPI and for mpirun, by name (eth0) or, where hosts name it differently, as 10.0.0.0/24.
-#                    By default Open MPI chooses, InfiniBand first, and may try bridges that lead nowhere.
+#                    By default Open MPI chooses, InfiniBand first, and may try bridges without a route.
 # In a Slurm job the hosts are the job's, and -n and --threads default to its tasks and its CPUs per task.
 # MILM names the program (default .build/release/milm). Any other setting of Open MPI can be set in the environment,
 # e.g. OMPI_MCA_plm_rsh_args='-p 2222'.

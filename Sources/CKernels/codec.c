@@ -8,7 +8,7 @@
 // A fused multiply-add rounds once where multiply and add round twice: the clones would then differ.
 #pragma STDC FP_CONTRACT OFF
 
-/// Elements that pass through all loops of a kernel before the next ones, so that they stay in the first-level cache.
+/// Elements processed by all loops of a kernel at a time, so that they stay in the first-level cache.
 enum { tileLength = 1024 };
 
 static const uint32_t magnitudeMask = 0x7fffffffu;
@@ -126,7 +126,7 @@ CKERNELS_INLINE uint32_t takeCode(float scale, float inverse, float *restrict su
   return bitsOf(shifted);
 }
 
-/// The first half of a block goes into the low nibbles, the second into the high ones: no data crosses vector lanes.
+/// The first half of a block is in the low nibbles, the second into the high ones: no data crosses vector lanes.
 CKERNELS_INLINE void encodeNibbles(float scale, size_t count, uint8_t *restrict bytes, float *restrict remainder) {
   float inverse = 1.0f / scale;
   size_t half = (count + 1) / 2, pairCount = count / 2;

@@ -115,7 +115,7 @@ void CKernels_copy(const float *x, float *y, size_t count) {
     __builtin_nontemporal_store(line, (Line *)(y + i));
   }
   for (; i < count; i++) y[i] = x[i];
-  // Such stores are not in the order of others: whoever is told that the copy is made must see it.
+  // Such stores are weakly ordered: the fence makes them visible before any later synchronization.
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -129,8 +129,8 @@ void CKernels_multiply(const float *x, const float *z, float *y, size_t count) {
   for (size_t i = 0; i < count; i++) y[i] = x[i] * z[i];
 }
 
-// SplitMix64 (Steele, Lea, Flood 2014): a Weyl sequence, in which element i of a stream stands at key + (i + 1) · step.
-// Loops go from one to the next by adding: a multiplication of 64 bits is what costs them most.
+// SplitMix64 (Steele, Lea, Flood 2014): a Weyl sequence, in which element i of a stream is at key + (i + 1) · step.
+// Loops advance by adding: a 64-bit multiplication is the most expensive operation.
 static const uint64_t weylStep = 0x9E3779B97F4A7C15ULL;
 
 CKERNELS_INLINE uint64_t weylStart(uint64_t key, uint64_t element) { return key + (element + 1) * weylStep; }

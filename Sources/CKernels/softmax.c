@@ -5,7 +5,7 @@
 #include <math.h>
 
 CKERNELS_INLINE float biasedMaximum(float *restrict logits, const float *restrict bias, size_t count) {
-  // Lanes of its own, because the compiler does not reorder a maximum over values that could be NaN.
+  // Explicit lanes, because the compiler does not reorder a maximum over values that could be NaN.
   float lanes[16];
   for (size_t j = 0; j < 16; j++) lanes[j] = -INFINITY;
   size_t whole = count / 16 * 16;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/// Words whose slots are asked for before the first of them is looked at, so that the misses of the cache overlap.
+/// Words whose slots are prefetched before the first of them is looked up, so that cache misses overlap.
 enum { batchLength = 32, stripe = 64 };
 
 typedef uint8_t Stripe __attribute__((vector_size(stripe)));
@@ -26,7 +26,8 @@ CKERNELS_INLINE uint64_t load64(const uint8_t *bytes) {
   return value;
 }
 
-/// Bit i says whether byte i of `flags` is set. They come by address: how vectors are passed depends on the CPU level.
+/// Bit i is whether byte i of `flags` is set. They are passed by address: the calling convention of vectors depends on the
+/// CPU level.
 CKERNELS_INLINE uint64_t bitsOf(const Stripe *flags) {
   Flags bits = __builtin_convertvector(*flags, Flags);
   uint64_t value;

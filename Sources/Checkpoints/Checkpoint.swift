@@ -15,7 +15,7 @@ public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
   public static let model = CheckpointPart(rawValue: "model")
   /// The optimizer's state.
   public static let optimizer = CheckpointPart(rawValue: "optimizer")
-  /// The LSTM state of every lane.
+  /// The carried state of every lane.
   public static let carry = CheckpointPart(rawValue: "carry")
   /// The error-feedback residuals; absent when all are zero.
   public static let exchange = CheckpointPart(rawValue: "exchange")

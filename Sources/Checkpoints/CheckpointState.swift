@@ -39,7 +39,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   public var nodeOfRank: [Int]?
   /// Ranks with lanes; nil in checkpoints of versions in which all ranks had lanes.
   public var trainingRankCount: Int?
-  /// How many ranks the tied matrix was sharded over; nil in checkpoints that only their configuration tells.
+  /// How many ranks the tied matrix was sharded over; nil in checkpoints of versions whose configuration determines it.
   public var vocabularyGroupSize: Int?
   /// Compute threads of each rank.
   public var threadCount: Int
@@ -126,7 +126,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
     }
   }
 
-  /// The state of a run at `step`, in which there was only training so far.
+  /// The state of a run at `step`, without evaluations so far.
   public init(
     step: Int, segmentIndex: Int, tokenCount: Int, rankCount: Int, threadCount: Int, engine: String,
     cpuLevel: String, precision: String, programVersion: String, configuration: String, vocabularyHash: String

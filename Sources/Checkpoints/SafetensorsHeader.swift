@@ -1,4 +1,4 @@
-import Foundation
+import Platform
 
 /// The header of a safetensors file: eight bytes of length (little-endian), then JSON.
 ///
@@ -63,14 +63,14 @@ struct SafetensorsHeader {
   func encoded() -> [UInt8] {
     var members: [String] = []
     if !metadata.isEmpty {
-      let pairs = metadata.sorted { $0.key < $1.key }.map { "\(quoted($0.key)):\(quoted($0.value))" }
-      members.append("\(quoted(Self.metadataName)):{\(pairs.joined(separator: ","))}")
+      let pairs = metadata.sorted { $0.key < $1.key }.map { "\(jsonString($0.key)):\(jsonString($0.value))" }
+      members.append("\(jsonString(Self.metadataName)):{\(pairs.joined(separator: ","))}")
     }
     for entry in entries {
       let shape = entry.shape.map(String.init).joined(separator: ",")
       let offsets = "\(entry.range.lowerBound),\(entry.range.upperBound)"
       members.append(
-        "\(quoted(entry.name)):{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(offsets)]}")
+        "\(jsonString(entry.name)):{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(offsets)]}")
     }
     var json = Array("{\(members.joined(separator: ","))}".utf8)
     json += Array(repeating: UInt8(ascii: " "), count: (8 - json.count % 8) % 8)
@@ -162,20 +162,4 @@ struct SafetensorsProblem: Error {
   init(_ expected: String, found: String? = nil) {
     description = "expected \(expected)" + (found.map { ", found \($0)" } ?? "")
   }
-}
-
-/// A text as a JSON string.
-private func quoted(_ text: String) -> String {
-  var result = "\""
-  for scalar in text.unicodeScalars {
-    switch scalar {
-    case "\"": result += "\\\""
-    case "\\": result += "\\\\"
-    case "\u{0}"..<"\u{20}":
-      let digits = String(scalar.value, radix: 16)
-      result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-    default: result.unicodeScalars.append(scalar)
-    }
-  }
-  return result + "\""
 }

@@ -87,7 +87,7 @@ extension CheckpointState {
     case .keyNotFound(let key, let context):
       return "expected a field \(name(context.codingPath + [key])), found none"
     case .typeMismatch(let type, let context):
-      return "expected \(type) as \(name(context.codingPath)), found something else"
+      return "expected \(type) as \(name(context.codingPath)), found another type"
     case .valueNotFound(let type, let context):
       return "expected \(type) as \(name(context.codingPath)), found null"
     case .dataCorrupted(let context):

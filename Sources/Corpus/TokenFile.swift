@@ -133,7 +133,7 @@ struct TokenFileHeader {
     }
     let width = UInt32(littleEndian: file.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
     guard width == 2 || width == 4 else {
-      throw MilmError("expected 2 or 4 bytes an id in \(name), found \(width)")
+      throw MilmError("expected 2 or 4 bytes per id in \(name), found \(width)")
     }
     let count = UInt64(littleEndian: file.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
     let (payload, overflow) = count.multipliedReportingOverflow(by: UInt64(width))

@@ -39,7 +39,7 @@ package struct ScoringMethod: Sendable, Equatable {
     self.reading = reading
   }
 
-  /// Throws where the parts exclude each other, or something else that is asked for.
+  /// Throws where options exclude each other.
   func check(rankCount: Int, precision: Precision, listsTokens: Bool) throws {
     if cache != nil || dynamic != nil, reading != .streams(1) {
       throw MilmError("a cache or dynamic evaluation: expected one stream, found \(reading)")

@@ -2,7 +2,7 @@ import Corpus
 import Foundation
 import Platform
 
-/// How well a model predicts a text.
+/// The score of a model on a text.
 package struct TextScore: Sendable, Equatable {
   /// The total negative log-likelihood in nats.
   package private(set) var nll = 0.0
@@ -83,7 +83,7 @@ package struct FrequencyBucket: Sendable, Equatable, Encodable {
   }
 }
 
-/// The vocabulary entries that scoring treats apart.
+/// The vocabulary entries that scoring treats specially.
 package struct SpecialTokens: Sendable {
   /// The id of `<eos>`, from which a stream's first token is predicted.
   package let endOfSentence: Int32

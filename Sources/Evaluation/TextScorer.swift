@@ -63,7 +63,7 @@ package struct TextScorer {
   /// On the other ranks: scores what rank 0 sends until it is done.
   package func serve() throws {
     engine.prepareThread()
-    let shape = try shareShape(stepCount: 0, laneCount: 0)
+    let shape = try broadcastShape(stepCount: 0, laneCount: 0)
     if shape.laneCount >= ranks.rankCount {
       try LaneScoring.serve(self, stepCount: shape.stepCount, laneCount: shape.laneCount)
     } else {
@@ -72,14 +72,14 @@ package struct TextScorer {
   }
 
   private func scoring(_ method: ScoringMethod, _ order: ReadingOrder) throws -> any BlockScoring {
-    _ = try shareShape(stepCount: order.stepCount, laneCount: order.laneCount)
+    _ = try broadcastShape(stepCount: order.stepCount, laneCount: order.laneCount)
     return order.laneCount >= ranks.rankCount
       ? LaneScoring(self, method: method, order: order)
       : SoftmaxScoring(self, method: method, order: order)
   }
 
   /// The shape of rank 0's blocks, on all ranks.
-  private func shareShape(stepCount: Int, laneCount: Int) throws -> (stepCount: Int, laneCount: Int) {
+  private func broadcastShape(stepCount: Int, laneCount: Int) throws -> (stepCount: Int, laneCount: Int) {
     (
       Int(try ranks.maximum("steps of a block", UInt64(stepCount))),
       Int(try ranks.maximum("lanes of a block", UInt64(laneCount)))

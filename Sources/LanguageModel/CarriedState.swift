@@ -42,7 +42,7 @@ public struct CarriedState: Sendable {
 
   /// Copies a state of the same matrices and as many lanes.
   public func copy(from other: CarriedState) {
-    precondition(parts.map(\.name) == other.parts.map(\.name), "states of two models")
+    precondition(parts.map(\.name) == other.parts.map(\.name), "states of the same model")
     for (own, source) in zip(parts, other.parts) { own.values.copy(from: source.values) }
   }
 

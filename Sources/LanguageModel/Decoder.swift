@@ -1,10 +1,10 @@
 import Layers
 import Tensors
 
-/// From h to z: a projection, or a multiplicative interaction whose context h makes itself.
+/// From h to z: a linear layer, or a multiplicative interaction whose context is computed from h.
 struct Decoder: Sendable {
   enum Kind: Sendable {
-    case projection(Linear)
+    case linear(Linear)
     case interaction(RectifiedLinear, MultiplicativeInteraction)
   }
 
@@ -15,7 +15,7 @@ struct Decoder: Sendable {
     let width = configuration.embedding
     switch configuration.variant {
     case .lstm:
-      kind = .projection(Linear(name: "decoder", inputWidth: hidden, outputWidth: width, in: &list))
+      kind = .linear(Linear(name: "decoder", inputWidth: hidden, outputWidth: width, in: &list))
     case .multdec, .multencdec:
       let shape = InteractionShape(
         contextWidth: configuration.decoderContext, inputWidth: hidden, outputWidth: width,
@@ -28,11 +28,19 @@ struct Decoder: Sendable {
     }
   }
 
-  /// What a segment's backward pass needs; absent for a projection.
+  /// What a segment's backward pass needs; absent for a linear layer.
   struct Activations: Sendable {
     let context: Matrix
     let contextGradient: Matrix
     let interaction: InteractionActivations
+  }
+
+  var multiplicationsPerRow: Int {
+    switch kind {
+    case .linear(let linear): linear.multiplicationsPerRow
+    case .interaction(let context, let interaction):
+      context.multiplicationsPerRow + interaction.multiplicationsPerRow
+    }
   }
 
   func activations(rowCount: Int, in arena: Arena) -> Activations? {
@@ -56,8 +64,8 @@ struct Decoder: Sendable {
       interaction.contract(
         context: saved.context, weights: weights, activations: saved.interaction, into: output, engine: engine
       )
-    case (.projection(let projection), _):
-      projection.forward(hidden, weights: weights, into: output, engine: engine)
+    case (.linear(let linear), _):
+      linear.forward(hidden, weights: weights, into: output, engine: engine)
     case (.interaction, nil):
       preconditionFailure("a multiplicative decoder without its activations")
     }
@@ -81,8 +89,8 @@ struct Decoder: Sendable {
         addingTo: hiddenGradient, engine: engine)
       linear.addWeightGradients(
         input: hidden, rectifiedGradient: saved.contextGradient, gradients: gradients, engine: engine)
-    case (.projection(let projection), _):
-      projection.backward(
+    case (.linear(let linear), _):
+      linear.backward(
         input: hidden, outputGradient: outputGradient, weights: weights, gradients: gradients,
         into: hiddenGradient, engine: engine)
     case (.interaction, nil):

@@ -1,10 +1,10 @@
 import Layers
 import Tensors
 
-/// Scores one stream and learns from it by gradient descent: the dynamic evaluation of Krause and others (2018).
+/// Scores one stream and learns from it by gradient descent: dynamic evaluation by Krause and others (2018).
 ///
-/// The stream is read in segments of T words. When a segment has been scored, and not before, every tensor takes one step
-/// `θ ← θ − rate · scale · ∂(mean loss of the segment)/∂θ`, back-propagated to the segment's first word; `scale` is
+/// The stream is read in segments of T tokens. After a segment has been scored, every tensor is updated once:
+/// `θ ← θ − rate · scale · ∂(mean loss of the segment)/∂θ`, back-propagated to the segment's first token; `scale` is
 /// the tensor's own learning rate scale, as in training. There is no momentum, no clipping and no dropout.
 /// The parameters are the scorer's own copy, and every segment is scored by a model that has not seen it.
 public final class DynamicScorer: BlockScorer, Sendable {
@@ -21,8 +21,8 @@ public final class DynamicScorer: BlockScorer, Sendable {
   /// z of the segment read last.
   public var output: Matrix { pass.output }
 
-  /// A scorer that begins with a copy of `parameters` and the zero state, and learns at `learningRate` after
-  /// every `stepCount` words.
+  /// A scorer that starts with a copy of `parameters` and the zero state, and learns at `learningRate` after
+  /// every `stepCount` tokens.
   public init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, learningRate: Double,
     engine: ComputeEngine
@@ -47,10 +47,10 @@ public final class DynamicScorer: BlockScorer, Sendable {
     losses = arena.vector(of: Double.self, count: stepCount)
   }
 
-  /// Makes the state zero; what was learnt stays.
+  /// Sets the carried state to zero; the parameters keep what they have learned.
   public func resetState() { pass.carriedState.reset() }
 
-  /// Reads a segment, scores its first words and learns from it where it is a whole one.
+  /// Reads a segment, scores its first tokens and learns from it if it is complete.
   public func score(
     inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int
   ) throws -> Vector<Double> {
@@ -61,7 +61,7 @@ public final class DynamicScorer: BlockScorer, Sendable {
       pass.forward(inputs)
       pass.carryState()
     }
-    // The weights of the pass are still those that the segment was read with.
+    // The weights of the pass are still those with which the segment was read.
     let rows = 0..<rowCount
     model.softmax.score(
       pass.output.rows(rows), targets: targets[rows], weights: pass.weights, into: losses[rows],

@@ -2,9 +2,9 @@ import Layers
 import Tensors
 
 /// One of the paper's three language models, as layers over one list of parameters;
-/// it holds no weights itself.
+/// it holds no weights.
 ///
-/// `x = W[word]`; `zᵢₙ = x`, or `M(c', x)` with `c' = ReLU(W₄ h + b)`; `h = LSTM(zᵢₙ)`; `z = V h + b`,
+/// `x = W[token]`; `zᵢₙ = x`, or `M(c', x)` with `c' = ReLU(W₄ h + b)`; `h = LSTM(zᵢₙ)`; `z = V h + b`,
 /// or `M(c, h)` with `c = ReLU(W₃ h + b)`; `p = softmax(z·Wᵀ + b)` (Jayakumar et al., ICLR 2020).
 public struct LanguageModel: Sendable {
   /// Sizes and variant.
@@ -22,12 +22,12 @@ public struct LanguageModel: Sendable {
   let inputDropout: Dropout
   let outputDropout: Dropout
 
-  /// The tied matrix's gradient is finished in so many pieces at most, each of which has at least so many elements: what
-  /// is finished is exchanged while the rest of the softmax goes on.
+  /// The maximum number of ranges in which the tied matrix's gradient is finished, and the minimum elements of each: finished
+  /// ranges are exchanged while the softmax computes the rest.
   private static let tiedPieces = (count: 4, elementCount: 1 << 20)
 
-  /// The model of a configuration over a vocabulary; `tiedPieceCount` says in how many pieces the tied matrix's gradient is
-  /// finished, nil leaves it to its size.
+  /// The model of a configuration over a vocabulary; `tiedPieceCount` is the number of ranges in which the tied matrix's gradient
+  /// is finished (default: by its size).
   public init(_ configuration: ModelConfiguration, vocabularySize: Int, tiedPieceCount: Int? = nil) {
     self.configuration = configuration
     self.vocabularySize = vocabularySize
@@ -52,11 +52,11 @@ public struct LanguageModel: Sendable {
     softmax.gradientRanges + [decoderRange] + recurrence.gradientRanges
   }
 
-  /// How many multiplications the matrix products of one token take, forward.
+  /// The number of multiplications in the matrix products of one token, forward.
   ///
-  /// Every weight counts once, biases not at all. A training step takes three times as many, and as many additions.
+  /// The sum over the layers. A training step has three times as many, and as many additions.
   public var multiplicationsPerToken: Int {
-    parameters.parameters.filter { $0.shape.count > 1 }.reduce(0) { $0 + $1.count }
+    recurrence.multiplicationsPerRow + decoder.multiplicationsPerRow + softmax.multiplicationsPerRow
   }
 
   /// One of `count` shards of the tied matrix.
@@ -64,6 +64,6 @@ public struct LanguageModel: Sendable {
     SoftmaxWorkspace.shard(of: vocabularySize, index: index, count: count)
   }
 
-  /// Where the matrix that input and softmax share lies.
+  /// The matrix that input and softmax share.
   public var tiedMatrix: Parameter { embedding.weight }
 }

@@ -22,13 +22,13 @@ public struct ModelConfiguration: Sendable, Equatable {
   public var decoderContext = 32
   /// K of the encoder.
   public var encoderContext = 72
-  /// How the interactions' `W` is made up.
+  /// The form of the interactions' `W`.
   public var form = InteractionKind.full
   /// R of the low-rank form.
   public var rank = 64
-  /// The share of the embedding's elements dropped before the encoder.
+  /// The fraction of the embedding's elements dropped before the encoder.
   public var inputDropout = 0.1
-  /// The share of z's elements dropped before the softmax.
+  /// The fraction of z's elements dropped before the softmax.
   public var outputDropout = 0.2
 
   /// The defaults: the paper's LSTM + MultEncDec.

@@ -2,26 +2,26 @@ import Foundation
 import Layers
 import Tensors
 
-/// A neural continuous cache (Grave, Joulin & Usunier 2017): the words of the recent past, each found again by how
-/// much the model's output then is like its output now.
+/// A neural continuous cache (Grave, Joulin & Usunier 2017): recent tokens, weighted by the similarity of the model's output then
+/// to its output now.
 ///
-/// Of each of the last N words w_i that were predicted from z_i it keeps the pair. For the word after z_t
+/// It keeps the last N tokens w_i, each with the z_i that predicted it. For the token after z_t
 ///
 ///     p_cache(w) = Σᵢ [w = w_i] exp(θ · z_t·z_i) / Σᵢ exp(θ · z_t·z_i),    p = (1 − λ) p_model + λ p_cache.
 ///
-/// z is the vector that the softmax multiplies, which in the paper is the LSTM's own h. Before the first word there is
-/// nothing cached, and the model's probability stands.
+/// z is the vector that the softmax multiplies, which in the paper is the LSTM's own h. Before the first token the cache is
+/// empty, and the model's probability is used alone.
 public final class NeuralCache {
-  /// What a cache is set to.
+  /// The hyperparameters of a cache.
   public struct Settings: Sendable, Equatable {
-    /// N: how many of the latest words are kept.
+    /// N: the number of most recent tokens that are kept.
     public var tokenCount: Int
-    /// θ: how much more a like output counts than an unlike one; 0 counts all alike.
+    /// θ: the sharpness of the similarity; 0 weights all outputs equally.
     public var theta: Double
-    /// λ: the cache's share of the probability, from 0 up to but not including 1.
+    /// λ: the cache's weight in the mixture, in [0, 1).
     public var lambda: Double
 
-    /// A cache of `tokenCount` words.
+    /// A cache of `tokenCount` tokens.
     public init(tokenCount: Int, theta: Double, lambda: Double) {
       self.tokenCount = tokenCount
       self.theta = theta
@@ -29,7 +29,7 @@ public final class NeuralCache {
     }
   }
 
-  /// How many rows have their products made at once.
+  /// The number of rows per product.
   private static let rowsPerChunk = 64
 
   private let settings: Settings
@@ -37,7 +37,7 @@ public final class NeuralCache {
   private let arena = Arena()
   /// The kept pairs, oldest first, at the end of the first N rows; then those of the block.
   private let outputs: Matrix
-  private let words: Vector<Int32>
+  private let tokens: Vector<Int32>
   private let products: Matrix
   private let probabilities: Vector<Double>
   private var keptCount = 0
@@ -48,20 +48,20 @@ public final class NeuralCache {
     self.engine = engine
     let capacity = settings.tokenCount + rowCount
     outputs = arena.matrix(rowCount: capacity, columnCount: width)
-    words = arena.vector(of: Int32.self, count: capacity)
+    tokens = arena.vector(of: Int32.self, count: capacity)
     let rowsPerChunk = min(rowCount, Self.rowsPerChunk)
     products = arena.matrix(rowCount: rowsPerChunk, columnCount: settings.tokenCount + rowsPerChunk)
     probabilities = arena.vector(of: Double.self, count: rowCount)
   }
 
-  /// p_cache of each target, not a number where nothing is cached yet; then keeps the block's pairs.
+  /// p_cache of each target, NaN where the cache is empty; then keeps the block's pairs.
   ///
-  /// z is rows × E, the rows one stream in the order of time. The view stays valid until the next call.
+  /// z is rows × E, the rows of one stream in the order of time. The view stays valid until the next call.
   public func read(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
     let count = output.rowCount
     let capacity = settings.tokenCount
     outputs.rows(capacity..<capacity + count).copy(from: output)
-    words[capacity..<capacity + count].data.update(from: targets.data, count: count)
+    tokens[capacity..<capacity + count].data.update(from: targets.data, count: count)
     for first in stride(from: 0, to: count, by: Self.rowsPerChunk) {
       lookUp(first..<min(first + Self.rowsPerChunk, count))
     }
@@ -69,7 +69,7 @@ public final class NeuralCache {
     return probabilities[0..<count]
   }
 
-  /// The negative log-likelihood of a word in nats, given the model's and its probability in the cache.
+  /// The mixture's negative log-likelihood of a token in nats, from the model's and the cache's probability.
   public func mixed(_ loss: Double, probability: Double) -> Double {
     guard !probability.isNaN else { return loss }
     return -log((1 - settings.lambda) * exp(-loss) + settings.lambda * probability)
@@ -77,7 +77,7 @@ public final class NeuralCache {
 
   private func lookUp(_ rows: Range<Int>) {
     let capacity = settings.tokenCount
-    // Row t looks at the N pairs before its own, which are rows t ..< t + N.
+    // Row t uses the N pairs before its own, which are rows t ..< t + N.
     let seen = rows.lowerBound..<rows.upperBound - 1 + capacity
     let dots = Matrix(
       products.data, rowCount: rows.count, columnCount: seen.count, stride: products.columnCount)
@@ -87,12 +87,12 @@ public final class NeuralCache {
       worker.multiply(query, keys.rows(range).transposed, into: dots.columns(range))
     }
     let firstKept = capacity - keptCount
-    let (words, theta, probabilities) = (words, settings.theta, probabilities)
+    let (tokens, theta, probabilities) = (tokens, settings.theta, probabilities)
     engine.forEachPart(of: rows.count, minimumPartCount: 4) { range in
       for index in range {
         let row = rows.lowerBound + index
         probabilities[row] = probability(
-          of: words[capacity + row], in: words, among: max(row, firstKept)..<row + capacity,
+          of: tokens[capacity + row], in: tokens, among: max(row, firstKept)..<row + capacity,
           dots: dots.row(index) - rows.lowerBound, theta: theta)
       }
     }
@@ -103,15 +103,15 @@ public final class NeuralCache {
     let capacity = settings.tokenCount
     for row in 0..<capacity {
       outputs.row(row).update(from: outputs.row(row + count), count: outputs.columnCount)
-      words[row] = words[row + count]
+      tokens[row] = tokens[row + count]
     }
     keptCount = min(capacity, keptCount + count)
   }
 }
 
-/// The share of `exp(θ · dots[row])` that belongs to rows with this word; not a number where there are no rows.
+/// The fraction of `exp(θ · dots[row])` in rows with this token; NaN where there are no rows.
 private func probability(
-  of word: Int32, in words: Vector<Int32>, among rows: Range<Int>, dots: UnsafePointer<Float>, theta: Double
+  of token: Int32, in tokens: Vector<Int32>, among rows: Range<Int>, dots: UnsafePointer<Float>, theta: Double
 ) -> Double {
   var largest = -Double.infinity
   for row in rows { largest = max(largest, theta * Double(dots[row])) }
@@ -120,7 +120,7 @@ private func probability(
   for row in rows {
     let weight = exp(theta * Double(dots[row]) - largest)
     sum += weight
-    if words[row] == word { found += weight }
+    if tokens[row] == token { found += weight }
   }
   return found / sum
 }

@@ -4,11 +4,11 @@ import Tensors
 /// The LSTM, and before it the multiplicative encoder where the variant has one,
 /// over the T steps of a segment.
 ///
-/// The encoder's context is made of the previous step's h, so it sits inside the loop;
-/// what it needs of x alone is one product before it.
+/// The encoder's context is computed from the previous step's h, inside the loop; the part that depends on x alone is one
+/// product before it.
 struct Recurrence: Sendable {
   let lstm: LSTM
-  /// The context's layer and the interaction; nil where x goes straight into the LSTM.
+  /// The context's layer and the interaction; nil where x is the LSTM's input.
   let encoder: (context: RectifiedLinear, interaction: MultiplicativeInteraction)?
   /// The LSTM's, and the encoder's where there is one, in the order in which `backward` finishes them.
   let gradientRanges: [GradientRange]
@@ -40,7 +40,7 @@ struct Recurrence: Sendable {
   /// What the backward pass of a segment needs.
   struct Activations: Sendable {
     let lstm: LSTM.Activations
-    /// dL/dh before the step that is being taken back, B × H.
+    /// dL/dh before the current step of the backward pass, B × H.
     let previousGradient: Matrix
     let encoder: EncoderActivations?
     let stepCount: Int
@@ -61,6 +61,11 @@ struct Recurrence: Sendable {
     let output: Matrix
     let outputGradient: Matrix
     let interaction: InteractionActivations
+  }
+
+  var multiplicationsPerRow: Int {
+    let encoding = encoder.map { $0.context.multiplicationsPerRow + $0.interaction.multiplicationsPerRow }
+    return lstm.multiplicationsPerRow + (encoding ?? 0)
   }
 
   func activations(stepCount: Int, laneCount: Int, in arena: Arena) -> Activations {
@@ -104,11 +109,11 @@ struct Recurrence: Sendable {
     }
   }
 
-  /// Goes back through all steps.
+  /// Back-propagates through all steps.
   ///
-  /// `hiddenGradient` holds what each step's h gets from the decoder, T·B × H, and is overwritten.
+  /// `hiddenGradient` is the decoder's part of dL/dh of each step, T·B × H, and is overwritten.
   ///
-  /// Sets dL/dx and adds the weights' gradients, each range of which goes to `sink` once it is finished; afterwards
+  /// Sets dL/dx and adds the weights' gradients, and passes each finished range to `sink`; afterwards
   /// `previousGradient` is dL/dh of the carried state.
   func backward(
     _ input: Matrix, hiddenGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
@@ -145,7 +150,7 @@ struct Recurrence: Sendable {
     try sink?.finish(gradientRanges[1])
   }
 
-  /// Takes the encoder of one step back: its context's share of dL/dh is added to `previousGradient`.
+  /// Back-propagates the encoder of one step: its context's part of dL/dh is added to `previousGradient`.
   private func encoderBackward(
     step: Int, weights: Weights, activations: Activations, engine: ComputeEngine
   ) {

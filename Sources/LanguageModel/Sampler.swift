@@ -2,17 +2,17 @@ import Foundation
 import Layers
 import Tensors
 
-/// Continues a text, one word at a time.
+/// Continues a text, one token at a time.
 public final class Sampler {
-  /// Which words may come, and how boldly.
+  /// Sampling parameters.
   public struct Settings: Sendable {
-    /// What logits are divided by; 0 always takes the likeliest word.
+    /// The divisor of logits; 0 always selects the most probable token.
     public var temperature = 1.0
-    /// How many of the likeliest words may come; 0 for all.
+    /// The number of most probable tokens to sample from; 0: all.
     public var topK = 0
-    /// The likeliest words that together reach this probability may come; 1 for all.
+    /// Sample from the most probable tokens that together reach this probability; 1: all.
     public var topP = 1.0
-    /// A word that never comes, such as `<unk>`.
+    /// A token that is never sampled, such as `<unk>`.
     public var excludedToken: Int32?
 
     /// The model's own distribution.
@@ -28,7 +28,7 @@ public final class Sampler {
   private let key: RandomKey
   private var sampleCount = 0
 
-  /// A sampler before the first word of a text.
+  /// A sampler before the first token of a text.
   public init(
     _ model: LanguageModel, parameters: ParameterBuffer, settings: Settings, seed: UInt64,
     engine: ComputeEngine
@@ -42,14 +42,14 @@ public final class Sampler {
     key = RandomKey(seed: seed).derived("sampling")
   }
 
-  /// Takes a word in.
-  public func read(_ word: Int32) {
-    input[0] = word
+  /// Reads a token.
+  public func read(_ token: Int32) {
+    input[0] = token
     pass.forward(input)
     pass.carryState()
   }
 
-  /// Draws the word that follows what was read; it still has to be read itself.
+  /// Samples the next token, without reading it.
   public func draw() -> Int32 {
     model.softmax.logits(pass.output, weights: pass.weights, into: logits)
     if let excluded = settings.excludedToken { logits[0, Int(excluded)] = -.infinity }
@@ -63,30 +63,30 @@ public final class Sampler {
     Int32(values.indices.max { values[$0] < values[$1] } ?? 0)
   }
 
-  /// The words that may come, likeliest first, with their weights relative to the likeliest.
-  private func candidates(_ values: UnsafeBufferPointer<Float>) -> [(word: Int32, weight: Double)] {
+  /// The tokens to sample from with their weights relative to the most probable one; sorted where they are limited.
+  private func candidates(_ values: UnsafeBufferPointer<Float>) -> [(token: Int32, weight: Double)] {
     let highest = Double(values.max() ?? 0)
-    var words = values.indices.map { index in
-      (word: Int32(index), weight: exp((Double(values[index]) - highest) / settings.temperature))
+    var tokens = values.indices.map { index in
+      (token: Int32(index), weight: exp((Double(values[index]) - highest) / settings.temperature))
     }
-    guard settings.topK > 0 || settings.topP < 1 else { return words }
-    words.sort { $0.weight > $1.weight }
-    if settings.topK > 0 { words = Array(words.prefix(settings.topK)) }
-    let limit = settings.topP * words.reduce(0) { $0 + $1.weight }
+    guard settings.topK > 0 || settings.topP < 1 else { return tokens }
+    tokens.sort { $0.weight > $1.weight }
+    if settings.topK > 0 { tokens = Array(tokens.prefix(settings.topK)) }
+    let limit = settings.topP * tokens.reduce(0) { $0 + $1.weight }
     var sum = 0.0
-    let kept = words.prefix { candidate in
+    let kept = tokens.prefix { candidate in
       defer { sum += candidate.weight }
       return sum < limit
     }
     return Array(kept)
   }
 
-  private func pick(_ words: [(word: Int32, weight: Double)], at place: Double) -> Int32 {
-    var rest = place * words.reduce(0) { $0 + $1.weight }
-    for candidate in words {
+  private func pick(_ tokens: [(token: Int32, weight: Double)], at place: Double) -> Int32 {
+    var rest = place * tokens.reduce(0) { $0 + $1.weight }
+    for candidate in tokens {
       rest -= candidate.weight
-      if rest < 0 { return candidate.word }
+      if rest < 0 { return candidate.token }
     }
-    return words[words.count - 1].word
+    return tokens[tokens.count - 1].token
   }
 }

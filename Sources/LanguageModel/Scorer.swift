@@ -1,18 +1,17 @@
 import Layers
 import Tensors
 
-/// Reads blocks of words and says how probable each was.
+/// Reads blocks of tokens and computes their negative log-likelihoods.
 public protocol BlockScorer: AnyObject {
-  /// z of the block read last, what the softmax multiplies: T·S × E, time-major.
+  /// z of the last block, the softmax's input: T·S × E, time-major.
   var output: Matrix { get }
 
-  /// Makes the state of all streams zero.
+  /// Sets the state of all streams to zero.
   func resetState()
 
-  /// Reads a block of words, time-major, and gives the negative log-likelihoods, in nats, of its first
-  /// `rowCount` targets.
+  /// Reads a block of tokens, time-major, and returns the negative log-likelihoods, in nats, of its first `rowCount` targets.
   ///
-  /// All rows of `inputs` must be words. The view stays valid until the next call.
+  /// All rows of `inputs` must be valid tokens. The view stays valid until the next call.
   func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) throws -> Vector<Double>
 }
 
@@ -24,14 +23,14 @@ public final class Scorer: BlockScorer, Sendable {
   private let losses: Vector<Double>
   private let arena = Arena()
 
-  /// How many steps a block has.
+  /// The number of steps per block.
   public var stepCount: Int { pass.stepCount }
-  /// How many streams a block has.
+  /// The number of streams per block.
   public var streamCount: Int { pass.laneCount }
   /// z of the block read last.
   public var output: Matrix { pass.output }
 
-  /// A scorer at the beginning of all streams, its state zero.
+  /// A scorer with zero state.
   public init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, streamCount: Int,
     engine: ComputeEngine
@@ -43,12 +42,12 @@ public final class Scorer: BlockScorer, Sendable {
     losses = arena.vector(of: Double.self, count: stepCount * streamCount)
   }
 
-  /// Makes the state of all streams zero.
+  /// Sets the state of all streams to zero.
   public func resetState() { pass.carriedState.reset() }
 
-  /// Reads a block of words, time-major, and leaves z of all its rows in `output`.
+  /// Reads a block of tokens, time-major, and sets `output` to z of all its rows.
   ///
-  /// That is all where another process does the softmax.
+  /// This is all that is needed where another process computes the softmax.
   public func read(_ inputs: Vector<Int32>) {
     pass.forward(inputs)
     pass.carryState()

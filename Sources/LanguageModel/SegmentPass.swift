@@ -31,7 +31,7 @@ public final class SegmentPass: Sendable {
   public let stepCount: Int
   /// B.
   public let laneCount: Int
-  /// How many segments one step accumulates.
+  /// The number of segments that a step accumulates.
   public let accumulation: Int
   /// The state of this rank's lanes before the next segment.
   public let carriedState: CarriedState
@@ -56,10 +56,10 @@ public final class SegmentPass: Sendable {
   public static let defaultLogitsByteBudget = 144 << 20
 
   /// Memory for segments of T steps and B lanes, `accumulation` of which make a step;
-  /// 0 when there is no backward pass.
+  /// 0 where there is no backward pass.
   ///
-  /// The products of a pass read `parameters` as they were at the last `refreshWeights`. `vocabulary` says which rows of the
-  /// tied matrix are here, and reaches the others; nil: all are here.
+  /// The products of a pass read `parameters` as they were at the last `refreshWeights`. `vocabulary` has the shard of the tied
+  /// matrix on this rank, and its collectives (default: all rows).
   public init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
     engine: ComputeEngine, logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0,
@@ -113,10 +113,10 @@ public final class SegmentPass: Sendable {
   /// The same of the weights packed so far.
   public var allocatedPackedByteCount: Int { weights.byteCount }
 
-  /// Reads the parameters' current values for the passes that follow: due whenever they have changed.
+  /// Reads the parameters' current values for the passes that follow; called whenever they have changed.
   public func refreshWeights() { weights.refresh() }
 
-  /// Makes the state after the last step the one before the next segment.
+  /// Copies the state after the last step to the state before the next segment.
   func carryState() { carriedState.copy(from: stateAfter) }
 
   /// From the tokens to z, without dropout; for scoring and sampling.
@@ -135,8 +135,8 @@ public final class SegmentPass: Sendable {
   /// returns the sum of the losses in nats over its T·B tokens.
   ///
   /// Gradients of `lossScale · Σ loss` are added to `gradients`. The first segment of a step refreshes the weights.
-  /// During the last segment of a step `sink` receives each part of the gradient as it is complete: the softmax's piece by
-  /// piece and before back-propagation through time, or after it where it is deferred; the input rows last.
+  /// During the last segment of a step `sink` receives each part of the gradient as it is complete: the softmax's range by
+  /// range and before back-propagation through time, or after it where it is deferred; the input rows last.
   public func accumulate(
     _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer, sink: (any GradientSink)?
   ) throws -> Double {
@@ -184,7 +184,7 @@ public final class SegmentPass: Sendable {
 
   /// The gradients of all rows of the tied matrix that the step has read.
   private func finishRows(_ sink: any GradientSink) throws {
-    guard let rowGradient else { preconditionFailure("a pass without a backward half") }
+    guard let rowGradient else { preconditionFailure("a pass with a backward pass") }
     let (tokens, rows) = rowGradient.collect(inputTokens, gradient: inputGradients)
     try sink.finish(rows: rows, of: tokens)
   }

@@ -1,9 +1,9 @@
 import Foundation
 import Tensors
 
-/// What a layer makes of its linear map, element by element.
+/// The activation function of a layer, applied element by element.
 public enum Activation: String, CaseIterable, Sendable, Codable {
-  /// Nothing.
+  /// `x`.
   case identity
   /// `max(x, 0)`.
   case relu
@@ -28,7 +28,7 @@ public enum Activation: String, CaseIterable, Sendable, Codable {
     }
   }
 
-  /// Turns the gradient of the function's value into that of its argument, in place.
+  /// Replaces the gradient of the function's value by that of its argument, in place.
   func differentiate(_ gradient: Matrix, activated: Matrix, engine: ComputeEngine) {
     switch self {
     case .identity:

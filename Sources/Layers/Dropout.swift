@@ -5,10 +5,10 @@ import Tensors
 ///
 /// The same call on a gradient is the derivative, so no mask is stored.
 public struct Dropout: Sendable {
-  /// The share of elements set to zero, in [0, 1).
+  /// The fraction of elements set to zero, in [0, 1).
   public let rate: Double
 
-  /// Dropout of a rate; 0 leaves everything as it is.
+  /// Dropout of a rate; 0 changes nothing.
   public init(rate: Double) {
     precondition(rate >= 0 && rate < 1, "a dropout rate of \(rate)")
     self.rate = rate

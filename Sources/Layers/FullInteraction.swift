@@ -15,8 +15,10 @@ struct FullInteraction: InteractionForm {
       learningRateScale: InteractionShape.learningRateScale(fanIn: fanIn))
   }
 
+  var multiplicationsPerRow: Int { w.count }
+
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
-    // x·V first, then x·Wₖ for every k; on the way back dz, then cₖ·dz.
+    // x·V first, then x·Wₖ for every k; in the backward pass dz, then cₖ·dz.
     InteractionActivations(
       rowCount: rowCount, projected: (shape.contextWidth + 1) * shape.outputWidth, modulation: 0,
       modulated: 0,

@@ -34,18 +34,18 @@ public struct GradientRange: Sendable, Equatable {
 
 /// Receives the parts of a step's gradient as backward finishes them, in the same order on all ranks.
 ///
-/// Exchange, trace and fault injection are sinks around each other.
+/// Exchange, trace and fault injection are nested sinks.
 public protocol GradientSink: AnyObject {
-  /// A range of the flat gradient holds its final value for this step, but for rows that follow.
+  /// A range of the flat gradient holds its final value for this step, except for rows that follow.
   func finish(_ range: GradientRange) throws
 
   /// Gradient rows of the input side of the tied matrix: distinct tokens, ascending, and a row for each.
   ///
-  /// They are not part of the flat gradient yet; whoever receives them last adds them to it.
+  /// They are not part of the flat gradient yet; the last sink adds them to it.
   func finish(rows: Matrix, of tokens: Vector<Int32>) throws
 }
 
-/// The sink of a process that is alone: adds the rows of the tied matrix to its gradient.
+/// The sink of a single process: adds the rows of the tied matrix to its gradient.
 public final class LocalGradientSink: GradientSink {
   private let matrix: Matrix
   private let engine: ComputeEngine
@@ -59,7 +59,7 @@ public final class LocalGradientSink: GradientSink {
   /// Does nothing: the range is final.
   public func finish(_ range: GradientRange) {}
 
-  /// Adds each row to its token's.
+  /// Adds each row to that of its token.
   public func finish(rows: Matrix, of tokens: Vector<Int32>) {
     for index in 0..<tokens.count {
       let token = Int(tokens[index])

@@ -1,6 +1,6 @@
 import Tensors
 
-/// How the tensor `W` of a multiplicative interaction is made up; see `MultiplicativeInteraction`.
+/// The parametrization of the tensor `W` of a multiplicative interaction; see `MultiplicativeInteraction`.
 public enum InteractionKind: String, CaseIterable, Sendable, Codable {
   /// Every `Wₖ` free.
   case full
@@ -31,19 +31,19 @@ public struct InteractionShape: Sendable, Equatable {
     self.rank = rank
   }
 
-  /// What the common rate is multiplied with for the layer that makes the context.
+  /// The learning rate scale of the layer that computes the context.
   ///
-  /// One entry of c moves the output by a whole `x·Wₖ`, so what feeds it goes as slowly as `W`.
+  /// One entry of c changes the output by a whole `x·Wₖ`, so the context's layer learns as slowly as `W`.
   public var contextLearningRateScale: Float {
     Self.learningRateScale(fanIn: contextWidth * inputWidth)
   }
 
-  /// What Adam's rate is multiplied with for a tensor of which one output feels `fanIn` entries at once.
+  /// The factor of Adam's rate for a tensor of which `fanIn` entries contribute to each output.
   ///
-  /// Adam moves every entry by about the rate, so one step moves an output by about rate × fan-in ×
-  /// the inputs' mean size; with a full `W` that is K × input width, and at the common rate the loss explodes
+  /// Adam changes every entry by about the rate, so one step changes an output by about rate × fan-in ×
+  /// the inputs' mean magnitude; with a full `W` that is K × input width, and at the common rate the loss diverges
   /// within ten steps. Beyond `reference` entries the rate falls as 1 / fan-in (the rule of Yang & Hu 2021
-  /// for hidden layers), which bounds that movement for every shape.
+  /// for hidden layers), which bounds that change for every shape.
   static func learningRateScale(fanIn: Int) -> Float {
     let reference: Float = 1024
     return min(1, reference / Float(fanIn))
@@ -52,17 +52,17 @@ public struct InteractionShape: Sendable, Equatable {
 
 /// Rows of a multiplicative interaction's intermediate values, saved from forward to backward.
 public struct InteractionActivations: Sendable {
-  /// What the input gives without the context.
+  /// The part that depends on the input alone.
   let projected: Matrix
-  /// What the context gives without the input.
+  /// The part that depends on the context alone.
   let modulation: Matrix
-  /// The two multiplied.
+  /// Their product.
   let modulated: Matrix
   /// dL/dmodulation.
   let modulationGradient: Matrix
   /// dL/dmodulated.
   let modulatedGradient: Matrix
-  /// As wide as the output: what backward needs for a while.
+  /// Temporary values of the backward pass.
   let scratch: Matrix
 
   init(rowCount: Int, projected: Int, modulation: Int, modulated: Int, scratch: Int, in arena: Arena) {
@@ -89,15 +89,18 @@ public struct InteractionActivations: Sendable {
   }
 }
 
-/// The part of a multiplicative interaction that depends on how `W` is made up; it includes `x·V`.
+/// The part of a multiplicative interaction that depends on the parametrization of `W`; it includes `x·V`.
 ///
-/// The work is cut where the context enters: `project` and `projectBackward` need all
+/// The computation is split where the context enters: `project` and `projectBackward` need all
 /// rows but no context of a later step, so they are one product for a whole segment;
 /// `contract` and `contractBackward` run within the recurrence.
 protocol InteractionForm: Sendable {
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations
 
-  /// Everything that the input alone gives.
+  /// The multiplications of the matrix products with the form's own tensors for one row, forward.
+  var multiplicationsPerRow: Int { get }
+
+  /// Computes what depends on the input alone.
   func project(
     _ input: Matrix, v: Parameter, weights: Weights, activations: InteractionActivations,
     engine: ComputeEngine)
@@ -107,7 +110,7 @@ protocol InteractionForm: Sendable {
     context: Matrix, weights: Weights, activations: InteractionActivations, addingTo output: Matrix,
     engine: ComputeEngine)
 
-  /// Adds to the context's gradient what comes through the interaction.
+  /// Adds the interaction's part of the context's gradient.
   func contractBackward(
     outputGradient: Matrix, weights: Weights, activations: InteractionActivations,
     addingTo contextGradient: Matrix, engine: ComputeEngine)

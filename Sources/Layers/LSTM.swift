@@ -5,7 +5,7 @@ import Tensors
 /// of B lanes, rows time-major.
 ///
 /// `i, f, o = σ(·)`, `g = tanh(·)` of `x·W_ihᵀ + h·W_hhᵀ + b`; `c = f·c + i·g`; `h = o·tanh(c)`.
-/// The steps are apart from the loop over them, because an encoder may need h to make the next x.
+/// The loop over the steps is the caller's, because an encoder may need h to compute the next x.
 public struct LSTM: Sendable {
   /// E, the width of the input.
   public let inputWidth: Int
@@ -29,7 +29,10 @@ public struct LSTM: Sendable {
     bias = list.add("lstm.bias", shape: [4 * hiddenWidth], initialization: .zero, decays: false)
   }
 
-  /// What a segment leaves for its backward pass; slot t of `hidden` and `cell` is the state before step t.
+  /// The multiplications of its matrix products for one row, forward.
+  public var multiplicationsPerRow: Int { inputWeight.count + recurrentWeight.count }
+
+  /// The saved values of a segment for its backward pass; slot t of `hidden` and `cell` is the state before step t.
   public struct Activations: Sendable {
     /// (T + 1)·B × H.
     public let hidden: Matrix
@@ -39,7 +42,7 @@ public struct LSTM: Sendable {
     let cellTanh: Matrix
     /// T·B × 4H: activated gates, after backward the gradients of the pre-activations.
     let gates: Matrix
-    /// B × H: dL/dc on its way back.
+    /// B × H: dL/dc.
     let cellGradient: Matrix
     let laneCount: Int
 
@@ -64,7 +67,7 @@ public struct LSTM: Sendable {
     func rows(_ step: Int) -> Range<Int> { step * laneCount..<(step + 1) * laneCount }
   }
 
-  /// Starts the gates of some rows with `x·W_ihᵀ + b`; x has these rows.
+  /// Initializes the gates of some rows to `x·W_ihᵀ + b`; x has these rows.
   public func addInput(
     _ input: Matrix, rows: Range<Int>, weights: Weights, activations: Activations,
     engine: ComputeEngine
@@ -74,7 +77,7 @@ public struct LSTM: Sendable {
     engine.add(row: weights[bias], toRowsOf: gates)
   }
 
-  /// Takes step t from slot t of the state to slot t + 1; the gates hold the input's share already.
+  /// Computes step t, from slot t of the state to slot t + 1; the gates already hold the input's part.
   public func forward(step: Int, weights: Weights, activations: Activations, engine: ComputeEngine) {
     let rows = activations.rows(step)
     let gates = activations.gates.rows(rows)
@@ -90,11 +93,11 @@ public struct LSTM: Sendable {
     }
   }
 
-  /// Takes step t back: `outputGradient` is dL/dh after the step, later steps' share included,
-  /// and becomes dL/dh before it.
+  /// Back-propagates step t: `outputGradient` is dL/dh after the step, including the later steps' part; `previousGradient` becomes
+  /// dL/dh before it.
   ///
   /// The gates' rows become the gradient of the pre-activations.
-  /// Before the last step's call `startBackward` is due.
+  /// `startBackward` comes before the last step's call.
   public func backward(
     step: Int, outputGradient: Matrix, weights: Weights, into previousGradient: Matrix,
     activations: Activations, engine: ComputeEngine
@@ -112,7 +115,7 @@ public struct LSTM: Sendable {
     engine.multiply(gates, weights.right(recurrentWeight), into: previousGradient)
   }
 
-  /// Makes dL/dc after the last step zero: what follows a segment is not propagated through.
+  /// Sets dL/dc after the last step to zero: gradients are truncated at the end of a segment.
   public func startBackward(_ activations: Activations) {
     activations.cellGradient.fill(0)
   }

@@ -23,16 +23,19 @@ public struct RectifiedLinear: Sendable {
       decays: false)
   }
 
+  /// The multiplications of its matrix products for one row, forward.
+  public var multiplicationsPerRow: Int { weight.count }
+
   /// `output = ReLU(input · weightᵀ + bias)`; input is rows × inputs, output rows × outputs.
   public func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
     engine.multiply(input, weights.right(transposed: weight), into: output)
     engine.addBiasAndRectify(output, bias: weights[bias])
   }
 
-  /// Turns `outputGradient` into the gradient before ReLU, in place,
+  /// Replaces `outputGradient` by the gradient before ReLU, in place,
   /// and adds `outputGradient · weight` to the input's.
   ///
-  /// The weights' own gradients are `addWeightGradients`' work, one product over all rows.
+  /// `addWeightGradients` adds the weights' gradients, one product over all rows.
   public func backward(
     output: Matrix, outputGradient: Matrix, weights: Weights, addingTo inputGradient: Matrix,
     engine: ComputeEngine
@@ -42,7 +45,7 @@ public struct RectifiedLinear: Sendable {
   }
 
   /// Adds `rectifiedGradientᵀ · input` and the column sums to the gradients;
-  /// the gradient is what `backward` left.
+  /// `rectifiedGradient` is what `backward` has computed in place.
   public func addWeightGradients(
     input: Matrix, rectifiedGradient: Matrix, gradients: ParameterBuffer, engine: ComputeEngine
   ) {
@@ -65,6 +68,9 @@ public struct Linear: Sendable {
       initialization: .uniform(limit: (3 / Float(inputWidth)).squareRoot()))
     bias = list.add("\(name).b", shape: [outputWidth], initialization: .zero, decays: false)
   }
+
+  /// The multiplications of its matrix products for one row, forward.
+  public var multiplicationsPerRow: Int { weight.count }
 
   /// `output = input · V + b`.
   public func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {

@@ -12,8 +12,8 @@ struct LowRankInteraction: InteractionForm {
 
   init(name: String, shape: InteractionShape, in list: inout ParameterList) {
     self.shape = shape
-    // Three factors multiply, so each one's fan-in alone says too little:
-    // all take the rate of the tensor that they stand for.
+    // The fan-in of one factor alone understates the effect of a change: all three use the rate of the tensor that they
+    // parametrize.
     let scale = InteractionShape.learningRateScale(fanIn: shape.contextWidth * shape.inputWidth)
     func factor(_ letter: String, rows: Int, fanIn: Int) -> Parameter {
       list.add(
@@ -24,6 +24,8 @@ struct LowRankInteraction: InteractionForm {
     b = factor("B", rows: shape.inputWidth, fanIn: shape.inputWidth)
     c = factor("C", rows: shape.outputWidth, fanIn: shape.rank)
   }
+
+  var multiplicationsPerRow: Int { a.count + b.count + c.count }
 
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
     InteractionActivations(

@@ -45,10 +45,12 @@ struct ModulatedInteraction: InteractionForm {
     isScalar ? weights.right(d) : weights.right(transposed: d)
   }
 
-  /// K × factors, which a vector of the list is not by itself.
+  /// The tensor as K × factors; the scalar form's is a vector.
   private func factors(_ buffer: ParameterBuffer) -> Matrix {
     buffer[d].reshaped(rowCount: shape.contextWidth, columnCount: d.count / shape.contextWidth)
   }
+
+  var multiplicationsPerRow: Int { d.count }
 
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
     InteractionActivations(

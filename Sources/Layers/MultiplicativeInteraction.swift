@@ -2,8 +2,8 @@ import Tensors
 
 /// The multiplicative interaction of a context c with an input x (Jayakumar et al., ICLR 2020).
 ///
-/// `M(c, x)ₙ = Σₖ Σₘ cₖ W[k,m,n] xₘ + Σₖ cₖ U[k,n] + Σₘ xₘ V[m,n] + bₙ`. Seen as a hyper-network the map of x
-/// is `W'(c) = Σₖ cₖ Wₖ + V`, which `InteractionKind` makes up in four ways.
+/// `M(c, x)ₙ = Σₖ Σₘ cₖ W[k,m,n] xₘ + Σₖ cₖ U[k,n] + Σₘ xₘ V[m,n] + bₙ`.
+/// Seen as a hyper-network the map of x is `W'(c) = Σₖ cₖ Wₖ + V`, which `InteractionKind` parametrizes in four ways.
 public struct MultiplicativeInteraction: Sendable {
   /// K, input and output widths.
   public let shape: InteractionShape
@@ -35,19 +35,22 @@ public struct MultiplicativeInteraction: Sendable {
     }
   }
 
+  /// The multiplications of its matrix products for one row, forward.
+  public var multiplicationsPerRow: Int { v.count + u.count + form.multiplicationsPerRow }
+
   /// Memory for `rowCount` rows.
   public func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
     form.activations(rowCount: rowCount, in: arena)
   }
 
-  /// Computes what the input gives without the context: one product for all rows of a segment.
+  /// Computes the part that depends on the input alone: one product for all rows of a segment.
   public func project(
     _ input: Matrix, weights: Weights, activations: InteractionActivations, engine: ComputeEngine
   ) {
     form.project(input, v: v, weights: weights, activations: activations, engine: engine)
   }
 
-  /// Sets the output, rows × outputs, from the context, rows × K, and what `project` left for these rows.
+  /// Sets the output, rows × outputs, from the context, rows × K, and the result of `project` for these rows.
   public func contract(
     context: Matrix, weights: Weights, activations: InteractionActivations, into output: Matrix,
     engine: ComputeEngine

@@ -1,7 +1,7 @@
 import CKernels
 import Tensors
 
-/// What an optimizer is set to.
+/// The hyperparameters of an optimizer.
 public struct OptimizerConfiguration: Sendable, Equatable {
   /// The rule of the update.
   public enum Kind: String, CaseIterable, Sendable, Codable {
@@ -13,32 +13,30 @@ public struct OptimizerConfiguration: Sendable, Equatable {
 
   /// The rule of the update.
   public var kind = Kind.adam
-  /// The common rate at the top of the schedule.
+  /// The peak learning rate of the schedule.
   public var learningRate = 1.0e-3
-  /// Adam's decay of the mean.
+  /// Adam's β₁, the decay rate of the mean.
   public var beta1 = 0.9
-  /// Adam's decay of the mean square.
+  /// Adam's β₂, the decay rate of the mean square.
   public var beta2 = 0.999
-  /// What Adam adds to the root of the mean square.
+  /// Adam's ε, added to the root of the mean square.
   public var epsilon = 1.0e-8
   /// The momentum of gradient descent.
   public var momentum = 0.9
-  /// The decoupled decay a step, times the rate; not on biases or the embedding.
+  /// The decoupled decay per step, times the rate; not applied to biases or the embedding.
   public var weightDecay = 0.0
-  /// The global norm beyond which a gradient is scaled down to it; 0 leaves it as it is.
+  /// The maximum global norm of a gradient; larger ones are scaled down to it (0: no clipping).
   public var clip = 0.25
 
   /// The defaults.
   public init() {}
 }
 
-/// Turns a gradient into a change of the parameters, the same bits on every CPU level
-/// and for every number of threads.
+/// Updates the parameters by a gradient, with the same bits on every CPU level and for every number of threads.
 public final class Optimizer: Sendable {
-  /// What it is set to.
+  /// The hyperparameters.
   public let configuration: OptimizerConfiguration
-  /// Its memory of earlier gradients, each named as in `optimizer.safetensors`:
-  /// Adam's mean and square, or the velocity.
+  /// The optimizer state, each buffer named as in `optimizer.safetensors`: Adam's mean and square, or the velocity.
   public let moments: [(name: String, buffer: ParameterBuffer)]
   private let engine: ComputeEngine
   private let commonBlocks: [Range<Int>]
@@ -47,7 +45,7 @@ public final class Optimizer: Sendable {
   private let partialSums: Vector<Double>
   private let arena: Arena
 
-  /// How many elements are worked on at a time; a constant, because the order of the norm's sum hangs on it.
+  /// The number of elements per block; a constant, because the norm's summation order depends on it.
   private static let blockLength = 1 << 16
 
   /// An optimizer before the first update, of the elements of a shard (default: all).
@@ -76,8 +74,8 @@ public final class Optimizer: Sendable {
     }
   }
 
-  /// The sums of a gradient's squares, in double precision and in a fixed order: of what all ranks have alike, and of what
-  /// this one alone has.
+  /// The sums of a gradient's squares, in double precision and in a fixed order: of the elements common to all ranks, and of
+  /// this rank's own.
   public func squares(of gradient: ParameterBuffer) -> (common: Double, owned: Double) {
     (squares(of: gradient, commonBlocks), squares(of: gradient, ownedBlocks))
   }
@@ -93,20 +91,20 @@ public final class Optimizer: Sendable {
     return blocks.indices.reduce(0) { $0 + sums[$1] }
   }
 
-  /// The global norm of a gradient that no other rank has a part of.
+  /// The global norm of a gradient that is not distributed over ranks.
   public func norm(of gradient: ParameterBuffer) -> Double {
     let (common, owned) = squares(of: gradient)
     return (common + owned).squareRoot()
   }
 
-  /// What a gradient of this norm is multiplied with, so that its norm is at most `clip`.
+  /// The factor that reduces a gradient of this norm to at most `clip`.
   public func clippingScale(norm: Double) -> Double {
     configuration.clip > 0 && norm > configuration.clip ? configuration.clip / norm : 1
   }
 
-  /// Moves the parameters once.
+  /// Updates the parameters once.
   ///
-  /// `updateCount` counts the updates made with this one, from 1: Adam corrects its moments' bias by it.
+  /// `updateCount` is the number of this update, from 1, for Adam's bias correction.
   public func update(
     _ parameters: ParameterBuffer, gradient: ParameterBuffer, gradientScale: Double, learningRate: Double,
     updateCount: Int
@@ -148,7 +146,7 @@ public final class Optimizer: Sendable {
       range.count, &settings)
   }
 
-  /// By squaring: the same bits everywhere, which a library's `pow` does not promise.
+  /// By squaring: the same bits everywhere, which a library's `pow` does not guarantee.
   private func integerPower(_ base: Double, _ exponent: Int) -> Double {
     var result = 1.0
     var factor = base

@@ -2,7 +2,7 @@ import CKernels
 import Tensors
 
 /// The elements of the flat buffers that a rank keeps up to date: all of them, or, where the vocabulary is sharded,
-/// those of its rows and all that belong to no token.
+/// those of its rows and all elements of tensors without rows for tokens.
 public struct ParameterShard: Sendable, Equatable {
   /// The rows of this rank; nil where it has none of them, or all.
   public let rows: RowShard?
@@ -18,7 +18,7 @@ public struct ParameterShard: Sendable, Equatable {
     owned = []
   }
 
-  /// The tensors of a list, of which those that have elements for each token come first, with the rows of a shard.
+  /// The elements of a list for the rows of a shard; tensors with elements for each token come first in the list.
   public init(_ list: ParameterList, rows: RowShard?) {
     self.rows = rows
     let first = list.parameters.first { $0.elementsPerToken == nil }?.offset ?? list.elementCount
@@ -27,10 +27,10 @@ public struct ParameterShard: Sendable, Equatable {
     precondition(owned.allSatisfy { $0.upperBound <= first }, "tensors with rows for tokens come first")
   }
 
-  /// How many elements belong to this rank's rows.
+  /// The number of elements of this rank's rows.
   public var ownedCount: Int { owned.reduce(0) { $0 + $1.count } }
 
-  /// How many of them are a tensor's.
+  /// The number of those in a tensor.
   public func ownedCount(of parameter: Parameter) -> Int {
     isCommon(parameter) ? 0 : parameter.ranges(of: rows).reduce(0) { $0 + $1.count }
   }
@@ -53,12 +53,12 @@ extension Parameter {
 }
 
 extension ParameterBuffer {
-  /// Sets to zero what a shard holds.
+  /// Sets the elements of a shard to zero.
   public func clear(_ shard: ParameterShard, engine: ComputeEngine) {
     forEachPart(of: shard, engine) { flat.columns($0).fill(0) }
   }
 
-  /// Copies what a shard holds from a buffer of the same layout.
+  /// Copies the elements of a shard from a buffer of the same layout.
   public func copy(_ shard: ParameterShard, from source: ParameterBuffer, engine: ComputeEngine) {
     forEachPart(of: shard, engine) { copy($0, from: source) }
   }
@@ -73,14 +73,14 @@ extension ParameterBuffer {
     }
   }
 
-  /// XXH64 of the elements of a tensor that a shard holds: equal where they are equal bit for bit.
+  /// XXH64 of the elements of a tensor in a shard: equal where they are equal bit for bit.
   public func hash(of parameter: Parameter, _ shard: ParameterShard) -> UInt64 {
     shard.ranges(of: parameter).reduce(0) { hash, range in
       CKernels_xxh64(flat.data + range.lowerBound, range.count * MemoryLayout<Float>.stride, hash)
     }
   }
 
-  /// Copies the rows of a shard, side by side, to `target`.
+  /// Copies the rows of a shard to `target`, packed.
   public func packShard(_ shard: ParameterShard, to target: UnsafeMutablePointer<Float>) {
     var place = target
     for range in shard.owned {
@@ -89,7 +89,7 @@ extension ParameterBuffer {
     }
   }
 
-  /// Copies the rows of a shard from `source`, where `packShard` has laid them out.
+  /// Copies the rows of a shard from `source`, in the layout of `packShard`.
   public func unpackShard(_ shard: ParameterShard, from source: UnsafePointer<Float>) {
     var place = source
     for range in shard.owned {

@@ -2,10 +2,9 @@ import CKernels
 import Platform
 import Tensors
 
-/// One tensor of the model: its name in a checkpoint, its shape, where it lies in the flat buffers,
-/// how it starts and learns.
+/// One tensor of the model: its name in a checkpoint, shape, offset in the flat buffers, initialization and learning rate scale.
 public struct Parameter: Sendable, Equatable {
-  /// What a tensor starts as.
+  /// The initial value of a tensor.
   public enum Initialization: Sendable, Equatable {
     /// All zero.
     case zero
@@ -19,16 +18,16 @@ public struct Parameter: Sendable, Equatable {
   public let shape: [Int]
   /// The index of its first element in every flat buffer.
   public let offset: Int
-  /// What it starts as.
+  /// The initial value.
   public let initialization: Initialization
-  /// What the common learning rate is multiplied with for this tensor.
+  /// The factor of the common learning rate for this tensor.
   public let learningRateScale: Float
   /// Whether weight decay applies.
   public let decays: Bool
-  /// How many elements belong to each word of the vocabulary, word after word; nil where they belong to none.
+  /// The number of elements per token of the vocabulary; nil where the tensor has no rows for tokens.
   public let elementsPerToken: Int?
 
-  /// How many elements it has.
+  /// The number of elements.
   public var count: Int { shape.reduce(1, *) }
   /// Its elements in every flat buffer.
   public var range: Range<Int> { offset..<offset + count }
@@ -38,31 +37,30 @@ public struct Parameter: Sendable, Equatable {
   public var columnCount: Int { shape[shape.count - 1] }
 }
 
-/// The one list of a model's tensors, from which checkpoint, clipping, weight decay,
-/// exchange and `inspect` read.
+/// The list of a model's tensors, which checkpoint, clipping, weight decay, exchange and `inspect` read.
 public struct ParameterList: Sendable {
   /// Tensors start at multiples of 16 elements: a cache line.
   private static let alignment = 16
 
-  /// The tensors in the order of their places.
+  /// The tensors in the order of their offsets.
   public private(set) var parameters: [Parameter] = []
 
   /// An empty list.
   public init() {}
 
-  /// How long a flat buffer is, padding between tensors included.
+  /// The number of elements of a flat buffer, including padding between tensors.
   public private(set) var elementCount = 0
 
-  /// How many numbers the model has, padding left out.
+  /// The number of parameters, without padding.
   public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
 
-  /// Gives the next place to a tensor.
+  /// Appends a tensor.
   public mutating func add(
     _ name: String, shape: [Int], initialization: Parameter.Initialization, learningRateScale: Float = 1,
     decays: Bool = true, elementsPerToken: Int? = nil
   ) -> Parameter {
     precondition(!shape.isEmpty && shape.allSatisfy { $0 > 0 }, "\(name) of shape \(shape)")
-    precondition(!parameters.contains { $0.name == name }, "two tensors named \(name)")
+    precondition(!parameters.contains { $0.name == name }, "a unique tensor name, not a second \(name)")
     let parameter = Parameter(
       name: name, shape: shape, offset: elementCount, initialization: initialization,
       learningRateScale: learningRateScale, decays: decays, elementsPerToken: elementsPerToken)
@@ -77,7 +75,7 @@ public struct ParameterList: Sendable {
 public final class ParameterBuffer: Sendable {
   /// The layout.
   public let list: ParameterList
-  /// All elements, padding included; the padding stays zero.
+  /// All elements, including padding, which stays zero.
   public let flat: Matrix
   private let arena: Arena
 
@@ -94,7 +92,7 @@ public final class ParameterBuffer: Sendable {
       flat.data + parameter.offset, rowCount: parameter.rowCount, columnCount: parameter.columnCount)
   }
 
-  /// The matrices that a tensor of three dimensions consists of; the tensor itself where it has fewer.
+  /// The matrices of a tensor of three dimensions; the tensor itself where it has fewer.
   public func slices(of parameter: Parameter) -> [Matrix] {
     guard parameter.shape.count == 3 else { return [self[parameter]] }
     let height = parameter.shape[1]
@@ -111,21 +109,21 @@ public final class ParameterBuffer: Sendable {
   /// Sets every element to zero.
   public func clear(engine: ComputeEngine) { clear(ParameterShard(all: list), engine: engine) }
 
-  /// Has the kernel give the memory of a buffer that is still zero, so that the first copy into it takes no longer than others.
+  /// Maps the pages of a buffer that is still zero, so that the first copy into it is as fast as later ones.
   public func touch() { flat.fill(0) }
 
-  /// Takes over the elements of a buffer of the same layout.
+  /// Copies the elements of a buffer of the same layout.
   public func copy(from source: ParameterBuffer, engine: ComputeEngine) {
     copy(ParameterShard(all: list), from: source, engine: engine)
   }
 
-  /// Takes over the elements of a buffer of the same layout, on the calling thread alone.
+  /// Copies the elements of a buffer of the same layout, on the calling thread alone.
   public func copy(from source: ParameterBuffer) {
     copy(0..<flat.columnCount, from: source)
   }
 
   func copy(_ range: Range<Int>, from source: ParameterBuffer) {
-    precondition(source.flat.columnCount == flat.columnCount, "buffers of two layouts")
+    precondition(source.flat.columnCount == flat.columnCount, "buffers of the same layout")
     CKernels_copy(source.flat.data + range.lowerBound, flat.data + range.lowerBound, range.count)
   }
 

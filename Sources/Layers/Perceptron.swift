@@ -8,17 +8,17 @@ public struct Perceptron: Sendable {
     public let weight: Parameter
     /// outputs.
     public let bias: Parameter
-    /// What follows the linear map.
+    /// The activation after the linear map.
     public let activation: Activation
   }
 
-  /// The layers, the first one first.
+  /// The layers, from input to output.
   public let layers: [Layer]
 
   /// Declares `name.0.weight`, `name.0.bias` and so on, for layers of these widths.
   ///
   /// A weight starts uniform with variance 1 / inputs, twice that before ReLU, which halves it; a bias uniform within
-  /// ± 1 / √inputs, so that the kinks of rectified units over a single input do not all begin at zero.
+  /// ± 1 / √inputs, so that the kinks of rectified units over a single input do not all lie at zero.
   public init(
     name: String, inputWidth: Int, layers: [(width: Int, activation: Activation)],
     in list: inout ParameterList
@@ -59,8 +59,8 @@ public struct Perceptron: Sendable {
     }
   }
 
-  /// Adds the weights' gradients and sets the input's, where one is asked for, from
-  /// `activations.outputGradient`, which is of no use afterwards.
+  /// Adds the weights' gradients and sets the input's where requested, from `activations.outputGradient`, which is
+  /// overwritten.
   public func backward(
     input: Matrix, weights: Weights, gradients: ParameterBuffer, activations: PerceptronActivations,
     into inputGradient: Matrix? = nil, engine: ComputeEngine
@@ -80,14 +80,14 @@ public struct Perceptron: Sendable {
   }
 }
 
-/// Rows of what a chain's layers gave, and of the loss's gradients by it.
+/// The outputs of a chain's layers, and their gradients.
 public struct PerceptronActivations: Sendable {
   let values: [Matrix]
   let gradients: [Matrix]
 
-  /// What the last layer gave.
+  /// The output of the last layer.
   public var output: Matrix { values[values.count - 1] }
-  /// The gradient by it, which the caller of `backward` fills in.
+  /// Its gradient, which the caller of `backward` sets.
   public var outputGradient: Matrix { gradients[gradients.count - 1] }
 
   /// The view of some rows.

@@ -1,27 +1,27 @@
 import Foundation
 
-/// How the common learning rate goes over the steps of a run.
+/// The learning rate schedule over the steps of a run.
 public struct Schedule: Sendable, Equatable {
   /// The shape of the curve after warm-up.
   public enum Kind: String, CaseIterable, Sendable, Codable {
-    /// The rate stays.
+    /// Constant.
     case constant
-    /// A straight line down to `final` at the last step.
+    /// Linear decay to `final` at the last step.
     case linear
-    /// Half a cosine down to `final` at the last step (Loshchilov & Hutter 2017).
+    /// Cosine decay to `final` at the last step (Loshchilov & Hutter 2017).
     case cosine
     /// `√(warmup / step)` (Vaswani et al. 2017).
     case inverseSquareRoot = "inverse-sqrt"
-    /// The rate stays until validation stops gaining; each time it falls by `plateauFactor`.
+    /// Constant until validation stops improving; each time multiplied by `plateauFactor`.
     case plateau
   }
 
-  /// What a plateau multiplies the rate with.
+  /// The factor of the rate at a plateau.
   public static let plateauFactor = 0.5
 
   /// The shape of the curve after warm-up.
   public var kind = Kind.cosine
-  /// How many steps the rate rises for, in a straight line from zero.
+  /// The number of steps of linear warm-up from zero.
   public var warmup = 2000
   /// The rate at the last step; the floor of a plateau.
   public var final = 1.0e-5
@@ -30,7 +30,7 @@ public struct Schedule: Sendable, Equatable {
   public init() {}
 
   /// The rate of a step, counted from 0, in a run of `stepCount` steps;
-  /// `plateauScale` is what plateaus have come to.
+  /// `plateauScale` is the product of the factors of all plateaus so far.
   public func learningRate(
     step: Int, stepCount: Int, peak: Double, plateauScale: Double = 1
   ) -> Double {

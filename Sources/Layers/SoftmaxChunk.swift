@@ -1,29 +1,29 @@
 import CKernels
 import Tensors
 
-/// Some rows of z on their way through the softmax: logits, exponentials, gradients.
+/// Some rows of z in the softmax: logits, exponentials, gradients.
 ///
-/// What is computed stays in the workspace, which serves one chunk at a time.
+/// The results are in the workspace, which holds one chunk at a time.
 struct SoftmaxChunk: Sendable {
-  /// The tied matrix as the products of logits read it.
+  /// The tied matrix as an operand of the products that compute logits.
   enum LogitMatrix: Sendable {
     case rounded(Operand)
     case packed(PackedMatrix)
   }
 
-  /// Where the gradients of matrix and bias go, and what they are multiplied by.
+  /// The gradients of matrix and bias, and their factor.
   struct Target: Sendable {
     let matrix: Matrix
     let bias: Matrix
     let scale: Float
   }
 
-  /// Gradients that come out of the exponentials.
+  /// Gradients to compute from the exponentials.
   struct Gradients: OptionSet {
     let rawValue: Int
-    /// dL/dz, each worker's part of it.
+    /// Each worker's part of dL/dz.
     static let input = Gradients(rawValue: 1)
-    /// Those of matrix and bias; without `input` only where a block's product was left out before.
+    /// Those of matrix and bias; `input` alone precedes it where they are computed separately.
     static let matrix = Gradients(rawValue: 2)
   }
 
@@ -38,8 +38,8 @@ struct SoftmaxChunk: Sendable {
 
   private var rowCount: Int { input.rowCount }
 
-  /// Works through all blocks of logits: leaves each row's largest and its sum of exponentials, and the exponentials
-  /// themselves where they are kept; returns what is known of each row.
+  /// Computes all blocks of logits: each row's maximum and sum of exponentials, and the exponentials
+  /// themselves where they are kept; returns the statistics of each row.
   func exponentiate(keeping: Bool) -> SoftmaxStatistics {
     let tiles = workspace.tiles(of: rowCount)
     let statistics = workspace.statistics(rowCount: rowCount)
@@ -109,14 +109,14 @@ struct SoftmaxChunk: Sendable {
   /// Adds the gradients of matrix and bias for the blocks of some rows of the matrix, and adds what these blocks contribute to
   /// each worker's part of the input's; one of both, or both in one pass over the exponentials.
   func addGradients(_ gradients: Gradients, ofRows piece: Range<Int>, to target: Target) {
-    guard case .rounded(let matrix) = matrix else { preconditionFailure("a matrix read row by row") }
+    guard case .rounded(let matrix) = matrix else { preconditionFailure("a matrix in rows") }
     engine.forEachWorker { worker in
       let sum = workspace.inputGradient(rowCount: rowCount, worker)
       if piece.lowerBound == 0 && gradients.contains(.input) { sum.fill(0) }
       for number in workspace.blocks(of: worker, in: piece) {
         let block = Block(number, of: self)
         if block.isBelow(workspace.threshold * target.scale) {
-          // Both come out of the same sums.
+          // Both gradients follow from the same sums.
           if gradients.contains(.input) { addFactored(block, matrix, to: target, sum, worker) }
           continue
         }
@@ -132,7 +132,7 @@ struct SoftmaxChunk: Sendable {
     }
   }
 
-  /// The exponentials of a block of rows of the matrix, and what they are multiplied with.
+  /// The exponentials of a block of rows of the matrix, and their factors.
   private struct Block {
     let tokens: Range<Int>
     let exponentials: Operand
@@ -148,7 +148,7 @@ struct SoftmaxChunk: Sendable {
       sums = workspace.sums.rows(rows).columns(number..<number + 1)
     }
 
-    /// Whether no element of any row can be above a limit: the largest exponential is 1.
+    /// Whether no element of any row exceeds a limit: the largest exponential is 1.
     func isBelow(_ limit: Float) -> Bool {
       (0..<factors.rowCount).allSatisfy { factors[$0, 0] <= limit }
     }

@@ -3,16 +3,16 @@ import Tensors
 
 /// Full softmax over the vocabulary with the tied matrix, and its negative log-likelihood.
 ///
-/// `logits = z · Wᵀ + bias`. They are never held whole: the rows are worked through in chunks, the vocabulary in blocks.
-/// Of a chunk only `exp(logit − largest of its row and block)` is kept, in the engine's precision. Every
-/// exponential is within (0, 1], so rounding it to bfloat16 costs each probability the same relative error, whatever the logits;
-/// what turns them into probabilities, `exp(largest − log-sum-exp)`, is one fp32 number for each row and block.
+/// `logits = z · Wᵀ + bias`. They are never held whole: rows are processed in chunks, the vocabulary in blocks.
+/// For a chunk only `exp(logit − largest of its row and block)` is kept, in the engine's precision. Every
+/// exponential is within (0, 1], so rounding it to bfloat16 gives each probability the same relative error, whatever the logits;
+/// the factor that turns them into probabilities, `exp(largest − log-sum-exp)`, is one fp32 number for each row and block.
 public struct SoftmaxLoss: Sendable {
   /// The V × E matrix shared with the input.
   public let embedding: Parameter
   /// V.
   public let bias: Parameter
-  /// The rows of the matrix whose gradient is finished together, piece after piece.
+  /// The ranges of rows of the matrix whose gradients are finished one after the other.
   public let pieces: [Range<Int>]
   /// The pieces of the flat gradient, then the bias: the order in which they are finished.
   public let gradientRanges: [GradientRange]
@@ -40,14 +40,17 @@ public struct SoftmaxLoss: Sendable {
       matrixRanges + [GradientRange(.softmaxBias, name: bias.name, range: bias.offset..<list.elementCount)]
   }
 
+  /// The multiplications of its matrix products for one row, forward.
+  public var multiplicationsPerRow: Int { embedding.count }
+
   /// The sum of the negative log-likelihoods of this rank's own rows, in nats; sets their gradient to
   /// `scale · (p − onehot) · W`.
   ///
   /// Adds `scale / gradientDivisor · (p − onehot)ᵀ · z` over the rows of all ranks, and its column sums, to the gradients of
-  /// matrix and bias; of the matrix the rows of this rank's shard. The normalizer depends on the whole vocabulary, so ranks that
-  /// share it combine what they know of each chunk. Where a block of rows has no probability above the workspace's threshold in any
-  /// row of a chunk, the gradients take the product of two sums in place of two products. With 0 they are exact. `sink` receives each
-  /// range once all rows have been added to it. Where the matrix's gradient is deferred, what is still to be added is returned.
+  /// matrix and bias; for the matrix, the rows of this rank's shard. The normalizer depends on the whole vocabulary, so the
+  /// owners of its shards combine their statistics of each chunk. Where a block of rows has no probability above the workspace's
+  /// threshold in any row of a chunk, the gradients use the product of two sums in place of two products; with threshold 0 they
+  /// are exact. `sink` receives each range once all rows have been added to it. A deferred gradient of the matrix is returned.
   public func forwardBackward(
     _ own: SoftmaxRows, scale: Float, weights: Weights, gradients: ParameterBuffer,
     workspace: SoftmaxWorkspace, vocabulary: any VocabularyShards, sink: (any GradientSink)?
@@ -79,8 +82,7 @@ public struct SoftmaxLoss: Sendable {
     return (loss, deferred)
   }
 
-  /// Gradients of matrix and bias that are still to be added; until then the rows stay where they are, and the
-  /// workspace is not used.
+  /// Gradients of matrix and bias that are still to be added; until then rows and workspace must not change.
   public struct DeferredGradient: Sendable {
     fileprivate let chunk: SoftmaxChunk
     fileprivate let target: SoftmaxChunk.Target

@@ -1,15 +1,15 @@
 import CKernels
 import Tensors
 
-/// Memory for the softmax of some rows: one chunk's exponentials, sums of each of its rows and blocks, and what each worker
-/// needs for a block of logits.
+/// Memory for the softmax of some rows: one chunk's exponentials, the sums of each of its rows and blocks, and each worker's
+/// block of logits.
 public struct SoftmaxWorkspace: Sendable {
-  /// How many rows of the tied matrix a block has: with a few hundred rows of z its logits stay in a core's cache.
+  /// The number of rows of the tied matrix per block: with a few hundred rows of z its logits stay in a core's cache.
   static let blockLength = 512
 
   /// The rows of the tied matrix whose logits are computed here.
   public let shard: RowShard
-  /// Blocks of which no probability is above it get sums in place of products.
+  /// Blocks without a probability above it use sums in place of products.
   let threshold: Float
   let rowsPerChunk: Int
   private let rowsPerTile: Int
@@ -17,7 +17,7 @@ public struct SoftmaxWorkspace: Sendable {
   let largest: Matrix
   /// Rows × blocks: the sum of the exponentials.
   let sums: Matrix
-  /// Rows × blocks: what the exponentials are multiplied with; none where only scores are computed.
+  /// Rows × blocks: the factors of the exponentials; empty where only scores are computed.
   let factors: Matrix
   private let statisticsOfRows: Vector<Double>
   let input: OperandMemory
@@ -40,7 +40,7 @@ public struct SoftmaxWorkspace: Sendable {
   /// Memory for the logits of a shard in up to `rowCount` rows of width E, in chunks whose exponentials take at most
   /// `byteBudget` bytes.
   ///
-  /// A chunk has one row where that is more. Scoring alone keeps no exponentials, and has one chunk. `deferring` is for
+  /// A chunk has at least one row. Scoring alone keeps no exponentials, and has one chunk. `deferring` is for
   /// gradients that are computed after other layers have used the engine.
   public init(
     shard: RowShard, width: Int, rowCount: Int, byteBudget: Int, threshold: Float = 0, scoringOnly: Bool,
@@ -74,12 +74,12 @@ public struct SoftmaxWorkspace: Sendable {
     precision = engine.precision
     temporary = deferring ? TemporaryMemory() : engine.temporaryMemory
     keptByteCount = scoringOnly ? 0 : rowsPerChunk * shard.ownRowCount * precision.byteCount
-    // Here, where there is one thread: the workers ask for it at once, and must not be the ones that make it grow.
+    // Allocated here, on one thread: the workers use it concurrently, so it must not grow then.
     arena.count(byteCount: keptByteCount)
     if !arena.isCounting { _ = temporary.memory(byteCount: keptByteCount) }
   }
 
-  /// How many chunks `rowCount` rows are worked through in; on ranks with shards of one vocabulary the same.
+  /// The number of chunks of `rowCount` rows; equal on all ranks with shards of one vocabulary.
   public static func chunkCount(
     of rowCount: Int, shard: RowShard, byteBudget: Int, precision: Precision
   ) -> Int {
@@ -92,8 +92,8 @@ public struct SoftmaxWorkspace: Sendable {
   private static func rowsPerChunk(
     of rowCount: Int, shard: RowShard, byteBudget: Int, precision: Precision
   ) -> Int {
-    // Ranks with shards wait for each other at every chunk, so all must cut alike: the largest shard decides, and not
-    // whether this processor has bfloat16.
+    // Ranks with shards synchronize at every chunk, so all must use the same chunks: they depend on the largest shard, and not
+    // on whether this processor supports bfloat16.
     let rowByteCount =
       shard.count == 1
       ? shard.rowCount * precision.byteCount : shard.largestRowCount * Precision.bfloat16.byteCount
@@ -108,7 +108,7 @@ public struct SoftmaxWorkspace: Sendable {
   /// The chunks of the rows of a segment.
   func chunks(of rowCount: Int) -> [Range<Int>] { Self.pieces(of: rowCount, rowsPerChunk) }
 
-  /// The rows of a chunk whose logits of one block are there at once.
+  /// The rows of a chunk whose logits of one block are computed at once.
   func tiles(of rowCount: Int) -> [Range<Int>] { Self.pieces(of: rowCount, rowsPerTile) }
 
   private static func pieces(of rowCount: Int, _ length: Int) -> [Range<Int>] {
@@ -118,7 +118,7 @@ public struct SoftmaxWorkspace: Sendable {
   /// The blocks of one worker, spread over the whole vocabulary: frequent tokens cost more where rare ones are below the threshold.
   func blocks(of worker: Worker) -> StrideTo<Int> { blocks(of: worker, in: 0..<shard.rowCount) }
 
-  /// The same blocks, of those that begin among `range`: a worker has the same ones however the vocabulary is cut.
+  /// Those that begin within `range`: a worker has the same blocks for every partition of the vocabulary.
   func blocks(of worker: Worker, in range: Range<Int>) -> StrideTo<Int> {
     let first = firstBlock(from: range.lowerBound)
     let own = first + (worker.index + workerCount - first % workerCount) % workerCount
@@ -141,7 +141,7 @@ public struct SoftmaxWorkspace: Sendable {
     }
   }
 
-  /// Where the exponentials of a block are kept, row after row, until the loss of their chunk is through.
+  /// Memory for the exponentials of a block, row by row, until the chunk is finished.
   func exponentials(of block: Int, rowCount: Int) -> Operand {
     let place = block * Self.blockLength * rowCount * precision.byteCount
     return Operand(
@@ -159,13 +159,13 @@ public struct SoftmaxWorkspace: Sendable {
     inputGradients[worker.index].rows(0..<rowCount)
   }
 
-  /// What one block adds to a worker's part.
+  /// The contribution of one block to a worker's part.
   func product(rowCount: Int, _ worker: Worker) -> Matrix { products[worker.index].rows(0..<rowCount) }
 
-  /// Two rows of a worker's, of width E.
+  /// Two rows of a worker, of width E.
   func means(_ worker: Worker) -> Matrix { means[worker.index] }
 
-  /// A number of a worker's for each token of a block.
+  /// A worker's sum for each token of a block.
   func tokenSums(of tokens: Range<Int>, _ worker: Worker) -> Matrix {
     tokenSums[worker.index].columns(0..<tokens.count)
   }
@@ -175,7 +175,7 @@ public struct SoftmaxWorkspace: Sendable {
     SoftmaxStatistics(statisticsOfRows[0..<SoftmaxStatistics.numbersPerRow * rowCount])
   }
 
-  /// A row's log-sum-exp over the shard, from what the blocks have left.
+  /// A row's log-sum-exp over the shard, from the maxima and sums of the blocks.
   func logSumExp(_ row: Int) -> Double {
     CKernels_logSumExp(largest.row(row), sums.row(row), shard.blockCount)
   }

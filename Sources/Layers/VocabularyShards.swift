@@ -1,7 +1,7 @@
 import Foundation
 import Tensors
 
-/// The rows of a segment that the softmax works through.
+/// The rows of a segment that the softmax processes.
 public struct SoftmaxRows: Sendable {
   /// z, rows × E.
   public let output: Matrix
@@ -22,31 +22,31 @@ public struct SoftmaxRows: Sendable {
   }
 }
 
-/// What ranks over which the rows of the tied matrix are sharded do for each other in a segment: each computes the
-/// logits of its own tokens, in the rows of all ranks.
+/// The collectives of the owners of the tied matrix's shards in a segment: each computes the logits of its own tokens, for the
+/// rows of all ranks.
 ///
-/// All of them call the operations in the same order. Rows of all ranks stand in the order of shards, equally many of each.
+/// All owners call the operations in the same order. Rows of all ranks are in the order of shards, equally many of each.
 /// The implementation knows the tokens of the segment of every rank. One thread calls it.
 public protocol VocabularyShards: AnyObject, Sendable {
   /// The rows of the tied matrix whose logits this rank computes.
   var shard: RowShard { get }
 
-  /// What the loss of all ranks' rows is divided by, so that the gradients of matrix and bias are a mean over ranks;
+  /// The divisor of the loss of all ranks' rows, so that the gradients of matrix and bias are a mean over ranks;
   /// 1 where the matrix is not sharded.
   var gradientDivisor: Float { get }
 
-  /// Whether the last chunk's gradients of matrix and bias are computed after back-propagation through time, which hides
-  /// what other ranks send meanwhile.
+  /// Whether the last chunk's gradients of matrix and bias are computed after back-propagation through time, overlapping with
+  /// communication.
   var defersMatrixGradient: Bool { get }
 
-  /// Copies the rows of the tokens that this rank reads into their places in its `table`, V × E, whose other rows of other
-  /// shards may be old.
+  /// Copies the rows of the tokens that this rank reads into its `table`, V × E; the other rows of other shards may be
+  /// outdated.
   func fetchRows(into table: Matrix) throws
 
   /// The rows of all ranks, to which this one contributes its own; the views stay valid until the next call.
   func gather(_ own: SoftmaxRows) throws -> SoftmaxRows
 
-  /// Merges what this shard knows of the rows of a chunk with what the other shards know.
+  /// Merges this shard's statistics of the rows of a chunk with those of the other shards.
   func combine(_ statistics: SoftmaxStatistics) throws
 
   /// Sets the gradient of `own` to the sum of all shards' parts of it times `gradientDivisor`; the gradient of `all` is
@@ -60,7 +60,7 @@ public final class WholeVocabulary: VocabularyShards {
   public let shard: RowShard
   /// The gradients are this rank's own.
   public var gradientDivisor: Float { 1 }
-  /// Nobody is waited for, and pieces of the matrix that are finished early are sent early.
+  /// There is no communication to overlap with, and finished ranges of the matrix are exchanged early.
   public var defersMatrixGradient: Bool { false }
 
   /// All rows of a vocabulary.
@@ -68,7 +68,7 @@ public final class WholeVocabulary: VocabularyShards {
     shard = SoftmaxWorkspace.shard(of: vocabularySize)
   }
 
-  /// All rows are here.
+  /// All rows are present.
   public func fetchRows(into table: Matrix) {}
   /// There are no other rows.
   public func gather(_ own: SoftmaxRows) -> SoftmaxRows { own }
@@ -78,11 +78,11 @@ public final class WholeVocabulary: VocabularyShards {
   public func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) {}
 }
 
-/// What is known of some rows of logits, of the whole vocabulary or of one shard: two numbers for each row, one row after the other.
+/// Statistics of some rows of logits over the whole vocabulary or one shard: two numbers per row.
 ///
-/// They are the logarithm of the row's sum of exponentials, and the logit of its target, 0 where the shard does not have it.
+/// They are the logarithm of the row's sum of exponentials, and the logit of its target, 0 where it is in another shard.
 public struct SoftmaxStatistics: Sendable {
-  /// How many numbers a row has.
+  /// The count of numbers per row.
   public static let numbersPerRow = 2
 
   /// All numbers.
@@ -100,7 +100,7 @@ public struct SoftmaxStatistics: Sendable {
   /// The negative log-likelihood of a row's target, in nats, once all shards are merged.
   func loss(_ row: Int) -> Double { numbers[2 * row] - numbers[2 * row + 1] }
 
-  /// Sets these to what the shards of a vocabulary know together, in their order; their own may be among the parts.
+  /// Sets these to the merged statistics of all shards of a vocabulary, in their order; they may be among `parts`.
   public func merge(_ parts: [SoftmaxStatistics]) {
     for row in 0..<numbers.count / Self.numbersPerRow {
       let largest = parts.reduce(-Double.infinity) { max($0, $1.numbers[2 * row]) }

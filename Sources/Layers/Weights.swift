@@ -1,6 +1,6 @@
 import Tensors
 
-/// Parameters as the products of many steps read them: rounded and packed once, and reused until they change.
+/// Parameters as operands of products: rounded and packed once, and reused until they change.
 ///
 /// `@unchecked Sendable`: one thread at a time uses it, like the pass that it belongs to.
 public final class Weights: @unchecked Sendable {
@@ -12,7 +12,7 @@ public final class Weights: @unchecked Sendable {
   private var rounded: [Int: Held<OperandMemory>] = [:]
   private var generation = 0
 
-  /// Tensors side by side are known by the first and the last.
+  /// Tensors side by side are identified by the first and the last.
   private struct Form: Hashable {
     let first: Int
     let last: Int
@@ -43,7 +43,7 @@ public final class Weights: @unchecked Sendable {
     }
   }
 
-  /// Says that the values have changed: what is used from here on is packed anew, once.
+  /// Marks the values as changed: each tensor is packed again at its next use.
   public func refresh() { generation += 1 }
 
   /// A tensor's values as a matrix.
@@ -52,21 +52,21 @@ public final class Weights: @unchecked Sendable {
   /// A tensor on the right of a product.
   public func right(_ parameters: Parameter...) -> PackedMatrix { form(parameters, transposed: false) }
 
-  /// The transposed of a tensor on the right of a product.
+  /// The transpose of a tensor on the right of a product.
   ///
-  /// Several tensors stand side by side before they are transposed; one of three dimensions gives its matrices.
+  /// Several tensors stand side by side before they are transposed; one of three dimensions counts as its matrices.
   public func right(transposed parameters: Parameter...) -> PackedMatrix {
     form(parameters, transposed: true)
   }
 
-  /// The transposed of a matrix on the right of products, cut into panels of this many columns.
+  /// The transpose of a matrix on the right of products, in panels of this many columns.
   public func right(transposed parameter: Parameter, panelWidth: Int) -> PackedMatrix {
     form([parameter], transposed: true, panelWidth: panelWidth)
   }
 
-  /// A tensor in the engine's precision, row after row; with a shard its rows alone, which are then all that may be read.
+  /// A tensor in the engine's precision, in rows; with a shard only its rows, and no others may be read.
   ///
-  /// A tensor is asked for with the same shard always.
+  /// A tensor always has the same shard.
   public func rounded(_ parameter: Parameter, _ shard: RowShard? = nil) -> Operand {
     let held = rounded[parameter.offset]
     let memory = held?.value ?? engine.operandMemory(elementCount: parameter.count)

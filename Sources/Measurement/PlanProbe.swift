@@ -39,10 +39,14 @@ package struct PlanProbe {
     package let parameterCount: Int
     /// Tokens per planned step on one rank.
     package let tokenCountPerRank: Int
-    /// Estimated bytes of memory of a planned rank.
-    package let byteCountPerRank: Int
-    /// The same for rank 0, which also holds a snapshot and the evaluated parameters.
-    package let coordinatorByteCount: Int
+
+    /// The same as costs for any number of ranks.
+    package var costs: StepCosts {
+      StepCosts(
+        computeSeconds: computeSeconds, updateSeconds: updateSeconds, exchange: exchange, ready: ready,
+        tiedRanges: tiedRanges, codecs: codecs, rowElementCount: rowElementCount,
+        tokenCount: tokenCountPerRank, sharding: sharding)
+    }
   }
 
   /// Tokens per step and rank from which longer segments are extrapolated.
@@ -50,7 +54,6 @@ package struct PlanProbe {
   private static let timedStepCount = 3
 
   private let benchmark: Benchmark
-  private let rankCount: Int
   private let laneCountPerRank: Int
   /// Whether the measured steps shard the vocabulary over all ranks; other placements follow from the replicated matrix.
   private let isSharded: Bool
@@ -58,7 +61,6 @@ package struct PlanProbe {
   /// A probe for a job of `rankCount` ranks.
   package init(_ benchmark: Benchmark, rankCount: Int) throws {
     self.benchmark = benchmark
-    self.rankCount = rankCount
     laneCountPerRank = try LaneShare(benchmark.configuration, rankCount: rankCount).laneCountPerRank
     isSharded = benchmark.configuration.exchange.vocabulary == .sharded
   }
@@ -81,14 +83,6 @@ package struct PlanProbe {
     }
     let accumulate = configuration.training.accumulate
     let size = whole.vocabularySize
-    let engine = try configuration.training.engine(benchmark.ranks)
-    // Ranks on separate nodes: rank 0 has the largest need.
-    let nodes = NodeLayout(nodeOfRank: Array(0..<rankCount))
-    func need(_ rank: Int) throws -> Int {
-      try MemoryNeed(
-        configuration, vocabularySize: size, rank: rank, nodes: nodes, engine: engine
-      ).byteCount
-    }
     return Result(
       computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
       exchange: whole.exchange, ready: whole.ready, tiedRanges: whole.tiedRanges,
@@ -98,8 +92,7 @@ package struct PlanProbe {
         updateSeconds: whole.updateSecondsOfWords),
       codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
       engine: whole.engine, parameterCount: whole.parameterCount,
-      tokenCountPerRank: laneCountPerRank * segment * accumulate, byteCountPerRank: try need(rankCount - 1),
-      coordinatorByteCount: try need(Ranks.coordinator))
+      tokenCountPerRank: laneCountPerRank * segment * accumulate)
   }
 
   private struct Measurement {

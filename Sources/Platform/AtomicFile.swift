@@ -9,7 +9,7 @@ package final class AtomicFile {
   private let file: OpenFile
   private var isFinished = false
 
-  /// Begins a file that is to be at `path`.
+  /// Begins a file that will appear at `path`.
   package init(_ path: String) throws(MilmError) {
     self.path = path
     temporaryPath = Self.temporaryPath(for: path)
@@ -71,7 +71,7 @@ package final class AtomicFile {
     return candidate.split(separator: ".").count > 2
   }
 
-  /// Removes the temporary files that killed processes left in a directory, which nobody else may be writing in.
+  /// Removes the temporary files of killed processes; no other process may be writing in the directory.
   package static func removeLeftovers(in directory: String) throws(MilmError) {
     for name in try directoryEntries(directory) where isTemporary(name) {
       try removeEntry("\(directory)/\(name)")

@@ -2,7 +2,7 @@ import CKernels
 import Crypto
 import Foundation
 
-/// XXH64 of bytes that arrive in pieces (Collet's xxHash, 64-bit variant).
+/// Incremental XXH64 (Collet's xxHash, 64-bit variant).
 package struct XXH64 {
   private var state = CKernels_XXH64State()
 
@@ -19,13 +19,13 @@ package struct XXH64 {
     withUnsafePointer(to: state) { CKernels_xxh64Finish($0) }
   }
 
-  /// The hash of bytes that are all there.
+  /// The hash of contiguous bytes.
   package static func hash(_ bytes: UnsafeRawBufferPointer, seed: UInt64 = 0) -> UInt64 {
     CKernels_xxh64(bytes.baseAddress, bytes.count, seed)
   }
 }
 
-/// SHA-256 of bytes that arrive in pieces.
+/// Incremental SHA-256.
 package struct SHA256Digest {
   private var hasher = SHA256()
 
@@ -40,18 +40,12 @@ package struct SHA256Digest {
     hasher.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
 
-  /// The digest of bytes that are all there.
+  /// The digest of a whole sequence.
   package static func hexadecimal(of bytes: some Sequence<UInt8>) -> String {
     var digest = SHA256Digest()
     Array(bytes).withUnsafeBytes { digest.update($0) }
     return digest.hexadecimal
   }
-}
-
-/// A hash in sixteen lower-case hexadecimal digits.
-package func hexadecimal(_ value: UInt64) -> String {
-  let digits = String(value, radix: 16)
-  return String(repeating: "0", count: 16 - digits.count) + digits
 }
 
 /// The SHA-256 and the length of a file.

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What is at a path itself; a symbolic link is not followed.
+/// The kind of entry at a path; a symbolic link is not followed.
 package enum FileEntry {
   case absent, file, directory, symbolicLink, other
 

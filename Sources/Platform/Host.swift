@@ -11,7 +11,7 @@ package enum Host {
   /// Memory that can be allocated without swapping, nil if the kernel does not say.
   package static var availableByteCount: Int? { byteCount(of: "MemAvailable", in: text("/proc/meminfo")) }
 
-  /// The most memory that this process has held so far, 0 if the kernel does not say.
+  /// Peak memory of this process so far, 0 if the kernel does not say.
   package static var peakByteCount: Int { byteCount(of: "VmHWM", in: text("/proc/self/status")) ?? 0 }
 
   /// Free space of the file system of a folder, nil if it cannot be determined.
@@ -58,11 +58,13 @@ public struct Processors: Sendable, Equatable {
     max(1, mask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) })
   }
 
-  /// Threads for each of `rankCount` ranks that share these processors: `OMP_NUM_THREADS`, or else its share.
+  /// Threads for each of `rankCount` ranks that share these processors: `OMP_NUM_THREADS`, or else an equal share.
   public func threadCount(
     sharedBy rankCount: Int, environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Int {
-    if let wish = environment["OMP_NUM_THREADS"].flatMap({ Int($0) }), wish > 0 { return min(wish, count) }
+    if let requested = environment["OMP_NUM_THREADS"].flatMap({ Int($0) }), requested > 0 {
+      return min(requested, count)
+    }
     return max(1, count / rankCount)
   }
 }

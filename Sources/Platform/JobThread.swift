@@ -1,7 +1,7 @@
 import CKernels
 import Foundation
 
-/// A thread that runs jobs one at a time, in the order they were submitted, and knows how long it has worked.
+/// A thread that runs jobs one at a time, in the order they were submitted, and measures the time it has worked.
 package final class JobThread: Sendable {
   private let jobs = JobQueue()
 
@@ -143,6 +143,6 @@ private final class JobQueue: @unchecked Sendable {
 
   var busySeconds: Double { condition.withLock { finishedSeconds + currentSeconds } }
 
-  /// Of the current job; the lock is held.
+  /// Seconds of the current job; the lock is held.
   private var currentSeconds: Double { started.map { (ContinuousClock.now - $0).inSeconds } ?? 0 }
 }

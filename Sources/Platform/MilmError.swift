@@ -7,8 +7,7 @@ public struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
 
   /// An error with this text; line breaks and control characters become spaces, and a very long text is cut.
   public init(_ description: String) {
-    let visible = description.unicodeScalars.prefix(4000).map { Self.breaksLines($0) ? " " : $0 }
-    self.description = String(String.UnicodeScalarView(visible))
+    self.description = singleLine(String(description.unicodeScalars.prefix(4000)))
   }
 
   /// An error of the form `what: expected x, found y (place)`.
@@ -24,10 +23,6 @@ public struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
   /// A failed system call on `path`; `code` is its `errno`.
   public init(_ path: String, cannot action: String, code: CInt = errno) {
     self.init(path, "cannot \(action): \(String(cString: strerror(code)))")
-  }
-
-  private static func breaksLines(_ scalar: Unicode.Scalar) -> Bool {
-    [.control, .lineSeparator, .paragraphSeparator].contains(scalar.properties.generalCategory)
   }
 }
 

@@ -42,12 +42,12 @@ package struct TraceEvent: Sendable {
   fileprivate func json(rank: Int) -> String {
     let members = details.map { name, value in
       switch value {
-      case .integer(let number): "\(quoted(name)):\(number)"
-      case .text(let text): "\(quoted(name)):\(quoted(text))"
+      case .integer(let number): "\(jsonString(name)):\(number)"
+      case .text(let text): "\(jsonString(name)):\(jsonString(text))"
       }
     }
     return "{\"ph\":\"X\",\"pid\":\(rank),\"tid\":\(track.rawValue),\"ts\":\(microseconds(start)),"
-      + "\"dur\":\(microseconds(duration)),\"cat\":\(quoted(category)),\"name\":\(quoted(name)),"
+      + "\"dur\":\(microseconds(duration)),\"cat\":\(jsonString(category)),\"name\":\(jsonString(name)),"
       + "\"args\":{\(members.joined(separator: ","))}}"
   }
 }
@@ -114,11 +114,11 @@ package struct TraceFiles: Sendable {
       return "{\"ph\":\"M\",\"pid\":\(rank),\(place)\"name\":\"\(name)\",\"args\":{\(value)}}"
     }
     var lines = [
-      event("process_name", thread: nil, "\"name\":\(quoted(label))"),
+      event("process_name", thread: nil, "\"name\":\(jsonString(label))"),
       event("process_sort_index", thread: nil, "\"sort_index\":\(rank)"),
     ]
     for track in TraceEvent.Track.allCases {
-      lines.append(event("thread_name", thread: track.rawValue, "\"name\":\(quoted("\(track)"))"))
+      lines.append(event("thread_name", thread: track.rawValue, "\"name\":\(jsonString("\(track)"))"))
       lines.append(event("thread_sort_index", thread: track.rawValue, "\"sort_index\":\(track.rawValue)"))
     }
     return Array(lines.joined(separator: ",\n").utf8)

@@ -107,10 +107,10 @@ package struct StudyRun<Work: Study> {
     _ setting: Work.Setting?, isStopRequested: () -> Bool, engine: ComputeEngine
   ) -> Round {
     guard let setting else { return Round(isStopRequested: isStopRequested()) }
-    let start = threadSeconds()
+    let start = coreSeconds
     let outcome = study.run(setting, engine: engine)
     return Round(
-      name: setting.name, outcome: outcome, processorSeconds: threadSeconds() - start,
+      name: setting.name, outcome: outcome, processorSeconds: coreSeconds - start,
       isStopRequested: isStopRequested())
   }
 
@@ -119,11 +119,4 @@ package struct StudyRun<Work: Study> {
       try studyDecoder().decode(Round.self, from: Data($0))
     }
   }
-}
-
-/// The processor time of the calling thread.
-private func threadSeconds() -> Double {
-  var time = timespec()
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }

@@ -1,29 +1,29 @@
 import Foundation
 
-/// Memory aligned to at least 64 bytes, to be given back with `free`; what it holds is undefined.
+/// Uninitialized memory aligned to at least 64 bytes, to be released with `free`.
 ///
-/// Large pieces ask for huge pages: products walk over hundreds of megabytes, and to map those 4 kB at a time is most of
-/// the time of a start.
+/// Large allocations request huge pages: products traverse hundreds of megabytes, and mapping those 4 kB at a time takes most of
+/// the start-up time.
 func alignedMemory(byteCount: Int) -> UnsafeMutableRawPointer {
   let isLarge = byteCount >= largeByteCount
   var memory: UnsafeMutableRawPointer?
   let status = posix_memalign(&memory, isLarge ? hugePage : 64, max(byteCount, 1))
-  guard status == 0, let memory else { preconditionFailure("out of memory: \(byteCount) bytes asked for") }
-  // A wish: small pages do where the system has no huge ones.
+  guard status == 0, let memory else { preconditionFailure("out of memory: \(byteCount) bytes requested") }
+  // A hint: small pages suffice where the system has no huge ones.
   if isLarge { madvise(memory, byteCount, MADV_HUGEPAGE) }
   return memory
 }
 
-/// Memory aligned to at least 64 bytes that is zero at first, and is given back with this object.
+/// Memory aligned to at least 64 bytes, initially zero, released with this object.
 ///
-/// The kernel gives the pages of a large one as they are touched: a start does not wait for gigabytes to be cleared, and the
-/// engine's threads take them side by side.
+/// The kernel maps the pages of a large allocation when they are first touched: start-up does not wait for gigabytes to be
+/// cleared, and the engine's threads touch them in parallel.
 ///
-/// `@unchecked Sendable`: it only says where the memory is.
+/// `@unchecked Sendable`: it holds an address only.
 public final class ZeroedMemory: @unchecked Sendable {
   /// The first byte.
   public let start: UnsafeMutableRawPointer
-  /// What the kernel has mapped; nil for a small piece.
+  /// The mapping; nil for a small allocation.
   private let mapping: UnsafeMutableRawBufferPointer?
 
   /// Memory of at least one byte.
@@ -37,7 +37,7 @@ public final class ZeroedMemory: @unchecked Sendable {
     let mappedByteCount = byteCount + hugePage
     let base = mmap(nil, mappedByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard let base, base != MAP_FAILED else {
-      preconditionFailure("out of memory: \(byteCount) bytes asked for")
+      preconditionFailure("out of memory: \(byteCount) bytes requested")
     }
     start = base.alignedUp(toMultipleOf: hugePage)
     madvise(start, byteCount, MADV_HUGEPAGE)
@@ -49,7 +49,7 @@ public final class ZeroedMemory: @unchecked Sendable {
   }
 }
 
-/// Memory that grows to what its largest use needs, in the first steps.
+/// Scratch memory that grows to its largest use in the first steps.
 ///
 /// `@unchecked Sendable`: one thread at a time uses it.
 public final class TemporaryMemory: @unchecked Sendable {
@@ -61,7 +61,7 @@ public final class TemporaryMemory: @unchecked Sendable {
 
   deinit { free(data) }
 
-  /// At least `byteCount` bytes, 64-byte aligned, what they hold undefined; earlier ones are given back.
+  /// At least `byteCount` bytes, 64-byte aligned and uninitialized; earlier ones may be released.
   public func memory(byteCount: Int) -> UnsafeMutableRawPointer {
     if let data, byteCount <= capacity { return data }
     free(data)

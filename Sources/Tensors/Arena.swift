@@ -1,4 +1,4 @@
-/// Owns blocks of zeroed, 64-byte aligned memory, allocated before the first step and freed together.
+/// Blocks of zeroed, 64-byte aligned memory, allocated before the first step and freed together.
 ///
 /// The pages of a large block exist once they are touched. Views do not keep the arena alive: their user holds it, by
 /// `withExtendedLifetime` where it is a local variable. One thread allocates, before the first step; any thread may use the

@@ -1,31 +1,30 @@
-/// A view of row-major fp32 memory that something else owns: an `Arena` or a `ParameterBuffer`.
+/// A view of row-major fp32 memory owned by an `Arena` or a `ParameterBuffer`.
 ///
 /// Sendable because a view carries no ownership; two tasks never write the same rows.
 public struct Matrix: @unchecked Sendable {
   /// The first element of the first row.
   public let data: UnsafeMutablePointer<Float>
-  /// How many rows there are.
+  /// The number of rows.
   public let rowCount: Int
-  /// How many columns a row has.
+  /// The number of columns.
   public let columnCount: Int
-  /// How many elements lie between the starts of two rows; at least `columnCount`.
+  /// The number of elements between the starts of two rows; at least `columnCount`.
   public let stride: Int
 
-  /// Views `rowCount × columnCount` elements at `data`, rows `stride` apart (next
-  /// to each other when left out).
+  /// Views `rowCount × columnCount` elements at `data`, rows `stride` apart (default: contiguous).
   public init(_ data: UnsafeMutablePointer<Float>, rowCount: Int, columnCount: Int, stride: Int? = nil) {
     self.data = data
     self.rowCount = rowCount
     self.columnCount = columnCount
     self.stride = stride ?? columnCount
     precondition(
-      rowCount >= 0 && columnCount >= 0 && self.stride >= columnCount, "a matrix of impossible shape")
+      rowCount >= 0 && columnCount >= 0 && self.stride >= columnCount, "a valid matrix shape")
   }
 
-  /// How many elements the view shows.
+  /// The number of elements.
   public var count: Int { rowCount * columnCount }
 
-  /// Whether the rows lie next to each other.
+  /// Whether the rows are contiguous.
   public var isContiguous: Bool { stride == columnCount || rowCount <= 1 }
 
   /// The element of a row and column.
@@ -53,7 +52,7 @@ public struct Matrix: @unchecked Sendable {
 
   /// The same memory as `rowCount` rows; the elements must be contiguous and fill the rows exactly.
   public func reshaped(rowCount: Int, columnCount: Int) -> Matrix {
-    precondition(isContiguous && rowCount * columnCount == count, "a shape that does not fit the elements")
+    precondition(isContiguous && rowCount * columnCount == count, "a shape of as many contiguous elements")
     return Matrix(data, rowCount: rowCount, columnCount: columnCount)
   }
 
@@ -62,9 +61,10 @@ public struct Matrix: @unchecked Sendable {
     for index in 0..<rowCount { row(index).update(repeating: value, count: columnCount) }
   }
 
-  /// Takes over the elements of a matrix of the same shape.
+  /// Copies the elements of a matrix of the same shape.
   public func copy(from source: Matrix) {
-    precondition(source.rowCount == rowCount && source.columnCount == columnCount, "matrices of two shapes")
+    precondition(
+      source.rowCount == rowCount && source.columnCount == columnCount, "matrices of the same shape")
     for index in 0..<rowCount { row(index).update(from: source.row(index), count: columnCount) }
   }
 
@@ -77,7 +77,7 @@ public struct Matrix: @unchecked Sendable {
 extension Matrix {
   /// All elements as bytes; the rows must be contiguous.
   package var bytes: UnsafeMutableRawBufferPointer {
-    precondition(isContiguous, "bytes of rows that are not contiguous")
+    precondition(isContiguous, "contiguous rows")
     return UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(start: data, count: count))
   }
 }

@@ -1,10 +1,9 @@
 import CKernels
 import Platform
 
-/// Names one stream of random numbers: a pure function of what it was made from,
-/// with no state to save or to lose.
+/// The key of a stream of random numbers, a pure function of what it is derived from, without state.
 public struct RandomKey: Sendable, Equatable {
-  /// The 64 bits that a loop mixes with the number of an element.
+  /// The 64 bits that are mixed with the index of an element.
   public let bits: UInt64
 
   /// The stream of a seed.
@@ -34,7 +33,7 @@ public struct RandomKey: Sendable, Equatable {
 }
 
 extension ComputeEngine {
-  /// Fills `count` elements uniformly in (−limit, limit), each a function of the key and its place alone.
+  /// Fills `count` elements uniformly in (−limit, limit), each a function of the key and its index alone.
   public func fillUniformly(
     _ values: UnsafeMutablePointer<Float>, count: Int, limit: Float, key: RandomKey
   ) {

@@ -1,17 +1,17 @@
-/// The rows of a matrix that one of several owners has: blocks of equal length, dealt out by turns.
+/// The rows of a matrix that one of several owners holds: blocks of equal length, assigned round-robin.
 ///
-/// Rows that are used often lie together, as frequent words do; dealt out, they are spread over all owners.
+/// Frequent tokens have adjacent rows; round-robin assignment spreads them over all owners.
 public struct RowShard: Sendable, Equatable {
-  /// The rows of the whole matrix.
+  /// The number of rows of the whole matrix.
   public let rowCount: Int
-  /// How many rows a block has; the last one may have fewer.
+  /// The number of rows per block; the last block may have fewer.
   public let blockLength: Int
   /// The number of this shard, from 0.
   public let index: Int
-  /// How many shards there are.
+  /// The number of shards.
   public let count: Int
 
-  /// Shard `index` of `count`; the only one, which has all rows, unless said otherwise.
+  /// Shard `index` of `count` (default: a single shard of all rows).
   public init(rowCount: Int, blockLength: Int, index: Int = 0, count: Int = 1) {
     precondition(
       rowCount >= 0 && blockLength > 0 && (0..<count).contains(index), "shard \(index) of \(count)")
@@ -21,7 +21,7 @@ public struct RowShard: Sendable, Equatable {
     self.count = count
   }
 
-  /// How many blocks this shard has.
+  /// The number of blocks of this shard.
   public var blockCount: Int {
     let all = (rowCount + blockLength - 1) / blockLength
     return max(0, (all - index + count - 1) / count)
@@ -33,20 +33,20 @@ public struct RowShard: Sendable, Equatable {
     return start..<min(start + blockLength, rowCount)
   }
 
-  /// The rows of all blocks of this shard, rising.
+  /// The rows of all blocks of this shard, ascending.
   public var blocks: [Range<Int>] { (0..<blockCount).map(rows(ofBlock:)) }
 
-  /// How many rows this shard has.
+  /// The number of rows of this shard.
   public var ownRowCount: Int { blocks.reduce(0) { $0 + $1.count } }
 
-  /// The most rows that a shard of so many has: those of the first, which is dealt to first.
+  /// The number of rows of the largest of `count` shards, which is the first.
   public var largestRowCount: Int {
     RowShard(rowCount: rowCount, blockLength: blockLength, index: 0, count: count).ownRowCount
   }
 
-  /// The number of the shard that has a row.
+  /// The index of the shard that holds a row.
   public func shardIndex(ofRow row: Int) -> Int { row / blockLength % count }
 
-  /// Whether this shard has a row.
+  /// Whether this shard holds a row.
   public func contains(_ row: Int) -> Bool { shardIndex(ofRow: row) == index }
 }

@@ -1,10 +1,10 @@
-/// A view of elements in a row that something else owns: word ids, or losses in double precision.
+/// A view of contiguous elements that an `Arena` owns: token ids, or losses in double precision.
 ///
 /// Sendable because a view carries no ownership; two tasks never write the same elements.
 public struct Vector<Element: BitwiseCopyable>: @unchecked Sendable {
   /// The first element.
   public let data: UnsafeMutablePointer<Element>
-  /// How many elements there are.
+  /// The number of elements.
   public let count: Int
 
   /// Views `count` elements at `data`.

@@ -103,3 +103,91 @@ extension BenchmarkCommand.Options {
     ])
   }
 }
+
+/// `milm benchmark step`: whole steps of training.
+struct BenchmarkStepCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "step",
+    abstract: "Times training steps: forward, backward, exchange, clipping, update.",
+    discussion: """
+      Example:
+        milm benchmark step configs/wikitext103-multencdec.yaml --lanes 16 --segment 64 --threads 2
+      """)
+
+  @OptionGroup var options: BenchmarkCommand.Options
+
+  @Option(help: "Steps to time, after three of warm-up.")
+  var steps = 8
+
+  func validate() throws {
+    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+  }
+
+  func run() throws {
+    options.measure("benchmark", unit: "steps") { benchmark, progress in
+      try StepBenchmark(benchmark, stepCount: steps).run(progress: progress)
+    } show: {
+      BenchmarkCommand.Options.show($0)
+    }
+  }
+}
+
+/// `milm benchmark evaluate`: scoring, forward alone.
+struct BenchmarkEvaluateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "evaluate",
+    abstract: "Times scoring: forward passes with all losses.",
+    discussion: """
+      Example:
+        milm benchmark evaluate configs/wikitext103-multencdec.yaml --lanes 16 --segment 64
+      """)
+
+  @OptionGroup var options: BenchmarkCommand.Options
+
+  @Option(help: "Blocks of lanes × segment tokens to time, after two of warm-up.")
+  var steps = 8
+
+  func validate() throws {
+    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+  }
+
+  func run() throws {
+    options.measure("benchmark", unit: "blocks") { benchmark, progress in
+      try EvaluationBenchmark(benchmark, blockCount: steps).run(progress: progress)
+    } show: {
+      BenchmarkCommand.Options.show($0)
+    }
+  }
+}
+
+/// `milm benchmark products`: the matrix products of a step, each by itself.
+struct BenchmarkProductsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "products",
+    abstract: "Times the matrix products of a step, each by itself, against OpenBLAS.",
+    discussion: """
+      Example:
+        milm benchmark products configs/wikitext103-multencdec.yaml --lanes 16 --threads 2
+      """)
+
+  @OptionGroup var options: BenchmarkCommand.Options
+
+  func run() throws {
+    options.measure("benchmark", unit: "products") { benchmark, progress in
+      try ProductBenchmark(benchmark).run(progress: progress)
+    } show: { result in
+      let engine = "\(result.engine), \(result.cpuLevel), \(result.precision), \(result.threads) threads"
+      printTable(
+        [
+          ("engine", engine), ("peak", "\(figure(result.peakGigaflops)) GFLOP/s"),
+          ("product", "GFLOP/s (OpenBLAS fp32)"),
+        ]
+          + result.products.map { product in
+            (
+              "\(product.name), \(product.rows) × \(product.columns) × \(product.depth)",
+              "\(figure(product.gigaflops)) (\(figure(product.openBLASGigaflops)))"
+            )
+          })
+    }
+  }
+}

@@ -109,10 +109,9 @@ private final class Deadline {
     timer.schedule(deadline: .now() + seconds)
     timer.setEventHandler {
       let interfaces = RankFacts.interfaceNames.joined(separator: ", ")
-      let line =
-        "milm: expected all ranks to find each other within \(Int(seconds)) s, found that they did not; "
-        + "this host has the interfaces \(interfaces): choose one with cluster/launch.sh --interface\n"
-      FileHandle.standardError.write(Data(line.utf8))
+      printMessage(
+        "expected all ranks to find each other within \(Int(seconds)) s, found that they did not; "
+          + "this host has the interfaces \(interfaces): choose one with cluster/launch.sh --interface")
       _exit(1)
     }
     timer.activate()

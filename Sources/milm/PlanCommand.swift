@@ -4,6 +4,7 @@ import Corpus
 import Foundation
 import Measurement
 import Reporting
+import Tensors
 import Training
 
 /// `milm plan`: predicts a run on a cluster from measurements on this machine.
@@ -75,8 +76,10 @@ struct PlanCommand: ParsableCommand {
         configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: here)
       let count = ranks ?? here.rankCount
       let probe = try PlanProbe(benchmark, rankCount: count).run()
+      let computeEngine = try configuration.training.engine(here)
       guard here.isCoordinator else { return 0 }
-      let plan = try Plan(self, configuration, probe, rankCount: count, here: here)
+      let plan = try Plan(
+        self, configuration, probe, rankCount: count, here: here, computeEngine: computeEngine)
       if json { try printJSON(plan) } else { show(plan) }
       return 0
     }
@@ -98,12 +101,9 @@ struct PlanCommand: ParsableCommand {
 
     init(
       _ command: PlanCommand, _ configuration: RunConfiguration, _ probe: PlanProbe.Result, rankCount: Int,
-      here: Ranks
+      here: Ranks, computeEngine: ComputeEngine
     ) throws {
-      let costs = StepCosts(
-        computeSeconds: probe.computeSeconds, updateSeconds: probe.updateSeconds, exchange: probe.exchange,
-        ready: probe.ready, tiedRanges: probe.tiedRanges, codecs: probe.codecs,
-        rowElementCount: probe.rowElementCount, tokenCount: probe.tokenCountPerRank, sharding: probe.sharding)
+      let costs = probe.costs
       let given = command.link.map {
         LinkMeasurement(
           latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare,
@@ -121,7 +121,8 @@ struct PlanCommand: ParsableCommand {
       func predict(_ ranks: Int) -> StepPrediction {
         let cluster = cluster(ranks)
         return switch configuration.exchange.vocabulary {
-        case .auto, .replicated: costs.prediction(on: cluster)
+        case .auto: costs.best(on: cluster)
+        case .replicated: costs.prediction(on: cluster)
         case .sharded: costs.prediction(on: cluster, groupSize: ranks)
         case .groups(let size):
           costs.prediction(on: cluster, groupSize: ranks.isMultiple(of: size) ? size : 1)
@@ -131,9 +132,18 @@ struct PlanCommand: ParsableCommand {
       parameters = probe.parameterCount
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9
-      memoryBytes = probe.byteCountPerRank
-      coordinatorMemoryBytes = probe.coordinatorByteCount
-      step = predict(rankCount)
+      let step = predict(rankCount)
+      // Ranks on separate nodes: rank 0 has the largest need.
+      let nodes = NodeLayout(nodeOfRank: Array(0..<rankCount))
+      func need(_ rank: Int) throws -> Int {
+        try MemoryNeed(
+          configuration, vocabularySize: probe.sharding.model.vocabularySize, rank: rank, nodes: nodes,
+          engine: computeEngine, vocabularyGroupSize: step.vocabularyGroup
+        ).byteCount
+      }
+      memoryBytes = try need(rankCount - 1)
+      coordinatorMemoryBytes = try need(Ranks.coordinator)
+      self.step = step
       best = costs.best(on: cluster(rankCount))
       hoursPerEpoch = Double(words) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
@@ -158,6 +168,10 @@ struct PlanCommand: ParsableCommand {
         "\(Readable.byteCount(plan.memoryBytes)) per rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) on rank 0"
       ),
       ("ranks", "\(step.ranks) on \(step.nodes) nodes"),
+      (
+        "vocabulary",
+        step.vocabularyGroup == 1 ? "replicated" : "sharded in groups of \(step.vocabularyGroup) ranks"
+      ),
       (
         "per step",
         String(

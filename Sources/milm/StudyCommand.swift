@@ -61,8 +61,7 @@ struct StudyCommand: ParsableCommand {
         switch end {
         case .interrupted(let settingCount):
           if isFirst {
-            let line = "milm: interrupted after \(settingCount) settings; the same command resumes\n"
-            FileHandle.standardError.write(Data(line.utf8))
+            printMessage("interrupted after \(settingCount) settings; the same command resumes")
           }
           return interruptedStatus
         case .finished(let report, let processorSeconds, let seconds):

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Communication
 import Foundation
+import Measurement
 import Reporting
 import Training
 
@@ -104,7 +105,7 @@ struct TrainCommand: ParsableCommand {
       request.traces = trace
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: logger, stop: stop,
-        faults: plan)
+        faults: plan, vocabularyDecision: MeasuredVocabularyDecision())
       if dryRun {
         let parameterCount = try run.rehearse()
         if json, ranks.isCoordinator { try printJSON(Rehearsal(parameters: parameterCount)) }
@@ -119,13 +120,11 @@ struct TrainCommand: ParsableCommand {
 
   private func report(_ outcome: Trainer.Outcome, _ output: String) throws {
     if outcome.failedWriteCount > 0 {
-      let line =
-        "milm: \(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why\n"
-      FileHandle.standardError.write(Data(line.utf8))
+      printMessage(
+        "\(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why")
     }
     if outcome.isInterrupted {
-      let line = "milm: interrupted at step \(outcome.step); continue with: \(resumingCommand())\n"
-      FileHandle.standardError.write(Data(line.utf8))
+      printMessage("interrupted at step \(outcome.step); continue with: \(resumingCommand())")
     }
     if json { return try printJSON(Summary(run: output, outcome)) }
     var rows = [("run", output), ("step", "\(outcome.step)\(outcome.isFinished ? ", finished" : "")")]

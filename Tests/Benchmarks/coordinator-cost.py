@@ -55,6 +55,7 @@ def train(arguments: argparse.Namespace, placement: str, work: Path) -> None:
         "coordinator.evaluateEvery": 6 * arguments.every,
         "coordinator.keepLast": 1,
         "exchange.ranksPerNode": 1,
+        "exchange.vocabulary": "replicated",
     }
     if not arguments.config:
         settings |= {"model.hidden": 512, "training.lanes": 16}

@@ -119,7 +119,7 @@ struct CheckpointStateTests {
     ("\"formatVersion\" : 1", "\"formatVersion\" : 2", "expected formatVersion 1, found 2"),
     ("\"formatVersion\" : 1", "\"formatVersion\" : null", "expected formatVersion 1, found none"),
     ("\"step\" : 12", "\"stop\" : 12", "expected a field step, found none"),
-    ("\"step\" : 12", "\"step\" : \"12\"", "as step, found something else"),
+    ("\"step\" : 12", "\"step\" : \"12\"", "as step, found another type"),
     ("\"step\" : 12", "\"step\" : 1e40", "step"),
     ("\"step\" : 12", "\"step\" : -1", "expected a step of 0 or more, found -1"),
     ("\"step\" : 12", "\"step\" : 12, \"step\" : 13", "occurs twice"),

@@ -18,7 +18,7 @@ struct CommandBench {
       model: { variant: multencdec, embedding: 12, hidden: 16, decoderContext: 3, encoderContext: 4 }
       training: { lanes: 6, segment: 8, steps: 12, precision: float32, threads: 1 }
       schedule: { warmup: 2 }
-      exchange: { codec: int8, hashEvery: 1, ranksPerNode: 1 }
+      exchange: { codec: int8, vocabulary: replicated, hashEvery: 1, ranksPerNode: 1 }
       coordinator: { reportEvery: 4, evaluateEvery: 4, evaluateStreams: 1, checkpointEvery: 4 }
       """, to: "tiny.yaml")
     guard let wordCount else {

@@ -21,7 +21,7 @@ import Testing
     #expect(try start([program("milm")] + arguments).status == 64)
   }
 
-  @Test func wrongUsageUnderMPIIsSaidOnce() throws {
+  @Test func wrongUsageUnderMPIIsPrintedOnce() throws {
     let run = try mpirun(3, [program("milm"), "train", "a.yaml"])
     #expect(run.status == 64)
     #expect(run.errors.components(separatedBy: "expected --corpus").count == 2, "\(run.transcript)")

@@ -48,7 +48,7 @@ import Testing
     #expect(learnt.contains("learns from what it has scored") && learnt.contains("neural cache"))
   }
 
-  @Test func aTextGetsItsTokensListed() throws {
+  @Test func theLossesOfATextFilesTokensAreListed() throws {
     let bench = try CommandBench()
     let run = try bench.train()
     let text = try bench.folder.write("no word of it is known\n", to: "letter.txt").path

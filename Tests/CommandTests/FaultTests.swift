@@ -3,7 +3,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Every fault that `--fault` can make, under `mpirun`: what becomes of the job, how fast, and what it says.
+/// Every fault that `--fault` can make, under `mpirun`: the outcome of the job, its time and its messages.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5))) struct FaultTests {
   /// Trains 16 steps with one fault; ranks wait 2 s for each other.
   private func train(
@@ -32,8 +32,8 @@ import Testing
     #expect(try object(run)["finished"] as? Bool == true)
   }
 
-  /// Where ranks share the vocabulary out, they wait for each other in the middle of a step too, and what one alone has is on
-  /// its way to rank 0 when the run goes on.
+  /// With a sharded vocabulary ranks wait for each other within a step too, and shards are in transfer to rank 0 while
+  /// training continues.
   @Test(arguments: [
     ("die:exchange:1:9", "Killed"), ("die:snapshot:1:8", "Killed"), ("hang:step:1:9", " for rank 1 ("),
     ("garble:exchange:1:9", "frame from rank 1 ("),
@@ -74,7 +74,7 @@ import Testing
     try resume(bench, rankCount)
   }
 
-  /// At `launch` the rank has not started MPI yet; at `start` it opens the corpus, and its heart beats.
+  /// At `launch` the rank has not started MPI yet; at `start` it opens the corpus and sends heartbeats.
   @Test(arguments: [
     ("hang:launch:1:0", ": MPI has not started in 5.0 s: expected all ranks to start"),
     ("hang:launch:0:0", ": MPI has not started in 5.0 s: expected all ranks to start"),
@@ -99,7 +99,7 @@ import Testing
         bench.folder.file("run"), "--start-limit", "4", "--fault", "hang:write:0:4",
       ], environment: mpirunEnvironment)
     // Rank 1 waits for rank 0's disk.
-    #expect(job.says("could not write the checkpoint of step 8; training goes on"))
+    #expect(job.says("could not write the checkpoint of step 8; training continues"))
     kill(job.processID, SIGUSR1)
     usleep(500_000)
     kill(job.processID, SIGUSR1)
@@ -107,7 +107,7 @@ import Testing
     #expect(run.status == 75 && !run.errors.contains("the limit"), "\(run.transcript)")
   }
 
-  /// A write of ten seconds is not waited for: training goes on, and each checkpoint left out is a failure.
+  /// Training does not wait longer than ten seconds for a write; each checkpoint that is skipped counts as a failure.
   @Test func aDiskThatHangsCostsCheckpointsAndNotTheSteps() throws {
     let bench = try CommandBench()
     let job = try RunningProgram(
@@ -117,7 +117,7 @@ import Testing
         "--set", "coordinator.reportEvery=1000",
       ], environment: mpirunEnvironment)
     for step in [12, 16, 20] {
-      #expect(job.says("could not write the checkpoint of step \(step); training goes on"))
+      #expect(job.says("could not write the checkpoint of step \(step); training continues"))
     }
     kill(job.processID, SIGUSR1)
     usleep(500_000)
@@ -126,7 +126,7 @@ import Testing
     #expect(try bench.lastStep("run") == 4)
   }
 
-  /// What a quota says of one file: with `ulimit -f` no file may be longer than 8 KiB, and the kernel sends a signal too.
+  /// Like a quota on one file: with `ulimit -f` no file may be longer than 8 KiB, and the kernel sends a signal too.
   @Test func aLimitOnTheSizeOfFilesCostsCheckpointsAndTheExitStatus() throws {
     let bench = try CommandBench()
     let limited = ["bash", "-c", "ulimit -f 8 && exec \"$@\"", "limited"]
@@ -138,7 +138,7 @@ import Testing
     #expect(run.status == 1, "\(run.transcript)")
     #expect(run.output.contains("12, finished") && run.errors.contains("File too large"), "\(run.transcript)")
     for step in [4, 8, 12] {
-      #expect(run.errors.contains("could not write the checkpoint of step \(step); training goes on"))
+      #expect(run.errors.contains("could not write the checkpoint of step \(step); training continues"))
     }
     let again = try start(arguments)
     #expect(again.status == 0, "\(again.transcript)")
@@ -168,18 +168,18 @@ import Testing
     let bench = try CommandBench()
     let (run, _) = try train(bench, 2, fault: fault)
     #expect(run.status == 1, "\(run.transcript)")
-    #expect(run.errors.contains("could not write the checkpoint of step 8; training goes on"))
+    #expect(run.errors.contains("could not write the checkpoint of step 8; training continues"))
     #expect(run.errors.contains("milm: 1 writes to "))
     #expect(try bench.lastStep("run") == 16)
     let steps = try RunDirectory(path: bench.folder.file("run")).checkpointSteps()
     #expect(steps == [4, 12, 16], "\(steps)")
   }
 
-  @Test func aRankThatFailsSaysWhy() throws {
+  @Test func aFailingRankPrintsItsError() throws {
     let bench = try CommandBench()
     let (run, seconds) = try train(bench, 3, fault: "fail:step:2:9")
     #expect(run.status == 1, "\(run.transcript)")
-    #expect(run.errors.contains("rank 2: the fault asked for by --fault at step, step 9"))
+    #expect(run.errors.contains("rank 2: a fault injected by --fault at step, step 9"))
     #expect(seconds < 30)
   }
 

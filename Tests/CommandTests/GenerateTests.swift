@@ -33,7 +33,7 @@ import Testing
     #expect(try words("--seed", "6", "--tokens", "60") != text)
   }
 
-  @Test func thePromptStandsFirstAndMatters() throws {
+  @Test func theTextBeginsWithThePromptAndDependsOnIt() throws {
     let vocabulary = try String(contentsOfFile: "\(bench.corpus)/vocabulary.txt", encoding: .utf8)
       .split(separator: "\n").map(String.init).filter { !$0.hasPrefix("<") }
     let prompts = [vocabulary[0...2], vocabulary[20...22]].map { $0.joined(separator: " ") }
@@ -54,7 +54,7 @@ import Testing
     #expect(try words("--tokens", "30") != likeliest)
   }
 
-  @Test func fewerWordsComeWhereFewerMay() throws {
+  @Test func narrowerSamplingDrawsFewerDifferentWords() throws {
     let all = Set(try words("--tokens", "400"))
     #expect(Set(try words("--tokens", "400", "--top-k", "2")).count < all.count / 2)
     #expect(Set(try words("--tokens", "400", "--top-p", "0.1")).count < all.count)

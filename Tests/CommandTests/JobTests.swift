@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import TestSupport
 import Testing
@@ -6,7 +7,7 @@ extension Tag {
   @Tag static var mpi: Self
 }
 
-/// The road from text to perplexity, under `mpirun` as users take it.
+/// From text to perplexity under `mpirun`, as users do it.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5))) struct JobTests {
   @Test(arguments: [1, 2, 3])
   func trainsEvaluatesAndSamples(rankCount: Int) throws {
@@ -53,7 +54,7 @@ extension Tag {
     #expect(clock.now - begun < .seconds(30))
 
     let resumed = try mpirun(2, arguments + ["--steps", "12"])
-    // More than 12 steps may have been taken before the kill; either way it goes on from a checkpoint.
+    // More than 12 steps may have been taken before the kill; either way it resumes from a checkpoint.
     #expect(resumed.status == 0, "\(resumed.transcript)")
     #expect(resumed.errors.contains("continuing"))
   }
@@ -80,6 +81,29 @@ extension Tag {
     #expect(outcome["bestStep"] as? Int != nil)
   }
 
+  /// With every rank a node of its own, and with both on one node.
+  @Test(arguments: ["1", "auto"]) func autoDecidesOnceWhereTheVocabularyIs(ranksPerNode: String) throws {
+    let bench = try CommandBench(wordCount: 1500)
+    let output = bench.folder.file("run")
+    let start =
+      [program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output", output]
+      + ["--set", "exchange.vocabulary=auto", "--set", "exchange.ranksPerNode=\(ranksPerNode)"]
+    let first = try mpirun(2, start + ["--steps", "6"])
+    #expect(first.status == 0, "\(first.transcript)")
+    let decisions = first.errors.split(separator: "\n").filter {
+      $0.contains("s per step predicted with int8")
+    }
+    #expect(decisions.count == 1, "\(first.transcript)")
+    let groupSize = try Checkpoint(directory: "\(output)/checkpoints/last").state.vocabularyGroupSize
+    let isSharded = decisions.contains { $0.contains("vocabulary sharded in groups of 2 of 2 ranks (auto: ") }
+    let isReplicated = decisions.contains { $0.contains("vocabulary replicated (auto: ") }
+    #expect(groupSize == (isSharded ? 2 : 1) && isSharded != isReplicated, "\(first.transcript)")
+    let rest = try mpirun(2, start + ["--resume", "auto"])
+    #expect(rest.status == 0 && !rest.errors.contains("predicted with"), "\(rest.transcript)")
+    #expect(
+      try Checkpoint(directory: "\(output)/checkpoints/last").state.vocabularyGroupSize == groupSize)
+  }
+
   @Test func aDryRunWritesNothing() throws {
     let bench = try CommandBench()
     let output = bench.folder.file("run")
@@ -101,7 +125,7 @@ extension Tag {
     #expect(result["unknownTokens"] as? Int == 1)
   }
 
-  @Test func rawTextIsTakenApartForARunOnATokenizedCorpus() throws {
+  @Test func rawTextIsTokenizedForARunOnATokenizedCorpus() throws {
     let folder = try TemporaryFolder()
     let bench = try CommandBench()
     let text = String(repeating: "Well, the cat's hat (red) costs 1,500.\nThe cat sat.\n", count: 60)

@@ -55,7 +55,7 @@ import Testing
     #expect(abs(all - 3 * epoch) < 1e-9 * all)
   }
 
-  @Test func planRefusesRanksThatTheLanesCannotBeSharedAmong() throws {
+  @Test func planRefusesRanksThatDoNotDivideTheLanes() throws {
     let bench = try CommandBench()
     let run = try start([
       program("milm"), "plan", bench.configuration, "--vocabulary-size", "100", "--ranks", "7",

@@ -58,7 +58,7 @@ import Testing
     #expect(try folder.entries() == ["w.zip"])
   }
 
-  @Test func whereNoAddressHelpsItSaysHowToGiveTheArchive() throws {
+  @Test func whereNoAddressServesItTheErrorNamesTheArchiveOption() throws {
     let server = try FileServer([1, 2, 3])
     let run = try prepare([
       "wikitext-103", "--url", try server.address("missing").absoluteString, "--url",

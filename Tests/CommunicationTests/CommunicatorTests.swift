@@ -20,7 +20,7 @@ import Testing
     }
   }
 
-  @Test func ranksInDifferentOperationsSaySo() {
+  @Test func ranksInDifferentOperationsNameBoth() {
     let error = #expect(throws: MilmError.self) {
       try onLocalRanks(2) { communicator, _ in
         try communicator.barrier(communicator.rank == 0 ? "checkpoint" : "evaluation")
@@ -39,8 +39,8 @@ import Testing
       }
     }
     #expect(
-      error?.description == "parameters differ between ranks at step 40: b: expected hash 0x600d, "
-        + "rank \(odd) (local-\(odd)) has 0xbad")
+      error?.description == "parameters differ between ranks at step 40: b: expected hash 000000000000600d, "
+        + "rank \(odd) (local-\(odd)) has 0000000000000bad")
   }
 
   @Test(arguments: 1...4, [1, 2]) func splitRanksExchangeApart(rankCount: Int, ranksPerNode: Int) throws {

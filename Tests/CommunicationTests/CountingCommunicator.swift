@@ -2,8 +2,8 @@ import Communication
 import Synchronization
 
 /// Ranks whose messages of an exchange are counted as they are sent; control operations are not.
-final class CountingCommunicator: Communicator {
-  private let base: any Communicator
+final class CountingCommunicator: CommunicatorWrapper {
+  let base: any Communicator
   private let counted = Mutex(ExchangeTraffic())
 
   init(_ base: any Communicator) {
@@ -12,13 +12,6 @@ final class CountingCommunicator: Communicator {
 
   /// What this rank has sent.
   var traffic: ExchangeTraffic { counted.withLock { $0 } }
-
-  var rank: Int { base.rank }
-  var rankCount: Int { base.rankCount }
-  var hostNames: [String] { base.hostNames }
-  var jobRanks: [Int] { base.jobRanks }
-  var layout: NodeLayout { base.layout }
-  var liveness: (any Liveness)? { base.liveness }
 
   func exchange(
     _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
@@ -35,25 +28,7 @@ final class CountingCommunicator: Communicator {
       operation, with: peers, outgoing: outgoing, incoming: incoming, limits: limits)
   }
 
-  func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
-    try base.shareMemory(among: ranks, byteCount: byteCount)
-  }
-
-  func broadcast(
-    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
-  ) throws {
-    try base.broadcast(operation, bytes, from: root)
-  }
-
-  func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
-    try base.transportSum(values)
-  }
-
   func split(color: Int) throws -> any Communicator {
     CountingCommunicator(try base.split(color: color))
-  }
-
-  func abort(_ message: String) {
-    base.abort(message)
   }
 }

@@ -45,7 +45,10 @@ extension Tag {
     ("crossed-operations", "rank 1 (HOST) is at 'checkpoint', rank 0 (HOST) at 'loss'"),
     ("one-throws", "rank 2: the disk is full"),
     ("stopped-rank", "s without progress at step 1, rest 1/1, reduce for rank 1 (HOST), last known at "),
-    ("hash-mismatch", "at step 300: decoder.V: expected hash 0x2, rank 2 (HOST) has 0x63"),
+    (
+      "hash-mismatch",
+      "at step 300: decoder.V: expected hash 0000000000000002, rank 2 (HOST) has 0000000000000063"
+    ),
   ]) func failureEndsTheJobAndSaysWhy(_ scenario: String, expected: String) throws {
     let run = try mpirun(3, [program("RankProgram"), scenario])
     #expect(run.status == 1, "\(run.transcript)")

@@ -149,7 +149,7 @@ CASES = [
     Case("a rank hangs at a snapshot", 1, " for rank 1 (", fault("hang:snapshot:1:28", *IMPATIENT)),
     Case("a corrupted frame", 1, "frame from rank 1 (", fault("garble:exchange:1:30")),
     Case("a flipped bit of a parameter", 1, "parameters differ between ranks at step 30", fault("garble:step:1:30")),
-    Case("an error on one rank", 1, "rank 1: the fault asked for", fault("fail:step:1:30")),
+    Case("an error on one rank", 1, "rank 1: a fault injected by --fault", fault("fail:step:1:30")),
     Case("an error while writing", 1, NOT_WRITTEN, fault("fail:write:0:28")),
     Case("an error before the rename", 1, NOT_WRITTEN, fault("fail:rename:0:28")),
     Case("an error before the link", 1, NOT_WRITTEN, fault("fail:link:0:28")),

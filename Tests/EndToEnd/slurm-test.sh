@@ -101,7 +101,7 @@ model: { variant: multencdec, embedding: 32, hidden: 64, decoderContext: 4, enco
 training: { lanes: 8, segment: 16, steps: 1000, threads: 1, precision: float32 }
 optimizer: { kind: adam, learningRate: 3.0e-3 }
 schedule: { kind: cosine, warmup: 10, final: 1.0e-4 }
-exchange: { codec: int8, ranksPerNode: 1 }
+exchange: { codec: int8, vocabulary: replicated, ranksPerNode: 1 }
 coordinator: { reportEvery: 50, evaluateEvery: 250, checkpointEvery: 100 }
 YAML
 }

@@ -23,7 +23,7 @@ CONFIGURATION = f"""\
 model: {{ variant: multencdec, embedding: 12, hidden: 16, decoderContext: 3, encoderContext: 4 }}
 training: {{ lanes: 6, segment: 8, steps: {STEPS}, precision: float32, threads: 1 }}
 schedule: {{ warmup: 2 }}
-exchange: {{ codec: int8, ranksPerNode: 1, hashEvery: 10, stallWarnSeconds: 20, stallAbortSeconds: 60 }}
+exchange: {{ codec: int8, vocabulary: replicated, ranksPerNode: 1, hashEvery: 10, stallWarnSeconds: 20, stallAbortSeconds: 60 }}
 coordinator: {{ reportEvery: 1, evaluateEvery: 8, evaluateStreams: 1, checkpointEvery: {CHECKPOINT_EVERY} }}
 """
 

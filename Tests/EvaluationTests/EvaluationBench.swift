@@ -10,7 +10,7 @@ import Synchronization
 import Tensors
 import TestSupport
 
-/// A small corpus of generated text and a checkpoint of a model that nobody has trained.
+/// A small corpus of generated text and a checkpoint of an untrained model.
 struct EvaluationBench {
   let folder: TemporaryFolder
   private let model: ModelConfiguration

@@ -5,7 +5,7 @@ import Tensors
 import TestSupport
 import Testing
 
-/// Dynamic evaluation against a training pass whose parameters the test moves by hand.
+/// Dynamic evaluation against a training pass whose parameters the test updates itself.
 @Suite struct DynamicScorerTests {
   private static let vocabularySize = 11
   private static let stepCount = 6
@@ -14,9 +14,9 @@ import Testing
   private let arena = Arena()
   private let model: LanguageModel
   private let parameters: ParameterBuffer
-  private let words: Vector<Int32>
+  private let tokens: Vector<Int32>
 
-  /// The model has dropout, which scoring must leave out.
+  /// The model has dropout, which scoring must not apply.
   init() {
     var configuration = ModelConfiguration()
     configuration.embedding = 5
@@ -28,16 +28,16 @@ import Testing
     model = LanguageModel(configuration, vocabularySize: Self.vocabularySize)
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: 3, engine: engine)
-    words = arena.vector(of: Int32.self, count: Self.stepCount * Self.segmentCount + 1)
+    tokens = arena.vector(of: Int32.self, count: Self.stepCount * Self.segmentCount + 1)
     var generator = SplitMix64(state: 8)
-    for index in 0..<words.count {
-      words[index] = Int32.random(in: 0..<Int32(Self.vocabularySize), using: &generator)
+    for index in 0..<tokens.count {
+      tokens[index] = Int32.random(in: 0..<Int32(Self.vocabularySize), using: &generator)
     }
   }
 
   private func segment(_ index: Int) -> (inputs: Vector<Int32>, targets: Vector<Int32>) {
     let first = index * Self.stepCount
-    return (words[first..<first + Self.stepCount], words[first + 1..<first + 1 + Self.stepCount])
+    return (tokens[first..<first + Self.stepCount], tokens[first + 1..<first + 1 + Self.stepCount])
   }
 
   private func dynamic(rate: Double) throws -> [[Double]] {
@@ -49,7 +49,7 @@ import Testing
     }
   }
 
-  @Test func everySegmentIsScoredByTheParametersThatTheEarlierOnesLeft() throws {
+  @Test func everySegmentIsScoredByTheParametersLearnedFromEarlierOnes() throws {
     let rate = 0.4
     var configuration = model.configuration
     configuration.inputDropout = 0
@@ -80,7 +80,7 @@ import Testing
     }
   }
 
-  @Test func theOwnersParametersStayAsTheyAre() throws {
+  @Test func theOriginalParametersDoNotChange() throws {
     let before = parameters.flat.elements
     _ = try dynamic(rate: 1)
     #expect(parameters.flat.elements == before)

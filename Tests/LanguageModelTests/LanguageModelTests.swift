@@ -37,9 +37,23 @@ import Testing
     }
   }
 
+  @Test(arguments: ModelConfiguration.Variant.allCases, InteractionKind.allCases)
+  func multiplicationsAreOneForEachWeightThatIsNoBias(
+    variant: ModelConfiguration.Variant, form: InteractionKind
+  ) {
+    var configuration = small(variant)
+    configuration.form = form
+    let model = LanguageModel(configuration, vocabularySize: 31)
+    let biases = ["bias", "b"]
+    let weights = model.parameters.parameters.filter {
+      !biases.contains(String($0.name.split(separator: ".").last ?? ""))
+    }
+    #expect(model.multiplicationsPerToken == weights.reduce(0) { $0 + $1.count })
+  }
+
   /// Lanes are independent: two passes over halves of them give the sums of one pass over all, dropout on.
   @Test(arguments: ModelConfiguration.Variant.allCases)
-  func halvesOfTheLanesHaveTheSumsOfAll(variant: ModelConfiguration.Variant) throws {
+  func halvesOfTheLanesAddUpToAll(variant: ModelConfiguration.Variant) throws {
     let whole = Bench(small(variant), lanes: 4, accumulation: 1)
     var rowSums = [Double](repeating: 0, count: 2)
     var losses = [Double](repeating: 0, count: 2)
@@ -62,25 +76,25 @@ import Testing
   }
 
   @Test(arguments: [(0, 1.0), (1, 1.0), (0, 1e-9)])
-  func theLikeliestWordIsDrawnWhenNoOtherMay(topK: Int, topP: Double) {
+  func theMostProbableTokenIsSampledWhereNoOtherIsAllowed(topK: Int, topP: Double) {
     let bench = Bench(small(.multencdec), lanes: 1, accumulation: 1)
     var settings = Sampler.Settings()
     settings.topK = topK
     settings.topP = topP
     settings.temperature = topK == 0 && topP == 1 ? 0 : 1
-    let words = (0..<2).map { seed in
+    let tokens = (0..<2).map { seed in
       let sampler = Sampler(
         bench.model, parameters: bench.weights, settings: settings, seed: UInt64(seed), engine: bench.engine)
       return (0..<12).map { _ in
-        let word = sampler.draw()
-        sampler.read(word)
-        return word
+        let token = sampler.draw()
+        sampler.read(token)
+        return token
       }
     }
-    #expect(words[0] == words[1])
+    #expect(tokens[0] == tokens[1])
   }
 
-  @Test func samplesFollowTheirSeedAndLeaveOutTheExcludedWord() {
+  @Test func samplesDependOnTheirSeedAndOmitTheExcludedToken() {
     let bench = Bench(small(.multdec), lanes: 1, accumulation: 1)
     var settings = Sampler.Settings()
     settings.excludedToken = 5
@@ -95,7 +109,7 @@ import Testing
     #expect(Set(texts[0]).count > 20)
   }
 
-  /// The same segment with products of bfloat16 operands, or in fp32 where the engine has none.
+  /// The same segment with products of bfloat16 operands, or in fp32 where the engine does not support them.
   @Test(arguments: ModelConfiguration.Variant.allCases, [1, 3])
   func bfloat16StaysNearTheExactLossAndGradients(
     variant: ModelConfiguration.Variant, threadCount: Int
@@ -125,7 +139,7 @@ import Testing
     return configuration
   }
 
-  /// A model with random weights and words.
+  /// A model with random weights and tokens.
   private struct Bench {
     let engine: ComputeEngine
     let model: LanguageModel

@@ -53,7 +53,7 @@ import Testing
       try file.withFloats(of: name) { Array($0) }
     }
 
-    func words(_ name: String, in arena: Arena) throws -> Vector<Int32> {
+    func tokens(_ name: String, in arena: Arena) throws -> Vector<Int32> {
       let numbers = try floats(name)
       let vector = arena.vector(of: Int32.self, count: numbers.count)
       for (index, number) in numbers.enumerated() { vector[index] = Int32(number) }
@@ -88,13 +88,13 @@ import Testing
     try fixture.copy("state.c", into: cell)
 
     let arena = Arena()
-    let inputs = try fixture.words("tokens.inputs", in: arena)
-    let targets = try fixture.words("tokens.targets", in: arena)
+    let inputs = try fixture.tokens("tokens.inputs", in: arena)
+    let targets = try fixture.tokens("tokens.targets", in: arena)
     let rowCount = fixture.stepCount * fixture.laneCount
     let losses = try (0..<fixture.segmentCount).map { index in
-      let words = index * rowCount..<(index + 1) * rowCount
+      let rows = index * rowCount..<(index + 1) * rowCount
       let segment = Segment(
-        inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0, key: RandomKey(seed: 1))
+        inputs: inputs[rows], targets: targets[rows], firstLane: 0, firstTime: 0, key: RandomKey(seed: 1))
       let sum = try pass.accumulate(
         segment, index: index, lossScale: 1 / Float(rowCount), gradients: gradients,
         sink: LocalGradientSink(adding: gradients[model.tiedMatrix], engine: engine))
@@ -120,10 +120,10 @@ import Testing
       try fixture.copy("parameter.\(parameter.name)", into: weights[parameter])
     }
     let arena = Arena()
-    let inputs = try fixture.words("tokens.inputs", in: arena)
-    let targets = try fixture.words("tokens.targets", in: arena)
+    let inputs = try fixture.tokens("tokens.inputs", in: arena)
+    let targets = try fixture.tokens("tokens.targets", in: arena)
     let rowCount = fixture.stepCount * fixture.laneCount
-    // The scorer starts from the zero state, so it is held against the training pass from there.
+    // The scorer starts from the zero state, so it is compared with the training pass from there.
     let pass = SegmentPass(
       model, parameters: weights, stepCount: fixture.stepCount, laneCount: fixture.laneCount, accumulation: 1,
       engine: engine)
@@ -131,12 +131,12 @@ import Testing
       model, parameters: weights, stepCount: fixture.stepCount, streamCount: fixture.laneCount,
       engine: engine)
     for index in 0..<fixture.segmentCount {
-      let words = index * rowCount..<(index + 1) * rowCount
-      let whole = scorer.score(inputs: inputs[words], targets: targets[words], rowCount: rowCount)
+      let rows = index * rowCount..<(index + 1) * rowCount
+      let whole = scorer.score(inputs: inputs[rows], targets: targets[rows], rowCount: rowCount)
       let gradients = ParameterBuffer(model.parameters)
       let sum = try pass.accumulate(
         Segment(
-          inputs: inputs[words], targets: targets[words], firstLane: 0, firstTime: 0,
+          inputs: inputs[rows], targets: targets[rows], firstLane: 0, firstTime: 0,
           key: RandomKey(seed: 1)),
         index: 0, lossScale: 1, gradients: gradients, sink: nil)
       #expect(abs(whole.elements.reduce(0, +) - sum) < 1e-5 * sum)

@@ -14,7 +14,7 @@ import Testing
   }
 
   @Test(arguments: [0.1, 0.5, 0.9])
-  func keepsItsShareAndTheMean(rate: Double) {
+  func keepsTheExpectedFractionAndTheMean(rate: Double) {
     let values = ones(rows: 64, columns: 512)
     Dropout(rate: rate).apply(
       to: values, laneCount: 8, firstLane: 0, firstTime: 0, key: key, engine: engine)
@@ -23,7 +23,7 @@ import Testing
     #expect(kept.allSatisfy { abs($0 - Float(1 / (1 - rate))) < 1e-5 })
   }
 
-  @Test func theMaskOfALaneDoesNotDependOnHowLanesAreSharedOut() {
+  @Test func theMaskOfALaneDoesNotDependOnTheDistributionOfLanes() {
     let together = ones(rows: 3 * 6, columns: 40)
     let dropout = Dropout(rate: 0.3)
     dropout.apply(to: together, laneCount: 6, firstLane: 0, firstTime: 5, key: key, engine: engine)
@@ -38,7 +38,7 @@ import Testing
     }
   }
 
-  @Test func everyLaneTimeAndStepHasAMaskOfItsOwn() {
+  @Test func everyLaneTimeAndStepHasItsOwnMask() {
     let masks = [(0, 0, key), (1, 0, key), (0, 1, key), (0, 0, key.derived(1))].map { lane, time, key in
       let values = ones(rows: 1, columns: 64)
       Dropout(rate: 0.5).apply(

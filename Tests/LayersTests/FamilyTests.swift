@@ -3,7 +3,7 @@ import Layers
 import Tensors
 import Testing
 
-/// The members of the family: each is a multiplicative interaction, in numbers.
+/// The members of the family compute the same numbers as the multiplicative interactions that they are.
 @Suite struct FamilyTests {
   let arena = Arena()
   let engine = TestedEngine.fast.make()
@@ -14,7 +14,7 @@ import Testing
     return matrix
   }
 
-  /// A layer whose tensors are all zero but for those that are set.
+  /// A layer whose tensors are all zero except those that are set.
   struct Layer {
     let interaction: MultiplicativeInteraction
     let weights: Weights

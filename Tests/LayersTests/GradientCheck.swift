@@ -2,7 +2,7 @@ import Layers
 import Tensors
 import Testing
 
-/// The engines that layers run on; each test makes its own, because one thread at a time computes on an engine.
+/// The engines that layers run on; each test creates its own, because one thread at a time computes on an engine.
 enum TestedEngine: CaseIterable {
   /// OpenBLAS.
   case reference
@@ -20,7 +20,7 @@ enum TestedEngine: CaseIterable {
   }
 }
 
-/// A tensor under test: where its values lie and what a backward pass says of them.
+/// A tensor under test: its values and their gradient from a backward pass.
 struct CheckedTensor {
   let name: String
   let values: Matrix
@@ -29,7 +29,7 @@ struct CheckedTensor {
 
 /// Compares analytic gradients with central differences.
 ///
-/// For every tensor the largest difference may be `tolerance` of the largest entry.
+/// For every tensor the largest difference is at most `tolerance` of the largest entry.
 /// `loss` adds in double precision.
 func expectGradientsMatch(
   _ tensors: [CheckedTensor], epsilon: Float = 5e-3, tolerance: Double = 2e-3,
@@ -77,7 +77,7 @@ extension Weights {
 }
 
 extension ParameterBuffer {
-  /// Fills every tensor with random numbers, so that none is zero and none looks like another.
+  /// Fills every tensor with random numbers, so that none is zero and no two are equal.
   func randomize(limit: Float = 0.8, engine: ComputeEngine) {
     for parameter in list.parameters {
       self[parameter].randomize(parameter.name, limit: limit, engine: engine)

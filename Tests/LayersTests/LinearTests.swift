@@ -6,7 +6,7 @@ import Testing
   let arena = Arena()
 
   @Test(arguments: [(rows: 1, inputs: 2, outputs: 3), (4, 17, 5), (70, 33, 70)], TestedEngine.allCases)
-  func projectionGradientsMatchCentralDifferences(
+  func linearGradientsMatchCentralDifferences(
     shape: (rows: Int, inputs: Int, outputs: Int), kind: TestedEngine
   ) {
     let engine = kind.make()
@@ -62,7 +62,7 @@ import Testing
       epsilon: 2e-3, loss: loss)
   }
 
-  /// Central differences across ReLU's kink say nothing: the random numbers must lie clear of it.
+  /// Central differences across ReLU's kink are meaningless: the random numbers must be away from it.
   private func keepAwayFromTheKink(
     _ layer: RectifiedLinear, weights: Weights, x: Matrix, _ engine: ComputeEngine
   ) throws {

@@ -106,7 +106,7 @@ import Testing
     }
   }
 
-  /// `W[k, m, n]` put together from the form's tensors.
+  /// `W[k, m, n]` computed from the form's tensors.
   private func w(
     _ k: Int, _ m: Int, _ n: Int, _ kind: InteractionKind, _ shape: InteractionShape, _ bench: Bench
   ) -> Double {
@@ -124,9 +124,8 @@ import Testing
     }
   }
 
-  /// With the common rate on all of a full W this movement would be 33 times larger,
-  /// and the loss would explode.
-  @Test func oneStepOfAdamMovesNoOutputFurtherThanTheRateTimesTheReference() {
+  /// With the common rate for all of a full W the change would be 33 times larger, and the loss would diverge.
+  @Test func oneStepOfAdamChangesNoOutputByMoreThanTheRateTimesTheReference() {
     let engine = TestedEngine.reference.make()
     var list = ParameterList()
     let shape = InteractionShape(contextWidth: 32, inputWidth: 1024, outputWidth: 8, rank: 1)
@@ -152,7 +151,7 @@ import Testing
       weights.refresh()
     }
     let movement = zip(outputs[0].elements, outputs[1].elements).map { abs($1 - $0) }.max() ?? 0
-    // W and V move the output by 1.024 each at the most, U and b by 0.033.
+    // W and V change the output by at most 1.024 each, U and b by 0.033.
     #expect(movement > 1 && movement < 2.1)
   }
 }

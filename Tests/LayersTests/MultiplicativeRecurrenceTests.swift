@@ -4,7 +4,7 @@ import Testing
 
 /// The multiplicative recurrent input, `mₜ = (hₜ₋₁ A) ⊙ (xₜ B)`, of Sutskever, Martens & Hinton (2011).
 ///
-/// It is the low-rank form with the state before as its context.
+/// It is the low-rank form with the previous state as its context.
 @Suite struct MultiplicativeRecurrenceTests {
   /// Three time steps of two sequences: `hₜ = M(hₜ₋₁, xₜ)`, rows in the order of time.
   struct Recurrence {

@@ -51,7 +51,7 @@ import Testing
       loss: loss)
   }
 
-  /// Scoring has panels of its own in bfloat16, and tiles of rows; training has chunks.
+  /// Scoring uses packed panels in bfloat16 and tiles of rows; training uses chunks.
   @Test(arguments: [Precision.float32, .bfloat16]) func scoresAddUpToTheLossOfTraining(
     precision: Precision
   ) throws {
@@ -102,7 +102,7 @@ import Testing
     #expect(abs(losses[0] - log(5000)) < 1e-6)
   }
 
-  @Test func aLogitThatIsNotFiniteGivesALossThatIsNotFinite() {
+  @Test func aNonFiniteLogitGivesANonFiniteLoss() {
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 40, width: 2, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
@@ -135,20 +135,20 @@ import Testing
       layer = SoftmaxLoss(embedding: embedding.weight, pieceCount: pieceCount, in: &list)
       weights = ParameterBuffer(list)
       weights.randomize(limit: 0.4, engine: engine)
-      for word in 600..<2500 { weights[layer.bias][0, word] -= 12 }
+      for token in 600..<2500 { weights[layer.bias][0, token] -= 12 }
       z = arena.matrix(rowCount: Self.rowCount, columnCount: 24)
       z.randomize("z", limit: 1.5, engine: engine)
       targets = arena.vector(of: Int32.self, count: Self.rowCount)
       for row in 0..<Self.rowCount { targets[row] = Int32(row * 37 % 2500) }
     }
 
-    /// The same by shards of the vocabulary, each on a thread of its own; their parts put together.
+    /// The same by shards of the vocabulary, each on its own thread, and their combined results.
     ///
     /// A budget of three chunks for the largest of two shards; the last of seven has no rows.
     func run(shardCount: Int, precision: Precision, threshold: Float, defers: Bool) -> (
       loss: Double, gradients: [String: [Float]]
     ) {
-      let meeting = GatheringRound(count: shardCount)
+      let gatheringRound = GatheringRound(count: shardCount)
       let gradients = ParameterBuffer(weights.list)
       let zGradients = (0..<shardCount).map { _ in arena.matrix(rowCount: Self.rowCount, columnCount: 24) }
       let losses = arena.vector(of: Double.self, count: shardCount)
@@ -165,7 +165,7 @@ import Testing
           let all = SoftmaxRows(
             output: z, targets: targets, gradient: zGradients[index],
             ownRows: Self.rowCount * index / shardCount..<Self.rowCount * (index + 1) / shardCount)
-          let vocabulary = ThreadedShards(shard, round: meeting, defers: defers)
+          let vocabulary = ThreadedShards(shard, round: gatheringRound, defers: defers)
           do {
             let (loss, deferred) = try layer.forwardBackward(
               all, scale: 1 / Float(Self.rowCount), weights: Weights(weights, engine: engine),
@@ -216,7 +216,7 @@ import Testing
     }
   }
 
-  /// Five blocks of words in up to five pieces, rows in three chunks.
+  /// Five blocks of tokens in up to five pieces, rows in three chunks.
   @Test(arguments: [2, 3, 5, 9], [1, 2, 3])
   func piecesAreFinishedInTheirOrderAndChangeNothing(pieceCount: Int, threadCount: Int) throws {
     let engine = ComputeEngine(threadCount: threadCount)
@@ -237,9 +237,9 @@ import Testing
     #expect(Array(elements[bias.range]) == whole.gradients["bias"], "nothing is added to what was finished")
   }
 
-  /// All of them cut the rows alike, or they would wait for each other for ever.
+  /// All of them must use the same chunks of rows, or they would deadlock.
   @Test(.timeLimit(.minutes(2)), arguments: [1, 2, 3, 7], [Precision.float32, .bfloat16])
-  func shardsTogetherGiveLossAndGradientsOfTheWhole(
+  func shardsTogetherHaveLossAndGradientsOfTheWhole(
     shardCount: Int, precision: Precision
   ) throws {
     for (threshold, defers): (Float, Bool) in [(0, true), (1e-3, true), (0, false), (1e-3, false)] {
@@ -247,7 +247,7 @@ import Testing
       let shards = Bench().run(
         shardCount: shardCount, precision: precision, threshold: threshold, defers: defers)
       #expect(abs(shards.loss - whole.loss) < 1e-6 * whole.loss)
-      // Which blocks a threshold leaves to sums depends on which rows are in a chunk.
+      // Which blocks are below a threshold depends on the rows of a chunk.
       let tolerance = threshold == 0 && precision == .float32 ? 1e-5 : 8e-3
       for (name, gradient) in whole.gradients {
         let error = relativeError(shards.gradients[name], gradient)
@@ -262,7 +262,7 @@ import Testing
     return (difference / expected.reduce(0.0) { $0 + pow(Double($1), 2) }).squareRoot()
   }
 
-  /// Rounding to bfloat16 costs each factor up to 2⁻⁹; where the fast engine is not there both are the same.
+  /// Rounding to bfloat16 has a relative error of up to 2⁻⁹ per factor; without oneDNN both are the same.
   @Test(arguments: [1, 3]) func bfloat16StaysNearTheExactLossAndGradients(threadCount: Int) throws {
     let bench = Bench()
     let exact = try bench.run(TestedEngine.reference.make())
@@ -274,9 +274,9 @@ import Testing
     }
   }
 
-  /// Blocks without a likely word get a product of two vectors for their probabilities: sums over rows, the
-  /// bias's gradient among them, stay exact, and so do sums over a block's words.
-  @Test(arguments: TestedEngine.allCases) func aThresholdKeepsTheSumsOfWhatIsBelowIt(kind: TestedEngine)
+  /// Blocks without a probable token use a product of two vectors for their probabilities: sums over rows, among them the bias's
+  /// gradient, stay exact, and so do sums over a block's tokens.
+  @Test(arguments: TestedEngine.allCases) func aThresholdKeepsTheSumsOfBlocksBelowIt(kind: TestedEngine)
     throws
   {
     let bench = Bench()
@@ -294,20 +294,20 @@ import Testing
     let (found, expected) = (
       try #require(factored.gradients["matrix"]), try #require(exact.gradients["matrix"])
     )
-    for words in [1024..<1536, 1536..<2048, 2048..<2500] {
-      let (sums, exactSums) = (columnSums(found, words), columnSums(expected, words))
+    for tokens in [1024..<1536, 1536..<2048, 2048..<2500] {
+      let (sums, exactSums) = (columnSums(found, tokens), columnSums(expected, tokens))
       #expect(relativeError(sums, exactSums) < (kind == .fast ? 4e-3 : 1e-5))
     }
   }
 
-  /// Words of a block that differ in their biases alone have one share of it in every row.
-  @Test(arguments: TestedEngine.allCases) func aThresholdChangesNothingWhereWordsDifferInBiasAlone(
+  /// Tokens of a block that differ only in their biases have the same fraction of it in every row.
+  @Test(arguments: TestedEngine.allCases) func aThresholdChangesNothingWhereTokensDifferOnlyInBias(
     kind: TestedEngine
   ) throws {
     let bench = Bench()
     let matrix = bench.weights[bench.layer.embedding]
-    for word in 1024..<2500 {
-      matrix.row(word).update(from: matrix.row(word / 512 * 512), count: matrix.columnCount)
+    for token in 1024..<2500 {
+      matrix.row(token).update(from: matrix.row(token / 512 * 512), count: matrix.columnCount)
     }
     let exact = try bench.run(kind.make())
     let factored = try bench.run(kind.make(), threshold: 1e-3)
@@ -321,19 +321,19 @@ import Testing
     (0..<24).map { column in rows.reduce(0) { $0 + elements[$1 * 24 + column] } }
   }
 
-  /// Logits far beyond what an exponential can hold.
+  /// Logits whose exponentials overflow.
   @Test(arguments: TestedEngine.allCases) func hugeLogitsGiveFiniteLossAndGradients(kind: TestedEngine) throws
   {
     let bench = Bench()
-    for word in stride(from: 0, to: 2500, by: 3) { bench.weights[bench.layer.bias][0, word] = 3e4 }
+    for token in stride(from: 0, to: 2500, by: 3) { bench.weights[bench.layer.bias][0, token] = 3e4 }
     bench.weights[bench.layer.bias][0, 7] = -3e4
     let result = try bench.run(kind.make())
     #expect(result.loss.isFinite)
     #expect(result.gradients.values.allSatisfy { $0.allSatisfy(\.isFinite) })
   }
 
-  /// A new engine's first call, when its memory is made, gives what every later one gives.
-  @Test(arguments: [Precision.float32, .bfloat16]) func theFirstCallOfAnEngineIsLikeTheNext(
+  /// An engine's first call, which allocates its scratch memory, has the results of every later one.
+  @Test(arguments: [Precision.float32, .bfloat16]) func theFirstCallOfAnEngineEqualsTheNext(
     precision: Precision
   ) throws {
     let bench = Bench()
@@ -368,7 +368,7 @@ private final class ThreadedShards: VocabularyShards {
   }
 }
 
-/// A sink that sees each range with its elements when it is finished.
+/// A sink that records each range with its elements when it is finished.
 private final class RangeSink: GradientSink {
   private let gradients: ParameterBuffer
   private let finished: (GradientRange, [Float]) -> Void
@@ -382,7 +382,7 @@ private final class RangeSink: GradientSink {
   func finish(rows: Matrix, of tokens: Vector<Int32>) {}
 }
 
-/// Threads that all-gather numbers, round after round.
+/// Threads that all-gather numbers in rounds.
 private final class GatheringRound: @unchecked Sendable {
   private let condition = NSCondition()
   private let arena = Arena()

@@ -28,7 +28,7 @@ import Testing
   }
 
   @Test func gateFunctionsAreAccurate() {
-    // One LSTM row whose candidate and gates see the same numbers: σ and tanh against the library's.
+    // One LSTM row whose candidate and gates have the same inputs: σ and tanh against the library's.
     let width = 4001
     let gates = arena.vector(of: Float.self, count: 4 * width)
     let rest = arena.vector(of: Float.self, count: 4 * width)
@@ -67,7 +67,7 @@ import Testing
     #expect(values.elements.allSatisfy { abs($0) < 2 })
   }
 
-  @Test func theSameNumbersComeFromAnyNumberOfThreads() {
+  @Test func numbersDoNotDependOnTheNumberOfThreads() {
     let arena = Arena()
     let results = [1, 2, 3].map { threadCount in
       let values = arena.vector(of: Float.self, count: 200_000)
@@ -93,7 +93,7 @@ import Testing
   }
 
   @Test(arguments: [0, 1, 15, 16, 17, 64, 1000])
-  func aCopyPastTheCachesTouchesNothingElse(count: Int) {
+  func aNonTemporalCopyWritesNothingElse(count: Int) {
     let source = (0..<count + 40).map { Float($0) + 1 }
     for (start, target) in [(0, 0), (0, 3), (5, 0), (7, 16), (3, 19)] {
       var copy = [Float](repeating: 0, count: count + 40)

@@ -5,9 +5,9 @@ import Tensors
 import TestSupport
 import Testing
 
-/// What runs after the exchange has the same bits on every CPU level, or replicas on different processors would drift apart.
+/// Loops that run after the exchange have the same bits on every CPU level, so that replicas on different processors stay equal.
 @Suite struct KernelLevelTests {
-  /// Long enough for whole vectors, halves and single elements; with numbers of all sizes, zeros of both signs and denormals.
+  /// Long enough for whole vectors, half vectors and single elements; numbers of all magnitudes, zeros of both signs and denormals.
   private static let count = 5003
 
   private static func numbers(_ name: String) -> [Float] {
@@ -23,7 +23,7 @@ import Testing
     [KernelLevels_v2(), KernelLevels_v3(), KernelLevels_v4()].filter(\.isSupported)
   }
 
-  /// The bits that every level leaves of the same call.
+  /// Expects the same bits from the same call on every level.
   private func expectSameBits(
     _ name: String, sourceLocation: SourceLocation = #_sourceLocation, of call: (KernelLevel) -> [UInt32]
   ) {

@@ -1,7 +1,7 @@
 import Tensors
 import Testing
 
-/// Matrix products of every library and precision that this build and processor have, on one thread and on several.
+/// Matrix products of every library and precision that this build and processor support, on one thread and on several.
 @Suite struct ProductTests {
   let arena = Arena()
 
@@ -21,7 +21,7 @@ import Testing
     }
   }
 
-  /// m × n × k: single elements, odd numbers, more than one block of rows, panel of columns and stretch of the depth.
+  /// m × n × k: single elements, odd numbers, more than one block of rows, panel of columns and block of the depth.
   static let shapes = [(1, 1, 1), (3, 5, 7), (33, 17, 65), (16, 300, 130), (400, 70, 9), (2, 3, 1500)]
 
   /// A view into wider memory, so that strides matter.
@@ -44,7 +44,7 @@ import Testing
   }
 
   /// Two bfloat16 factors below 1 are off by up to 2⁻⁹ each, and sums of k such errors by far less than k of them; fp32
-  /// sums of k numbers below 1 lose up to a unit of their last place each time.
+  /// sums of k numbers below 1 have an error of up to one unit in the last place per addition.
   private func tolerance(_ engine: ComputeEngine, depth: Int) -> Double {
     switch engine.precision {
     case .bfloat16: 0x1p-7 * Double(depth).squareRoot()
@@ -85,7 +85,7 @@ import Testing
   }
 
   @Test(arguments: engines, shapes)
-  func gradientProductsAddTheTransposedTimesTheOther(kind: Engine, shape: (Int, Int, Int)) {
+  func gradientProductsAddTheTransposeTimesTheOther(kind: Engine, shape: (Int, Int, Int)) {
     let engine = kind.make()
     let (m, n, k) = shape
     let (a, b, c) = (random(k, m, "a"), random(k, n, "b"), random(m, n, "c"))
@@ -130,8 +130,8 @@ import Testing
     }
   }
 
-  /// Packed once, multiplied often: what changed in the source shows after the next `pack` only where it is copied.
-  @Test(arguments: engines) func packingTakesTheValuesOfItsTime(kind: Engine) {
+  /// Packed once, multiplied often: changes of the source take effect at the next `pack` where the source is copied.
+  @Test(arguments: engines) func packingCopiesTheCurrentValues(kind: Engine) {
     let engine = kind.make()
     let (a, b, c) = (random(4, 6, "a"), random(6, 8, "b"), random(4, 8, "c"))
     let packed = engine.packedMatrix([b])

@@ -118,7 +118,7 @@ import Training
       Place(step: 8, pending: .init(step: 4), isInterrupted: true),
       .init(pending: .isAbandoned, isWritten: true)
     ),
-    // The run is over: by its last step, which is evaluated whatever its number, or for want of gain.
+    // The run is over: by its last step, which is evaluated whatever its number, or by early stopping.
     (Place(step: 20), .init(isOver: true, last: .takesEffect, isWritten: true)),
     (
       Place(step: 20, pending: .init(step: 16)),
@@ -160,7 +160,7 @@ import Training
   }
 }
 
-/// A run of which nothing is kept but the steps of its evaluations.
+/// A run reduced to the steps of its evaluations.
 private struct SimulatedRun {
   private let configuration: RunConfiguration
   private var state = CheckpointState(step: 0)

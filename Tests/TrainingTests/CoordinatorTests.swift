@@ -32,7 +32,7 @@ import Training
     #expect(Set(names) == ["last", "step-00000045", "step-00000050"])
   }
 
-  @Test func patienceEndsARunWithoutGain() throws {
+  @Test func patienceEndsARunWithoutImprovement() throws {
     let bench = try TrainingBench()
     // The rate is so large that perplexity soon no longer falls.
     let configuration = try bench.configuration(
@@ -82,7 +82,7 @@ import Training
     let log = LogLines()
     let outcome = try bench.train(configuration, output: "run", rankCount: 2, log: log)
     #expect(outcome.step == 30 && outcome.failedWriteCount > 0)
-    #expect(log.contains("; training goes on"))
+    #expect(log.contains("; training continues"))
     let steps = try RunDirectory(path: bench.folder.file("run")).checkpointSteps()
     #expect(!steps.isEmpty && steps.count < 30)
     for step in steps {
@@ -107,7 +107,8 @@ import Training
     }
     let outcome = try bench.train(configuration, output: "run", rankCount: 2, log: log)
     #expect(outcome.step == 20 && outcome.failedWriteCount == 2)
-    #expect(log.all.count { $0.contains("; training goes on") && $0.contains("Read-only file system") } == 2)
+    #expect(
+      log.all.count { $0.contains("; training continues") && $0.contains("Read-only file system") } == 2)
     #expect(try RunDirectory(path: bench.folder.file("run")).checkpointSteps() == [4, 16, 20])
     try bench.train(configuration, output: "whole", rankCount: 2)
     #expect(try bench.digests("run") == bench.digests("whole"))

@@ -5,8 +5,8 @@ import Synchronization
 import Training
 
 /// A communicator that calls a hook before every exchange.
-final class HookedCommunicator: Communicator {
-  private let base: any Communicator
+final class HookedCommunicator: CommunicatorWrapper {
+  let base: any Communicator
   private let hook: @Sendable (MessageTag) throws -> Void
 
   /// Calls `hook` before each exchange through `base`; where it throws, there is no exchange.
@@ -14,13 +14,6 @@ final class HookedCommunicator: Communicator {
     self.base = base
     self.hook = hook
   }
-
-  var rank: Int { base.rank }
-  var rankCount: Int { base.rankCount }
-  var hostNames: [String] { base.hostNames }
-  var jobRanks: [Int] { base.jobRanks }
-  var layout: NodeLayout { base.layout }
-  var liveness: (any Liveness)? { base.liveness }
 
   func exchange(
     _ operation: MessageTag, with peers: [Int], outgoing: [UnsafeRawBufferPointer],
@@ -31,26 +24,8 @@ final class HookedCommunicator: Communicator {
       operation, with: peers, outgoing: outgoing, incoming: incoming, limits: limits)
   }
 
-  func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
-    try base.shareMemory(among: ranks, byteCount: byteCount)
-  }
-
-  func broadcast(
-    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
-  ) throws {
-    try base.broadcast(operation, bytes, from: root)
-  }
-
-  func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
-    try base.transportSum(values)
-  }
-
   func split(color: Int) throws -> any Communicator {
     HookedCommunicator(try base.split(color: color), before: hook)
-  }
-
-  func abort(_ message: String) {
-    base.abort(message)
   }
 }
 

@@ -44,7 +44,7 @@ import Training
     #expect(first.step >= 36 && first.step < 60)
     let pending = try bench.checkpoint("parts").state.pendingEvaluation
     #expect(pending == CheckpointState.PendingEvaluation(step: 30))
-    #expect(log.contains("evaluation left for later step=30"))
+    #expect(log.contains("evaluation postponed step=30"))
 
     let rest = try bench.train(configuration, output: "parts", rankCount: 3, resume: .auto)
     #expect(rest == whole)
@@ -67,6 +67,6 @@ import Training
     let again = LogLines()
     let outcome = try bench.train(configuration, output: "run", rankCount: 2, resume: .auto, log: again)
     #expect(outcome.isFinished)
-    #expect(again.contains("an evaluation that was under way is lost"))
+    #expect(again.contains("a pending evaluation is lost"))
   }
 }

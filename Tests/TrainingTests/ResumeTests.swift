@@ -88,7 +88,7 @@ import Training
     let bench = try TrainingBench()
     try bench.train(try bench.configuration(), output: "run", lastStep: 5)
     let changed = try bench.configuration("model.hidden=18")
-    let expected = "cannot resume with another configuration: model.hidden: 17 in the run, 18 now"
+    let expected = "cannot resume with a different configuration: model.hidden: 17 in the run, 18 now"
     #expect(throws: MilmError(expected)) {
       try bench.train(changed, output: "run", resume: .auto)
     }
@@ -104,7 +104,7 @@ import Training
       try bench.train(configuration, output: "run", rankCount: 2, resume: .auto)
       Issue.record("the other vocabulary was accepted")
     } catch {
-      #expect("\(error)".contains("has another vocabulary than"))
+      #expect("\(error)".contains("the vocabulary differs from that of"))
     }
   }
 
@@ -156,7 +156,7 @@ import Training
       try bench.train(configuration, output: "two", resume: .checkpoint(foreign))
       Issue.record("the other run's checkpoint was accepted")
     } catch {
-      #expect("\(error)".contains("is of another run than"))
+      #expect("\(error)".contains("belongs to a different run than"))
     }
     #expect(try bench.folder.entries("two/checkpoints") == before)
   }

@@ -49,6 +49,7 @@ struct TrainingBench {
     _ configuration: RunConfiguration, output: String, rankCount: Int = 1, ranksPerNode: Int = 1,
     resume: TrainingRequest.Resume = .never, lastStep: Int? = nil, log: LogLines = LogLines(),
     stop: StopRequest = StopRequest(), faults: [String] = [],
+    vocabularyDecision: (any VocabularyDecision)? = nil,
     link: (any Communicator) -> any Communicator = { $0 },
     snapshotLink: (any Communicator) -> any Communicator = { $0 }
   ) throws -> Trainer.Outcome {
@@ -67,7 +68,8 @@ struct TrainingBench {
         control: control[rank], gradients: link(gradients[rank]), snapshots: snapshotLink(snapshots[rank]))
       let run = TrainingRun(
         request, configuration: configuration, ranks: ranks, logger: log.logger(rank: rank),
-        output: TerminalOutput(isTerminal: false) { _ in }, stop: stop, faults: plan)
+        output: TerminalOutput(isTerminal: false) { _ in }, stop: stop, faults: plan,
+        vocabularyDecision: vocabularyDecision)
       Thread {
         let result = Result { try run.train() }
         if case .failure(let error) = result {

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import Training
 
-/// Groups of ranks that shard the vocabulary and exchange their shards train what ranks train that each have all of it.
+/// Training with a vocabulary sharded over groups of ranks has the results of training with a replicated one.
 @Suite struct VocabularyGroupTests {
   /// Tokens enough for five blocks, so that both shards of a group have rows.
   private func bench() throws -> TrainingBench { try TrainingBench(wordCount: 2500) }
@@ -33,7 +33,7 @@ import Training
     }
     let perplexities = try (#require(outcome.bestPerplexity), #require(best))
     #expect(abs(perplexities.0 - perplexities.1) <= 1e-4 * perplexities.1)
-    // What is written is the whole matrix, put together from the first group.
+    // What is written is the whole matrix, assembled from the first group.
     let files = try (bench.checkpoint("groups").tensors(.model), bench.checkpoint("whole").tensors(.model))
     for name in files.1.names {
       let values = try files.1.withFloats(of: name) { Array($0) }
@@ -120,7 +120,7 @@ import Training
     #expect(try bench.checkpoint("auto").state.vocabularyGroupSize == 1)
   }
 
-  /// `auto` keeps what the run has, which is in its checkpoint.
+  /// `auto` keeps the placement in the checkpoint.
   @Test func autoContinuesARunWithItsPlacement() throws {
     let bench = try bench()
     let grouped = try bench.configuration("exchange.vocabulary=2", "exchange.codec=int8")
@@ -130,6 +130,53 @@ import Training
     try bench.train(grouped, output: "whole", rankCount: 4)
     #expect(try bench.checkpoint("parts").state.vocabularyGroupSize == 2)
     #expect(try bench.losses("parts") == bench.losses("whole"))
+  }
+
+  /// Rank 0 decides, once in the life of a run; what the other ranks would choose does not count.
+  @Test(arguments: ["worker", "dedicated"]) func aDecisionForAutoHoldsForTheWholeRun(placement: String) throws
+  {
+    let bench = try bench()
+    let rankCount = Self.rankCount(placement)
+    let settings = ["exchange.codec=int8", "coordinator.placement=\(placement)"]
+    let automatic = try bench.configuration(settings: settings)
+    let (first, second) = (FakeDecision(2, elsewhere: 4), FakeDecision(1))
+    let log = LogLines()
+    try bench.train(
+      automatic, output: "parts", rankCount: rankCount, lastStep: 7, log: log, vocabularyDecision: first)
+    #expect(first.callCount == rankCount)
+    #expect(log.contains("vocabulary sharded in groups of 2 of 4 ranks (auto: a fake)"), "\(log.all)")
+    #expect(try bench.checkpoint("parts").state.vocabularyGroupSize == 2)
+    #expect(try bench.checkpoint("parts").tensors(.exchange).names.contains { $0.hasPrefix("shard.") })
+    try bench.train(
+      automatic, output: "parts", rankCount: rankCount, resume: .auto, vocabularyDecision: second)
+    #expect(second.callCount == 0)
+    #expect(try bench.checkpoint("parts").state.vocabularyGroupSize == 2)
+    let grouped = try bench.configuration(settings: settings + ["exchange.vocabulary=2"])
+    try bench.train(grouped, output: "configured", rankCount: rankCount)
+    try bench.train(automatic, output: "whole", rankCount: rankCount, vocabularyDecision: FakeDecision(2))
+    #expect(try bench.losses("parts") == bench.losses("configured"))
+    #expect(try bench.digests("parts") == bench.digests("whole"))
+  }
+
+  @Test(arguments: [("replicated", 4), ("sharded", 4), ("2", 4), ("auto", 1)])
+  func nothingIsDecidedWhereThereIsNoChoice(vocabulary: String, rankCount: Int) throws {
+    let bench = try bench()
+    let decision = FakeDecision(4)
+    try bench.train(
+      try bench.configuration("exchange.vocabulary=\(vocabulary)"), output: "run", rankCount: rankCount,
+      lastStep: 1, vocabularyDecision: decision)
+    #expect(decision.callCount == 0)
+  }
+
+  @Test func aDecisionThatDoesNotDivideTheRanksIsRefused() throws {
+    let bench = try bench()
+    #expect(
+      throws: MilmError(
+        "size of the vocabulary's groups: expected a divisor of the 4 training ranks, found 3")
+    ) {
+      try bench.train(
+        try bench.configuration(), output: "run", rankCount: 4, vocabularyDecision: FakeDecision(3))
+    }
   }
 
   /// The cost model asks the placement how often ranks wait for each other: here the wire is asked too.
@@ -164,5 +211,27 @@ import Training
     #expect(try VocabularyLayout(.auto, frozen: 2, trainingRanks: 0..<4).groupSize == 2)
     #expect(try VocabularyLayout(.auto, frozen: 3, trainingRanks: 0..<4).groupSize == 1)
     #expect(try VocabularyLayout(.sharded, trainingRanks: 0..<4).groupSize == 4)
+  }
+}
+
+/// Chooses a size on rank 0 and another one elsewhere, and counts how often it is asked.
+private final class FakeDecision: VocabularyDecision {
+  private let onCoordinator: Int
+  private let elsewhere: Int
+  private let count = Atomic(0)
+
+  init(_ onCoordinator: Int, elsewhere: Int? = nil) {
+    self.onCoordinator = onCoordinator
+    self.elsewhere = elsewhere ?? onCoordinator
+  }
+
+  var callCount: Int { count.load(ordering: .relaxed) }
+
+  func decide(
+    _ configuration: RunConfiguration, corpus: String, vocabularySize: Int, ranks: Ranks
+  ) throws -> VocabularyChoice {
+    count.add(1, ordering: .relaxed)
+    return VocabularyChoice(
+      groupSize: ranks.isCoordinator ? onCoordinator : elsewhere, reason: "auto: a fake")
   }
 }

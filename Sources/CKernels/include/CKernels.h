@@ -1,6 +1,6 @@
 #pragma once
 
-// The module's public headers, one a subject.
+// The module's public headers, one per subject.
 #include "CKernelsBFloat16.h"
 #include "CKernelsCodec.h"
 #include "CKernelsDenormals.h"

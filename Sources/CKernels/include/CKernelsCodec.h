@@ -33,7 +33,7 @@ void CKernels_codecEncodeInt8(const float *values, const float *residual, size_t
 void CKernels_codecDecodeInt8(const float *scales, const int8_t *codes, size_t count, size_t blockLength,
                               float *values);
 
-/// Rounds as `CKernels_codecEncodeInt8` does, to −7…7 with scale = largest magnitude ÷ 7. A block takes
+/// Rounds as `CKernels_codecEncodeInt8` does, to −7…7 with scale = largest magnitude ÷ 7. A block has
 /// half as many bytes as elements, rounded up: the first half of its codes lies in the low nibbles, the second in the high ones.
 void CKernels_codecEncodeInt4(const float *values, const float *residual, size_t count, size_t blockLength,
                               float *scales, uint8_t *bytes, float *remainder);

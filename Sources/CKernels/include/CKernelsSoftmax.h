@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The softmax over a vocabulary, a block of a few hundred words at a time: each block has its own largest logit per row,
-// so a row's blocks need not know of each other until their sums are put together.
+// The softmax over a vocabulary, a block of a few hundred tokens at a time: each block has its own maximum logit per row,
+// so a row's blocks are independent until their sums are combined.
 
 /// Adds `bias` to one row of a block of logits. Returns the sum of exp(logit − largest); sets `largest`.
 float CKernels_softmaxSum(float *logits, const float *bias, size_t count, float *largest);
@@ -20,7 +20,8 @@ float CKernels_softmaxExponentialsBFloat16(float *logits, const float *bias, siz
 /// The logarithm of the sum of all exponentials of a row, from the largest logit and the sum of each of its blocks.
 double CKernels_logSumExp(const float *largest, const float *sums, size_t count);
 
-/// Turns each block's largest logit into `scale · exp(largest − logSumExp)`, which makes its exponentials `scale` × probabilities.
+/// Replaces each block's largest logit by `scale · exp(largest − logSumExp)`, the factor that turns its exponentials into
+/// `scale` × probabilities.
 void CKernels_softmaxFactors(float *largest, size_t count, float logSumExp, float scale);
 
 /// `sums[v] += scale · exponentials[v]`.

@@ -1,6 +1,6 @@
 #pragma once
 
-/// Tells the processor that the calling thread waits for another one in a loop.
+/// Hints to the processor that the calling thread spins.
 static inline void CKernels_pause(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

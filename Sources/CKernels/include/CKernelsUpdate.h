@@ -10,8 +10,8 @@ double CKernels_sumOfSquares(const float *x, size_t count);
 
 typedef struct {
   float learningRate;
-  float gradientScale;      ///< what the gradient is multiplied with first: clipping
-  float decay;              ///< learningRate × weightDecay, 0 where weights do not decay
+  float gradientScale;      ///< factor of the gradient: clipping
+  float decay;              ///< learningRate × weightDecay, 0 without weight decay
   float beta1, beta2;
   float inverseCorrection1; ///< 1 / (1 − beta1ᵗ)
   float inverseCorrection2; ///< 1 / (1 − beta2ᵗ)

@@ -126,7 +126,7 @@ package struct WirePrice: Sendable {
   package mutating func learn(wireByteCount: Int, wireSeconds: Double, exposedSeconds: Double) {
     guard wireByteCount > 0, wireSeconds > 0 else { return }
     secondsPerByte = wireSeconds / Double(wireByteCount)
-    let share = min(exposedSeconds / wireSeconds, 1)
-    exposedFraction += Self.lastStepWeight * (share - exposedFraction)
+    let fraction = min(exposedSeconds / wireSeconds, 1)
+    exposedFraction += Self.lastStepWeight * (fraction - exposedFraction)
   }
 }

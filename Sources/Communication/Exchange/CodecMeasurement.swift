@@ -60,7 +60,7 @@ public struct CodecMeasurement: Sendable, Equatable {
 }
 
 extension GradientExchange {
-  /// Chunks of a range that are coded; a few represent a range of a hundred buckets.
+  /// Chunks sampled per range; a few represent a range of a hundred buckets.
   private static let samplesPerRange = 6
 
   /// Measures each codec on samples of every range, between steps; empty on a rank that sends nothing.

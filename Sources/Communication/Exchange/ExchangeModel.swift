@@ -21,7 +21,7 @@ package struct StepTiming: Sendable, Equatable {
 package struct ExchangePrediction: Sendable, Equatable {
   /// The codec.
   package let codec: Codec
-  /// What a rank sends that leads a slice.
+  /// Traffic of a rank that leads a slice.
   package internal(set) var traffic = ExchangeTraffic()
   /// Seconds of coding and compression.
   package internal(set) var encodeSeconds = 0.0
@@ -44,7 +44,7 @@ package struct ExchangePrediction: Sendable, Equatable {
 
 /// Messages, bytes and seconds of a `GradientExchange`, stated beside the protocol.
 ///
-/// Everything that plans or chooses asks here. The ranks need not exist.
+/// Planning and `auto` predict with it. The ranks need not exist.
 package struct ExchangeModel: Sendable {
   private let plan: BucketPlan
   private let ranges: [ExchangeRange]

@@ -35,7 +35,7 @@ package struct ExchangeReport: Sendable, Equatable {
     if let spans = coding.trace { trace?.add(spans) }
   }
 
-  /// Adds another exchange of the same step.
+  /// Adds the whole cost of another exchange of the same step.
   package mutating func add(apart other: ExchangeReport) {
     add(other)
     wireSeconds += other.wireSeconds

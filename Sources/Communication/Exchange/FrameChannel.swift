@@ -22,7 +22,7 @@ struct FrameMessage: @unchecked Sendable {
 /// sender of a frame that is not the expected one. Slots come in sets: messages of one can be coded while those of another
 /// are sent.
 ///
-/// `@unchecked Sendable`: the user of a channel sees to it that one thread at a time uses a set, and one its coder.
+/// `@unchecked Sendable`: the user of a channel ensures that one thread at a time uses a set, and one its coder.
 final class FrameChannel: @unchecked Sendable {
   /// The ranks that exchange frames over this channel, this one among them, in the order of messages.
   let peers: [Int]
@@ -122,7 +122,7 @@ final class FrameChannel: @unchecked Sendable {
     }
   }
 
-  /// Takes the first of several frames off a message; the frame says where it ends.
+  /// Splits the first of several frames off a message; its header states its length.
   func takeFirstFrame(
     of message: inout FrameMessage, from sender: Int, _ operation: MessageTag
   ) throws -> FrameMessage {

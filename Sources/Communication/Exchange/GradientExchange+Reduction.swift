@@ -51,8 +51,8 @@ extension GradientExchange {
 
   /// Makes sums over this node's ranks the means over all ranks.
   ///
-  /// A slice is sent to its owners, and its means come back after the next one is sent: one slice is on the wire while the
-  /// other is coded. The order is the same on all ranks; `PipelineSchedule` predicts the time.
+  /// A slice is sent to its owners, and its means are received after the next one is sent: one slice is on the wire while
+  /// the other is coded. The order is the same on all ranks; `PipelineSchedule` predicts the time.
   private func reduce(_ slices: [Slice], _ report: inout ExchangeReport) throws {
     guard layout.nodeCount > 1 else { return slices.forEach(applyOwnSums) }
     // The coding thread must not use the gradient after this returns, even where it throws.
@@ -101,7 +101,7 @@ extension GradientExchange {
 
 /// Work of the coding thread, started by the communication thread.
 extension GradientExchange {
-  /// Work under way and its cost.
+  /// A job in progress and its cost.
   private struct Coding<Value: Sendable> {
     let promise: Promise<(value: Value, cost: ExchangeReport)>
 

@@ -136,7 +136,7 @@ package final class GradientExchange: @unchecked Sendable {
           contributionByteCount: max(4 * plan.maximumBucketCount, sparse?.contributionByteCount ?? 0),
           sliceCount: sliceCount, rowByteCount: sparse?.nodeByteCount ?? 0)
       }
-    if losesOnTheWire { residuals = Residuals(elementCount: elementCount, ownCount: plan.ownCount) }
+    if roundsOnTheWire { residuals = Residuals(elementCount: elementCount, ownCount: plan.ownCount) }
   }
 
   /// The bytes of its buffers; `ExchangeModel.byteCount` states them without the ranks.
@@ -149,14 +149,14 @@ package final class GradientExchange: @unchecked Sendable {
   package var sends: Bool { peers.count > 1 }
 
   /// Whether the codec rounds and there is another node to send to.
-  private var losesOnTheWire: Bool { !codec.isExact && layout.nodeCount > 1 }
+  private var roundsOnTheWire: Bool { !codec.isExact && layout.nodeCount > 1 }
 
   /// Sets the codec from the next step on; the same on all ranks, between steps.
   package func choose(_ codec: Codec) {
     precondition(stage == .idle, "a codec is chosen between steps")
     self.codec = codec
     price = WirePrice()
-    if losesOnTheWire, residuals == nil { residuals = makeResiduals() }
+    if roundsOnTheWire, residuals == nil { residuals = makeResiduals() }
   }
 
   /// Begins a step; `gradient` has `elementCount` elements, and stays where it is until `finish` returns.

@@ -67,7 +67,7 @@ final class NodeMemory: @unchecked Sendable {
     start(of: local)
   }
 
-  /// The result that one of the node's ranks shows the others.
+  /// The result that one of the node's ranks publishes to the others.
   func result(of local: Int) -> UnsafeMutableRawPointer {
     start(of: local) + contributionByteCount
   }

@@ -2,8 +2,8 @@ import CKernels
 
 /// The all-gather of a gradient that touches few rows of a matrix: every rank adds the mean of all ranks' rows.
 ///
-/// The ranks of a node merge their rows in shared memory; its first rank exchanges them with those of other nodes, and shows
-/// the node what it received. A message is two exact frames: the row numbers, bit patterns as floats, then the rows.
+/// The ranks of a node merge their rows in shared memory; its first rank exchanges them with those of other nodes, and publishes
+/// to the node what it received. A message is two exact frames: the row numbers, bit patterns as floats, then the rows.
 ///
 /// `@unchecked Sendable`: what jobs read is set before they are submitted.
 final class SparseAllGather: @unchecked Sendable {
@@ -101,25 +101,25 @@ final class SparseAllGather: @unchecked Sendable {
     try exchange.barrier(node, operation, &report)
     guard node.shared.localIndex == 0 else {
       for sender in exchange.layout.nodes.map({ $0[0] }) {
-        try addShownRows(from: sender, node, exchange, &report)
+        try addPublishedRows(from: sender, node, exchange, &report)
       }
       return
     }
     let merged = report.timing(.decode) { _ in merge(node) }
     try gatherFromNodes(merged, exchange, &report) { set, sender, report in
       set.write(to: node.result(of: 0), width: self.rows.width, capacity: self.maximumNodeRowCount)
-      try self.addShownRows(from: sender, node, exchange, &report)
+      try self.addPublishedRows(from: sender, node, exchange, &report)
     }
   }
 
-  /// Adds the rows that the node's first rank shows, before it replaces them.
-  private func addShownRows(
+  /// Adds the rows that the node's first rank has published, before it replaces them.
+  private func addPublishedRows(
     from sender: Int, _ node: NodeMemory, _ exchange: GradientExchange, _ report: inout ExchangeReport
   ) throws {
     let operation = operation(.rows, exchange)
     try exchange.barrier(node, operation, &report)
-    let shown = RowSet(at: node.result(of: 0), width: rows.width, capacity: maximumNodeRowCount)
-    try report.timing(.decode) { _ in try add(shown, from: sender, exchange) }
+    let published = RowSet(at: node.result(of: 0), width: rows.width, capacity: maximumNodeRowCount)
+    try report.timing(.decode) { _ in try add(published, from: sender, exchange) }
     try exchange.barrier(node, operation, &report)
   }
 

@@ -1,7 +1,7 @@
 import CMPI
 import Platform
 
-/// A group of ranks with messages of its own: `MPI_Comm` and the typed calls on it.
+/// An `MPI_Comm` and the typed calls on it; messages of different groups never mix.
 ///
 /// Calls that wait for other ranks say so; a caller makes them where all ranks are known to arrive soon, for they hold the
 /// lock of `MPICalls`.
@@ -29,7 +29,7 @@ final class MPIGroup: @unchecked Sendable {
     try MPIGroup(calls, CMPI_commWorld())
   }
 
-  /// The same ranks with other messages; waits for all of them.
+  /// A duplicate of the group; waits for all of its ranks.
   func duplicated() throws(MilmError) -> MPIGroup {
     var other: MPI_Comm?
     try calls.call("MPI_Comm_dup") { MPI_Comm_dup(handle, &other) }
@@ -83,7 +83,7 @@ final class MPIGroup: @unchecked Sendable {
     }
   }
 
-  /// Starts to copy `bytes` of rank `root` over those of all others; they stay where they are until the request is done.
+  /// Starts to broadcast `bytes` of rank `root` over those of all others; the memory must stay valid until the request is done.
   func startBroadcast(
     _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws(MilmError) -> MPI_Request? {
@@ -94,7 +94,7 @@ final class MPIGroup: @unchecked Sendable {
     return request
   }
 
-  /// Whether what a request stands for is done.
+  /// Whether a request is done.
   func isDone(_ request: inout MPI_Request?) throws(MilmError) -> Bool {
     var isDone: CInt = 0
     try calls.call("MPI_Test") { MPI_Test(&request, &isDone, CMPI_statusIgnore()) }
@@ -107,9 +107,9 @@ final class MPIGroup: @unchecked Sendable {
   }
 }
 
-/// Memory that the ranks of a group on one node see together.
+/// Memory shared by the ranks of a group, which are on one node.
 ///
-/// `@unchecked Sendable`: the addresses never change; who uses which bytes is agreed among the ranks.
+/// `@unchecked Sendable`: the addresses never change; the ranks agree which of them uses which bytes.
 final class MPISharedWindow: @unchecked Sendable {
   /// The bytes of each rank.
   let pieces: [UnsafeMutableRawBufferPointer]

@@ -3,7 +3,7 @@ import Foundation
 import Platform
 
 extension MPICalls {
-  /// Starts MPI, once a process; the settings this program needs hold unless the user has set others.
+  /// Starts MPI, once per process, with the settings that this program needs unless the user has set others.
   func start() throws(MilmError) {
     // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)

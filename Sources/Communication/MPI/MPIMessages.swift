@@ -1,7 +1,8 @@
 import CMPI
 
-/// Short messages of fixed size between all ranks of a group, of which nobody waits for any: one that cannot be sent is
-/// dropped.
+/// Short messages of fixed size between all ranks of a group.
+///
+/// No call waits; a message that cannot be sent at once is dropped.
 ///
 /// `@unchecked Sendable`: one thread uses it.
 final class MPIMessages: @unchecked Sendable {
@@ -37,7 +38,7 @@ final class MPIMessages: @unchecked Sendable {
     }
   }
 
-  /// Prepares for the next message of a rank.
+  /// Posts the receive of the next message from a rank.
   func listen(to peer: Int) {
     let index = group.rankCount + peer
     _ = group.calls.status {
@@ -47,7 +48,7 @@ final class MPIMessages: @unchecked Sendable {
     }
   }
 
-  /// The message of a rank if one has arrived since the last call; then listens for the next.
+  /// The message from a rank if one has arrived since the last call; then listens for the next.
   func received(from peer: Int) -> String? {
     let index = group.rankCount + peer
     guard requests[index] != CMPI_requestNull(), isDone(index) else { return nil }
@@ -55,7 +56,7 @@ final class MPIMessages: @unchecked Sendable {
     return String(decoding: message(index).prefix { $0 != 0 }, as: UTF8.self)
   }
 
-  /// Takes no further message of a rank.
+  /// Cancels the receive from a rank.
   func stopListening(to peer: Int) {
     let index = group.rankCount + peer
     guard requests[index] != CMPI_requestNull() else { return }

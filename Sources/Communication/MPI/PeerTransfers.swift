@@ -17,7 +17,7 @@ final class PeerTransfers {
 
   private let group: MPIGroup
   private let rankCount: Int
-  /// Sends at 0..<rankCount, receives at rankCount..<2 · rankCount; MPI writes into these between group.calls.
+  /// Sends at 0..<rankCount, receives at rankCount..<2 · rankCount; MPI writes into these between calls.
   private let requests: UnsafeMutableBufferPointer<MPI_Request?>
   private let completed: UnsafeMutableBufferPointer<CInt>
   private let statuses: UnsafeMutableBufferPointer<MPI_Status>

@@ -1,6 +1,6 @@
 import Platform
 
-/// Collectives built on `exchange` and `broadcast`, for rare operations of start, checkpoint and evaluation.
+/// Collectives built on `exchange` and `broadcast`, for the rare operations of start, checkpoint and evaluation.
 ///
 /// Each begins with an exchange of headers, in which ranks compare the operation's name: ranks in different operations fail
 /// with both names instead of reading each other's bytes. Results are combined in the order of ranks.
@@ -242,8 +242,4 @@ private func mostCommon(_ values: [UInt64]) -> UInt64 {
   for value in values { counts[value, default: 0] += 1 }
   let highest = counts.values.max()
   return values.first { counts[$0] == highest } ?? 0
-}
-
-private func hexadecimal(_ value: UInt64) -> String {
-  "0x" + String(value, radix: 16)
 }

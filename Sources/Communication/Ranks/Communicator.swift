@@ -1,3 +1,5 @@
+import Platform
+
 /// A group of ranks that run the same operations in the same order.
 ///
 /// Messages of two communicators over the same ranks never mix. One thread uses a communicator at a time.
@@ -77,6 +79,37 @@ extension Communicator {
   }
 }
 
+/// A communicator that passes every call to another one; a conforming type overrides what it changes.
+package protocol CommunicatorWrapper: Communicator {
+  /// The communicator that is called.
+  var base: any Communicator { get }
+}
+
+extension CommunicatorWrapper {
+  package var rank: Int { base.rank }
+  package var rankCount: Int { base.rankCount }
+  package var hostNames: [String] { base.hostNames }
+  package var jobRanks: [Int] { base.jobRanks }
+  package var layout: NodeLayout { base.layout }
+  package var liveness: (any Liveness)? { base.liveness }
+
+  package func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
+    try base.shareMemory(among: ranks, byteCount: byteCount)
+  }
+
+  package func broadcast(
+    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
+  ) throws {
+    try base.broadcast(operation, bytes, from: root)
+  }
+
+  package func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
+    try base.transportSum(values)
+  }
+
+  package func abort(_ message: String) { base.abort(message) }
+}
+
 /// Identifies an operation of several ranks: by name in error messages, by number in frames.
 public struct MessageTag: Sendable, Hashable, CustomStringConvertible {
   /// The phase of a step an operation belongs to; frames hold its raw value.
@@ -124,5 +157,26 @@ public struct MessageTag: Sendable, Hashable, CustomStringConvertible {
   /// As in "step 12, embedding.weight 3/9, reduce".
   public var description: String {
     phase == .control ? "'\(name)'" : "step \(step), \(name), \(phase)"
+  }
+}
+
+/// The only thread that communicates with other ranks; runs jobs one at a time, in the order they were submitted.
+///
+/// Every rank must submit the same collective operations in the same order. Denormal floats count as zero in jobs.
+package final class CommunicationThread: Sendable {
+  private let thread = JobThread(name: "communication", flushesDenormals: true)
+
+  package init() {}
+
+  /// Runs `job` after all jobs submitted before it, and returns at once.
+  package func submit(_ job: @escaping @Sendable () -> Void) {
+    thread.submit(job)
+  }
+
+  /// Runs `job` after all jobs submitted before it, waits for it, and returns its value or throws its error.
+  ///
+  /// Must not be called from a job: it would wait for itself.
+  package func run<Value: Sendable>(_ job: @escaping @Sendable () throws -> Value) throws -> Value {
+    try thread.start(job).value()
   }
 }

@@ -44,7 +44,7 @@ extension Communicator {
         rounds.append(round)
       }
     }
-    // The median: a round that something else delayed is no measure.
+    // The median excludes rounds that something else delayed.
     let sentByteCount = Double(byteCount * otherCount)
     return LinkMeasurement(
       latencySeconds: latency, bytesPerSecond: sentByteCount / rounds.sorted()[rounds.count / 2],
@@ -52,7 +52,7 @@ extension Communicator {
   }
 }
 
-/// Messages of any size between some ranks.
+/// Times messages of any size between some ranks.
 private struct LinkProbe {
   let messageByteCount: Int
   private let communicator: any Communicator

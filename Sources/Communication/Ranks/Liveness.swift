@@ -65,7 +65,7 @@ public protocol Liveness: AnyObject, Sendable {
   var activity: RankActivity { get }
   /// How long any operation waits for ranks without a heartbeat.
   var heartbeatLimits: StallLimits { get }
-  /// Sets them.
+  /// Sets `heartbeatLimits`.
   func setHeartbeatLimits(_ limits: StallLimits)
   /// Seconds an operation without limits of its own waits for ranks whose heartbeat is received.
   var startTimeoutSeconds: Double { get }

@@ -132,7 +132,7 @@ package final class LocalCommunicator: Communicator {
 ///
 /// `@unchecked Sendable`: the condition's lock is held around every use of the fields.
 private final class Mailbox: @unchecked Sendable {
-  /// The way of a message.
+  /// The communicator, sender and receiver of a message.
   struct Route: Hashable {
     let context: Int
     let sender: Int

@@ -20,7 +20,7 @@ package final class MPIWorld: Sendable {
   /// Default limits of the time without a heartbeat.
   private static let heartbeatLimits = StallLimits(warnSeconds: 10, abortSeconds: 30, warn: printLine)
 
-  /// Starts MPI; once a process.
+  /// Starts MPI; once per process.
   ///
   /// Where it takes longer than `startSeconds`, because a rank does not start or a host does not answer, the process
   /// ends with status 1 and a line that says so. With `limitsStart` ranks wait no longer than that for each other in

@@ -6,7 +6,7 @@
 public struct NodeLayout: Sendable, Equatable {
   /// The ranks of each node, ascending; nodes in the order of their first ranks.
   public let nodes: [[Int]]
-  /// How many slices a bucket has.
+  /// Slices per bucket.
   public let sliceCount: Int
   private let placeOfRank: [(node: Int, local: Int)]
 
@@ -39,11 +39,11 @@ public struct NodeLayout: Sendable, Equatable {
     NodeLayout(nodeOfRank: ranks.map(node(of:)))
   }
 
-  /// How many ranks there are.
+  /// Number of ranks.
   public var rankCount: Int { placeOfRank.count }
-  /// How many nodes there are.
+  /// Number of nodes.
   public var nodeCount: Int { nodes.count }
-  /// How many ranks the largest node has.
+  /// Ranks on the largest node.
   public var largestNodeSize: Int { nodes.reduce(0) { max($0, $1.count) } }
   /// Whether no two ranks share memory.
   public var isFlat: Bool { nodeCount == rankCount }

@@ -56,7 +56,7 @@ struct ZipArchive {
     var position = 0
     while position < directory.count {
       guard directory.count - position >= 46, directory.number(position, as: UInt32.self) == entrySignature
-      else { throw MilmError("expected a file's entry in the directory of \(name), found something else") }
+      else { throw MilmError("expected a file's entry in the directory of \(name), found other bytes") }
       let lengths = [28, 30, 32].map { Int(directory.number(position + $0, as: UInt16.self)) }
       let next = position + 46 + lengths.reduce(0, +)
       guard next <= directory.count else {

@@ -14,7 +14,7 @@ final class StagedFolder {
   private let lock: OpenFile
   private var isPublished = false
 
-  /// Begins a folder that is to be at `destination`.
+  /// Begins a folder that will appear at `destination`.
   ///
   /// - Throws: if there is anything but an empty folder or a corpus: a mistyped path must not destroy files.
   init(for destination: URL) throws {

@@ -76,11 +76,11 @@ package struct Download: Sendable {
     }
   }
 
-  /// Requests what is missing until the file is complete, or until several attempts in a row bring nothing.
+  /// Requests what is missing until the file is complete, or until several attempts in a row receive nothing.
   private func fetchAll(
     from address: URL, part: URL, progress: @escaping @Sendable (Int, Int) -> Void
   ) throws {
-    var vainCount = 0
+    var fruitlessCount = 0
     while true {
       let before = PartialFile.byteCount(part)
       let transfer = try HTTPTransfer(
@@ -90,9 +90,9 @@ package struct Download: Sendable {
       case .whole: return
       case .refused(let reason): throw MilmError(reason)
       case .broken(let reason):
-        vainCount = PartialFile.byteCount(part) > before ? 0 : vainCount + 1
-        guard vainCount <= retryCount else { throw MilmError(reason) }
-        Thread.sleep(forTimeInterval: 0.1 * pow(4, Double(vainCount)))
+        fruitlessCount = PartialFile.byteCount(part) > before ? 0 : fruitlessCount + 1
+        guard fruitlessCount <= retryCount else { throw MilmError(reason) }
+        Thread.sleep(forTimeInterval: 0.1 * pow(4, Double(fruitlessCount)))
       }
     }
   }
@@ -106,7 +106,7 @@ final class PartialFile {
   init(_ url: URL) throws {
     file = try OpenFile.updating(url.path)
     guard try file.lock() else {
-      throw MilmError("expected nobody else to write \(url.relativePath), found it locked by another process")
+      throw MilmError("expected exclusive access to \(url.relativePath), found it locked by another process")
     }
     byteCount = try file.byteCount()
   }

@@ -22,7 +22,7 @@ public struct AttentionWeights: Sendable {
     key = projection("Wz", contextWidth)
   }
 
-  /// Memory for so many rows of x and of z.
+  /// Memory for `rowCount` rows of x and `contextCount` rows of z.
   public func activations(
     rowCount: Int, contextCount: Int, in arena: Arena, engine: ComputeEngine
   ) -> AttentionActivations {
@@ -64,7 +64,7 @@ public struct AttentionWeights: Sendable {
     }
   }
 
-  /// Sets the gradients of input and contexts and adds those of the weights; `output` is what `forward` gave.
+  /// Sets the gradients of input and contexts and adds those of the weights; `output` is the result of `forward`.
   public func backward(
     input: Matrix, contexts: Matrix, output: Matrix, outputGradient: Matrix, weights: Weights,
     gradients: ParameterBuffer, activations: AttentionActivations, intoInput inputGradient: Matrix,

@@ -7,7 +7,7 @@ import Tensors
 /// `W[k, h_k, k] = 1`, `W[k, x_k, k] = −1` and `V[x_k, k] = 1`, so `W'(z)` is diag(z) above diag(1 − z); it has no weights of
 /// its own. With x = 0 it is gating, `a ⊙ h`, whose W' is diag(a).
 public struct GatedResidual: Sendable {
-  /// A gate; the values of z, h and x come with each call.
+  /// A gate; z, h and x are arguments of each call.
   public init() {}
 
   /// `output = gate ⊙ new + (1 − gate) ⊙ old`; all rows × width.

@@ -26,7 +26,7 @@ public struct GeneratedMap: Sendable {
 
   /// Sets `weight` and `bias` from a context, one row.
   ///
-  /// Row m of W' is the interaction of c with the m-th unit vector, less b'.
+  /// Row m of W' is the interaction of c with the m-th unit vector, minus b'.
   public func generate(from context: Matrix, weights: Weights, engine: ComputeEngine) {
     for index in 0..<contexts.rowCount { contexts.rows(index..<index + 1).copy(from: context) }
     engine.multiply(context, weights.right(interaction.u), into: bias)

@@ -1,6 +1,6 @@
 import Tensors
 
-/// A learnt Mahalanobis distance: `(x − z)ᵀ C⁻¹ (x − z)` with `C⁻¹ = L Lᵀ`, which is `‖(x − z) · L‖²`.
+/// A learned Mahalanobis distance: `(x − z)ᵀ C⁻¹ (x − z)` with `C⁻¹ = L Lᵀ`, which is `‖(x − z) · L‖²`.
 ///
 /// It is the full multiplicative interaction of x − z with itself, with one output, `W[k, m, 0] = (L Lᵀ)[k, m]` and
 /// `U`, `V`, `b` zero.

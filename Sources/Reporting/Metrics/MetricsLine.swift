@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// The value of a metric.
 package enum MetricValue: Sendable, Equatable {
@@ -157,7 +158,7 @@ extension MetricValue {
     switch self {
     case .number(let value) where !value.isFinite: "null"
     case .number(let value) where kind == .exactNumber: value.description
-    case .text(let text): quoted(text)
+    case .text(let text): jsonString(text)
     default: plain
     }
   }
@@ -166,18 +167,4 @@ extension MetricValue {
 /// Nine significant digits, without trailing zeros.
 private func nineDigits(_ value: Double) -> String {
   String(format: "%.9g", value)
-}
-
-/// A JSON string.
-func quoted(_ text: String) -> String {
-  var result = "\""
-  for scalar in text.unicodeScalars {
-    switch scalar {
-    case "\"": result += "\\\""
-    case "\\": result += "\\\\"
-    case "\u{0}"..<"\u{20}": result += String(format: "\\u%04x", scalar.value)
-    default: result.unicodeScalars.append(scalar)
-    }
-  }
-  return result + "\""
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Platform
 
 /// Where progress and logs are written: a terminal, a pipe or a file.
 package struct TerminalOutput: Sendable {
@@ -100,12 +101,6 @@ struct PlainLogHandler: LogHandler {
     let time = Calendar.current.dateComponents([.hour, .minute, .second], from: Date())
     return String(format: "%02d:%02d:%02d", time.hour ?? 0, time.minute ?? 0, time.second ?? 0)
   }
-}
-
-private func singleLine(_ text: String) -> String {
-  String(
-    String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 })
-  )
 }
 
 /// A value in quotation marks where it is not a single word.

@@ -1,35 +1,33 @@
 import CKernels
 
-/// Where matrix products and loops run: the library, the precision of its operands, and how many threads of this rank
-/// they may use.
+/// Executes matrix products and loops: the library, the precision of its operands, and the number of threads of this rank.
 ///
-/// One thread at a time computes on an engine. Its other threads are its own, and each calls the libraries for itself
-/// alone: a loop and the products within it are cut once, and no two pools of threads compete.
+/// One thread at a time computes on an engine. The engine owns the other threads, each of which calls the libraries
+/// single-threaded: a loop and the products within it are partitioned once, and no two thread pools compete.
 public final class ComputeEngine: Sendable {
-  /// The most threads that compute at once, the calling one included.
+  /// The number of compute threads, including the calling one.
   public let threadCount: Int
-  /// Why `precision` is not the one asked for; nil when it is.
+  /// Why `precision` differs from the requested one; nil where it does not.
   public let precisionNote: String?
   let multiplier: any Multiplier
   private let team: ThreadTeam
   private let scratch: [TemporaryMemory]
-  /// Memory for what lives no longer than one call: the exponentials of a chunk of logits, the packed right-hand matrix of a
-  /// weight gradient.
+  /// Scratch memory of one call: the exponentials of a chunk of logits, or the packed right-hand matrix of a weight gradient.
   public let temporaryMemory = TemporaryMemory()
 
-  /// Which library multiplies.
+  /// The library of matrix products.
   public enum Library: String, CaseIterable, Sendable {
-    /// oneDNN where the build and the processor have it, OpenBLAS elsewhere.
+    /// oneDNN where build and processor support it, OpenBLAS elsewhere.
     case automatic
     /// OpenBLAS, the reference.
     case openBLAS
   }
 
-  /// An engine of `threadCount` threads; the calling thread's denormals are flushed to zero from here on.
+  /// An engine of `threadCount` threads; also sets the calling thread to flush denormals to zero.
   ///
-  /// Where build or processor lack products of bfloat16 operands, they are fp32 and `precisionNote` says why.
+  /// Where build or processor do not support products of bfloat16 operands, they are fp32 and `precisionNote` states the reason.
   public init(threadCount: Int, precision: Precision = .float32, library: Library = .automatic) {
-    precondition(threadCount > 0, "an engine needs a thread")
+    precondition(threadCount > 0, "at least one thread")
     self.threadCount = threadCount
     let choice = chooseMultiplier(threadCount: threadCount, precision: precision, library: library)
     let multiplier = choice.multiplier
@@ -52,37 +50,37 @@ public final class ComputeEngine: Sendable {
     #endif
   }
 
-  /// Makes the calling thread fit to compute: it treats denormal numbers as zero, and libraries use it alone.
+  /// Prepares the calling thread: denormal numbers are flushed to zero, and libraries run single-threaded.
   public func prepareThread() {
     CKernels_flushDenormals()
     multiplier.prepareThread()
   }
 
-  /// The library that multiplies, as checkpoints and logs name it.
+  /// The name of the library in checkpoints and logs.
   public var name: String { multiplier.name }
 
-  /// What the operands of products are rounded to.
+  /// The precision of the operands of products.
   public var precision: Precision { multiplier.precision }
 
-  /// The CPU level that the library chose, in its own words.
+  /// The instruction set that the library selected, by the library's name.
   public var cpuLevel: String { multiplier.cpuLevel }
 
-  /// Library, version, instruction set, precision and threads in a few words.
+  /// Library, version, instruction set, precision and threads, for display.
   public var summary: String {
     "\(multiplier.version), \(cpuLevel), \(precision.rawValue), \(threadCount) thread\(threadCount == 1 ? "" : "s")"
   }
 
-  /// Runs `body` over parts of `0..<count`, on as many threads as pay for parts
+  /// Runs `body` over parts of `0..<count`, on as many threads as there are parts
   /// of at least `minimumPartCount`.
   ///
-  /// The parts depend on the counts alone; a body writes only what belongs to its part.
+  /// The parts depend on the counts alone; a body writes to its own part only.
   public func forEachPart(
     of count: Int, minimumPartCount: Int, _ body: @Sendable (Range<Int>) -> Void
   ) {
     forEachPart(of: count, minimumPartCount: minimumPartCount) { _, range in body(range) }
   }
 
-  /// `forEachPart` whose body also multiplies, through the worker it is given.
+  /// `forEachPart` with a worker, for matrix products in the body.
   public func forEachPart(
     of count: Int, minimumPartCount: Int, _ body: @Sendable (Worker, Range<Int>) -> Void
   ) {
@@ -107,7 +105,7 @@ public final class ComputeEngine: Sendable {
   }
 }
 
-/// oneDNN where it can do what is asked, else OpenBLAS; with the reason where the precision is another one.
+/// oneDNN where it supports the request, else OpenBLAS; with the reason where the precision differs from the requested one.
 private func chooseMultiplier(
   threadCount: Int, precision: Precision, library: ComputeEngine.Library
 ) -> (multiplier: any Multiplier, note: String?) {

@@ -2,9 +2,9 @@ import CKernels
 
 /// The loops of `CKernels` on whole matrices.
 ///
-/// Every one splits rows or columns over the engine's threads where there is enough to do.
+/// Each splits rows or columns over the engine's threads where there is enough work.
 extension ComputeEngine {
-  /// How many elements make a part worth a thread of its own.
+  /// The minimum number of elements per thread.
   private static let elementsPerPart = 1 << 15
 
   /// Runs `body` for parts of the rows of a matrix.
@@ -15,7 +15,7 @@ extension ComputeEngine {
 
   /// `matrix[i] += row` for every row i.
   public func add(row: Matrix, toRowsOf matrix: Matrix) {
-    precondition(row.count == matrix.columnCount, "a row of another width")
+    precondition(row.count == matrix.columnCount, "a row of the matrix's width")
     forEachRowPart(of: matrix) { rows in
       for index in rows { CKernels_addScaled(row.data, 1, matrix.row(index), matrix.columnCount) }
     }
@@ -23,7 +23,7 @@ extension ComputeEngine {
 
   /// `sums[j] += Σᵢ matrix[i, j]`.
   public func addColumnSums(of matrix: Matrix, to sums: Matrix) {
-    precondition(sums.count == matrix.columnCount && sums.isContiguous, "sums of another width")
+    precondition(sums.count == matrix.columnCount && sums.isContiguous, "sums of the matrix's width")
     let minimum = max(16, Self.elementsPerPart / max(1, matrix.rowCount))
     forEachPart(of: matrix.columnCount, minimumPartCount: minimum) { columns in
       CKernels_addColumnSums(
@@ -34,7 +34,7 @@ extension ComputeEngine {
 
   /// `y += x`.
   public func add(_ x: Matrix, to y: Matrix) {
-    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of two shapes")
+    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of the same shape")
     forEachRowPart(of: y) { rows in
       for index in rows { CKernels_addScaled(x.row(index), 1, y.row(index), y.columnCount) }
     }
@@ -42,8 +42,8 @@ extension ComputeEngine {
 
   /// `y[i] = scales[i, column] · x[i]` for every row i.
   public func scaleRows(of x: Matrix, by scales: Matrix, column: Int, into y: Matrix) {
-    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of two shapes")
-    precondition(scales.rowCount == x.rowCount && column < scales.columnCount, "scales of another shape")
+    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of the same shape")
+    precondition(scales.rowCount == x.rowCount && column < scales.columnCount, "a scale for each row")
     forEachRowPart(of: y) { rows in
       for index in rows { CKernels_scale(x.row(index), scales[index, column], y.row(index), y.columnCount) }
     }
@@ -51,8 +51,8 @@ extension ComputeEngine {
 
   /// `dots[i, 0] = Σⱼ x[i, j] · y[i, j]`.
   public func rowDots(_ x: Matrix, _ y: Matrix, into dots: Matrix) {
-    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of two shapes")
-    precondition(dots.rowCount == x.rowCount, "dots of another height")
+    precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of the same shape")
+    precondition(dots.rowCount == x.rowCount, "a dot product for each row")
     forEachRowPart(of: x) { rows in
       for index in rows { dots[index, 0] = CKernels_dot(x.row(index), y.row(index), x.columnCount) }
     }
@@ -62,7 +62,7 @@ extension ComputeEngine {
   public func multiplyElements(_ x: Matrix, _ y: Matrix, into z: Matrix) {
     precondition(
       x.rowCount == y.rowCount && x.columnCount == y.columnCount && z.rowCount == x.rowCount
-        && z.columnCount == x.columnCount, "matrices of two shapes")
+        && z.columnCount == x.columnCount, "matrices of the same shape")
     forEachRowPart(of: z) { rows in
       for index in rows { CKernels_multiply(x.row(index), y.row(index), z.row(index), z.columnCount) }
     }
@@ -70,7 +70,7 @@ extension ComputeEngine {
 
   /// `values = max(values + bias, 0)`, the bias added to every row.
   public func addBiasAndRectify(_ values: Matrix, bias: Matrix) {
-    precondition(bias.count == values.columnCount, "a bias of another width")
+    precondition(bias.count == values.columnCount, "a bias of the values' width")
     forEachRowPart(of: values) { rows in
       for index in rows { CKernels_biasReLU(values.row(index), bias.data, values.columnCount) }
     }
@@ -80,7 +80,7 @@ extension ComputeEngine {
   public func rectifyGradient(_ gradient: Matrix, activated: Matrix) {
     precondition(
       gradient.rowCount == activated.rowCount && gradient.columnCount == activated.columnCount,
-      "matrices of two shapes")
+      "matrices of the same shape")
     forEachRowPart(of: gradient) { rows in
       for index in rows {
         CKernels_reluBackward(gradient.row(index), activated.row(index), gradient.columnCount)

@@ -2,13 +2,13 @@ import CKernels
 
 /// Matrix products over all threads of the engine.
 ///
-/// How they are cut depends on shapes and the number of threads; what an element of a result is does not,
-/// but for its last digits where the library has other loops for few rows than for many (oneDNN on AVX2).
+/// The partition depends on shapes and the number of threads. The results do not, except for the last digits where the library
+/// has different loops for few rows and for many (oneDNN on AVX2).
 extension ComputeEngine {
-  /// The place for a matrix that many products have on their right, or several side by side; `pack` fills it.
+  /// Memory for the right-hand matrix of many products, or for several matrices side by side; `pack` fills it.
   ///
-  /// With `transposed` the products see the transposed of `sources` side by side. Panels have as many columns as suits a
-  /// product of the whole matrix, unless `panelWidth` says how many.
+  /// With `transposed` the right-hand matrix is the transpose of `sources` side by side. `panelWidth` is the number of columns of
+  /// a panel (default: suited to a product with the whole matrix).
   public func packedMatrix(
     _ sources: [Matrix], transposed: Bool = false, panelWidth: Int? = nil
   ) -> PackedMatrix {
@@ -22,7 +22,7 @@ extension ComputeEngine {
     PackedMatrix(sources, transposed: transposed, multiplier: multiplier, memory: nil).byteCount
   }
 
-  /// Packs the elements that the sources have now.
+  /// Packs the current elements of the sources.
   public func pack(_ matrix: PackedMatrix) {
     guard matrix.isPacked else { return }
     forEachPart(of: matrix.panels.count, minimumPartCount: 1) { worker, range in
@@ -49,7 +49,7 @@ extension ComputeEngine {
     }
   }
 
-  /// Rows of a that stay in a core's cache, rounded, while they meet every panel.
+  /// Rounds blocks of rows of a that stay in a core's cache, and multiplies each with every panel.
   private func multiply(
     _ rows: Range<Int>, of a: Matrix, _ b: PackedMatrix, panels: Range<Int>, into c: Matrix, adding: Bool,
     _ worker: Worker
@@ -100,7 +100,7 @@ extension ComputeEngine {
   }
 }
 
-/// The columns of several matrices side by side that belong to each panel of a packed matrix of the same widths.
+/// For each panel of a packed matrix, the corresponding columns of several matrices of the same widths.
 private struct PanelResults: Sequence, IteratorProtocol {
   private let panels: [PackedMatrix.Panel]
   private let matrices: [Matrix]

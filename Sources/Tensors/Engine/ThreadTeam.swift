@@ -2,16 +2,16 @@ import CKernels
 import Foundation
 import Synchronization
 
-/// Threads that share one piece of work at a time with the thread that has it.
+/// Threads that execute one piece of work at a time together with the calling thread.
 ///
-/// A training step hands out hundreds of pieces of 20 µs to 1 ms, and a sleeping thread takes 30 µs to wake: so a
-/// thread looks for the next piece for a moment before it sleeps, and never longer.
+/// A training step has hundreds of pieces of 20 µs to 1 ms, and waking a sleeping thread takes 30 µs: so a thread spins briefly
+/// for the next piece before it sleeps.
 final class ThreadTeam: Sendable {
-  /// How many threads work, the caller's included.
+  /// The number of threads, including the caller's.
   let threadCount: Int
   private let state: State
 
-  /// Starts all threads but the caller's; each runs `prepare` first.
+  /// Starts all threads except the caller's; each runs `prepare` first.
   init(threadCount: Int, prepare: @escaping @Sendable () -> Void) {
     self.threadCount = threadCount
     state = State(helperCount: threadCount - 1)
@@ -28,7 +28,7 @@ final class ThreadTeam: Sendable {
 
   deinit { state.end() }
 
-  /// Calls `body` once on every thread with the number of that thread, 0 being the caller's, and waits for all.
+  /// Calls `body` once on every thread with its index, 0 for the caller's, and waits for all.
   ///
   /// One call at a time: a second thread that calls waits for the first.
   func run(_ body: (Int) -> Void) {
@@ -37,10 +37,10 @@ final class ThreadTeam: Sendable {
   }
 }
 
-/// What the threads of a team share.
+/// The shared state of a team.
 ///
-/// `@unchecked Sendable`: `body` is written before `round` is raised and read after it is seen raised; the caller
-/// leaves `run` only when no thread works on it any more.
+/// `@unchecked Sendable`: `body` is written before `round` is incremented and read after the increment is seen; the caller
+/// returns from `run` after all threads have finished.
 private final class State: @unchecked Sendable {
   private let helperCount: Int
   private let callers = NSLock()
@@ -51,8 +51,8 @@ private final class State: @unchecked Sendable {
   private let isEnding = Atomic<Bool>(false)
   private var body: ((Int) -> Void)?
 
-  /// About 20 µs of looking.
-  private static let lookCount = 1_000
+  /// About 20 µs.
+  private static let spinCount = 1_000
 
   init(helperCount: Int) { self.helperCount = helperCount }
 
@@ -85,7 +85,7 @@ private final class State: @unchecked Sendable {
     }
   }
 
-  /// Not inlined, so that the reference to the caller's closure is gone before the caller is told.
+  /// Not inlined, so that the reference to the caller's closure is released before the caller is notified.
   @inline(never)
   private func work(as worker: Int) {
     guard let body else { preconditionFailure("a round without work") }
@@ -93,15 +93,15 @@ private final class State: @unchecked Sendable {
   }
 
   private func startRound() {
-    // Both sides write first and then read the other's word, in one order for all: a helper that is about to sleep
-    // sees the new round, or this thread sees the sleeper.
+    // Both sides write their own atomic and then read the other, sequentially consistent: a helper about to sleep sees the new
+    // round, or this thread sees the sleeper.
     round.add(1, ordering: .sequentiallyConsistent)
     guard sleeperCount.load(ordering: .sequentiallyConsistent) > 0 else { return }
     sleep.withLock { sleep.broadcast() }
   }
 
   private func waitForRound(after seen: Int) {
-    for _ in 0..<Self.lookCount {
+    for _ in 0..<Self.spinCount {
       if round.load(ordering: .acquiring) != seen { return }
       CKernels_pause()
     }
@@ -113,12 +113,12 @@ private final class State: @unchecked Sendable {
   }
 
   private func waitForHelpers() {
-    var lookCount = 0
+    var spinCount = 0
     while busyCount.load(ordering: .acquiring) > 0 {
       CKernels_pause()
-      lookCount += 1
-      // A helper may have lost its processor to another process: leave it ours.
-      if lookCount > Self.lookCount { sched_yield() }
+      spinCount += 1
+      // A helper may have been preempted by another process: yield this processor to it.
+      if spinCount > Self.spinCount { sched_yield() }
     }
   }
 }

@@ -1,8 +1,8 @@
 import CKernels
 
-/// One thread inside a part of `forEachPart`: sequential products, and memory of its own for what they need.
+/// One thread in a part of `forEachPart`: sequential products, with scratch memory of its own.
 public struct Worker: Sendable {
-  /// Its number, from 0 to the engine's `threadCount`.
+  /// Its index, below the engine's `threadCount`.
   public let index: Int
   let multiplier: any Multiplier
   let scratch: TemporaryMemory
@@ -24,7 +24,7 @@ public struct Worker: Sendable {
     multiplier.multiply(a, panel.blocks[0], into: c, adding: false, worker: index)
   }
 
-  /// Row i of the matrix times `scales[i, 0]`, in the engine's precision, in memory that holds until the next call.
+  /// Row i of the matrix times `scales[i, 0]`, in the engine's precision, valid until the next call.
   public func scaledRows(of matrix: Matrix, by scales: Matrix) -> Operand {
     let precision = multiplier.precision
     let scaled = Operand(
@@ -43,8 +43,8 @@ public struct Worker: Sendable {
     return scaled
   }
 
-  /// The columns of a matrix that meet each block, in the engine's precision and without gaps, in memory that holds until
-  /// the next call; the matrix itself where the library can read it.
+  /// For each block, the columns of a matrix that are multiplied with it: contiguous, in the engine's precision, valid until the
+  /// next call; the matrix itself where the library can read it.
   func operands(_ matrix: Matrix, cutAt blocks: [PackedBlock]) -> CutOperand {
     guard !multiplier.readsViews else { return CutOperand(whole: Operand(matrix), isCut: false) }
     let precision = multiplier.precision
@@ -67,7 +67,7 @@ public struct Worker: Sendable {
     return cut
   }
 
-  /// The transposed of the matrix in the engine's precision, in memory that holds until the next call.
+  /// The transpose of the matrix in the engine's precision, valid until the next call.
   func roundedTransposed(_ matrix: Matrix) -> Operand {
     let precision = multiplier.precision
     let memory = scratch.memory(byteCount: matrix.count * precision.byteCount)
@@ -96,12 +96,12 @@ func round(_ matrix: Matrix, into memory: UnsafeMutablePointer<UInt16>) {
   }
 }
 
-/// A matrix whose columns stand in several stretches, one after the other and each without gaps.
+/// A matrix whose columns are stored as several contiguous groups.
 struct CutOperand {
   let whole: Operand
   let isCut: Bool
 
-  /// One of the stretches.
+  /// One of the groups.
   func columns(_ range: Range<Int>) -> Operand {
     guard isCut else { return whole.columns(range) }
     return Operand(

@@ -1,20 +1,20 @@
-/// Sequential matrix products of one library, for threads that share the work out themselves.
+/// Single-threaded matrix products of one library, called by threads that partition the work themselves.
 ///
-/// Every thread is a `worker` with a number of its own; what a call needs for a while belongs to the worker.
+/// Each thread is a `worker` with its own index and scratch memory.
 protocol Multiplier: Sendable {
-  /// The library, as checkpoints and logs name it.
+  /// The name of the library in checkpoints and logs.
   var name: String { get }
-  /// The library and its version, for people.
+  /// The library and its version, for display.
   var version: String { get }
-  /// The instruction set that the library has chosen, in its own words.
+  /// The instruction set that the library selected, by the library's name.
   var cpuLevel: String { get }
-  /// What operands are rounded to.
+  /// The precision of operands.
   var precision: Precision { get }
 
-  /// Due on every thread before its first product.
+  /// Called on every thread before its first product.
   func prepareThread()
 
-  /// Whether operands may be views of wider matrices; else their rows, or their columns, follow each other.
+  /// Whether operands may be views of wider matrices; otherwise their rows, or their columns, are contiguous.
   var readsViews: Bool { get }
 
   /// `c = a·b`, or `c += a·b` when adding; both operands in `precision`.
@@ -23,9 +23,9 @@ protocol Multiplier: Sendable {
   /// `c = a·b`, or `c += a·b` when adding; a in `precision`.
   func multiply(_ a: Operand, _ b: PackedBlock, into c: Matrix, adding: Bool, worker: Int)
 
-  /// How many bytes a block of this shape takes when it is packed; 0 where the library reads matrices as they are.
+  /// The bytes of a packed block of this shape; 0 where the library reads matrices unpacked.
   func packedByteCount(rowCount: Int, columnCount: Int) -> Int
 
-  /// Brings the block's source into the layout in which the library multiplies quickest.
+  /// Converts the block's source into the library's preferred layout.
   func pack(_ block: PackedBlock, worker: Int)
 }

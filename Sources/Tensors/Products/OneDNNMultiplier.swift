@@ -2,20 +2,20 @@
   import CDNNL
   import CKernels
 
-  /// Products by oneDNN: bfloat16 or fp32 operands, right-hand matrices in the layout that the library asks for.
+  /// Products by oneDNN: bfloat16 or fp32 operands, right-hand matrices in the library's preferred layout.
   ///
-  /// Each call runs on the calling thread alone: OpenMP, which oneDNN is built on, is told of one thread.
+  /// Each call runs on the calling thread alone: OpenMP, which oneDNN is built on, is limited to one thread.
   ///
   /// `@unchecked Sendable`: the library's engine may be used from all threads at once.
   final class OneDNNMultiplier: Multiplier, @unchecked Sendable {
     let name = "onednn"
     let precision: Precision
-    // The library has its quick products for matrices without gaps only.
+    // The library's fast products need contiguous matrices.
     let readsViews = false
     private let engine: dnnl_engine_t
     private let workers: [OneDNNWorker]
 
-    /// nil where the processor has no products of this precision of its own.
+    /// Nil where the processor has no instructions for products of this precision.
     init?(precision: Precision, threadCount: Int) {
       let needed = precision == .bfloat16 ? dnnl_cpu_isa_avx512_core_bf16 : dnnl_cpu_isa_avx2
       guard dnnl_get_effective_cpu_isa().rawValue & needed.rawValue == needed.rawValue else { return nil }
@@ -54,7 +54,7 @@
 
     func multiply(_ a: Operand, _ b: PackedBlock, into c: Matrix, adding: Bool, worker: Int) {
       guard c.count > 0 else { return }
-      guard let memory = b.memory else { preconditionFailure("a block without its packed elements") }
+      guard let memory = b.memory else { preconditionFailure("a block that is not packed") }
       workers[worker].multiply(a, memory, strides: nil, into: c, adding: adding)
     }
 
@@ -65,9 +65,9 @@
     func pack(_ block: PackedBlock, worker: Int) { workers[worker].pack(block) }
   }
 
-  /// One thread's primitives, made for each shape when it first comes, and its scratch memory.
+  /// One thread's primitives, created at the first use of a shape, and its scratch memory.
   ///
-  /// `@unchecked Sendable`: only the thread whose number it has uses it.
+  /// `@unchecked Sendable`: one thread uses it.
   private final class OneDNNWorker: @unchecked Sendable {
     private let engine: dnnl_engine_t
     private let precision: Precision
@@ -123,7 +123,7 @@
       _ a: Operand, _ b: UnsafeMutableRawPointer, strides: (row: Int, column: Int)?, into c: Matrix,
       adding: Bool
     ) {
-      precondition(a.precision == precision, "a left operand in another precision")
+      precondition(a.precision == precision, "a left operand in the engine's precision")
       guard c.isContiguous else {
         let memory = tile.memory(byteCount: c.count * MemoryLayout<Float>.stride)
         let result = Matrix(
@@ -161,7 +161,7 @@
       return dnnl_memory_desc_get_size(&description)
     }
 
-    /// The layout that a product of many rows asks for; it is the same one for few rows.
+    /// The preferred layout for a product of many rows; it is the same for few rows.
     private func packedDescription(rowCount: Int, columnCount: Int) -> dnnl_memory_desc_t {
       let key = PackedShape(rowCount: rowCount, columnCount: columnCount)
       if let known = packedDescriptions[key] { return known }
@@ -259,7 +259,7 @@
     }
   }
 
-  /// A primitive with its arguments, which are pointed at other memory for every call.
+  /// A primitive with its arguments, whose data pointers are set for every call.
   private final class OneDNNPrimitive {
     private var primitive: dnnl_primitive_t?
     private var arguments: [dnnl_exec_arg_t] = []
@@ -302,7 +302,7 @@
     }
   }
 
-  /// oneDNN fails only where memory ends or this file is wrong; there is nothing to go on with.
+  /// oneDNN fails only where memory is exhausted or this file has a bug; neither is recoverable.
   private func check(_ status: dnnl_status_t, _ what: @autoclosure () -> String) {
     precondition(status == dnnl_success, "oneDNN cannot make \(what()): status \(status.rawValue)")
   }

@@ -1,19 +1,19 @@
 import COpenBLAS
 
-/// Products by OpenBLAS: fp32 on every processor, matrices read as they are.
+/// Products by OpenBLAS: fp32 on every processor, without packing.
 struct OpenBLASMultiplier: Multiplier {
   let name = "openblas"
   let precision = Precision.float32
   let readsViews = true
 
   init() {
-    // Its own threads would compete with ours; the setting is for the whole process.
+    // Its threads would compete with the engine's; the setting applies to the whole process.
     openblas_set_num_threads(1)
   }
 
   var version: String {
-    let words = String(cString: openblas_get_config()).split(separator: " ")
-    return "OpenBLAS \(words.dropFirst().first ?? "")"
+    let fields = String(cString: openblas_get_config()).split(separator: " ")
+    return "OpenBLAS \(fields.dropFirst().first ?? "")"
   }
 
   var cpuLevel: String { String(cString: openblas_get_corename()) }
@@ -41,7 +41,7 @@ struct OpenBLASMultiplier: Multiplier {
   }
 
   private func leadingDimension(_ operand: Operand) -> blasint {
-    // A single row or column has no use for a stride, and the library checks it all the same.
+    // The library checks the stride even of a single row or column.
     let smallest = operand.columnStride == 1 ? operand.columnCount : operand.rowCount
     return blasint(max(operand.columnStride == 1 ? operand.rowStride : operand.columnStride, smallest, 1))
   }

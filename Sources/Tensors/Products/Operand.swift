@@ -1,11 +1,11 @@
-/// What the operands of matrix products are; sums are always fp32.
+/// The number format of the operands of matrix products; sums are always fp32.
 public enum Precision: String, CaseIterable, Sendable, Codable {
   /// The upper half of fp32: 8 bits of mantissa, the same range.
   case bfloat16
   /// Single precision.
   case float32
 
-  /// How many bytes an operand's element takes.
+  /// The bytes of an element.
   public var byteCount: Int {
     switch self {
     case .bfloat16: 2
@@ -14,19 +14,19 @@ public enum Precision: String, CaseIterable, Sendable, Codable {
   }
 }
 
-/// A view of a matrix as a product reads it: elements of some precision, rows or columns contiguous.
+/// A view of a matrix as an operand of a product: elements of some precision, rows or columns contiguous.
 ///
 /// Sendable because a view carries no ownership, like `Matrix`.
 public struct Operand: @unchecked Sendable {
-  /// What an element is.
+  /// The precision of an element.
   public let precision: Precision
-  /// How many rows there are.
+  /// The number of rows.
   public let rowCount: Int
-  /// How many columns there are.
+  /// The number of columns.
   public let columnCount: Int
-  /// How many elements lie between two rows; 1 when it is the transposed view of a matrix.
+  /// The number of elements between two rows; 1 for a transposed view.
   let rowStride: Int
-  /// How many elements lie between two columns; 1 unless it is the transposed view of a matrix.
+  /// The number of elements between two columns; 1 except for a transposed view.
   let columnStride: Int
   let data: UnsafeMutableRawPointer
 
@@ -42,7 +42,7 @@ public struct Operand: @unchecked Sendable {
     self.columnStride = columnStride
   }
 
-  /// The elements of a matrix, as they are.
+  /// The elements of a matrix, without conversion.
   public init(_ matrix: Matrix) {
     self.init(
       UnsafeMutableRawPointer(matrix.data), .float32, rowCount: matrix.rowCount,
@@ -55,7 +55,7 @@ public struct Operand: @unchecked Sendable {
       data, precision, rowCount: rowCount, columnCount: columnCount, rowStride: columnCount, columnStride: 1)
   }
 
-  /// Rows and columns changed over; nothing is moved.
+  /// The transposed view.
   public var transposed: Operand {
     Operand(
       data, precision, rowCount: columnCount, columnCount: rowCount, rowStride: columnStride,

@@ -1,4 +1,4 @@
-/// The place for a matrix in the engine's precision; it takes no memory where that is fp32.
+/// Memory for a matrix in the engine's precision; empty where that is fp32.
 public final class OperandMemory: Sendable {
   private let bytes: Vector<UInt8>
   private let capacity: Int
@@ -13,10 +13,10 @@ public final class OperandMemory: Sendable {
   /// Its bytes.
   public var byteCount: Int { bytes.count }
 
-  /// What was last rounded into it of a matrix of this shape; the matrix itself where nothing has to be rounded.
+  /// The last matrix of this shape rounded into it; the matrix itself where nothing is rounded.
   public func operand(of matrix: Matrix) -> Operand {
     guard capacity > 0 else { return Operand(matrix) }
-    precondition(matrix.count <= capacity, "more elements than there is place for")
+    precondition(matrix.count <= capacity, "at most \(capacity) elements")
     return Operand(
       UnsafeMutableRawPointer(bytes.data), .bfloat16,
       rowCount: matrix.rowCount, columnCount: matrix.columnCount)
@@ -24,12 +24,12 @@ public final class OperandMemory: Sendable {
 }
 
 extension ComputeEngine {
-  /// The place for `elementCount` elements in the engine's precision.
+  /// Memory for `elementCount` elements in the engine's precision.
   public func operandMemory(elementCount: Int, in arena: Arena = Arena()) -> OperandMemory {
     OperandMemory(elementCount: elementCount, precision: precision, in: arena)
   }
 
-  /// The matrix as products read it: itself where they multiply fp32, else rounded into `memory`.
+  /// The matrix as an operand of products: itself in fp32, else rounded into `memory`.
   public func rounded(_ matrix: Matrix, in memory: OperandMemory) -> Operand {
     let operand = memory.operand(of: matrix)
     guard operand.precision == .bfloat16 else { return operand }
@@ -39,7 +39,7 @@ extension ComputeEngine {
     return operand
   }
 
-  /// The same of a shard's rows alone; the others are not to be read.
+  /// The same for a shard's rows only; the others must not be read.
   public func rounded(_ matrix: Matrix, _ shard: RowShard, in memory: OperandMemory) -> Operand {
     let operand = memory.operand(of: matrix)
     guard operand.precision == .bfloat16 else { return operand }

@@ -1,18 +1,17 @@
-/// A right-hand matrix prepared for products: cut into blocks, each in the layout and precision in which the engine
-/// multiplies quickest.
+/// A right-hand matrix packed for products: partitioned into blocks, each in the engine's preferred layout and precision.
 ///
-/// Its source is one fp32 matrix, or several side by side, seen as they are or transposed. The blocks are the same for every
-/// number of threads, and so are the products' results.
+/// Its source is one fp32 matrix, or several side by side, optionally transposed. The blocks, and so the products' results, do
+/// not depend on the number of threads.
 public final class PackedMatrix: Sendable {
-  /// How many rows there are: the depth of a product.
+  /// The number of rows: the inner dimension of a product.
   public let rowCount: Int
-  /// How many columns there are: those of a product's result.
+  /// The number of columns of a product's result.
   public let columnCount: Int
-  /// The blocks that stand one above the other, for each stretch of columns.
+  /// The blocks of each range of columns.
   let panels: [Panel]
   private let memory: TemporaryMemory?
 
-  /// A stretch of columns; it never reaches from one source into another.
+  /// A range of columns of one source.
   struct Panel: Sendable {
     let columns: Range<Int>
     var blocks: [PackedBlock]
@@ -54,7 +53,7 @@ public final class PackedMatrix: Sendable {
     self.panels = panels
   }
 
-  /// Whether the blocks have a layout of their own; else products read the source.
+  /// Whether the blocks are packed; otherwise products read the source.
   let isPacked: Bool
 
   private static func panels(of sources: [Matrix], _ panelWidth: Int?) -> [Panel] {
@@ -93,7 +92,7 @@ public final class PackedMatrix: Sendable {
     stride(from: 0, to: count, by: width).map { $0..<min($0 + width, count) }
   }
 
-  /// A multiple of 64 columns: panels that stay in a core's cache, and several where there are many columns.
+  /// A multiple of 64 columns, so that a panel stays in a core's cache and a wide matrix has several panels.
   private static func suitableWidth(depth: Int, wholeWidth: Int) -> Int {
     let unit = 64
     let cached = max(1, (1 << 18) / (depth * unit))
@@ -102,13 +101,13 @@ public final class PackedMatrix: Sendable {
   }
 }
 
-/// A part of a packed matrix that a library multiplies with in one call.
+/// A part of a packed matrix: the right-hand side of one library call.
 ///
-/// Sendable because a view carries no ownership: the memory is its `PackedMatrix`'s.
+/// Sendable because a view carries no ownership: its `PackedMatrix` owns the memory.
 struct PackedBlock: @unchecked Sendable {
   /// The fp32 elements.
   let source: Operand
-  /// The rows of the whole matrix that it holds.
+  /// Its rows of the whole matrix.
   let rows: Range<Int>
   /// The packed elements; nil where the library reads the source.
   var memory: UnsafeMutableRawPointer?

@@ -131,7 +131,7 @@ public struct CoordinatorConfiguration: Sendable, Equatable {
   public var checkpointEvery = 1000
   /// Checkpoints to keep, beside the best one.
   public var keepLast = 3
-  /// The run ends after this many evaluations without gain; 0: never.
+  /// The run ends after this many evaluations without improvement; 0: never.
   public var patience = 0
 }
 

@@ -47,3 +47,6 @@ public final class StopRequest: Sendable {
   /// Whether it was made.
   public var isMade: Bool { flag.load(ordering: .relaxed) }
 }
+
+/// The version of this program; all ranks of a run must have the same.
+public let programVersion = "0.2.0"

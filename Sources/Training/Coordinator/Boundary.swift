@@ -52,7 +52,7 @@ package struct Boundary: Sendable {
     package enum PendingEvaluation { case none, takesEffect, isAbandoned, isAwaited }
     package enum LastEvaluation { case none, takesEffect, isLeftToTheNextProcess }
 
-    /// Whether the run is over, by its last step or for want of gain.
+    /// Whether the run is over, by its last step or by early stopping.
     package var isOver: Bool
     /// What happens to an evaluation that is under way.
     package var pending: PendingEvaluation
@@ -171,7 +171,7 @@ extension CheckpointState {
     return false
   }
 
-  /// Whether so many evaluations in a row have brought no gain; patience 0 never ends a run.
+  /// Whether so many evaluations in a row have brought no improvement; patience 0 never ends a run.
   func hasRunOutOfPatience(_ patience: Int) -> Bool {
     patience > 0 && patienceUsed >= patience
   }

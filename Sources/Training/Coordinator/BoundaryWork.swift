@@ -39,7 +39,7 @@ final class BoundaryWork {
   /// Writes of checkpoints and metrics that have failed; counted on rank 0.
   var failedWriteCount: Int { coordinator?.failedWriteCount ?? 0 }
 
-  /// Does what is due before a step; false where the run ends here, for want of gain.
+  /// Does what is due before a step; false where the run ends here, by early stopping.
   ///
   /// `limits` say how long ranks wait for each other.
   func beforeStep(limits: StallLimits) throws -> Bool {
@@ -88,7 +88,7 @@ final class BoundaryWork {
     coordinator?.waitUntilWritten()
   }
 
-  /// After a failure: a checkpoint under way is completed, for its state was good.
+  /// After a failure: completes the checkpoint that is being written, whose state is good.
   func fail() {
     coordinator?.finishWriting()
   }

@@ -11,7 +11,7 @@ import Reporting
 import Synchronization
 import Tensors
 
-/// What rank 0 does while training goes on: writes checkpoints on one thread and scores the validation split on another,
+/// What rank 0 does while training continues: writes checkpoints on one thread and scores the validation split on another,
 /// so that neither waits for the other.
 ///
 /// There is one evaluation at a time: that of a step takes effect before the next one begins.
@@ -56,9 +56,9 @@ final class Coordinator: Sendable {
     self.validation = validation
     self.logger = logger
     // On a rank without lanes nothing may slow down the thread that follows the exchange.
-    let givesWay = configuration.coordinator.placement == .dedicated
-    writing = JobThread(name: "checkpoints", hasLowestPriority: givesWay)
-    evaluating = JobThread(name: "evaluation", hasLowestPriority: givesWay)
+    let isDedicated = configuration.coordinator.placement == .dedicated
+    writing = JobThread(name: "checkpoints", hasLowestPriority: isDedicated)
+    evaluating = JobThread(name: "evaluation", hasLowestPriority: isDedicated)
     if storage.isOwn { progress.withLock { $0.lastWrittenStep = storage.checkpoint?.state.step } }
     evaluating.submit { validation?.parameters.touch() }
   }
@@ -77,7 +77,7 @@ final class Coordinator: Sendable {
       try body()
     } catch {
       progress.withLock { $0.failedWriteCount += 1 }
-      logger.error("could not \(what); training goes on", metadata: ["reason": "\(error)"])
+      logger.error("could not \(what); training continues", metadata: ["reason": "\(error)"])
     }
   }
 }
@@ -129,7 +129,7 @@ extension Coordinator {
         "time": "\(Readable.duration(seconds: (ContinuousClock.now - start).inSeconds))",
         "toCopy": "\(String(format: "%.1f ms", 1000 * snapshot.copySeconds))",
       ])
-    // The previous one is kept until the next: should these parameters prove ruined, it is the last good one.
+    // The previous one is kept until the next: it is the last good one if these parameters turn out to be ruined.
     try store.prune(
       keepLast: configuration.coordinator.keepLast,
       protecting: Set([state.pendingEvaluation?.step, previousStep].compactMap { $0 }))
@@ -196,7 +196,7 @@ extension Coordinator {
       return true
     } catch {
       logger.warning(
-        "an evaluation that was under way is lost", metadata: ["step": "\(step)", "reason": "\(error)"])
+        "a pending evaluation is lost", metadata: ["step": "\(step)", "reason": "\(error)"])
       return false
     }
   }
@@ -255,7 +255,7 @@ extension Coordinator {
       }
       keep(perplexity: score.perplexity, at: step)
     } catch is Abandoned {
-      logger.info("evaluation left for later", metadata: ["step": "\(step)"])
+      logger.info("evaluation postponed", metadata: ["step": "\(step)"])
     } catch {
       progress.withLock { $0.evaluationFailure = error }
     }

@@ -37,7 +37,7 @@ final class RunReporter {
 
   /// Adds a step, and writes a line where one is due or the step `isLast`.
   ///
-  /// Training has stood still for `stalledSeconds` before the step: for a snapshot, a disk or an evaluation.
+  /// Training was stalled for `stalledSeconds` before the step, by a snapshot, a disk or an evaluation.
   func add(_ report: StepReport, stalledSeconds: Double, _ counters: CheckpointState, isLast: Bool) {
     let now = clock.now
     metrics.add([
@@ -72,7 +72,7 @@ final class RunReporter {
     } catch {
       // Reported once: a full disk would fill the terminal too.
       if !hasFailed {
-        logger.error("metrics are not complete; training goes on", metadata: ["reason": "\(error)"])
+        logger.error("metrics are incomplete; training continues", metadata: ["reason": "\(error)"])
       }
       hasFailed = true
     }

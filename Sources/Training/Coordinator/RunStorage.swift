@@ -11,7 +11,7 @@ struct RunStorage {
   let record: RunRecord
   /// The checkpoint that the process starts from; nil at the beginning of the run.
   let checkpoint: Checkpoint?
-  /// Whether it is a checkpoint of this run, not of another one that continues here.
+  /// Whether it is a checkpoint of this run, not of another run that this one continues.
   let isOwn: Bool
   private let configuration: String
 
@@ -33,7 +33,7 @@ struct RunStorage {
     if let checkpoint {
       guard isOwn || !holdsRun else {
         throw MilmError(
-          "\(checkpoint.path) is of another run than \(request.output): expected a checkpoint of this run, "
+          "\(checkpoint.path) belongs to a different run than \(request.output): expected a checkpoint of this run, "
             + "or a new directory")
       }
       try Self.check(checkpoint, request, configuration, corpus)
@@ -70,7 +70,7 @@ struct RunStorage {
     self.isOwn = isOwn
   }
 
-  /// Removes the lines of steps after the checkpoint, and of an evaluation that starts again.
+  /// Removes the lines of steps after the checkpoint, and of an evaluation that is repeated.
   private static func record(
     of run: RunDirectory, after checkpoint: Checkpoint?, _ configuration: String
   ) throws -> RunRecord {
@@ -118,13 +118,13 @@ struct RunStorage {
   ) throws {
     guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
       throw MilmError(
-        "\(request.corpus) has another vocabulary than \(checkpoint.path): expected hash "
+        "\(request.corpus): the vocabulary differs from that of \(checkpoint.path): expected hash "
           + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash)")
     }
     let earlier = try RunConfiguration(
       yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
     if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
-      throw MilmError("cannot resume with another configuration: \(difference)")
+      throw MilmError("cannot resume with a different configuration: \(difference)")
     }
   }
 }

@@ -8,7 +8,7 @@ package struct LaneShare: Sendable {
   package let laneCountPerRank: Int
   private let rankCount: Int
 
-  /// The shares of a run; throws where the lanes cannot be shared out evenly.
+  /// The lanes of each rank of a run; throws where the training ranks do not divide the lanes.
   package init(_ configuration: RunConfiguration, rankCount: Int) throws {
     let isDedicated = configuration.coordinator.placement == .dedicated
     guard !isDedicated || rankCount > 1 else {

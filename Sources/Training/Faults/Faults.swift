@@ -102,7 +102,7 @@ public struct FaultPlan: Sendable {
       switch fault.action {
       case .die: kill(getpid(), SIGKILL)
       case .hang: while true { sleep(1000) }
-      case .fail: throw MilmError("the fault asked for by --fault at \(point.rawValue), step \(step)")
+      case .fail: throw MilmError("a fault injected by --fault at \(point.rawValue), step \(step)")
       case .garble: break
       }
     }
@@ -150,21 +150,14 @@ extension FaultPlan {
 /// A communicator that corrupts frames as a fault plan says.
 ///
 /// `@unchecked Sendable`: one thread uses it at a time, like the communicator that it wraps.
-private final class GarblingCommunicator: Communicator, @unchecked Sendable {
-  private let base: any Communicator
+private final class GarblingCommunicator: CommunicatorWrapper, @unchecked Sendable {
+  let base: any Communicator
   private let faults: FaultPlan
 
   init(_ base: any Communicator, faults: FaultPlan) {
     self.base = base
     self.faults = faults
   }
-
-  var rank: Int { base.rank }
-  var rankCount: Int { base.rankCount }
-  var hostNames: [String] { base.hostNames }
-  var jobRanks: [Int] { base.jobRanks }
-  var layout: NodeLayout { base.layout }
-  var liveness: (any Liveness)? { base.liveness }
 
   /// Flips one bit of each blob, in the first exchange of the steps of the plan.
   func exchange(
@@ -189,26 +182,8 @@ private final class GarblingCommunicator: Communicator, @unchecked Sendable {
       limits: limits)
   }
 
-  func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory {
-    try base.shareMemory(among: ranks, byteCount: byteCount)
-  }
-
-  func broadcast(
-    _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
-  ) throws {
-    try base.broadcast(operation, bytes, from: root)
-  }
-
-  func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
-    try base.transportSum(values)
-  }
-
   func split(color: Int) throws -> any Communicator {
     GarblingCommunicator(try base.split(color: color), faults: faults)
-  }
-
-  func abort(_ message: String) {
-    base.abort(message)
   }
 }
 

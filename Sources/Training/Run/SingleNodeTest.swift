@@ -116,7 +116,7 @@ extension SingleNodeTest {
         training: { lanes: \(lanes), segment: 16, steps: \(steps), precision: float32, threads: 1 }
         optimizer: { learningRate: 1.0e-2 }
         schedule: { warmup: 10, final: 1.0e-3 }
-        exchange: { codec: \(codec.rawValue), hashEvery: 1, ranksPerNode: 1 }
+        exchange: { codec: \(codec.rawValue), vocabulary: replicated, hashEvery: 1, ranksPerNode: 1 }
         coordinator: { evaluateEvery: \(steps / 4), checkpointEvery: \(steps / 4), evaluateStreams: 4 }
         """, source: "the single-node test")
   }

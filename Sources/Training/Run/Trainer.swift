@@ -9,7 +9,7 @@ public final class Trainer {
   public struct Outcome: Sendable, Equatable {
     /// Steps taken since the beginning of the run.
     public var step: Int
-    /// Whether the run is over, by its last step or for want of gain.
+    /// Whether the run is over, by its last step or by early stopping.
     public var isFinished: Bool
     /// Whether a `StopRequest` ended it before its last step.
     public var isInterrupted: Bool

@@ -18,14 +18,16 @@ public struct TrainingRun: Sendable {
   private let output: TerminalOutput
   private let stop: StopRequest
   private let faults: FaultPlan
+  private let vocabularyDecision: (any VocabularyDecision)?
 
   /// A run of a configuration, which is the same on all ranks.
   ///
   /// Once a stop is requested on any rank, all ranks stop after the same step, with a checkpoint.
+  /// `vocabularyDecision` is asked for `exchange.vocabulary: auto`; nil: the vocabulary is replicated.
   package init(
     _ request: TrainingRequest, configuration: RunConfiguration, ranks: Ranks, logger: Logger,
     output: TerminalOutput = .standardError, stop: StopRequest = StopRequest(),
-    faults: FaultPlan = FaultPlan()
+    faults: FaultPlan = FaultPlan(), vocabularyDecision: (any VocabularyDecision)? = nil
   ) {
     self.request = request
     self.configuration = configuration
@@ -34,6 +36,7 @@ public struct TrainingRun: Sendable {
     self.faults = faults.own(rank: ranks.rank)
     self.logger = logger
     self.output = output
+    self.vocabularyDecision = vocabularyDecision
   }
 
   /// Checks everything that training needs and logs what would run, without writing anything; all ranks call it.
@@ -92,16 +95,59 @@ public struct TrainingRun: Sendable {
 
   private var lastStep: Int { min(request.lastStep ?? .max, configuration.training.steps) }
 
-  /// The state before the first step; a checkpoint to resume from, which rank 0 alone has, says how the vocabulary is placed.
+  /// The state before the first step; `checkpoint` is what the run resumes from, which rank 0 alone has.
   private func makeState(_ corpus: Corpus, resuming checkpoint: Checkpoint? = nil) throws -> TrainingState {
-    let saved = try ranks.onAllRanks("read the checkpoint's placement of the vocabulary") {
-      try checkpoint.map { try VocabularyLayout(saved: $0.state).groupSize }
-    }
-    let groupSize = Int(try ranks.control.maximum("size of the vocabulary's groups", UInt64(saved ?? 0)))
+    let groupSize = try vocabularyGroupSize(corpus, resuming: checkpoint)
+    try checkMemory(corpus, vocabularyGroupSize: groupSize)
     return try TrainingState(
       configuration, text: TextIdentity(corpus), ranks: ranks,
       engine: configuration.training.engine(ranks), thread: CommunicationThread(),
-      vocabularyGroupSize: groupSize > 0 ? groupSize : nil)
+      vocabularyGroupSize: groupSize)
+  }
+
+  /// The number of ranks per group where the configuration leaves it open: that of the checkpoint, for a new run rank 0's
+  /// decision.
+  private func vocabularyGroupSize(_ corpus: Corpus, resuming checkpoint: Checkpoint?) throws -> Int? {
+    let saved = try ranks.onAllRanks("read the checkpoint's placement of the vocabulary") {
+      try checkpoint.map { try VocabularyLayout(saved: $0.state).groupSize }
+    }
+    let frozen = try ranks.control.maximum("size of the vocabulary's groups", UInt64(saved ?? 0))
+    if frozen > 0 { return Int(frozen) }
+    let rankCount = try trainingRankCount
+    guard configuration.exchange.vocabulary == .auto, rankCount > 1, let vocabularyDecision else {
+      return nil
+    }
+    let choice = try vocabularyDecision.decide(
+      configuration, corpus: request.corpus, vocabularySize: corpus.vocabulary.count, ranks: ranks)
+    let groupSize = Int(
+      try ranks.control.maximum(
+        "rank 0's size of the vocabulary's groups", ranks.isCoordinator ? UInt64(choice.groupSize) : 0))
+    guard groupSize > 0, rankCount.isMultiple(of: groupSize) else {
+      throw MilmError(
+        "size of the vocabulary's groups: expected a divisor of the \(rankCount) training ranks, "
+          + "found \(groupSize)")
+    }
+    if ranks.isCoordinator {
+      let placement =
+        groupSize == 1 ? "replicated" : "sharded in groups of \(groupSize) of \(rankCount) ranks"
+      logger.info("vocabulary \(placement) (\(choice.reason))")
+    }
+    return groupSize
+  }
+
+  private var trainingRankCount: Int {
+    get throws { try LaneShare(configuration, rankCount: ranks.rankCount).trainingRankCount }
+  }
+
+  /// Throws on all ranks where a host has too little memory.
+  private func checkMemory(_ corpus: Corpus, vocabularyGroupSize: Int?) throws {
+    let engine = try configuration.training.engine(ranks)
+    try ranks.onAllRanks("check the memory") {
+      try MemoryNeed(
+        configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks, engine: engine,
+        vocabularyGroupSize: vocabularyGroupSize
+      ).check(rankCountOnHost: ranks.countOnHost)
+    }
   }
 
   /// `validation` is the corpus whose validation split is evaluated; nil: none is.
@@ -176,12 +222,8 @@ extension TrainingRun {
     try ranks.requireSame("the vocabulary's hash", corpus.vocabulary.hash)
     try ranks.requireSame("the training tokens' checksum", tokens.checksum)
     try ranks.onCoordinator("check the validation split") { try checkStreams(corpus) }
-    let engine = try configuration.training.engine(ranks)
-    try ranks.onAllRanks("check the memory") {
-      try MemoryNeed(
-        configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks, engine: engine
-      ).check(rankCountOnHost: ranks.countOnHost)
-    }
+    // Before anything is written; a placement that is still to be decided needs at least what the smallest shards need.
+    try checkMemory(corpus, vocabularyGroupSize: vocabularyDecision == nil ? nil : trainingRankCount)
     return (corpus, data)
   }
 

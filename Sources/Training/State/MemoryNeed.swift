@@ -22,24 +22,26 @@ package struct MemoryNeed {
 
   package var byteCount: Int { state + step + packed + snapshot }
 
-  /// The need of this rank.
-  init(
-    _ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks, engine: ComputeEngine
+  /// The need of this rank; `vocabularyGroupSize` is G where `auto` has chosen it.
+  package init(
+    _ configuration: RunConfiguration, vocabularySize: Int, ranks: Ranks, engine: ComputeEngine,
+    vocabularyGroupSize: Int? = nil
   ) throws {
     try self.init(
       configuration, vocabularySize: vocabularySize, rank: ranks.rank, nodes: ranks.gradients.layout,
-      engine: engine)
+      engine: engine, vocabularyGroupSize: vocabularyGroupSize)
   }
 
   /// The need of any rank of any job, whose ranks are on the nodes of a layout.
   package init(
     _ configuration: RunConfiguration, vocabularySize: Int, rank: Int, nodes: NodeLayout,
-    engine: ComputeEngine
+    engine: ComputeEngine, vocabularyGroupSize: Int? = nil
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
     let training = configuration.training
     let share = try LaneShare(configuration, rankCount: nodes.rankCount)
-    let layout = try VocabularyLayout(configuration.exchange.vocabulary, trainingRanks: share.trainingRanks)
+    let layout = try VocabularyLayout(
+      configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: share.trainingRanks)
     let shard = layout.parameterShard(of: rank, model)
 
     // Parameters have space for all rows: those that are looked up are fetched.
@@ -110,9 +112,16 @@ package struct MemoryNeed {
       isExact: settings.largestCodec.isExact, bucketByteCount: settings.bucketMegabytes * 1_000_000)
   }
 
+  /// Whether this host has the memory for all of its ranks; true where the host does not say what is available.
+  package func isAvailable(rankCountOnHost: Int) -> Bool {
+    Host.availableByteCount.map { byteCount <= $0 / rankCountOnHost } ?? true
+  }
+
   /// Throws where the ranks of this host need more memory than is available.
   func check(rankCountOnHost: Int) throws {
-    guard let available = Host.availableByteCount, byteCount > available / rankCountOnHost else { return }
+    guard !isAvailable(rankCountOnHost: rankCountOnHost), let available = Host.availableByteCount else {
+      return
+    }
     throw MilmError(
       "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
         + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")

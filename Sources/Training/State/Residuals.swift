@@ -48,8 +48,8 @@ extension TrainingState {
 
   /// Distributes the residuals of a checkpoint, which rank 0 alone reads; all ranks call it.
   ///
-  /// Where ranks, nodes or the placement of the vocabulary differ from those of the run that saved them, what the mean gradient is
-  /// owed is kept: Σ sender residuals ÷ senders + owner residuals.
+  /// Where ranks, nodes or the placement of the vocabulary differ from those of the run that saved them, the correction
+  /// owed to the mean gradient is kept: Σ sender residuals ÷ senders + owner residuals.
   func restoreResiduals(_ checkpoint: Checkpoint?, saved counters: CheckpointState) throws {
     let savedLayout = try VocabularyLayout(saved: counters)
     let isSamePlacement =
@@ -138,7 +138,7 @@ private struct ResidualFile {
     file.contains(ResidualPart.owner.tensorName(ofShard: index))
   }
 
-  /// What the mean gradient is owed in a range of the flat gradient, as the residuals of one rank.
+  /// The correction owed to the mean gradient in a range of the flat gradient, as the residuals of one rank.
   func owed(_ range: Range<Int>) throws -> SavedResiduals {
     let all = try owed()
     return SavedResiduals(rankCount: 1) { part in
@@ -153,7 +153,7 @@ private struct ResidualFile {
     return ranges.flatMap { all[$0] }
   }
 
-  /// What the mean gradient is owed, one element for each of the flat gradient.
+  /// The correction owed to the mean gradient, one element for each of the flat gradient.
   private func owed() throws -> [Float] {
     var all = [Float](repeating: 0, count: model.parameters.elementCount)
     let firstRank = layout.owners(ofShard: 0)[0]

@@ -21,7 +21,7 @@ final class Snapshot: @unchecked Sendable {
   private(set) var residuals: [(name: String, values: Matrix)] = []
   /// The counters at the step of the snapshot.
   var counters: CheckpointState
-  /// How long training stood still while parameters and moments were copied.
+  /// How long training was stalled while parameters and moments were copied.
   var copySeconds = 0.0
   /// Entered while shards of other ranks arrive.
   private let arrival = DispatchGroup()

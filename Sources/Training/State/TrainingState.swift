@@ -7,7 +7,7 @@ import Layers
 import Platform
 import Tensors
 
-/// What a model and its checkpoints need to know about the corpus.
+/// The facts about a corpus that a model and its checkpoints depend on.
 package struct TextIdentity {
   package let vocabularySize: Int
   package let vocabularyHash: String
@@ -249,7 +249,7 @@ extension TrainingState {
       }, step: step)
   }
 
-  /// What of a flat buffer is equal on all ranks.
+  /// The part of a flat buffer that is equal on all ranks.
   package func common(_ buffer: ParameterBuffer) -> UnsafeMutablePointer<Float> {
     buffer.flat.data + shard.common.lowerBound
   }
@@ -266,7 +266,7 @@ extension TrainingState {
     settings.codec ?? (nodeCount > 1 ? .lossless : .uncompressed)
   }
 
-  /// The decision at the beginning of a run; none where it is to be made.
+  /// The decision at the beginning of a run; none where it is still to be made.
   private var initialDecisions: [CheckpointState.CodecDecision] {
     guard configuration.exchange.codec == nil else {
       return [.init(step: 0, codec: codec.rawValue, reason: "configured")]

@@ -86,7 +86,7 @@ final class CodecTuner {
       let line =
         "\(name) ratio \(number(prediction.ratio)), seconds: encode \(number(prediction.encodeSeconds)), "
         + "wire \(number(prediction.wireSeconds)), decode \(number(prediction.decodeSeconds)), "
-        + "exposed \(number(prediction.exposedSeconds)), cost a step \(number(prediction.costSeconds))"
+        + "exposed \(number(prediction.exposedSeconds)), cost per step \(number(prediction.costSeconds))"
       logger.info("\(line)")
     }
   }
@@ -106,8 +106,8 @@ final class CodecTuner {
     hasWarned = true
     let retunes = state.configuration.exchange.retune
     let line =
-      "\(prediction.codec.rawValue) is exposed \(number(exposed)) s a step, "
-      + "\(number(prediction.exposedSeconds)) were predicted; "
+      "\(prediction.codec.rawValue): exposed communication takes \(number(exposed)) s per step, "
+      + "\(number(prediction.exposedSeconds)) s were predicted; "
       + (retunes ? "choosing again" : "exchange.retune would choose again")
     logger.warning("\(line)")
     isRetuningRequested = retunes

@@ -101,7 +101,7 @@ package final class RunTrace {
       for (rank, lines) in gathered.enumerated() { try files.append(lines, rank: rank) }
     } catch {
       hasFailed = true
-      logger.error("the trace is not complete; training goes on", metadata: ["reason": "\(error)"])
+      logger.error("the trace is incomplete; training continues", metadata: ["reason": "\(error)"])
     }
   }
 

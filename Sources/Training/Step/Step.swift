@@ -137,7 +137,7 @@ extension Step {
   /// The sink that submits the gradient to the exchange.
   package var exchangeSink: ExchangeSink { ExchangeSink(state, gradients) }
 
-  /// How long forward and backward have waited for other ranks' rows of the vocabulary.
+  /// Exposed communication time of forward and backward, for other ranks' rows of the vocabulary.
   package var exposedVocabularySeconds: Double { state.placement.exposedSeconds }
 
   /// Waits for the exchange and returns what it has cost.
@@ -303,7 +303,7 @@ struct StepTimeouts {
     self.warn = warn
   }
 
-  /// Takes the duration of a step into account.
+  /// Records the duration of a step.
   mutating func note(stepSeconds: Double) {
     longestSeconds = max(longestSeconds ?? 0, stepSeconds)
   }

@@ -23,12 +23,12 @@ struct StepGuard {
     guard settings.outlier > 0, isFull(record) else { return .sound }
     let losses = Spread(record.losses)
     if loss > losses.mean + settings.outlier * max(losses.deviation, Self.leastLossDeviation) {
-      return .harmful("a loss of \(loss), where \(losses) is usual")
+      return .harmful("an outlying loss of \(loss), expected \(losses)")
     }
     let norms = Spread(record.norms)
     let least = norms.mean * Self.leastRelativeNormDeviation
     if norm > norms.mean + settings.outlier * max(norms.deviation, least) {
-      return .harmful("a gradient of norm \(norm), where \(norms) is usual")
+      return .harmful("an outlying gradient norm of \(norm), expected \(norms)")
     }
     return .sound
   }
