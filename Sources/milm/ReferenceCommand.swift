@@ -53,10 +53,10 @@ struct ReferenceCommand: ParsableCommand {
 
   private var remedy: String { "milm reference --output \(output)" }
 
-  /// Every command with its help.
+  /// Every public command with its help.
   private static var commands: String {
     var lines = [
-      "# Commands", "", "Every command with its options, as its `--help` prints them.", "",
+      "# Commands", "", "Every public command with its help text.", "",
       "`train`, `evaluate`, `benchmark step`, `benchmark exchange`, `plan`, `study` and `doctor` run alone or under "
         + "`mpirun`.",
       "Exit status: 0 success, 64 wrong usage, 75 interrupted and resumable, 1 anything else.", "",

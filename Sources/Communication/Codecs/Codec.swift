@@ -1,6 +1,9 @@
 import CKernels
 
 /// How floats are encoded on the wire; zstd follows where it saves bytes.
+///
+/// The cases are ordered from the most exact and largest to the smallest: `auto` prefers the earlier of two that are
+/// equally fast.
 public enum Codec: String, CaseIterable, Sendable, Codable {
   /// 32-bit floats as they are.
   case uncompressed = "none"

@@ -50,7 +50,7 @@ package struct Metric: Sendable, Equatable {
   package let combination: Combination
   /// The group of TensorBoard's tag `group/key`, or of an evaluation `split/key`; nil: not shown there.
   package let group: String?
-  /// How the progress line prints it; nil: not shown there.
+  /// How the progress line of a pipe or a log prints it; nil: not shown there.
   package let progress: Format?
   /// Its own chart on the page; nil: not shown there, or drawn by `RunCharts` together with others.
   package let chart: Chart?

@@ -218,7 +218,7 @@ extension ConfigurationKey {
   private static var vocabulary: ConfigurationKey {
     ConfigurationKey(
       "exchange.vocabulary", \.exchange.vocabulary,
-      "Where the rows of the tied matrix are: on every rank, sharded over all ranks, or over groups of so many ranks.",
+      "Where the rows of the tied matrix are: on every rank, sharded over all ranks, or over groups of that many ranks.",
       false,
       values:
         "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)",
