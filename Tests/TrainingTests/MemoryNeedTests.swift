@@ -4,8 +4,7 @@ import Foundation
 import Platform
 import Synchronization
 import Testing
-
-@testable import Training
+import Training
 
 /// The predicted memory of a rank is what its parts allocate.
 @Suite struct MemoryNeedTests {
