@@ -101,14 +101,14 @@ package struct ExchangeBenchmark {
       thread: CommunicationThread())
     if isResumed { try state.restore(from: checkpoint) }
     let timer = StepTimer(state, data: data)
-    state.exchange.choose(.lossless)
+    state.choose(.lossless)
     for _ in 0..<warmupStepCount { _ = try timer.update() }
     let link = try state.exchange.measureLink()
     let computeSeconds = try (0..<stepCount).map { _ in try timer.compute() }.min() ?? 0
     let alone = try state.exchange.measure(Codec.allCases, on: state.common(timer.gradients))
     var rows: [Row] = []
     for codec in Codec.allCases {
-      state.exchange.choose(codec)
+      state.choose(codec)
       let steps = try (0..<stepCount).map { _ in try timer.exchange() }
       rows.append(row(codec, steps, alone.first { $0.codec == codec }))
     }
@@ -203,6 +203,7 @@ final class StepTimer {
     let report = try step.finishExchange()
     let seconds = (ContinuousClock.now - start).inSeconds
     state.exchange.commit()
+    state.placement.commit()
     step.advance()
     return Timing(report: report, seconds: seconds)
   }

@@ -53,8 +53,8 @@ def problems(page):
                 yield f"{name}:{number}: expected a heading for {target}, found {', '.join(anchors(file))}"
 
 
-def docc_links(text):
-    """The text with links between pages of the catalog in DocC's form, and those to other files as their text."""
+def docc_links(page):
+    """A page's text with links between pages of the catalog in DocC's form, and those to other files as their text."""
 
     def replace(link):
         image, title, target = link.groups()
@@ -65,11 +65,11 @@ def docc_links(text):
             return title
         if image:
             return link[0]
-        page = pathlib.Path(path).stem
-        heading = anchors(CATALOG / path)[anchor] if anchor else ""
-        return f"[{title}](doc:{page}{'#' + re.sub(r'[ ]', '-', heading) if anchor else ''})"
+        linked = path or page.name
+        heading = anchors(CATALOG / linked)[anchor] if anchor else ""
+        return f"[{title}](doc:{pathlib.Path(linked).stem}{'#' + re.sub(r'[ ]', '-', heading) if anchor else ''})"
 
-    parts = re.split(r"(^```.*?^```$)", text, flags=re.M | re.S)
+    parts = re.split(r"(^```.*?^```$)", page.read_text(), flags=re.M | re.S)
     return "".join(part if part.startswith("```") else LINK.sub(replace, part) for part in parts)
 
 
@@ -79,7 +79,7 @@ def convert(docc, output):
         folder = pathlib.Path(name)
         catalog = shutil.copytree(CATALOG, folder / "milm.docc")
         for page in catalog.glob("*.md"):
-            page.write_text(docc_links(page.read_text()))
+            page.write_text(docc_links(page))
         # The module that the landing page, ``milm``, documents; its symbols are of no interest here.
         graph = {
             "metadata": {"formatVersion": {"major": 0, "minor": 6, "patch": 0}, "generator": "check-documentation"},

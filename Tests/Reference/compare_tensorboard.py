@@ -10,6 +10,9 @@ import json
 import math
 import sys
 
+if {"-h", "--help"} & set(sys.argv[1:]):
+    sys.exit(print(__doc__))
+
 import numpy
 from tensorboard.backend.event_processing import event_accumulator
 

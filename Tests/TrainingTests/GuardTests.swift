@@ -58,8 +58,8 @@ import Training
       try bench.train(configuration, output: "run", rankCount: 2, log: log)
     }
     let message = try #require(error?.description)
-    let returns = log.all.filter { $0.contains("the run has diverged and goes back") }.count
-    #expect(message.contains("after going back \(returns) times"), "\(message)")
+    let returns = log.all.filter { $0.contains("the run has diverged and returns") }.count
+    #expect(message.contains("after \(returns) returns"), "\(message)")
   }
 
   @Test func aSmallerRateRescuesADivergingRun() throws {
@@ -79,7 +79,7 @@ import Training
     let state = try bench.checkpoint("run").state
     #expect((state.guardRecord?.returnCount ?? 0) > 0, "\(log.all)")
     #expect(try #require(state.guardRecord).rateScale < 0.5)
-    #expect(log.contains("goes back, with a smaller rate"))
+    #expect(log.contains("returns to a checkpoint, with a reduced learning rate"))
     let lossLines = try bench.losses("run")
     #expect(lossLines.count == 60)
   }

@@ -255,11 +255,11 @@ extension TrainingRun {
   ) throws -> RunStorage? {
     let settings = configuration.guarding
     var record = state.counters.guardRecord ?? .init()
-    let rewound = try ranks.onCoordinator("go back to the last good checkpoint") {
+    let rewound = try ranks.onCoordinator("restore the last good checkpoint") {
       let good = try storage?.lastGoodCheckpoint(through: divergence.lastGoodStep, logger: logger)
       guard record.returnCount < settings.returns, let good else {
         throw MilmError(
-          "\(divergence.reason), after going back \(record.returnCount) times; the last good checkpoint is "
+          "\(divergence.reason), after \(record.returnCount) returns; the last good checkpoint is "
             + (good?.path ?? "none"))
       }
       return try storage?.returned(to: good)
@@ -274,7 +274,7 @@ extension TrainingRun {
     state.counters.guardRecord = record
     if ranks.isCoordinator {
       logger.warning(
-        "the run has diverged and goes back, with a smaller rate",
+        "the run has diverged and returns to a checkpoint, with a reduced learning rate",
         metadata: [
           "reason": "\(divergence.reason)", "step": "\(state.counters.step)",
           "rateScale": "\(record.rateScale)", "returns": "\(record.returnCount) of \(settings.returns)",
@@ -291,7 +291,7 @@ extension TrainingRun {
   private func recordSession(
     _ beginning: RunSession.Beginning, _ state: TrainingState, _ storage: RunStorage?
   ) throws {
-    _ = try ranks.onCoordinator("write down what trains") {
+    _ = try ranks.onCoordinator("record the session") {
       try storage?.record.begin(
         RunSession(
           beginning, step: state.counters.step, tokens: state.counters.tokenCount, lastStep: lastStep,
@@ -308,7 +308,7 @@ extension TrainingRun {
       try storage?.record.finish()
       return true
     } catch {
-      logger.error("the page of the run is not written", metadata: ["reason": "\(error)"])
+      logger.error("the report of the run was not written", metadata: ["reason": "\(error)"])
       return false
     }
   }
@@ -333,7 +333,7 @@ extension TrainingRun {
           "\(state.codec.rawValue) (\(state.counters.codecDecisions.last?.reason ?? "auto: to be measured"))",
       ])
     if let note = state.engine.precisionNote {
-      logger.notice("products are not of the precision asked for", metadata: ["reason": "\(note)"])
+      logger.notice("matrix products do not use the requested precision", metadata: ["reason": "\(note)"])
     }
     logger.info(
       "data",

@@ -282,7 +282,7 @@ extension TrainingState {
   }
 
   /// Sets the codec of the steps that follow; the same on all ranks.
-  func choose(_ codec: Codec) {
+  package func choose(_ codec: Codec) {
     exchange.choose(codec)
     placement.choose(codec)
   }

@@ -100,8 +100,6 @@ package struct VocabularyTraffic: Sendable, Equatable {
   package var operationCount = 0
   /// Bytes that a rank sends to each other rank of its group, uncompressed.
   package var byteCountToEach = 0.0
-  /// Elements of the shard's gradient that are exchanged across groups.
-  package var exchangedElementCount = 0
 }
 
 extension VocabularyLayout {
@@ -121,10 +119,8 @@ extension VocabularyLayout {
     let rowBytes = 2 * 4 * width + 2 * Double(MemoryLayout<Double>.size * SoftmaxStatistics.numbersPerRow)
     // Looked-up rows in each segment, their gradients with their numbers once.
     let lookups = distinctTokenCount / Double(groupSize) * (4 * width * segments + 4 * (width + 1))
-    let rows = ParameterShard(model.parameters, rows: shard)
     return VocabularyTraffic(
       operationCount: accumulation * (3 + 2 * chunkCount) + 1,
-      byteCountToEach: segments * Double(rowCount) * rowBytes + lookups,
-      exchangedElementCount: exchangesShards ? rows.ownedCount : 0)
+      byteCountToEach: segments * Double(rowCount) * rowBytes + lookups)
   }
 }

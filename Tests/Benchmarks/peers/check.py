@@ -8,7 +8,11 @@ norm of the tensor: 1e-5 in float32, 1e-1 in bfloat16 (8 bits of mantissa, accum
 
 from __future__ import annotations
 
+import sys
 from itertools import product
+
+if {"-h", "--help"} & set(sys.argv[1:]):
+    sys.exit(print(__doc__))
 
 import torch
 from torch import Tensor
