@@ -12,9 +12,8 @@ import math
 import os
 import sys
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 380, 64, 150, 34, 44
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 380, 64, 190, 34, 44
 COARSE_TICKS = [factor * 10**power for power in range(6) for factor in (1, 2, 5)]
-FINE_TICKS = [10 * step for step in range(1, 200)]
 COLOURS = ["#475569", "#2563eb", "#c2410c", "#15803d", "#7e22ce", "#a16207"]
 
 
@@ -37,8 +36,10 @@ def svg(runs: list[Run], title: str) -> str:
     if not values:
         sys.exit("curve: expected evaluations of the validation split, found none")
     # Curves that span less than a factor of three need finer ticks than 1, 2, 5.
-    is_narrow = max(values) < min(3 * min(values), FINE_TICKS[-1])
-    ticks = FINE_TICKS if is_narrow else COARSE_TICKS
+    ticks = COARSE_TICKS
+    if max(values) < 3 * min(values):
+        spacing = min(t for t in COARSE_TICKS if t >= (max(values) - min(values)) / 6)
+        ticks = [spacing * number for number in range(1, int(max(values) / spacing) + 2)]
     low = max(t for t in ticks if t <= min(values))
     high = min(t for t in ticks if t >= max(values))
     last = max(x for run in runs for x, _ in run.training)
