@@ -2,39 +2,39 @@ import Foundation
 import Platform
 
 /// A part of a checkpoint that holds tensors: one safetensors file.
-public struct CheckpointPart: RawRepresentable, Hashable, Sendable {
+package struct CheckpointPart: RawRepresentable, Hashable, Sendable {
   /// The file's name without `.safetensors`.
-  public let rawValue: String
+  package let rawValue: String
 
   /// The part in `NAME.safetensors`.
-  public init(rawValue: String) {
+  package init(rawValue: String) {
     self.rawValue = rawValue
   }
 
   /// The parameters.
-  public static let model = CheckpointPart(rawValue: "model")
+  package static let model = CheckpointPart(rawValue: "model")
   /// The optimizer's state.
-  public static let optimizer = CheckpointPart(rawValue: "optimizer")
+  package static let optimizer = CheckpointPart(rawValue: "optimizer")
   /// The carried state of every lane.
-  public static let carry = CheckpointPart(rawValue: "carry")
+  package static let carry = CheckpointPart(rawValue: "carry")
   /// The error-feedback residuals; absent when all are zero.
-  public static let exchange = CheckpointPart(rawValue: "exchange")
+  package static let exchange = CheckpointPart(rawValue: "exchange")
 
   /// The file's name in a checkpoint.
-  public var fileName: String { "\(rawValue).safetensors" }
+  package var fileName: String { "\(rawValue).safetensors" }
 }
 
 /// One safetensors file of a checkpoint to be written.
-public struct CheckpointFile {
+package struct CheckpointFile {
   /// The part that it holds.
-  public let part: CheckpointPart
+  package let part: CheckpointPart
   /// The texts of its `__metadata__`.
-  public let metadata: [String: String]
+  package let metadata: [String: String]
   /// Its tensors, in file order.
-  public let tensors: [TensorBytes]
+  package let tensors: [TensorBytes]
 
   /// A file over tensors in the caller's memory.
-  public init(_ part: CheckpointPart, metadata: [String: String] = [:], tensors: [TensorBytes]) {
+  package init(_ part: CheckpointPart, metadata: [String: String] = [:], tensors: [TensorBytes]) {
     self.part = part
     self.metadata = metadata
     self.tensors = tensors
@@ -42,14 +42,14 @@ public struct CheckpointFile {
 }
 
 /// A complete checkpoint whose `state.json` has been verified; `verify()` verifies the other files.
-public struct Checkpoint: Sendable {
+package struct Checkpoint: Sendable {
   /// The checkpoint's directory.
-  public let path: String
+  package let path: String
   /// The content of its `state.json`.
-  public let state: CheckpointState
+  package let state: CheckpointState
 
   /// Reads and verifies the `state.json` of a checkpoint directory.
-  public init(directory path: String) throws {
+  package init(directory path: String) throws {
     self.path = path
     state = try CheckpointState(contentsOf: "\(path)/\(stateFileName)")
   }
@@ -68,7 +68,7 @@ public struct Checkpoint: Sendable {
   /// Opens a checkpoint directory, or `best` of a run directory if there is one, else `last`.
   ///
   /// Only `state.json` is verified; see `verify()`.
-  public static func open(_ path: String) throws -> Checkpoint {
+  package static func open(_ path: String) throws -> Checkpoint {
     if case .file = try FileEntry(at: "\(path)/\(stateFileName)") {
       return try Checkpoint(directory: path)
     }
@@ -80,7 +80,7 @@ public struct Checkpoint: Sendable {
   }
 
   /// Reads every file and throws if its length or sha256 differs from that in `state.json`.
-  public func verify() throws {
+  package func verify() throws {
     for (name, expected) in state.files.sorted(by: { $0.key < $1.key }) {
       let filePath = "\(path)/\(name)"
       let byteCount = try OpenFile.reading(filePath).byteCount()
@@ -94,12 +94,12 @@ public struct Checkpoint: Sendable {
   }
 
   /// Whether the checkpoint has this part.
-  public func contains(_ part: CheckpointPart) -> Bool {
+  package func contains(_ part: CheckpointPart) -> Bool {
     state.files[part.fileName] != nil
   }
 
   /// Opens the tensors of a part; throws if the checkpoint does not have it.
-  public func tensors(_ part: CheckpointPart) throws -> SafetensorsFile {
+  package func tensors(_ part: CheckpointPart) throws -> SafetensorsFile {
     guard contains(part) else {
       throw MilmError(path, "expected \(part.fileName) in this checkpoint, found none")
     }

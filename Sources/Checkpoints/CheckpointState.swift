@@ -2,124 +2,124 @@ import Foundation
 import Platform
 
 /// The content of `state.json`: all that a run needs to resume from a checkpoint, except its tensors.
-public struct CheckpointState: Codable, Sendable, Equatable {
+package struct CheckpointState: Codable, Sendable, Equatable {
   /// The version of `state.json` that this program writes and reads.
-  public static let currentFormatVersion = 1
+  package static let currentFormatVersion = 1
 
   /// The format version.
-  public var formatVersion = CheckpointState.currentFormatVersion
+  package var formatVersion = CheckpointState.currentFormatVersion
   /// Steps taken, including skipped ones.
-  public var step: Int
+  package var step: Int
   /// The position in the data: segments read since the start of the run.
-  public var segmentIndex: Int
+  package var segmentIndex: Int
   /// Tokens read since the start of the run, over all lanes and epochs.
-  public var tokenCount: Int
+  package var tokenCount: Int
   /// Steps skipped by the guard since the start of the run.
-  public var skippedStepCount = 0
+  package var skippedStepCount = 0
   /// Steps skipped by the guard since the last good one.
-  public var consecutiveSkippedStepCount = 0
+  package var consecutiveSkippedStepCount = 0
   /// The guard's record; nil in checkpoints of versions without a guard.
-  public var guardRecord: GuardRecord?
+  package var guardRecord: GuardRecord?
   /// The state of the `plateau` schedule.
-  public var plateau = Plateau()
+  package var plateau = Plateau()
   /// Consecutive evaluations without improvement, which count against the run's patience.
-  public var patienceUsed = 0
+  package var patienceUsed = 0
   /// The lowest perplexity of an evaluation whose result has taken effect.
-  public var bestPerplexity: Double?
+  package var bestPerplexity: Double?
   /// The step of `bestPerplexity`.
-  public var bestStep: Int?
+  package var bestStep: Int?
   /// An evaluation whose result has not taken effect yet.
-  public var pendingEvaluation: PendingEvaluation?
+  package var pendingEvaluation: PendingEvaluation?
   /// The codecs chosen so far, in the order of their steps.
-  public var codecDecisions: [CodecDecision] = []
+  package var codecDecisions: [CodecDecision] = []
 
   /// Ranks of the run that wrote the checkpoint.
-  public var rankCount: Int
+  package var rankCount: Int
   /// The node of each rank, nil if every rank had its own; ranks of one node share memory.
-  public var nodeOfRank: [Int]?
+  package var nodeOfRank: [Int]?
   /// Ranks with lanes; nil in checkpoints of versions in which all ranks had lanes.
-  public var trainingRankCount: Int?
+  package var trainingRankCount: Int?
   /// How many ranks the tied matrix was sharded over; nil in checkpoints of versions whose configuration determines it.
-  public var vocabularyGroupSize: Int?
+  package var vocabularyGroupSize: Int?
   /// Compute threads of each rank.
-  public var threadCount: Int
+  package var threadCount: Int
   /// The matrix product engine.
-  public var engine: String
+  package var engine: String
   /// The CPU level of the kernels.
-  public var cpuLevel: String
+  package var cpuLevel: String
   /// The precision of the matrix products.
-  public var precision: String
+  package var precision: String
   /// The version of the program that wrote the checkpoint.
-  public var programVersion: String
+  package var programVersion: String
   /// The run's whole configuration, as YAML.
-  public var configuration: String
+  package var configuration: String
   /// The hash of the model's vocabulary.
-  public var vocabularyHash: String
+  package var vocabularyHash: String
 
   /// Whether the training text was raw text and was tokenized, so that other texts must be too.
-  public var isTokenized = false
+  package var isTokenized = false
 
   /// The digest of every other file of the checkpoint, by name; filled in when the checkpoint is written.
-  public var files: [String: FileDigest] = [:]
+  package var files: [String: FileDigest] = [:]
 
   /// The state of the `plateau` schedule.
-  public struct Plateau: Codable, Sendable, Equatable {
+  package struct Plateau: Codable, Sendable, Equatable {
     /// The factor of the learning rate.
-    public var rateScale: Double
+    package var rateScale: Double
     /// Evaluations without improvement since the rate was last lowered.
-    public var evaluationsWithoutGain: Int
+    package var evaluationsWithoutGain: Int
 
     /// Default: the state at the start of a run.
-    public init(rateScale: Double = 1, evaluationsWithoutGain: Int = 0) {
+    package init(rateScale: Double = 1, evaluationsWithoutGain: Int = 0) {
       self.rateScale = rateScale
       self.evaluationsWithoutGain = evaluationsWithoutGain
     }
   }
 
   /// The guard's record of the steps so far.
-  public struct GuardRecord: Codable, Sendable, Equatable {
+  package struct GuardRecord: Codable, Sendable, Equatable {
     /// The factor of the learning rate after rollbacks.
-    public var rateScale = 1.0
+    package var rateScale = 1.0
     /// The number of rollbacks to an earlier checkpoint.
-    public var returnCount = 0
+    package var returnCount = 0
     /// Losses in nats per token of the most recent good steps, oldest first.
-    public var losses: [Double] = []
+    package var losses: [Double] = []
     /// The gradient norms of these steps.
-    public var norms: [Double] = []
+    package var norms: [Double] = []
     /// The lowest mean of a whole window of losses.
-    public var lowestLoss: Double?
+    package var lowestLoss: Double?
     /// The step at which it was reached.
-    public var lowestLossStep: Int?
+    package var lowestLossStep: Int?
 
     /// A record of no steps.
-    public init() {}
+    package init() {}
   }
 
   /// An evaluation whose result has not taken effect yet.
-  public struct PendingEvaluation: Codable, Sendable, Equatable {
+  package struct PendingEvaluation: Codable, Sendable, Equatable {
     /// The step whose parameters are evaluated.
-    public var step: Int
+    package var step: Int
     /// Its result, if already known.
-    public var perplexity: Double?
+    package var perplexity: Double?
 
     /// An evaluation of the parameters of `step`.
-    public init(step: Int, perplexity: Double? = nil) {
+    package init(step: Int, perplexity: Double? = nil) {
       self.step = step
       self.perplexity = perplexity
     }
   }
 
   /// A choice of codec.
-  public struct CodecDecision: Codable, Sendable, Equatable {
+  package struct CodecDecision: Codable, Sendable, Equatable {
     /// The first step that used it.
-    public var step: Int
+    package var step: Int
     /// The codec's name.
-    public var codec: String
+    package var codec: String
     /// Why it was chosen.
-    public var reason: String
+    package var reason: String
 
     /// A choice that took effect at `step`.
-    public init(step: Int, codec: String, reason: String) {
+    package init(step: Int, codec: String, reason: String) {
       self.step = step
       self.codec = codec
       self.reason = reason
@@ -127,7 +127,7 @@ public struct CheckpointState: Codable, Sendable, Equatable {
   }
 
   /// The state of a run at `step`, without evaluations so far.
-  public init(
+  package init(
     step: Int, segmentIndex: Int, tokenCount: Int, rankCount: Int, threadCount: Int, engine: String,
     cpuLevel: String, precision: String, programVersion: String, configuration: String, vocabularyHash: String
   ) {

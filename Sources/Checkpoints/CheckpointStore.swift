@@ -3,7 +3,7 @@ import Platform
 import Synchronization
 
 /// The stages of writing a checkpoint.
-public enum CheckpointStage: Sendable {
+package enum CheckpointStage: Sendable {
   /// One file of several is written, under a temporary name.
   case writing
   /// All files are on disk, and an earlier checkpoint of the same step has been renamed.
@@ -16,9 +16,9 @@ public enum CheckpointStage: Sendable {
 ///
 /// A checkpoint is complete or absent at every instant, whenever the process or the machine stops. The methods of
 /// a store may be called by one thread at a time.
-public final class CheckpointStore: Sendable {
+package final class CheckpointStore: Sendable {
   /// The run of these checkpoints.
-  public var run: RunDirectory { lock.run }
+  package var run: RunDirectory { lock.run }
 
   private let lock: RunLock
   private let observe: @Sendable (CheckpointStage, _ step: Int) throws -> Void
@@ -28,7 +28,7 @@ public final class CheckpointStore: Sendable {
   /// Opens the checkpoints of a locked run and removes what earlier processes left unfinished.
   ///
   /// `observe` is called at each stage of each write; an error that it throws makes the write fail.
-  public init(
+  package init(
     lock: RunLock, observe: @escaping @Sendable (CheckpointStage, _ step: Int) throws -> Void = { _, _ in }
   ) throws {
     self.lock = lock
@@ -39,7 +39,7 @@ public final class CheckpointStore: Sendable {
   }
 
   /// The steps of the complete checkpoints, ascending.
-  public func list() throws -> [Int] {
+  package func list() throws -> [Int] {
     try run.checkpointSteps()
   }
 
@@ -48,7 +48,7 @@ public final class CheckpointStore: Sendable {
   /// Fills in `state.files`. Returns when everything is on disk. On an error this attempt is removed, and earlier
   /// checkpoints and links are unchanged.
   @discardableResult
-  public func write(files: [CheckpointFile], state: CheckpointState) throws -> CheckpointLocation {
+  package func write(files: [CheckpointFile], state: CheckpointState) throws -> CheckpointLocation {
     let location = run.location(ofStep: state.step)
     let draft = HiddenName.draft.path(of: location)
     try? removeEntry(draft)
@@ -65,7 +65,7 @@ public final class CheckpointStore: Sendable {
   }
 
   /// Points `best` to the checkpoint of `step`, which must exist.
-  public func markBest(_ step: Int) throws {
+  package func markBest(_ step: Int) throws {
     guard try list().contains(step) else {
       throw MilmError(
         run.location(ofStep: step).path, "expected a checkpoint to mark as best, found none")
@@ -78,7 +78,7 @@ public final class CheckpointStore: Sendable {
   ///
   /// The targets of `best` and `last`, the newest checkpoint that verifies and `protected` steps, such as one that
   /// may still become the best, are kept at any age; if none verifies, nothing is removed.
-  public func prune(keepLast count: Int, protecting protected: Set<Int> = []) throws {
+  package func prune(keepLast count: Int, protecting protected: Set<Int> = []) throws {
     let steps = try list()
     let surplus = steps.dropLast(max(count, 1))
     guard !surplus.isEmpty, let anchor = try newestVerified(onRefusal: { _ in })?.state.step else { return }
@@ -93,7 +93,7 @@ public final class CheckpointStore: Sendable {
 
   /// The newest checkpoint up to a step whose files all verify; for each newer one, `onRefusal` receives a line that
   /// says why it was refused.
-  public func newestVerified(through last: Int = .max, onRefusal: (String) -> Void) throws -> Checkpoint? {
+  package func newestVerified(through last: Int = .max, onRefusal: (String) -> Void) throws -> Checkpoint? {
     for step in try list().reversed() where step <= last {
       do {
         let checkpoint = try Checkpoint(at: run.location(ofStep: step))
@@ -111,7 +111,7 @@ public final class CheckpointStore: Sendable {
   /// checkpoints are removed.
   ///
   /// If the checkpoint of `bestStep` no longer exists, there is no `best` until the next is marked.
-  public func rewind(to step: Int, bestStep: Int?) throws {
+  package func rewind(to step: Int, bestStep: Int?) throws {
     let steps = try list()
     try point(.last, to: step)
     if let bestStep, bestStep <= step, steps.contains(bestStep) {

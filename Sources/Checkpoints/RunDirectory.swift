@@ -2,38 +2,38 @@ import Foundation
 import Platform
 
 /// The layout of a run directory, RUN.
-public struct RunDirectory: Sendable, Equatable {
+package struct RunDirectory: Sendable, Equatable {
   /// The directory itself.
-  public let path: String
+  package let path: String
 
   /// The run at `path`; nothing is accessed or created.
-  public init(path: String) {
+  package init(path: String) {
     self.path = path
   }
 
   /// The configuration, as YAML.
-  public var configurationPath: String { "\(path)/config.yaml" }
+  package var configurationPath: String { "\(path)/config.yaml" }
   /// The words of the model, one per line, so that a run can be evaluated on any text.
-  public var vocabularyPath: String { "\(path)/vocabulary.txt" }
+  package var vocabularyPath: String { "\(path)/vocabulary.txt" }
   /// The file that is locked while a job trains.
-  public var lockPath: String { "\(path)/lock" }
+  package var lockPath: String { "\(path)/lock" }
   /// One line of JSON per report.
-  public var metricsPath: String { "\(path)/metrics.jsonl" }
+  package var metricsPath: String { "\(path)/metrics.jsonl" }
   /// One line of JSON per process that trained.
-  public var sessionsPath: String { "\(path)/sessions.jsonl" }
+  package var sessionsPath: String { "\(path)/sessions.jsonl" }
   /// The page with curves and a summary.
-  public var reportPath: String { "\(path)/report.html" }
+  package var reportPath: String { "\(path)/report.html" }
   /// The TensorBoard event files.
-  public var tensorboardPath: String { "\(path)/tensorboard" }
+  package var tensorboardPath: String { "\(path)/tensorboard" }
   /// The traces, one file per rank.
-  public var tracePath: String { "\(path)/trace" }
+  package var tracePath: String { "\(path)/trace" }
   /// The directory of the checkpoints and of the links to them.
-  public var checkpointsPath: String { "\(path)/checkpoints" }
+  package var checkpointsPath: String { "\(path)/checkpoints" }
 
   /// Creates the directory with its parents and `checkpoints`; existing content is left unchanged.
   ///
   /// Throws if `checkpoints` is anything but a directory of this run.
-  public func create() throws {
+  package func create() throws {
     try makeDirectories(path)
     if case .absent = try FileEntry(at: checkpointsPath) {
       try makeDirectories(checkpointsPath)
@@ -47,7 +47,7 @@ public struct RunDirectory: Sendable, Equatable {
   }
 
   /// Whether there is a run: a configuration or a checkpoint.
-  public func holdsRun() throws -> Bool {
+  package func holdsRun() throws -> Bool {
     if case .absent = try FileEntry(at: configurationPath) {
       return try !checkpointSteps().isEmpty
     }
@@ -55,12 +55,12 @@ public struct RunDirectory: Sendable, Equatable {
   }
 
   /// Replaces `config.yaml` atomically.
-  public func writeConfiguration(_ yaml: String) throws {
+  package func writeConfiguration(_ yaml: String) throws {
     try AtomicFile.write(yaml, to: configurationPath)
   }
 
   /// The steps of the complete checkpoints, ascending; empty if there is no run.
-  public func checkpointSteps() throws -> [Int] {
+  package func checkpointSteps() throws -> [Int] {
     if case .absent = try FileEntry(at: checkpointsPath) { return [] }
     try requireOwnCheckpoints()
     return try directoryEntries(checkpointsPath).compactMap { name in
@@ -71,14 +71,14 @@ public struct RunDirectory: Sendable, Equatable {
   }
 
   /// The location of the checkpoint of a step, which need not exist.
-  public func location(ofStep step: Int) -> CheckpointLocation {
+  package func location(ofStep step: Int) -> CheckpointLocation {
     CheckpointLocation(step: step, path: "\(checkpointsPath)/\(CheckpointLocation.name(ofStep: step))")
   }
 
   /// The checkpoint that `last` or `best` points to, nil if there is no such link.
   ///
   /// Throws if it is not a symbolic link to the name of a checkpoint in the same directory.
-  public func location(of link: CheckpointLink) throws -> CheckpointLocation? {
+  package func location(of link: CheckpointLink) throws -> CheckpointLocation? {
     let linkPath = path(of: link)
     switch try FileEntry(at: linkPath) {
     case .absent: return nil
@@ -105,7 +105,7 @@ public struct RunDirectory: Sendable, Equatable {
 }
 
 /// The symbolic links in `checkpoints`.
-public enum CheckpointLink: String, Sendable, CaseIterable {
+package enum CheckpointLink: String, Sendable, CaseIterable {
   /// The most recent checkpoint.
   case last
   /// The checkpoint of the lowest perplexity.
@@ -113,11 +113,11 @@ public enum CheckpointLink: String, Sendable, CaseIterable {
 }
 
 /// The location of a checkpoint in a run.
-public struct CheckpointLocation: Sendable, Equatable {
+package struct CheckpointLocation: Sendable, Equatable {
   /// The step of the checkpoint.
-  public let step: Int
+  package let step: Int
   /// Its directory.
-  public let path: String
+  package let path: String
 
   /// `step-` and at least eight digits.
   static func name(ofStep step: Int) -> String {

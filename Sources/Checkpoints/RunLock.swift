@@ -4,16 +4,16 @@ import Platform
 /// The exclusive right to write in a run directory, held until the object is released.
 ///
 /// The kernel releases the lock when the process ends in any way, so the lock of a dead process can be taken.
-public final class RunLock: Sendable {
+package final class RunLock: Sendable {
   /// The run that is locked.
-  public let run: RunDirectory
+  package let run: RunDirectory
 
   private let file: OpenFile
 
   /// Locks `RUN/lock`, in a directory that must exist, and writes process and host into it.
   ///
   /// If another process holds the lock, the error names that process and its host.
-  public init(_ run: RunDirectory) throws {
+  package init(_ run: RunDirectory) throws {
     self.run = run
     file = try OpenFile.updating(run.lockPath)
     guard try file.lock() else {

@@ -7,20 +7,20 @@ import Platform
 /// file.
 ///
 /// `@unchecked Sendable`: `data` is a part of `file`, which is read-only and lives as long as the object.
-public final class SafetensorsFile: @unchecked Sendable {
+package final class SafetensorsFile: @unchecked Sendable {
   /// The file's path.
-  public let path: String
+  package let path: String
   /// The texts of `__metadata__`.
-  public let metadata: [String: String]
+  package let metadata: [String: String]
   /// The names of the tensors, in file order.
-  public let names: [String]
+  package let names: [String]
 
   private let entries: [String: SafetensorsHeader.Entry]
   private let file: MappedFile
   private let data: UnsafeRawBufferPointer
 
   /// Maps the file and verifies its header against its size.
-  public init(path: String) throws {
+  package init(path: String) throws {
     file = try MappedFile(path)
     do {
       let (header, data) = try parseSafetensors(file.bytes)
@@ -35,19 +35,19 @@ public final class SafetensorsFile: @unchecked Sendable {
   }
 
   /// Whether there is a tensor of this name.
-  public func contains(_ name: String) -> Bool {
+  package func contains(_ name: String) -> Bool {
     entries[name] != nil
   }
 
   /// The extents of a tensor, slowest-varying first; throws if there is no tensor of this name.
-  public func shape(of name: String) throws -> [Int] {
+  package func shape(of name: String) throws -> [Int] {
     try entry(name).shape
   }
 
   /// Calls `body` with a tensor's floats, row-major; throws if there is no tensor of this name.
   ///
   /// They are in the mapped file itself, or in a copy if they are not aligned there.
-  public func withFloats<Result>(
+  package func withFloats<Result>(
     of name: String, _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) throws -> Result {
     let bytes = try bytes(of: name)
@@ -62,7 +62,7 @@ public final class SafetensorsFile: @unchecked Sendable {
   }
 
   /// Copies a tensor's floats into `destination`; throws if the counts differ or there is no tensor of this name.
-  public func copy(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
+  package func copy(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
     let bytes = try bytes(of: name)
     guard bytes.count == destination.count * MemoryLayout<Float>.stride else {
       throw MilmError(
@@ -104,21 +104,21 @@ private func parseSafetensors(
 }
 
 /// A named tensor in the caller's memory, which must not change until the file is written.
-public struct TensorBytes {
+package struct TensorBytes {
   /// The tensor's name in the file.
-  public let name: String
+  package let name: String
   /// Extents, slowest-varying first; empty for a scalar.
-  public let shape: [Int]
+  package let shape: [Int]
   /// The 32-bit floats of the tensor, row-major, little-endian.
-  public let bytes: UnsafeRawBufferPointer
+  package let bytes: UnsafeRawBufferPointer
 
   /// A tensor over `floats`, whose count is the product of `shape`.
-  public init(name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
+  package init(name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
     self.init(name: name, shape: shape, bytes: UnsafeRawBufferPointer(floats))
   }
 
   /// A tensor over `bytes`, four per element of `shape`.
-  public init(name: String, shape: [Int], bytes: UnsafeRawBufferPointer) {
+  package init(name: String, shape: [Int], bytes: UnsafeRawBufferPointer) {
     precondition(
       shape.reduce(MemoryLayout<Float>.stride, *) == bytes.count,
       "tensor \(name) of shape \(shape) has \(bytes.count) bytes")
@@ -132,7 +132,7 @@ public struct TensorBytes {
 ///
 /// The tensors are read in place, once, and written in the given order. On an error, nothing is left at `path`.
 @discardableResult
-public func writeSafetensors(
+package func writeSafetensors(
   _ tensors: [TensorBytes], metadata: [String: String] = [:], to path: String
 ) throws -> FileDigest {
   var file = try DigestingFile(creating: path)

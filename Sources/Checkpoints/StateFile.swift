@@ -17,7 +17,7 @@ extension CheckpointState {
   private static let ending = Array("\n}\n".utf8)
 
   /// The bytes of a state file, a function of the state.
-  public func encoded() throws -> [UInt8] {
+  package func encoded() throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
@@ -33,7 +33,7 @@ extension CheckpointState {
   }
 
   /// Decodes and verifies the bytes of a state file; `path` is for error messages.
-  public init(encoded bytes: [UInt8], path: String) throws {
+  package init(encoded bytes: [UInt8], path: String) throws {
     try Self.verifyChecksum(bytes, path: path)
     let version = try Self.version(bytes, path: path)
     guard version == Self.currentFormatVersion else {

@@ -3,15 +3,15 @@ import Platform
 import Synchronization
 
 /// A corpus on disk: a vocabulary and the tokens of each split, with random access.
-public struct Corpus: Sendable {
+package struct Corpus: Sendable {
   static let vocabularyFileName = "vocabulary.txt"
   static let fileNames = Set(
     [CorpusDescription.fileName, vocabularyFileName] + Split.allCases.map(\.tokenFileName))
 
   /// The content of `corpus.json`.
-  public let description: CorpusDescription
+  package let description: CorpusDescription
   /// The words of the corpus.
-  public let vocabulary: Vocabulary
+  package let vocabulary: Vocabulary
   private let files: [Split: TokenFile]
   private let name: String
 
@@ -19,7 +19,7 @@ public struct Corpus: Sendable {
   ///
   /// - Parameter verification: how much of the token files is verified.
   /// - Throws: an error that names the file that is missing, corrupted, or not of this corpus.
-  public init(opening folder: URL, verification: Verification = .full) throws {
+  package init(opening folder: URL, verification: Verification = .full) throws {
     description = try CorpusDescription(readingFrom: folder)
     name = folder.relativePath
     // Each takes a tenth of a second for a large corpus.
@@ -29,10 +29,10 @@ public struct Corpus: Sendable {
   }
 
   /// Whether the corpus has a split.
-  public func contains(_ split: Split) -> Bool { files[split] != nil }
+  package func contains(_ split: Split) -> Bool { files[split] != nil }
 
   /// The tokens of a split; throws if the corpus does not have it.
-  public func tokens(_ split: Split) throws -> TokenFile {
+  package func tokens(_ split: Split) throws -> TokenFile {
     guard let file = files[split] else {
       let present = Split.allCases.filter { files[$0] != nil }.map(\.rawValue).joined(separator: ", ")
       throw MilmError("expected a \(split.rawValue) split in \(name), found only \(present)")
@@ -93,7 +93,7 @@ private func concurrently<First: Sendable, Second: Sendable>(
 }
 
 /// A part of a corpus.
-public enum Split: String, CaseIterable, Codable, Sendable {
+package enum Split: String, CaseIterable, Codable, Sendable {
   /// For training; the only source of the vocabulary.
   case train
   /// For choosing between checkpoints.

@@ -2,47 +2,47 @@ import Foundation
 import Platform
 
 /// The content of `corpus.json`: the sources of a corpus and its counts.
-public struct CorpusDescription: Codable, Equatable, Sendable {
+package struct CorpusDescription: Codable, Equatable, Sendable {
   /// The format version that this program writes and reads.
-  public static let currentFormatVersion = 1
+  package static let currentFormatVersion = 1
 
   /// A text of the corpus.
-  public struct Source: Codable, Equatable, Sendable {
+  package struct Source: Codable, Equatable, Sendable {
     /// The split it belongs to.
-    public let split: Split
+    package let split: Split
     /// Its path as given, or the name of a generated text.
-    public let path: String
+    package let path: String
     /// SHA-256 of the file as stored, or of the text for an archive, in hexadecimal digits.
-    public let sha256: String?
+    package let sha256: String?
   }
 
   /// The size of a split.
-  public struct SplitCounts: Codable, Equatable, Sendable {
+  package struct SplitCounts: Codable, Equatable, Sendable {
     /// Lines, including blank ones and a last one without a newline.
-    public let lines: Int
+    package let lines: Int
     /// Tokens, including one `<eos>` per line.
-    public let tokens: Int
+    package let tokens: Int
     /// The number of `<unk>` tokens.
-    public let unknownTokens: Int
+    package let unknownTokens: Int
   }
 
   /// The version of the format.
-  public let formatVersion: Int
+  package let formatVersion: Int
   /// All texts, by split and in the order of reading.
-  public let sources: [Source]
+  package let sources: [Source]
   /// The size of each split, by name.
-  public let splits: [String: SplitCounts]
+  package let splits: [String: SplitCounts]
   /// The number of words in `vocabulary.txt`.
-  public let vocabularySize: Int
+  package let vocabularySize: Int
   /// XXH64 of the bytes of `vocabulary.txt`, in hexadecimal digits.
-  public let vocabularyHash: String
+  package let vocabularyHash: String
   /// Whether the sources were raw text and have been tokenized.
-  public let tokenized: Bool
+  package let tokenized: Bool
   /// For generated text: the entropy rate of its source in nats per token, a lower bound for any model.
-  public let entropyRate: Double?
+  package let entropyRate: Double?
 
   /// The size of a split, nil if the corpus does not have it.
-  public func counts(of split: Split) -> SplitCounts? { splits[split.rawValue] }
+  package func counts(of split: Split) -> SplitCounts? { splits[split.rawValue] }
 }
 
 extension CorpusDescription {

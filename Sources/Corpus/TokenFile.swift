@@ -2,7 +2,7 @@ import Foundation
 import Platform
 
 /// How much of a token file is verified when it is opened.
-public enum Verification: Sendable {
+package enum Verification: Sendable {
   /// Header, size, every id and the checksum, in one pass over the file.
   case full
   /// Header and size: for the other ranks of a node on which one rank does the full pass.
@@ -10,11 +10,11 @@ public enum Verification: Sendable {
 }
 
 /// A token file mapped into memory; no copy is kept.
-public final class TokenFile: TokenSequence {
+package final class TokenFile: TokenSequence {
   /// The number of tokens.
-  public let count: Int
+  package let count: Int
   /// XXH64 of the ids according to the header, in hexadecimal: equal on all hosts that have the same file.
-  public let checksum: String
+  package let checksum: String
   private let file: MappedFile
   private let width: Int
 
@@ -22,7 +22,7 @@ public final class TokenFile: TokenSequence {
   ///
   /// - Parameter vocabularyCount: all ids must be below it, which full verification checks.
   /// - Throws: an error that names the file and what is wrong with it.
-  public init(opening url: URL, vocabularyCount: Int, verification: Verification = .full) throws {
+  package init(opening url: URL, vocabularyCount: Int, verification: Verification = .full) throws {
     let name = url.relativePath
     guard !isDirectory(url.path) else {
       throw MilmError("expected a token file at \(name), found a directory")
@@ -41,13 +41,13 @@ public final class TokenFile: TokenSequence {
   }
 
   /// The id of the token at a position from 0.
-  public subscript(position: Int) -> Int32 {
+  package subscript(position: Int) -> Int32 {
     precondition(position >= 0 && position < count, "position \(position) of \(count) tokens")
     return width == 2 ? Int32(narrow[position].littleEndian) : wide[position].littleEndian
   }
 
   /// Copies the ids of a range to the start of `destination`, which must be large enough.
-  public func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {
+  package func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) of \(count) tokens")
     precondition(range.count <= destination.count, "no room for \(range.count) tokens")
     let first = range.lowerBound
@@ -214,7 +214,7 @@ package final class TokenFileWriter {
 }
 
 /// The tokens of a text, with random access.
-public protocol TokenSequence: Sendable {
+package protocol TokenSequence: Sendable {
   /// The number of tokens.
   var count: Int { get }
 
@@ -226,23 +226,23 @@ public protocol TokenSequence: Sendable {
 }
 
 /// Tokens held in memory.
-public struct TokenArray: TokenSequence, Equatable {
+package struct TokenArray: TokenSequence, Equatable {
   /// The ids.
-  public let ids: [Int32]
+  package let ids: [Int32]
 
   /// A sequence of these ids.
-  public init(_ ids: [Int32]) {
+  package init(_ ids: [Int32]) {
     self.ids = ids
   }
 
   /// The number of tokens.
-  public var count: Int { ids.count }
+  package var count: Int { ids.count }
 
   /// The id of the token at a position from 0.
-  public subscript(position: Int) -> Int32 { ids[position] }
+  package subscript(position: Int) -> Int32 { ids[position] }
 
   /// Copies the ids of a range to the start of `destination`, which must be large enough.
-  public func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {
+  package func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {
     precondition(range.count <= destination.count, "no room for \(range.count) tokens")
     _ = destination.update(fromContentsOf: ids[range])
   }

@@ -7,7 +7,7 @@ import Tensors
 /// `θ ← θ − rate · scale · ∂(mean loss of the segment)/∂θ`, back-propagated to the segment's first token; `scale` is
 /// the tensor's own learning rate scale, as in training. There is no momentum, no clipping and no dropout.
 /// The parameters are the scorer's own copy, and every segment is scored by a model that has not seen it.
-public final class DynamicScorer: BlockScorer, Sendable {
+package final class DynamicScorer: BlockScorer, Sendable {
   private let model: LanguageModel
   private let parameters: ParameterBuffer
   private let gradients: ParameterBuffer
@@ -19,11 +19,11 @@ public final class DynamicScorer: BlockScorer, Sendable {
   private let arena = Arena()
 
   /// z of the segment read last.
-  public var output: Matrix { pass.output }
+  package var output: Matrix { pass.output }
 
   /// A scorer that starts with a copy of `parameters` and the zero state, and learns at `learningRate` after
   /// every `stepCount` tokens.
-  public init(
+  package init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, learningRate: Double,
     engine: ComputeEngine
   ) {
@@ -48,10 +48,10 @@ public final class DynamicScorer: BlockScorer, Sendable {
   }
 
   /// Sets the carried state to zero; the parameters keep what they have learned.
-  public func resetState() { pass.carriedState.reset() }
+  package func resetState() { pass.carriedState.reset() }
 
   /// Reads a segment, scores its first tokens and learns from it if it is complete.
-  public func score(
+  package func score(
     inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int
   ) throws -> Vector<Double> {
     let isWhole = rowCount == pass.stepCount

@@ -6,13 +6,13 @@ import Tensors
 ///
 /// `x = W[token]`; `zᵢₙ = x`, or `M(c', x)` with `c' = ReLU(W₄ h + b)`; `h = LSTM(zᵢₙ)`; `z = V h + b`,
 /// or `M(c, h)` with `c = ReLU(W₃ h + b)`; `p = softmax(z·Wᵀ + b)` (Jayakumar et al., ICLR 2020).
-public struct LanguageModel: Sendable {
+package struct LanguageModel: Sendable {
   /// Sizes and variant.
-  public let configuration: ModelConfiguration
+  package let configuration: ModelConfiguration
   /// V.
-  public let vocabularySize: Int
+  package let vocabularySize: Int
   /// Every tensor, in the order of the flat buffers.
-  public let parameters: ParameterList
+  package let parameters: ParameterList
 
   let decoderRange: GradientRange
   let embedding: Embedding
@@ -28,7 +28,7 @@ public struct LanguageModel: Sendable {
 
   /// The model of a configuration over a vocabulary; `tiedPieceCount` is the number of ranges in which the tied matrix's gradient
   /// is finished (default: by its size).
-  public init(_ configuration: ModelConfiguration, vocabularySize: Int, tiedPieceCount: Int? = nil) {
+  package init(_ configuration: ModelConfiguration, vocabularySize: Int, tiedPieceCount: Int? = nil) {
     self.configuration = configuration
     self.vocabularySize = vocabularySize
     var list = ParameterList()
@@ -48,22 +48,22 @@ public struct LanguageModel: Sendable {
   }
 
   /// Ranges of the flat gradient in the order in which `backward` finishes them; they tile it.
-  public var gradientRanges: [GradientRange] {
+  package var gradientRanges: [GradientRange] {
     softmax.gradientRanges + [decoderRange] + recurrence.gradientRanges
   }
 
   /// The number of multiplications in the matrix products of one token, forward.
   ///
   /// The sum over the layers. A training step has three times as many, and as many additions.
-  public var multiplicationsPerToken: Int {
+  package var multiplicationsPerToken: Int {
     recurrence.multiplicationsPerRow + decoder.multiplicationsPerRow + softmax.multiplicationsPerRow
   }
 
   /// One of `count` shards of the tied matrix.
-  public func vocabularyShard(index: Int, count: Int) -> RowShard {
+  package func vocabularyShard(index: Int, count: Int) -> RowShard {
     SoftmaxWorkspace.shard(of: vocabularySize, index: index, count: count)
   }
 
   /// The matrix that input and softmax share.
-  public var tiedMatrix: Parameter { embedding.weight }
+  package var tiedMatrix: Parameter { embedding.weight }
 }

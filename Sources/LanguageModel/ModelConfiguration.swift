@@ -1,9 +1,9 @@
 import Layers
 
 /// The sizes and the variant of a language model; the vocabulary comes from the corpus.
-public struct ModelConfiguration: Sendable, Equatable {
+package struct ModelConfiguration: Sendable, Equatable {
   /// Which parts the model has.
-  public enum Variant: String, CaseIterable, Sendable, Codable {
+  package enum Variant: String, CaseIterable, Sendable, Codable {
     /// LSTM and a projection.
     case lstm
     /// LSTM and a multiplicative decoder.
@@ -13,24 +13,24 @@ public struct ModelConfiguration: Sendable, Equatable {
   }
 
   /// Which parts the model has.
-  public var variant = Variant.multencdec
+  package var variant = Variant.multencdec
   /// E.
-  public var embedding = 256
+  package var embedding = 256
   /// H.
-  public var hidden = 2048
+  package var hidden = 2048
   /// K of the decoder.
-  public var decoderContext = 32
+  package var decoderContext = 32
   /// K of the encoder.
-  public var encoderContext = 72
+  package var encoderContext = 72
   /// The form of the interactions' `W`.
-  public var form = InteractionKind.full
+  package var form = InteractionKind.full
   /// R of the low-rank form.
-  public var rank = 64
+  package var rank = 64
   /// The fraction of the embedding's elements dropped before the encoder.
-  public var inputDropout = 0.1
+  package var inputDropout = 0.1
   /// The fraction of z's elements dropped before the softmax.
-  public var outputDropout = 0.2
+  package var outputDropout = 0.2
 
   /// The defaults: the paper's LSTM + MultEncDec.
-  public init() {}
+  package init() {}
 }

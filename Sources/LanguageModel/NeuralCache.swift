@@ -11,18 +11,18 @@ import Tensors
 ///
 /// z is the vector that the softmax multiplies, which in the paper is the LSTM's own h. Before the first token the cache is
 /// empty, and the model's probability is used alone.
-public final class NeuralCache {
+package final class NeuralCache {
   /// The hyperparameters of a cache.
-  public struct Settings: Sendable, Equatable {
+  package struct Settings: Sendable, Equatable {
     /// N: the number of most recent tokens that are kept.
-    public var tokenCount: Int
+    package var tokenCount: Int
     /// θ: the sharpness of the similarity; 0 weights all outputs equally.
-    public var theta: Double
+    package var theta: Double
     /// λ: the cache's weight in the mixture, in [0, 1).
-    public var lambda: Double
+    package var lambda: Double
 
     /// A cache of `tokenCount` tokens.
-    public init(tokenCount: Int, theta: Double, lambda: Double) {
+    package init(tokenCount: Int, theta: Double, lambda: Double) {
       self.tokenCount = tokenCount
       self.theta = theta
       self.lambda = lambda
@@ -43,7 +43,7 @@ public final class NeuralCache {
   private var keptCount = 0
 
   /// An empty cache for blocks of up to `rowCount` rows of a model whose z is `width` wide.
-  public init(_ settings: Settings, width: Int, rowCount: Int, engine: ComputeEngine) {
+  package init(_ settings: Settings, width: Int, rowCount: Int, engine: ComputeEngine) {
     self.settings = settings
     self.engine = engine
     let capacity = settings.tokenCount + rowCount
@@ -57,7 +57,7 @@ public final class NeuralCache {
   /// p_cache of each target, NaN where the cache is empty; then keeps the block's pairs.
   ///
   /// z is rows × E, the rows of one stream in the order of time. The view stays valid until the next call.
-  public func read(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
+  package func read(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
     let count = output.rowCount
     let capacity = settings.tokenCount
     outputs.rows(capacity..<capacity + count).copy(from: output)
@@ -70,7 +70,7 @@ public final class NeuralCache {
   }
 
   /// The mixture's negative log-likelihood of a token in nats, from the model's and the cache's probability.
-  public func mixed(_ loss: Double, probability: Double) -> Double {
+  package func mixed(_ loss: Double, probability: Double) -> Double {
     guard !probability.isNaN else { return loss }
     return -log((1 - settings.lambda) * exp(-loss) + settings.lambda * probability)
   }

@@ -3,20 +3,20 @@ import Layers
 import Tensors
 
 /// Continues a text, one token at a time.
-public final class Sampler {
+package final class Sampler {
   /// Sampling parameters.
-  public struct Settings: Sendable {
+  package struct Settings: Sendable {
     /// The divisor of logits; 0 always selects the most probable token.
-    public var temperature = 1.0
+    package var temperature = 1.0
     /// The number of most probable tokens to sample from; 0: all.
-    public var topK = 0
+    package var topK = 0
     /// Sample from the most probable tokens that together reach this probability; 1: all.
-    public var topP = 1.0
+    package var topP = 1.0
     /// A token that is never sampled, such as `<unk>`.
-    public var excludedToken: Int32?
+    package var excludedToken: Int32?
 
     /// The model's own distribution.
-    public init() {}
+    package init() {}
   }
 
   private let model: LanguageModel
@@ -29,7 +29,7 @@ public final class Sampler {
   private var sampleCount = 0
 
   /// A sampler before the first token of a text.
-  public init(
+  package init(
     _ model: LanguageModel, parameters: ParameterBuffer, settings: Settings, seed: UInt64,
     engine: ComputeEngine
   ) {
@@ -43,14 +43,14 @@ public final class Sampler {
   }
 
   /// Reads a token.
-  public func read(_ token: Int32) {
+  package func read(_ token: Int32) {
     input[0] = token
     pass.forward(input)
     pass.carryState()
   }
 
   /// Samples the next token, without reading it.
-  public func draw() -> Int32 {
+  package func draw() -> Int32 {
     model.softmax.logits(pass.output, weights: pass.weights, into: logits)
     if let excluded = settings.excludedToken { logits[0, Int(excluded)] = -.infinity }
     let values = UnsafeBufferPointer(start: logits.data, count: logits.columnCount)

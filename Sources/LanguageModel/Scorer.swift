@@ -2,7 +2,7 @@ import Layers
 import Tensors
 
 /// Reads blocks of tokens and computes their negative log-likelihoods.
-public protocol BlockScorer: AnyObject {
+package protocol BlockScorer: AnyObject {
   /// z of the last block, the softmax's input: T·S × E, time-major.
   var output: Matrix { get }
 
@@ -17,21 +17,21 @@ public protocol BlockScorer: AnyObject {
 
 /// Scores text with a fixed set of weights: block after block of S streams,
 /// the state carried from one to the next.
-public final class Scorer: BlockScorer, Sendable {
+package final class Scorer: BlockScorer, Sendable {
   private let model: LanguageModel
   private let pass: SegmentPass
   private let losses: Vector<Double>
   private let arena = Arena()
 
   /// The number of steps per block.
-  public var stepCount: Int { pass.stepCount }
+  package var stepCount: Int { pass.stepCount }
   /// The number of streams per block.
-  public var streamCount: Int { pass.laneCount }
+  package var streamCount: Int { pass.laneCount }
   /// z of the block read last.
-  public var output: Matrix { pass.output }
+  package var output: Matrix { pass.output }
 
   /// A scorer with zero state.
-  public init(
+  package init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, streamCount: Int,
     engine: ComputeEngine
   ) {
@@ -43,18 +43,18 @@ public final class Scorer: BlockScorer, Sendable {
   }
 
   /// Sets the state of all streams to zero.
-  public func resetState() { pass.carriedState.reset() }
+  package func resetState() { pass.carriedState.reset() }
 
   /// Reads a block of tokens, time-major, and sets `output` to z of all its rows.
   ///
   /// This is all that is needed where another process computes the softmax.
-  public func read(_ inputs: Vector<Int32>) {
+  package func read(_ inputs: Vector<Int32>) {
     pass.forward(inputs)
     pass.carryState()
   }
 
   /// Reads a block and scores its first rows.
-  public func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) -> Vector<Double> {
+  package func score(inputs: Vector<Int32>, targets: Vector<Int32>, rowCount: Int) -> Vector<Double> {
     read(inputs)
     let rows = 0..<rowCount
     model.softmax.score(
@@ -65,7 +65,7 @@ public final class Scorer: BlockScorer, Sendable {
 }
 
 /// The softmax alone: scores rows of z that another process has computed.
-public final class SoftmaxScorer: Sendable {
+package final class SoftmaxScorer: Sendable {
   private let model: LanguageModel
   private let weights: Weights
   private let workspace: SoftmaxWorkspace
@@ -73,7 +73,7 @@ public final class SoftmaxScorer: Sendable {
   private let arena = Arena()
 
   /// A scorer of up to `rowCount` rows at once.
-  public init(_ model: LanguageModel, parameters: ParameterBuffer, rowCount: Int, engine: ComputeEngine) {
+  package init(_ model: LanguageModel, parameters: ParameterBuffer, rowCount: Int, engine: ComputeEngine) {
     self.model = model
     weights = Weights(parameters, engine: engine)
     workspace = SoftmaxWorkspace(
@@ -86,7 +86,7 @@ public final class SoftmaxScorer: Sendable {
   /// The negative log-likelihood of each row's target, in nats; z is rows × E.
   ///
   /// The view stays valid until the next call.
-  public func score(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
+  package func score(_ output: Matrix, targets: Vector<Int32>) -> Vector<Double> {
     let rows = 0..<output.rowCount
     model.softmax.score(
       output, targets: targets, weights: weights, into: losses[rows], workspace: workspace)

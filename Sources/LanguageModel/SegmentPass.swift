@@ -2,20 +2,20 @@ import Layers
 import Tensors
 
 /// The tokens of a segment in the lanes of one rank, its place in the data, and the key of its random numbers.
-public struct Segment: Sendable {
+package struct Segment: Sendable {
   /// The tokens read, T·B, time-major.
-  public let inputs: Vector<Int32>
+  package let inputs: Vector<Int32>
   /// The tokens to be predicted, T·B, time-major.
-  public let targets: Vector<Int32>
+  package let targets: Vector<Int32>
   /// The global number of this rank's first lane.
-  public let firstLane: Int
+  package let firstLane: Int
   /// The time of the first row within its step: `accumulate` segments make one step.
-  public let firstTime: Int
+  package let firstTime: Int
   /// The step's stream of random numbers.
-  public let key: RandomKey
+  package let key: RandomKey
 
   /// A segment of tokens at a place in the data.
-  public init(inputs: Vector<Int32>, targets: Vector<Int32>, firstLane: Int, firstTime: Int, key: RandomKey) {
+  package init(inputs: Vector<Int32>, targets: Vector<Int32>, firstLane: Int, firstTime: Int, key: RandomKey) {
     self.inputs = inputs
     self.targets = targets
     self.firstLane = firstLane
@@ -26,15 +26,15 @@ public struct Segment: Sendable {
 
 /// Memory for segments of one size, and the passes forward and backward through it;
 /// the model's state is carried in it.
-public final class SegmentPass: Sendable {
+package final class SegmentPass: Sendable {
   /// T.
-  public let stepCount: Int
+  package let stepCount: Int
   /// B.
-  public let laneCount: Int
+  package let laneCount: Int
   /// The number of segments that a step accumulates.
-  public let accumulation: Int
+  package let accumulation: Int
   /// The state of this rank's lanes before the next segment.
-  public let carriedState: CarriedState
+  package let carriedState: CarriedState
   private let stateAfter: CarriedState
   let model: LanguageModel
   let engine: ComputeEngine
@@ -53,14 +53,14 @@ public final class SegmentPass: Sendable {
   private let rowGradient: EmbeddingRowGradient?
 
   /// The default budget for logits: 144 MiB, 256 rows of WikiText-103's vocabulary in bfloat16.
-  public static let defaultLogitsByteBudget = 144 << 20
+  package static let defaultLogitsByteBudget = 144 << 20
 
   /// Memory for segments of T steps and B lanes, `accumulation` of which make a step;
   /// 0 where there is no backward pass.
   ///
   /// The products of a pass read `parameters` as they were at the last `refreshWeights`. `vocabulary` has the shard of the tied
   /// matrix on this rank, and its collectives (default: all rows).
-  public init(
+  package init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
     engine: ComputeEngine, logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0,
     vocabulary: (any VocabularyShards)? = nil, in arena: Arena = Arena()
@@ -99,11 +99,11 @@ public final class SegmentPass: Sendable {
   }
 
   /// The bytes of activations, gradients of activations, softmax and row gradients.
-  public var byteCount: Int { arena.byteCount }
+  package var byteCount: Int { arena.byteCount }
 
   /// The bytes of the weights as products read them, after the first backward pass: the tied matrix rounded, all others packed
   /// in both directions.
-  public var packedByteCount: Int {
+  package var packedByteCount: Int {
     let tied = model.tiedMatrix
     let others = model.parameters.parameters.filter { $0.shape.count > 1 && $0.offset != tied.offset }
     let rounded = engine.precision == .float32 ? 0 : tied.count * engine.precision.byteCount
@@ -111,10 +111,10 @@ public final class SegmentPass: Sendable {
   }
 
   /// The same of the weights packed so far.
-  public var allocatedPackedByteCount: Int { weights.byteCount }
+  package var allocatedPackedByteCount: Int { weights.byteCount }
 
   /// Reads the parameters' current values for the passes that follow; called whenever they have changed.
-  public func refreshWeights() { weights.refresh() }
+  package func refreshWeights() { weights.refresh() }
 
   /// Copies the state after the last step to the state before the next segment.
   func carryState() { carriedState.copy(from: stateAfter) }
@@ -137,7 +137,7 @@ public final class SegmentPass: Sendable {
   /// Gradients of `lossScale · Σ loss` are added to `gradients`. The first segment of a step refreshes the weights.
   /// During the last segment of a step `sink` receives each part of the gradient as it is complete: the softmax's range by
   /// range and before back-propagation through time, or after it where it is deferred; the input rows last.
-  public func accumulate(
+  package func accumulate(
     _ segment: Segment, index: Int, lossScale: Float, gradients: ParameterBuffer, sink: (any GradientSink)?
   ) throws -> Double {
     precondition(index < accumulation, "segment \(index) of \(accumulation) per step")

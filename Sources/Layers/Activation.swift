@@ -2,7 +2,7 @@ import Foundation
 import Tensors
 
 /// The activation function of a layer, applied element by element.
-public enum Activation: String, CaseIterable, Sendable, Codable {
+package enum Activation: String, CaseIterable, Sendable, Codable {
   /// `x`.
   case identity
   /// `max(x, 0)`.

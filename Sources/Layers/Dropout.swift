@@ -4,19 +4,19 @@ import Tensors
 /// Inverted dropout (Srivastava 2014) whose mask is a pure function of key, global lane and element.
 ///
 /// The same call on a gradient is the derivative, so no mask is stored.
-public struct Dropout: Sendable {
+package struct Dropout: Sendable {
   /// The fraction of elements set to zero, in [0, 1).
-  public let rate: Double
+  package let rate: Double
 
   /// Dropout of a rate; 0 changes nothing.
-  public init(rate: Double) {
+  package init(rate: Double) {
     precondition(rate >= 0 && rate < 1, "a dropout rate of \(rate)")
     self.rate = rate
   }
 
   /// Drops elements of time-major rows: row t·B + b belongs to global lane `firstLane + b`
   /// and time `firstTime + t`.
-  public func apply(
+  package func apply(
     to values: Matrix, laneCount: Int, firstLane: Int, firstTime: Int, key: RandomKey, engine: ComputeEngine
   ) {
     guard rate > 0 else { return }

@@ -1,12 +1,12 @@
 import Tensors
 
 /// Rows of a V × E table looked up by token: the input side of the tied matrix.
-public struct Embedding: Sendable {
+package struct Embedding: Sendable {
   /// V × E.
-  public let weight: Parameter
+  package let weight: Parameter
 
   /// Declares `embedding.weight`, uniform with variance 1 / E: logits of the tied softmax start near zero.
-  public init(vocabularySize: Int, width: Int, in list: inout ParameterList) {
+  package init(vocabularySize: Int, width: Int, in list: inout ParameterList) {
     weight = list.add(
       "embedding.weight", shape: [vocabularySize, width],
       initialization: .uniform(limit: (1 / Float(width)).squareRoot()), decays: false, elementsPerToken: width
@@ -14,7 +14,7 @@ public struct Embedding: Sendable {
   }
 
   /// `output[i] = weight[tokens[i]]`.
-  public func forward(_ tokens: Vector<Int32>, weights: Weights, into output: Matrix) {
+  package func forward(_ tokens: Vector<Int32>, weights: Weights, into output: Matrix) {
     precondition(tokens.count == output.rowCount, "a row for each token")
     let table = weights[weight]
     for index in 0..<tokens.count {
@@ -27,9 +27,9 @@ public struct Embedding: Sendable {
 ///
 /// It is separate from the dense gradient of the same matrix, because it touches only the rows of tokens that occurred, and
 /// because it is finished last, when the exchange of the dense part is under way.
-public final class EmbeddingRowGradient: Sendable {
+package final class EmbeddingRowGradient: Sendable {
   /// The maximum number of distinct tokens.
-  public let capacity: Int
+  package let capacity: Int
   private let arena: Arena
   private let tokens: Vector<Int32>
   private let rows: Matrix
@@ -39,7 +39,7 @@ public final class EmbeddingRowGradient: Sendable {
   private let nextPlace: Vector<Int32>
 
   /// Memory for the gradients of `capacity` looked-up tokens.
-  public init(vocabularySize: Int, width: Int, capacity: Int, in arena: Arena = Arena()) {
+  package init(vocabularySize: Int, width: Int, capacity: Int, in arena: Arena = Arena()) {
     self.capacity = capacity
     self.arena = arena
     tokens = arena.vector(of: Int32.self, count: capacity)
@@ -51,7 +51,7 @@ public final class EmbeddingRowGradient: Sendable {
   /// The distinct tokens of `lookups` with the sums of their gradient rows, added in the order of their places.
   ///
   /// The views stay valid until the next call.
-  public func collect(
+  package func collect(
     _ lookups: Vector<Int32>, gradient: Matrix
   ) -> (tokens: Vector<Int32>, rows: Matrix) {
     precondition(

@@ -1,9 +1,9 @@
 import Tensors
 
 /// A range of the flat gradient that the backward pass finishes at once.
-public struct GradientRange: Sendable, Equatable {
+package struct GradientRange: Sendable, Equatable {
   /// The part of the model that a range belongs to.
-  public enum Part: Sendable {
+  package enum Part: Sendable {
     /// Rows of the tied matrix.
     case tiedMatrix
     /// The softmax's bias.
@@ -15,16 +15,16 @@ public struct GradientRange: Sendable, Equatable {
   }
 
   /// The part of the model.
-  public let part: Part
+  package let part: Part
   /// The name of a tensor or of a group, for display.
-  public let name: String
+  package let name: String
   /// The elements of the flat gradient.
-  public let range: Range<Int>
+  package let range: Range<Int>
   /// The length of a row where rows differ in scale, as those of an embedding do; nil elsewhere.
-  public let rowLength: Int?
+  package let rowLength: Int?
 
   /// A range under its name.
-  public init(_ part: Part, name: String, range: Range<Int>, rowLength: Int? = nil) {
+  package init(_ part: Part, name: String, range: Range<Int>, rowLength: Int? = nil) {
     self.part = part
     self.name = name
     self.range = range
@@ -35,7 +35,7 @@ public struct GradientRange: Sendable, Equatable {
 /// Receives the parts of a step's gradient as backward finishes them, in the same order on all ranks.
 ///
 /// Exchange, trace and fault injection are nested sinks.
-public protocol GradientSink: AnyObject {
+package protocol GradientSink: AnyObject {
   /// A range of the flat gradient holds its final value for this step, except for rows that follow.
   func finish(_ range: GradientRange) throws
 
@@ -46,21 +46,21 @@ public protocol GradientSink: AnyObject {
 }
 
 /// The sink of a single process: adds the rows of the tied matrix to its gradient.
-public final class LocalGradientSink: GradientSink {
+package final class LocalGradientSink: GradientSink {
   private let matrix: Matrix
   private let engine: ComputeEngine
 
   /// Adds rows to the gradient of the tied matrix.
-  public init(adding matrix: Matrix, engine: ComputeEngine) {
+  package init(adding matrix: Matrix, engine: ComputeEngine) {
     self.matrix = matrix
     self.engine = engine
   }
 
   /// Does nothing: the range is final.
-  public func finish(_ range: GradientRange) {}
+  package func finish(_ range: GradientRange) {}
 
   /// Adds each row to that of its token.
-  public func finish(rows: Matrix, of tokens: Vector<Int32>) {
+  package func finish(rows: Matrix, of tokens: Vector<Int32>) {
     for index in 0..<tokens.count {
       let token = Int(tokens[index])
       engine.add(rows.rows(index..<index + 1), to: matrix.rows(token..<token + 1))

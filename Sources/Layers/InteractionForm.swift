@@ -1,7 +1,7 @@
 import Tensors
 
 /// The parametrization of the tensor `W` of a multiplicative interaction; see `MultiplicativeInteraction`.
-public enum InteractionKind: String, CaseIterable, Sendable, Codable {
+package enum InteractionKind: String, CaseIterable, Sendable, Codable {
   /// Every `Wₖ` free.
   case full
   /// `W[k,m,n] = Σᵣ A[k,r] B[m,r] C[n,r]`.
@@ -13,18 +13,18 @@ public enum InteractionKind: String, CaseIterable, Sendable, Codable {
 }
 
 /// The sizes of a multiplicative interaction.
-public struct InteractionShape: Sendable, Equatable {
+package struct InteractionShape: Sendable, Equatable {
   /// K, the width of the context.
-  public let contextWidth: Int
+  package let contextWidth: Int
   /// The width of the input.
-  public let inputWidth: Int
+  package let inputWidth: Int
   /// The width of the output.
-  public let outputWidth: Int
+  package let outputWidth: Int
   /// R, of the low-rank form.
-  public let rank: Int
+  package let rank: Int
 
   /// A context of width K, an input and an output.
-  public init(contextWidth: Int, inputWidth: Int, outputWidth: Int, rank: Int) {
+  package init(contextWidth: Int, inputWidth: Int, outputWidth: Int, rank: Int) {
     self.contextWidth = contextWidth
     self.inputWidth = inputWidth
     self.outputWidth = outputWidth
@@ -34,7 +34,7 @@ public struct InteractionShape: Sendable, Equatable {
   /// The learning rate scale of the layer that computes the context.
   ///
   /// One entry of c changes the output by a whole `x·Wₖ`, so the context's layer learns as slowly as `W`.
-  public var contextLearningRateScale: Float {
+  package var contextLearningRateScale: Float {
     Self.learningRateScale(fanIn: contextWidth * inputWidth)
   }
 
@@ -51,7 +51,7 @@ public struct InteractionShape: Sendable, Equatable {
 }
 
 /// Rows of a multiplicative interaction's intermediate values, saved from forward to backward.
-public struct InteractionActivations: Sendable {
+package struct InteractionActivations: Sendable {
   /// The part that depends on the input alone.
   let projected: Matrix
   /// The part that depends on the context alone.
@@ -84,7 +84,7 @@ public struct InteractionActivations: Sendable {
   }
 
   /// The view of some rows.
-  public func rows(_ range: Range<Int>) -> InteractionActivations {
+  package func rows(_ range: Range<Int>) -> InteractionActivations {
     InteractionActivations(self, rows: range)
   }
 }

@@ -6,20 +6,20 @@ import Tensors
 ///
 /// `i, f, o = σ(·)`, `g = tanh(·)` of `x·W_ihᵀ + h·W_hhᵀ + b`; `c = f·c + i·g`; `h = o·tanh(c)`.
 /// The loop over the steps is the caller's, because an encoder may need h to compute the next x.
-public struct LSTM: Sendable {
+package struct LSTM: Sendable {
   /// E, the width of the input.
-  public let inputWidth: Int
+  package let inputWidth: Int
   /// H, the width of h and c.
-  public let hiddenWidth: Int
+  package let hiddenWidth: Int
   /// 4H × E, gates in the order input, forget, cell, output.
-  public let inputWeight: Parameter
+  package let inputWeight: Parameter
   /// 4H × H.
-  public let recurrentWeight: Parameter
+  package let recurrentWeight: Parameter
   /// 4H.
-  public let bias: Parameter
+  package let bias: Parameter
 
   /// Declares `lstm.weight_ih`, `lstm.weight_hh` and `lstm.bias`; the weights start uniform in ±1/√H.
-  public init(inputWidth: Int, hiddenWidth: Int, in list: inout ParameterList) {
+  package init(inputWidth: Int, hiddenWidth: Int, in list: inout ParameterList) {
     self.inputWidth = inputWidth
     self.hiddenWidth = hiddenWidth
     let start = Parameter.Initialization.uniform(limit: 1 / Float(hiddenWidth).squareRoot())
@@ -30,14 +30,14 @@ public struct LSTM: Sendable {
   }
 
   /// The multiplications of its matrix products for one row, forward.
-  public var multiplicationsPerRow: Int { inputWeight.count + recurrentWeight.count }
+  package var multiplicationsPerRow: Int { inputWeight.count + recurrentWeight.count }
 
   /// The saved values of a segment for its backward pass; slot t of `hidden` and `cell` is the state before step t.
-  public struct Activations: Sendable {
+  package struct Activations: Sendable {
     /// (T + 1)·B × H.
-    public let hidden: Matrix
+    package let hidden: Matrix
     /// (T + 1)·B × H.
-    public let cell: Matrix
+    package let cell: Matrix
     /// T·B × H.
     let cellTanh: Matrix
     /// T·B × 4H: activated gates, after backward the gradients of the pre-activations.
@@ -47,7 +47,7 @@ public struct LSTM: Sendable {
     let laneCount: Int
 
     /// Memory for segments of `stepCount` steps.
-    public init(_ layer: LSTM, stepCount: Int, laneCount: Int, in arena: Arena) {
+    package init(_ layer: LSTM, stepCount: Int, laneCount: Int, in arena: Arena) {
       let rowCount = stepCount * laneCount
       let width = layer.hiddenWidth
       self.laneCount = laneCount
@@ -59,16 +59,16 @@ public struct LSTM: Sendable {
     }
 
     /// h before step t, B × H.
-    public func hiddenBefore(_ step: Int) -> Matrix { hidden.rows(step * laneCount..<(step + 1) * laneCount) }
+    package func hiddenBefore(_ step: Int) -> Matrix { hidden.rows(step * laneCount..<(step + 1) * laneCount) }
 
     /// h of all steps, T·B × H.
-    public var outputs: Matrix { hidden.rows(laneCount..<hidden.rowCount) }
+    package var outputs: Matrix { hidden.rows(laneCount..<hidden.rowCount) }
 
     func rows(_ step: Int) -> Range<Int> { step * laneCount..<(step + 1) * laneCount }
   }
 
   /// Initializes the gates of some rows to `x·W_ihᵀ + b`; x has these rows.
-  public func addInput(
+  package func addInput(
     _ input: Matrix, rows: Range<Int>, weights: Weights, activations: Activations,
     engine: ComputeEngine
   ) {
@@ -78,7 +78,7 @@ public struct LSTM: Sendable {
   }
 
   /// Computes step t, from slot t of the state to slot t + 1; the gates already hold the input's part.
-  public func forward(step: Int, weights: Weights, activations: Activations, engine: ComputeEngine) {
+  package func forward(step: Int, weights: Weights, activations: Activations, engine: ComputeEngine) {
     let rows = activations.rows(step)
     let gates = activations.gates.rows(rows)
     engine.multiply(
@@ -98,7 +98,7 @@ public struct LSTM: Sendable {
   ///
   /// The gates' rows become the gradient of the pre-activations.
   /// `startBackward` comes before the last step's call.
-  public func backward(
+  package func backward(
     step: Int, outputGradient: Matrix, weights: Weights, into previousGradient: Matrix,
     activations: Activations, engine: ComputeEngine
   ) {
@@ -116,12 +116,12 @@ public struct LSTM: Sendable {
   }
 
   /// Sets dL/dc after the last step to zero: gradients are truncated at the end of a segment.
-  public func startBackward(_ activations: Activations) {
+  package func startBackward(_ activations: Activations) {
     activations.cellGradient.fill(0)
   }
 
   /// Sets `inputGradient` to `dgates · W_ih` for some rows.
-  public func inputBackward(
+  package func inputBackward(
     rows: Range<Int>, weights: Weights, into inputGradient: Matrix, activations: Activations,
     engine: ComputeEngine
   ) {
@@ -129,7 +129,7 @@ public struct LSTM: Sendable {
   }
 
   /// Adds the weights' gradients of the whole segment: `dgatesᵀ·x`, `dgatesᵀ·h` and the column sums.
-  public func addWeightGradients(
+  package func addWeightGradients(
     input: Matrix, gradients: ParameterBuffer, activations: Activations, engine: ComputeEngine
   ) {
     let gates = activations.gates
@@ -140,5 +140,5 @@ public struct LSTM: Sendable {
   }
 
   /// dL/dc before the first step, after its backward; for tests of the initial state's gradient.
-  public func initialCellGradient(_ activations: Activations) -> Matrix { activations.cellGradient }
+  package func initialCellGradient(_ activations: Activations) -> Matrix { activations.cellGradient }
 }

@@ -2,16 +2,16 @@ import Tensors
 
 /// A linear map with its weight stored output-first, as PyTorch does, followed by ReLU:
 /// the context of a multiplicative interaction, `c = ReLU(weight · h + bias)`.
-public struct RectifiedLinear: Sendable {
+package struct RectifiedLinear: Sendable {
   /// outputs × inputs.
-  public let weight: Parameter
+  package let weight: Parameter
   /// outputs.
-  public let bias: Parameter
+  package let bias: Parameter
 
   /// Declares `name.weight` and `name.bias`.
   ///
   /// The weight starts uniform with variance 1 / inputs; `learningRateScale` is for both tensors.
-  public init(
+  package init(
     name: String, inputWidth: Int, outputWidth: Int, learningRateScale: Float, in list: inout ParameterList
   ) {
     weight = list.add(
@@ -24,10 +24,10 @@ public struct RectifiedLinear: Sendable {
   }
 
   /// The multiplications of its matrix products for one row, forward.
-  public var multiplicationsPerRow: Int { weight.count }
+  package var multiplicationsPerRow: Int { weight.count }
 
   /// `output = ReLU(input · weightᵀ + bias)`; input is rows × inputs, output rows × outputs.
-  public func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
+  package func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
     engine.multiply(input, weights.right(transposed: weight), into: output)
     engine.addBiasAndRectify(output, bias: weights[bias])
   }
@@ -36,7 +36,7 @@ public struct RectifiedLinear: Sendable {
   /// and adds `outputGradient · weight` to the input's.
   ///
   /// `addWeightGradients` adds the weights' gradients, one product over all rows.
-  public func backward(
+  package func backward(
     output: Matrix, outputGradient: Matrix, weights: Weights, addingTo inputGradient: Matrix,
     engine: ComputeEngine
   ) {
@@ -46,7 +46,7 @@ public struct RectifiedLinear: Sendable {
 
   /// Adds `rectifiedGradientᵀ · input` and the column sums to the gradients;
   /// `rectifiedGradient` is what `backward` has computed in place.
-  public func addWeightGradients(
+  package func addWeightGradients(
     input: Matrix, rectifiedGradient: Matrix, gradients: ParameterBuffer, engine: ComputeEngine
   ) {
     engine.multiply(transposed: rectifiedGradient, input, addingTo: gradients[weight])
@@ -55,14 +55,14 @@ public struct RectifiedLinear: Sendable {
 }
 
 /// A linear map with its weight stored input-first: the LSTM baseline's projection, `z = h · V + b`.
-public struct Linear: Sendable {
+package struct Linear: Sendable {
   /// inputs × outputs.
-  public let weight: Parameter
+  package let weight: Parameter
   /// outputs.
-  public let bias: Parameter
+  package let bias: Parameter
 
   /// Declares `name.V` and `name.b`; the weight starts uniform with variance 1 / inputs.
-  public init(name: String, inputWidth: Int, outputWidth: Int, in list: inout ParameterList) {
+  package init(name: String, inputWidth: Int, outputWidth: Int, in list: inout ParameterList) {
     weight = list.add(
       "\(name).V", shape: [inputWidth, outputWidth],
       initialization: .uniform(limit: (3 / Float(inputWidth)).squareRoot()))
@@ -70,17 +70,17 @@ public struct Linear: Sendable {
   }
 
   /// The multiplications of its matrix products for one row, forward.
-  public var multiplicationsPerRow: Int { weight.count }
+  package var multiplicationsPerRow: Int { weight.count }
 
   /// `output = input · V + b`.
-  public func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
+  package func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
     engine.multiply(input, weights.right(weight), into: output)
     engine.add(row: weights[bias], toRowsOf: output)
   }
 
   /// Sets the input's gradient to `outputGradient · Vᵀ`; adds `inputᵀ · outputGradient`
   /// and the column sums to the weights'.
-  public func backward(
+  package func backward(
     input: Matrix, outputGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
     into inputGradient: Matrix, engine: ComputeEngine
   ) {

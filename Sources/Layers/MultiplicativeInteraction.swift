@@ -4,22 +4,22 @@ import Tensors
 ///
 /// `M(c, x)ₙ = Σₖ Σₘ cₖ W[k,m,n] xₘ + Σₖ cₖ U[k,n] + Σₘ xₘ V[m,n] + bₙ`.
 /// Seen as a hyper-network the map of x is `W'(c) = Σₖ cₖ Wₖ + V`, which `InteractionKind` parametrizes in four ways.
-public struct MultiplicativeInteraction: Sendable {
+package struct MultiplicativeInteraction: Sendable {
   /// K, input and output widths.
-  public let shape: InteractionShape
+  package let shape: InteractionShape
   /// input × output.
-  public let v: Parameter
+  package let v: Parameter
   /// K × output.
-  public let u: Parameter
+  package let u: Parameter
   /// output.
-  public let b: Parameter
+  package let b: Parameter
   private let form: any InteractionForm
 
   /// Declares `name.V`, `name.U`, `name.b` and the tensors of the form.
   ///
   /// V starts with variance 1 / inputs. U and b start at zero and W small,
   /// so that a new layer is close to a linear one.
-  public init(name: String, kind: InteractionKind, shape: InteractionShape, in list: inout ParameterList) {
+  package init(name: String, kind: InteractionKind, shape: InteractionShape, in list: inout ParameterList) {
     self.shape = shape
     v = list.add(
       "\(name).V", shape: [shape.inputWidth, shape.outputWidth],
@@ -36,22 +36,22 @@ public struct MultiplicativeInteraction: Sendable {
   }
 
   /// The multiplications of its matrix products for one row, forward.
-  public var multiplicationsPerRow: Int { v.count + u.count + form.multiplicationsPerRow }
+  package var multiplicationsPerRow: Int { v.count + u.count + form.multiplicationsPerRow }
 
   /// Memory for `rowCount` rows.
-  public func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
+  package func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
     form.activations(rowCount: rowCount, in: arena)
   }
 
   /// Computes the part that depends on the input alone: one product for all rows of a segment.
-  public func project(
+  package func project(
     _ input: Matrix, weights: Weights, activations: InteractionActivations, engine: ComputeEngine
   ) {
     form.project(input, v: v, weights: weights, activations: activations, engine: engine)
   }
 
   /// Sets the output, rows × outputs, from the context, rows × K, and the result of `project` for these rows.
-  public func contract(
+  package func contract(
     context: Matrix, weights: Weights, activations: InteractionActivations, into output: Matrix,
     engine: ComputeEngine
   ) {
@@ -62,7 +62,7 @@ public struct MultiplicativeInteraction: Sendable {
   }
 
   /// Sets the context's gradient: `dcₖ = dz · (Uₖ + x·Wₖ)`.
-  public func contractBackward(
+  package func contractBackward(
     outputGradient: Matrix, weights: Weights, activations: InteractionActivations,
     into contextGradient: Matrix, engine: ComputeEngine
   ) {
@@ -74,7 +74,7 @@ public struct MultiplicativeInteraction: Sendable {
 
   /// Sets the input's gradient, `dx = dz · W'(c)ᵀ`, and adds the gradients of all weights,
   /// over all rows of a segment.
-  public func projectBackward(
+  package func projectBackward(
     input: Matrix, context: Matrix, outputGradient: Matrix, weights: Weights,
     gradients: ParameterBuffer, activations: InteractionActivations, into inputGradient: Matrix,
     engine: ComputeEngine
@@ -90,7 +90,7 @@ public struct MultiplicativeInteraction: Sendable {
 /// The layer outside a recurrence, where input and context are available at once.
 extension MultiplicativeInteraction {
   /// `output = M(context, input)`.
-  public func forward(
+  package func forward(
     context: Matrix, input: Matrix, weights: Weights, activations: InteractionActivations,
     into output: Matrix, engine: ComputeEngine
   ) {
@@ -99,7 +99,7 @@ extension MultiplicativeInteraction {
   }
 
   /// Sets the gradients of context and input and adds those of the weights.
-  public func backward(
+  package func backward(
     context: Matrix, input: Matrix, outputGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
     activations: InteractionActivations, intoContext contextGradient: Matrix,
     intoInput inputGradient: Matrix, engine: ComputeEngine

@@ -2,9 +2,9 @@ import CKernels
 import Tensors
 
 /// The hyperparameters of an optimizer.
-public struct OptimizerConfiguration: Sendable, Equatable {
+package struct OptimizerConfiguration: Sendable, Equatable {
   /// The rule of the update.
-  public enum Kind: String, CaseIterable, Sendable, Codable {
+  package enum Kind: String, CaseIterable, Sendable, Codable {
     /// Adam (Kingma & Ba 2015).
     case adam
     /// Gradient descent with momentum.
@@ -12,32 +12,32 @@ public struct OptimizerConfiguration: Sendable, Equatable {
   }
 
   /// The rule of the update.
-  public var kind = Kind.adam
+  package var kind = Kind.adam
   /// The peak learning rate of the schedule.
-  public var learningRate = 1.0e-3
+  package var learningRate = 1.0e-3
   /// Adam's β₁, the decay rate of the mean.
-  public var beta1 = 0.9
+  package var beta1 = 0.9
   /// Adam's β₂, the decay rate of the mean square.
-  public var beta2 = 0.999
+  package var beta2 = 0.999
   /// Adam's ε, added to the root of the mean square.
-  public var epsilon = 1.0e-8
+  package var epsilon = 1.0e-8
   /// The momentum of gradient descent.
-  public var momentum = 0.9
+  package var momentum = 0.9
   /// The decoupled decay per step, times the rate; not applied to biases or the embedding.
-  public var weightDecay = 0.0
+  package var weightDecay = 0.0
   /// The maximum global norm of a gradient; larger ones are scaled down to it (0: no clipping).
-  public var clip = 0.25
+  package var clip = 0.25
 
   /// The defaults.
-  public init() {}
+  package init() {}
 }
 
 /// Updates the parameters by a gradient, with the same bits on every CPU level and for every number of threads.
-public final class Optimizer: Sendable {
+package final class Optimizer: Sendable {
   /// The hyperparameters.
-  public let configuration: OptimizerConfiguration
+  package let configuration: OptimizerConfiguration
   /// The optimizer state, each buffer named as in `optimizer.safetensors`: Adam's mean and square, or the velocity.
-  public let moments: [(name: String, buffer: ParameterBuffer)]
+  package let moments: [(name: String, buffer: ParameterBuffer)]
   private let engine: ComputeEngine
   private let commonBlocks: [Range<Int>]
   private let ownedBlocks: [Range<Int>]
@@ -49,7 +49,7 @@ public final class Optimizer: Sendable {
   private static let blockLength = 1 << 16
 
   /// An optimizer before the first update, of the elements of a shard (default: all).
-  public init(
+  package init(
     _ configuration: OptimizerConfiguration, list: ParameterList, shard: ParameterShard? = nil,
     engine: ComputeEngine, in arena: Arena = Arena()
   ) {
@@ -66,7 +66,7 @@ public final class Optimizer: Sendable {
   }
 
   /// The bytes of moments and sums.
-  public var byteCount: Int { arena.byteCount }
+  package var byteCount: Int { arena.byteCount }
 
   private static func blocks(of range: Range<Int>) -> [Range<Int>] {
     stride(from: range.lowerBound, to: range.upperBound, by: blockLength).map {
@@ -76,7 +76,7 @@ public final class Optimizer: Sendable {
 
   /// The sums of a gradient's squares, in double precision and in a fixed order: of the elements common to all ranks, and of
   /// this rank's own.
-  public func squares(of gradient: ParameterBuffer) -> (common: Double, owned: Double) {
+  package func squares(of gradient: ParameterBuffer) -> (common: Double, owned: Double) {
     (squares(of: gradient, commonBlocks), squares(of: gradient, ownedBlocks))
   }
 
@@ -92,20 +92,20 @@ public final class Optimizer: Sendable {
   }
 
   /// The global norm of a gradient that is not distributed over ranks.
-  public func norm(of gradient: ParameterBuffer) -> Double {
+  package func norm(of gradient: ParameterBuffer) -> Double {
     let (common, owned) = squares(of: gradient)
     return (common + owned).squareRoot()
   }
 
   /// The factor that reduces a gradient of this norm to at most `clip`.
-  public func clippingScale(norm: Double) -> Double {
+  package func clippingScale(norm: Double) -> Double {
     configuration.clip > 0 && norm > configuration.clip ? configuration.clip / norm : 1
   }
 
   /// Updates the parameters once.
   ///
   /// `updateCount` is the number of this update, from 1, for Adam's bias correction.
-  public func update(
+  package func update(
     _ parameters: ParameterBuffer, gradient: ParameterBuffer, gradientScale: Double, learningRate: Double,
     updateCount: Int
   ) {

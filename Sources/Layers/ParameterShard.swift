@@ -3,23 +3,23 @@ import Tensors
 
 /// The elements of the flat buffers that a rank keeps up to date: all of them, or, where the vocabulary is sharded,
 /// those of its rows and all elements of tensors without rows for tokens.
-public struct ParameterShard: Sendable, Equatable {
+package struct ParameterShard: Sendable, Equatable {
   /// The rows of this rank; nil where it has none of them, or all.
-  public let rows: RowShard?
+  package let rows: RowShard?
   /// Elements that are the same on all ranks.
-  public let common: Range<Int>
+  package let common: Range<Int>
   /// Elements of this rank's rows, ascending.
-  public let owned: [Range<Int>]
+  package let owned: [Range<Int>]
 
   /// All of a list, the same on all ranks.
-  public init(all list: ParameterList) {
+  package init(all list: ParameterList) {
     rows = nil
     common = 0..<list.elementCount
     owned = []
   }
 
   /// The elements of a list for the rows of a shard; tensors with elements for each token come first in the list.
-  public init(_ list: ParameterList, rows: RowShard?) {
+  package init(_ list: ParameterList, rows: RowShard?) {
     self.rows = rows
     let first = list.parameters.first { $0.elementsPerToken == nil }?.offset ?? list.elementCount
     common = first..<list.elementCount
@@ -28,15 +28,15 @@ public struct ParameterShard: Sendable, Equatable {
   }
 
   /// The number of elements of this rank's rows.
-  public var ownedCount: Int { owned.reduce(0) { $0 + $1.count } }
+  package var ownedCount: Int { owned.reduce(0) { $0 + $1.count } }
 
   /// The number of those in a tensor.
-  public func ownedCount(of parameter: Parameter) -> Int {
+  package func ownedCount(of parameter: Parameter) -> Int {
     isCommon(parameter) ? 0 : parameter.ranges(of: rows).reduce(0) { $0 + $1.count }
   }
 
   /// Whether a tensor is the same on all ranks.
-  public func isCommon(_ parameter: Parameter) -> Bool { common.contains(parameter.offset) }
+  package func isCommon(_ parameter: Parameter) -> Bool { common.contains(parameter.offset) }
 
   /// The elements of a tensor that this rank keeps up to date.
   func ranges(of parameter: Parameter) -> [Range<Int>] {
@@ -54,12 +54,12 @@ extension Parameter {
 
 extension ParameterBuffer {
   /// Sets the elements of a shard to zero.
-  public func clear(_ shard: ParameterShard, engine: ComputeEngine) {
+  package func clear(_ shard: ParameterShard, engine: ComputeEngine) {
     forEachPart(of: shard, engine) { flat.columns($0).fill(0) }
   }
 
   /// Copies the elements of a shard from a buffer of the same layout.
-  public func copy(_ shard: ParameterShard, from source: ParameterBuffer, engine: ComputeEngine) {
+  package func copy(_ shard: ParameterShard, from source: ParameterBuffer, engine: ComputeEngine) {
     forEachPart(of: shard, engine) { copy($0, from: source) }
   }
 
@@ -74,14 +74,14 @@ extension ParameterBuffer {
   }
 
   /// XXH64 of the elements of a tensor in a shard: equal where they are equal bit for bit.
-  public func hash(of parameter: Parameter, _ shard: ParameterShard) -> UInt64 {
+  package func hash(of parameter: Parameter, _ shard: ParameterShard) -> UInt64 {
     shard.ranges(of: parameter).reduce(0) { hash, range in
       CKernels_xxh64(flat.data + range.lowerBound, range.count * MemoryLayout<Float>.stride, hash)
     }
   }
 
   /// Copies the rows of a shard to `target`, packed.
-  public func packShard(_ shard: ParameterShard, to target: UnsafeMutablePointer<Float>) {
+  package func packShard(_ shard: ParameterShard, to target: UnsafeMutablePointer<Float>) {
     var place = target
     for range in shard.owned {
       place.update(from: flat.data + range.lowerBound, count: range.count)
@@ -90,7 +90,7 @@ extension ParameterBuffer {
   }
 
   /// Copies the rows of a shard from `source`, in the layout of `packShard`.
-  public func unpackShard(_ shard: ParameterShard, from source: UnsafePointer<Float>) {
+  package func unpackShard(_ shard: ParameterShard, from source: UnsafePointer<Float>) {
     var place = source
     for range in shard.owned {
       (flat.data + range.lowerBound).update(from: place, count: range.count)

@@ -3,9 +3,9 @@ import Platform
 import Tensors
 
 /// One tensor of the model: its name in a checkpoint, shape, offset in the flat buffers, initialization and learning rate scale.
-public struct Parameter: Sendable, Equatable {
+package struct Parameter: Sendable, Equatable {
   /// The initial value of a tensor.
-  public enum Initialization: Sendable, Equatable {
+  package enum Initialization: Sendable, Equatable {
     /// All zero.
     case zero
     /// Uniform in (−limit, limit).
@@ -13,49 +13,49 @@ public struct Parameter: Sendable, Equatable {
   }
 
   /// The name in `model.safetensors`.
-  public let name: String
+  package let name: String
   /// The shape, row-major, of one to three dimensions.
-  public let shape: [Int]
+  package let shape: [Int]
   /// The index of its first element in every flat buffer.
-  public let offset: Int
+  package let offset: Int
   /// The initial value.
-  public let initialization: Initialization
+  package let initialization: Initialization
   /// The factor of the common learning rate for this tensor.
-  public let learningRateScale: Float
+  package let learningRateScale: Float
   /// Whether weight decay applies.
-  public let decays: Bool
+  package let decays: Bool
   /// The number of elements per token of the vocabulary; nil where the tensor has no rows for tokens.
-  public let elementsPerToken: Int?
+  package let elementsPerToken: Int?
 
   /// The number of elements.
-  public var count: Int { shape.reduce(1, *) }
+  package var count: Int { shape.reduce(1, *) }
   /// Its elements in every flat buffer.
-  public var range: Range<Int> { offset..<offset + count }
+  package var range: Range<Int> { offset..<offset + count }
   /// Rows when seen as a matrix: all dimensions but the last, 1 for a vector.
-  public var rowCount: Int { shape.dropLast().reduce(1, *) }
+  package var rowCount: Int { shape.dropLast().reduce(1, *) }
   /// Columns when seen as a matrix: the last dimension.
-  public var columnCount: Int { shape[shape.count - 1] }
+  package var columnCount: Int { shape[shape.count - 1] }
 }
 
 /// The list of a model's tensors, which checkpoint, clipping, weight decay, exchange and `inspect` read.
-public struct ParameterList: Sendable {
+package struct ParameterList: Sendable {
   /// Tensors start at multiples of 16 elements: a cache line.
   private static let alignment = 16
 
   /// The tensors in the order of their offsets.
-  public private(set) var parameters: [Parameter] = []
+  package private(set) var parameters: [Parameter] = []
 
   /// An empty list.
-  public init() {}
+  package init() {}
 
   /// The number of elements of a flat buffer, including padding between tensors.
-  public private(set) var elementCount = 0
+  package private(set) var elementCount = 0
 
   /// The number of parameters, without padding.
-  public var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
+  package var parameterCount: Int { parameters.reduce(0) { $0 + $1.count } }
 
   /// Appends a tensor.
-  public mutating func add(
+  package mutating func add(
     _ name: String, shape: [Int], initialization: Parameter.Initialization, learningRateScale: Float = 1,
     decays: Bool = true, elementsPerToken: Int? = nil
   ) -> Parameter {
@@ -72,53 +72,53 @@ public struct ParameterList: Sendable {
 
 /// A flat buffer laid out by a `ParameterList`: the parameters, their gradients,
 /// or one of the optimizer's moments.
-public final class ParameterBuffer: Sendable {
+package final class ParameterBuffer: Sendable {
   /// The layout.
-  public let list: ParameterList
+  package let list: ParameterList
   /// All elements, including padding, which stays zero.
-  public let flat: Matrix
+  package let flat: Matrix
   private let arena: Arena
 
   /// A buffer of zeros, in an arena that it keeps alive.
-  public init(_ list: ParameterList, in arena: Arena = Arena()) {
+  package init(_ list: ParameterList, in arena: Arena = Arena()) {
     self.list = list
     self.arena = arena
     flat = arena.matrix(rowCount: 1, columnCount: list.elementCount)
   }
 
   /// A tensor as a matrix; one of three dimensions has the first two as rows.
-  public subscript(parameter: Parameter) -> Matrix {
+  package subscript(parameter: Parameter) -> Matrix {
     Matrix(
       flat.data + parameter.offset, rowCount: parameter.rowCount, columnCount: parameter.columnCount)
   }
 
   /// The matrices of a tensor of three dimensions; the tensor itself where it has fewer.
-  public func slices(of parameter: Parameter) -> [Matrix] {
+  package func slices(of parameter: Parameter) -> [Matrix] {
     guard parameter.shape.count == 3 else { return [self[parameter]] }
     let height = parameter.shape[1]
     return (0..<parameter.shape[0]).map { self[parameter].rows($0 * height..<($0 + 1) * height) }
   }
 
   /// XXH64 of a tensor's bytes: equal where two buffers are equal bit for bit.
-  public func hash(of parameter: Parameter) -> UInt64 {
+  package func hash(of parameter: Parameter) -> UInt64 {
     XXH64.hash(
       UnsafeRawBufferPointer(
         start: flat.data + parameter.offset, count: parameter.count * MemoryLayout<Float>.stride))
   }
 
   /// Sets every element to zero.
-  public func clear(engine: ComputeEngine) { clear(ParameterShard(all: list), engine: engine) }
+  package func clear(engine: ComputeEngine) { clear(ParameterShard(all: list), engine: engine) }
 
   /// Maps the pages of a buffer that is still zero, so that the first copy into it is as fast as later ones.
-  public func touch() { flat.fill(0) }
+  package func touch() { flat.fill(0) }
 
   /// Copies the elements of a buffer of the same layout.
-  public func copy(from source: ParameterBuffer, engine: ComputeEngine) {
+  package func copy(from source: ParameterBuffer, engine: ComputeEngine) {
     copy(ParameterShard(all: list), from: source, engine: engine)
   }
 
   /// Copies the elements of a buffer of the same layout, on the calling thread alone.
-  public func copy(from source: ParameterBuffer) {
+  package func copy(from source: ParameterBuffer) {
     copy(0..<flat.columnCount, from: source)
   }
 
@@ -128,7 +128,7 @@ public final class ParameterBuffer: Sendable {
   }
 
   /// Sets every tensor to its initial value, which depends on the seed and the tensor's name alone.
-  public func initialize(seed: UInt64, engine: ComputeEngine) {
+  package func initialize(seed: UInt64, engine: ComputeEngine) {
     let key = RandomKey(seed: seed).derived("weights")
     for parameter in list.parameters {
       switch parameter.initialization {

@@ -1,25 +1,25 @@
 import Tensors
 
 /// A chain of linear layers, each followed by an activation: `yᵢ = f(yᵢ₋₁ · weightᵢ + biasᵢ)`.
-public struct Perceptron: Sendable {
+package struct Perceptron: Sendable {
   /// One layer of the chain.
-  public struct Layer: Sendable {
+  package struct Layer: Sendable {
     /// inputs × outputs.
-    public let weight: Parameter
+    package let weight: Parameter
     /// outputs.
-    public let bias: Parameter
+    package let bias: Parameter
     /// The activation after the linear map.
-    public let activation: Activation
+    package let activation: Activation
   }
 
   /// The layers, from input to output.
-  public let layers: [Layer]
+  package let layers: [Layer]
 
   /// Declares `name.0.weight`, `name.0.bias` and so on, for layers of these widths.
   ///
   /// A weight starts uniform with variance 1 / inputs, twice that before ReLU, which halves it; a bias uniform within
   /// ± 1 / √inputs, so that the kinks of rectified units over a single input do not all lie at zero.
-  public init(
+  package init(
     name: String, inputWidth: Int, layers: [(width: Int, activation: Activation)],
     in list: inout ParameterList
   ) {
@@ -40,7 +40,7 @@ public struct Perceptron: Sendable {
   }
 
   /// Memory for `rowCount` rows.
-  public func activations(rowCount: Int, in arena: Arena) -> PerceptronActivations {
+  package func activations(rowCount: Int, in arena: Arena) -> PerceptronActivations {
     func matrices() -> [Matrix] {
       layers.map { arena.matrix(rowCount: rowCount, columnCount: $0.weight.columnCount) }
     }
@@ -48,7 +48,7 @@ public struct Perceptron: Sendable {
   }
 
   /// Computes `activations.output` from the input, rows × inputs.
-  public func forward(
+  package func forward(
     _ input: Matrix, weights: Weights, activations: PerceptronActivations, engine: ComputeEngine
   ) {
     var input = input
@@ -61,7 +61,7 @@ public struct Perceptron: Sendable {
 
   /// Adds the weights' gradients and sets the input's where requested, from `activations.outputGradient`, which is
   /// overwritten.
-  public func backward(
+  package func backward(
     input: Matrix, weights: Weights, gradients: ParameterBuffer, activations: PerceptronActivations,
     into inputGradient: Matrix? = nil, engine: ComputeEngine
   ) {
@@ -81,17 +81,17 @@ public struct Perceptron: Sendable {
 }
 
 /// The outputs of a chain's layers, and their gradients.
-public struct PerceptronActivations: Sendable {
+package struct PerceptronActivations: Sendable {
   let values: [Matrix]
   let gradients: [Matrix]
 
   /// The output of the last layer.
-  public var output: Matrix { values[values.count - 1] }
+  package var output: Matrix { values[values.count - 1] }
   /// Its gradient, which the caller of `backward` sets.
-  public var outputGradient: Matrix { gradients[gradients.count - 1] }
+  package var outputGradient: Matrix { gradients[gradients.count - 1] }
 
   /// The view of some rows.
-  public func rows(_ range: Range<Int>) -> PerceptronActivations {
+  package func rows(_ range: Range<Int>) -> PerceptronActivations {
     PerceptronActivations(values: values.map { $0.rows(range) }, gradients: gradients.map { $0.rows(range) })
   }
 }

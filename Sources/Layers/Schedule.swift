@@ -1,9 +1,9 @@
 import Foundation
 
 /// The learning rate schedule over the steps of a run.
-public struct Schedule: Sendable, Equatable {
+package struct Schedule: Sendable, Equatable {
   /// The shape of the curve after warm-up.
-  public enum Kind: String, CaseIterable, Sendable, Codable {
+  package enum Kind: String, CaseIterable, Sendable, Codable {
     /// Constant.
     case constant
     /// Linear decay to `final` at the last step.
@@ -17,21 +17,21 @@ public struct Schedule: Sendable, Equatable {
   }
 
   /// The factor of the rate at a plateau.
-  public static let plateauFactor = 0.5
+  package static let plateauFactor = 0.5
 
   /// The shape of the curve after warm-up.
-  public var kind = Kind.cosine
+  package var kind = Kind.cosine
   /// The number of steps of linear warm-up from zero.
-  public var warmup = 2000
+  package var warmup = 2000
   /// The rate at the last step; the floor of a plateau.
-  public var final = 1.0e-5
+  package var final = 1.0e-5
 
   /// The defaults.
-  public init() {}
+  package init() {}
 
   /// The rate of a step, counted from 0, in a run of `stepCount` steps;
   /// `plateauScale` is the product of the factors of all plateaus so far.
-  public func learningRate(
+  package func learningRate(
     step: Int, stepCount: Int, peak: Double, plateauScale: Double = 1
   ) -> Double {
     if step < warmup { return peak * Double(step + 1) / Double(warmup) }

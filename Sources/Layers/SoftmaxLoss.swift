@@ -7,19 +7,19 @@ import Tensors
 /// For a chunk only `exp(logit − largest of its row and block)` is kept, in the engine's precision. Every
 /// exponential is within (0, 1], so rounding it to bfloat16 gives each probability the same relative error, whatever the logits;
 /// the factor that turns them into probabilities, `exp(largest − log-sum-exp)`, is one fp32 number for each row and block.
-public struct SoftmaxLoss: Sendable {
+package struct SoftmaxLoss: Sendable {
   /// The V × E matrix shared with the input.
-  public let embedding: Parameter
+  package let embedding: Parameter
   /// V.
-  public let bias: Parameter
+  package let bias: Parameter
   /// The ranges of rows of the matrix whose gradients are finished one after the other.
-  public let pieces: [Range<Int>]
+  package let pieces: [Range<Int>]
   /// The pieces of the flat gradient, then the bias: the order in which they are finished.
-  public let gradientRanges: [GradientRange]
+  package let gradientRanges: [GradientRange]
 
   /// Declares `softmax.bias`; the matrix's gradient is finished in `pieceCount` pieces, or in fewer where there are not as
   /// many blocks of rows.
-  public init(embedding: Parameter, pieceCount: Int = 1, in list: inout ParameterList) {
+  package init(embedding: Parameter, pieceCount: Int = 1, in list: inout ParameterList) {
     self.embedding = embedding
     let pieces = SoftmaxWorkspace.pieces(pieceCount, ofVocabulary: embedding.rowCount)
     let bias = list.add(
@@ -41,7 +41,7 @@ public struct SoftmaxLoss: Sendable {
   }
 
   /// The multiplications of its matrix products for one row, forward.
-  public var multiplicationsPerRow: Int { embedding.count }
+  package var multiplicationsPerRow: Int { embedding.count }
 
   /// The sum of the negative log-likelihoods of this rank's own rows, in nats; sets their gradient to
   /// `scale · (p − onehot) · W`.
@@ -51,7 +51,7 @@ public struct SoftmaxLoss: Sendable {
   /// owners of its shards combine their statistics of each chunk. Where a block of rows has no probability above the workspace's
   /// threshold in any row of a chunk, the gradients use the product of two sums in place of two products; with threshold 0 they
   /// are exact. `sink` receives each range once all rows have been added to it. A deferred gradient of the matrix is returned.
-  public func forwardBackward(
+  package func forwardBackward(
     _ own: SoftmaxRows, scale: Float, weights: Weights, gradients: ParameterBuffer,
     workspace: SoftmaxWorkspace, vocabulary: any VocabularyShards, sink: (any GradientSink)?
   ) throws -> (loss: Double, deferred: DeferredGradient?) {
@@ -83,20 +83,20 @@ public struct SoftmaxLoss: Sendable {
   }
 
   /// Gradients of matrix and bias that are still to be added; until then rows and workspace must not change.
-  public struct DeferredGradient: Sendable {
+  package struct DeferredGradient: Sendable {
     fileprivate let chunk: SoftmaxChunk
     fileprivate let target: SoftmaxChunk.Target
     fileprivate let softmax: SoftmaxLoss
 
     /// Adds them; `sink` receives the ranges.
-    public func add(sink: (any GradientSink)?) throws {
+    package func add(sink: (any GradientSink)?) throws {
       chunk.addGradients(.matrix, ofRows: 0..<softmax.embedding.rowCount, to: target)
       for range in softmax.gradientRanges { try sink?.finish(range) }
     }
   }
 
   /// Sets `losses` to the negative log-likelihood of each row, in nats.
-  public func score(
+  package func score(
     _ output: Matrix, targets: Vector<Int32>, weights: Weights, into losses: Vector<Double>,
     workspace: SoftmaxWorkspace
   ) {
@@ -132,7 +132,7 @@ public struct SoftmaxLoss: Sendable {
   }
 
   /// Sets `logits`, rows × V, for sampling.
-  public func logits(_ output: Matrix, weights: Weights, into logits: Matrix) {
+  package func logits(_ output: Matrix, weights: Weights, into logits: Matrix) {
     let engine = weights.engine
     let matrix = weights.rounded(embedding)
     let memory = engine.operandMemory(elementCount: output.count)

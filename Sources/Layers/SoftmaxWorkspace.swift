@@ -3,12 +3,12 @@ import Tensors
 
 /// Memory for the softmax of some rows: one chunk's exponentials, the sums of each of its rows and blocks, and each worker's
 /// block of logits.
-public struct SoftmaxWorkspace: Sendable {
+package struct SoftmaxWorkspace: Sendable {
   /// The number of rows of the tied matrix per block: with a few hundred rows of z its logits stay in a core's cache.
   static let blockLength = 512
 
   /// The rows of the tied matrix whose logits are computed here.
-  public let shard: RowShard
+  package let shard: RowShard
   /// Blocks without a probability above it use sums in place of products.
   let threshold: Float
   let rowsPerChunk: Int
@@ -33,7 +33,7 @@ public struct SoftmaxWorkspace: Sendable {
   private let workerCount: Int
 
   /// One of `count` shards of a vocabulary: blocks of rows, round-robin.
-  public static func shard(of vocabularySize: Int, index: Int = 0, count: Int = 1) -> RowShard {
+  package static func shard(of vocabularySize: Int, index: Int = 0, count: Int = 1) -> RowShard {
     RowShard(rowCount: vocabularySize, blockLength: blockLength, index: index, count: count)
   }
 
@@ -42,7 +42,7 @@ public struct SoftmaxWorkspace: Sendable {
   ///
   /// A chunk has at least one row. Scoring alone keeps no exponentials, and has one chunk. `deferring` is for
   /// gradients that are computed after other layers have used the engine.
-  public init(
+  package init(
     shard: RowShard, width: Int, rowCount: Int, byteBudget: Int, threshold: Float = 0, scoringOnly: Bool,
     deferring: Bool = false, engine: ComputeEngine, in arena: Arena
   ) {
@@ -80,7 +80,7 @@ public struct SoftmaxWorkspace: Sendable {
   }
 
   /// The number of chunks of `rowCount` rows; equal on all ranks with shards of one vocabulary.
-  public static func chunkCount(
+  package static func chunkCount(
     of rowCount: Int, shard: RowShard, byteBudget: Int, precision: Precision
   ) -> Int {
     let length = rowsPerChunk(of: rowCount, shard: shard, byteBudget: byteBudget, precision: precision)

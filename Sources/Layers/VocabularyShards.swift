@@ -2,18 +2,18 @@ import Foundation
 import Tensors
 
 /// The rows of a segment that the softmax processes.
-public struct SoftmaxRows: Sendable {
+package struct SoftmaxRows: Sendable {
   /// z, rows × E.
-  public let output: Matrix
+  package let output: Matrix
   /// A token for each row.
-  public let targets: Vector<Int32>
+  package let targets: Vector<Int32>
   /// Receives dL/dz, rows × E.
-  public let gradient: Matrix
+  package let gradient: Matrix
   /// The rows whose loss this rank reports.
-  public let ownRows: Range<Int>
+  package let ownRows: Range<Int>
 
   /// Rows of which all belong to this rank unless `ownRows` says otherwise.
-  public init(output: Matrix, targets: Vector<Int32>, gradient: Matrix, ownRows: Range<Int>? = nil) {
+  package init(output: Matrix, targets: Vector<Int32>, gradient: Matrix, ownRows: Range<Int>? = nil) {
     precondition(targets.count == output.rowCount, "a target for each row")
     self.output = output
     self.targets = targets
@@ -27,7 +27,7 @@ public struct SoftmaxRows: Sendable {
 ///
 /// All owners call the operations in the same order. Rows of all ranks are in the order of shards, equally many of each.
 /// The implementation knows the tokens of the segment of every rank. One thread calls it.
-public protocol VocabularyShards: AnyObject, Sendable {
+package protocol VocabularyShards: AnyObject, Sendable {
   /// The rows of the tied matrix whose logits this rank computes.
   var shard: RowShard { get }
 
@@ -55,41 +55,41 @@ public protocol VocabularyShards: AnyObject, Sendable {
 }
 
 /// The tied matrix of a rank that has all of its rows: every operation is the identity.
-public final class WholeVocabulary: VocabularyShards {
+package final class WholeVocabulary: VocabularyShards {
   /// All rows.
-  public let shard: RowShard
+  package let shard: RowShard
   /// The gradients are this rank's own.
-  public var gradientDivisor: Float { 1 }
+  package var gradientDivisor: Float { 1 }
   /// There is no communication to overlap with, and finished ranges of the matrix are exchanged early.
-  public var defersMatrixGradient: Bool { false }
+  package var defersMatrixGradient: Bool { false }
 
   /// All rows of a vocabulary.
-  public init(vocabularySize: Int) {
+  package init(vocabularySize: Int) {
     shard = SoftmaxWorkspace.shard(of: vocabularySize)
   }
 
   /// All rows are present.
-  public func fetchRows(into table: Matrix) {}
+  package func fetchRows(into table: Matrix) {}
   /// There are no other rows.
-  public func gather(_ own: SoftmaxRows) -> SoftmaxRows { own }
+  package func gather(_ own: SoftmaxRows) -> SoftmaxRows { own }
   /// All logits are known.
-  public func combine(_ statistics: SoftmaxStatistics) {}
+  package func combine(_ statistics: SoftmaxStatistics) {}
   /// The gradient is complete.
-  public func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) {}
+  package func scatter(_ all: SoftmaxRows, into own: SoftmaxRows) {}
 }
 
 /// Statistics of some rows of logits over the whole vocabulary or one shard: two numbers per row.
 ///
 /// They are the logarithm of the row's sum of exponentials, and the logit of its target, 0 where it is in another shard.
-public struct SoftmaxStatistics: Sendable {
+package struct SoftmaxStatistics: Sendable {
   /// The count of numbers per row.
-  public static let numbersPerRow = 2
+  package static let numbersPerRow = 2
 
   /// All numbers.
-  public let numbers: Vector<Double>
+  package let numbers: Vector<Double>
 
   /// The view of some numbers.
-  public init(_ numbers: Vector<Double>) { self.numbers = numbers }
+  package init(_ numbers: Vector<Double>) { self.numbers = numbers }
 
   func logSumExp(_ row: Int) -> Double { numbers[2 * row] }
 
@@ -101,7 +101,7 @@ public struct SoftmaxStatistics: Sendable {
   func loss(_ row: Int) -> Double { numbers[2 * row] - numbers[2 * row + 1] }
 
   /// Sets these to the merged statistics of all shards of a vocabulary, in their order; they may be among `parts`.
-  public func merge(_ parts: [SoftmaxStatistics]) {
+  package func merge(_ parts: [SoftmaxStatistics]) {
     for row in 0..<numbers.count / Self.numbersPerRow {
       let largest = parts.reduce(-Double.infinity) { max($0, $1.numbers[2 * row]) }
       let sum = parts.reduce(0) { $0 + exp($1.numbers[2 * row] - largest) }

@@ -3,9 +3,9 @@ import Tensors
 /// Parameters as operands of products: rounded and packed once, and reused until they change.
 ///
 /// `@unchecked Sendable`: one thread at a time uses it, like the pass that it belongs to.
-public final class Weights: @unchecked Sendable {
+package final class Weights: @unchecked Sendable {
   /// The fp32 values.
-  public let values: ParameterBuffer
+  package let values: ParameterBuffer
   /// Rounds and packs them.
   let engine: ComputeEngine
   private var packed: [Form: Held<PackedMatrix>] = [:]
@@ -26,48 +26,48 @@ public final class Weights: @unchecked Sendable {
   }
 
   /// Reads `values`; nothing is packed yet.
-  public init(_ values: ParameterBuffer, engine: ComputeEngine) {
+  package init(_ values: ParameterBuffer, engine: ComputeEngine) {
     self.values = values
     self.engine = engine
   }
 
   /// The bytes of the packed and rounded tensors so far.
-  public var byteCount: Int {
+  package var byteCount: Int {
     packed.values.reduce(0) { $0 + $1.value.byteCount } + rounded.values.reduce(0) { $0 + $1.value.byteCount }
   }
 
   /// The bytes of a tensor that products read both as it is and transposed.
-  public func packedByteCount(_ parameter: Parameter) -> Int {
+  package func packedByteCount(_ parameter: Parameter) -> Int {
     [false, true].reduce(0) {
       $0 + engine.packedByteCount(values.slices(of: parameter), transposed: $1)
     }
   }
 
   /// Marks the values as changed: each tensor is packed again at its next use.
-  public func refresh() { generation += 1 }
+  package func refresh() { generation += 1 }
 
   /// A tensor's values as a matrix.
-  public subscript(parameter: Parameter) -> Matrix { values[parameter] }
+  package subscript(parameter: Parameter) -> Matrix { values[parameter] }
 
   /// A tensor on the right of a product.
-  public func right(_ parameters: Parameter...) -> PackedMatrix { form(parameters, transposed: false) }
+  package func right(_ parameters: Parameter...) -> PackedMatrix { form(parameters, transposed: false) }
 
   /// The transpose of a tensor on the right of a product.
   ///
   /// Several tensors stand side by side before they are transposed; one of three dimensions counts as its matrices.
-  public func right(transposed parameters: Parameter...) -> PackedMatrix {
+  package func right(transposed parameters: Parameter...) -> PackedMatrix {
     form(parameters, transposed: true)
   }
 
   /// The transpose of a matrix on the right of products, in panels of this many columns.
-  public func right(transposed parameter: Parameter, panelWidth: Int) -> PackedMatrix {
+  package func right(transposed parameter: Parameter, panelWidth: Int) -> PackedMatrix {
     form([parameter], transposed: true, panelWidth: panelWidth)
   }
 
   /// A tensor in the engine's precision, in rows; with a shard only its rows, and no others may be read.
   ///
   /// A tensor always has the same shard.
-  public func rounded(_ parameter: Parameter, _ shard: RowShard? = nil) -> Operand {
+  package func rounded(_ parameter: Parameter, _ shard: RowShard? = nil) -> Operand {
     let held = rounded[parameter.offset]
     let memory = held?.value ?? engine.operandMemory(elementCount: parameter.count)
     guard held?.generation != generation else { return memory.operand(of: values[parameter]) }

@@ -49,20 +49,20 @@ package struct SHA256Digest {
 }
 
 /// The SHA-256 and the length of a file.
-public struct FileDigest: Codable, Sendable, Equatable {
+package struct FileDigest: Codable, Sendable, Equatable {
   /// 64 lower-case hexadecimal digits.
-  public let sha256: String
+  package let sha256: String
   /// The file's length.
-  public let byteCount: Int
+  package let byteCount: Int
 
   /// A digest computed elsewhere.
-  public init(sha256: String, byteCount: Int) {
+  package init(sha256: String, byteCount: Int) {
     self.sha256 = sha256
     self.byteCount = byteCount
   }
 
   /// Reads a file from start to end and computes its digest; `followsLinks` as in `OpenFile.reading`.
-  public init(ofFile path: String, followsLinks: Bool = false) throws {
+  package init(ofFile path: String, followsLinks: Bool = false) throws {
     let file = try OpenFile.reading(path, followsLinks: followsLinks)
     var digest = SHA256Digest()
     var byteCount = 0

@@ -40,26 +40,26 @@ package enum Host {
 }
 
 /// The processors of this host that a process may run on.
-public struct Processors: Sendable, Equatable {
+package struct Processors: Sendable, Equatable {
   /// The set as the kernel writes it, in hexadecimal: equal for two processes that share the same processors.
-  public let mask: String
+  package let mask: String
 
   /// Those of this process: fewer than all if a launcher or a container has bound it.
-  public static var allowed: Processors {
+  package static var allowed: Processors {
     let mask = Host.value(of: "Cpus_allowed", in: Host.text("/proc/self/status"))
     return Processors(mask: mask ?? String(ProcessInfo.processInfo.processorCount, radix: 16))
   }
 
   /// The processors of a mask in hexadecimal; commas are ignored.
-  public init(mask: String) { self.mask = mask }
+  package init(mask: String) { self.mask = mask }
 
   /// Number of processors.
-  public var count: Int {
+  package var count: Int {
     max(1, mask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) })
   }
 
   /// Threads for each of `rankCount` ranks that share these processors: `OMP_NUM_THREADS`, or else an equal share.
-  public func threadCount(
+  package func threadCount(
     sharedBy rankCount: Int, environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Int {
     if let requested = environment["OMP_NUM_THREADS"].flatMap({ Int($0) }), requested > 0 {

@@ -1,27 +1,27 @@
 import Foundation
 
 /// The one error type of milm: a single line that says what failed, what was expected, what was found and where.
-public struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
+package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
   /// The line.
-  public let description: String
+  package let description: String
 
   /// An error with this text; line breaks and control characters become spaces, and a very long text is cut.
-  public init(_ description: String) {
+  package init(_ description: String) {
     self.description = singleLine(String(description.unicodeScalars.prefix(4000)))
   }
 
   /// An error of the form `what: expected x, found y (place)`.
-  public init(_ what: String, expected: String, found: String, at place: String? = nil) {
+  package init(_ what: String, expected: String, found: String, at place: String? = nil) {
     self.init("\(what): expected \(expected), found \(found)" + (place.map { " (\($0))" } ?? ""))
   }
 
   /// A problem with the file or directory at `path`.
-  public init(_ path: String, _ problem: String) {
+  package init(_ path: String, _ problem: String) {
     self.init("\(path): \(problem)")
   }
 
   /// A failed system call on `path`; `code` is its `errno`.
-  public init(_ path: String, cannot action: String, code: CInt = errno) {
+  package init(_ path: String, cannot action: String, code: CInt = errno) {
     self.init(path, "cannot \(action): \(String(cString: strerror(code)))")
   }
 }

@@ -1,25 +1,25 @@
 /// The SplitMix64 generator (Steele, Lea, Flood 2014).
 ///
 /// Public, so that the compiler can inline it in other modules.
-public struct SplitMix64: RandomNumberGenerator, Sendable {
+package struct SplitMix64: RandomNumberGenerator, Sendable {
   /// The step of its Weyl sequence: 2⁶⁴ divided by the golden ratio.
-  public static var increment: UInt64 { 0x9E37_79B9_7F4A_7C15 }
+  package static var increment: UInt64 { 0x9E37_79B9_7F4A_7C15 }
 
   private var state: UInt64
 
   /// The sequence that starts at `state`.
-  public init(state: UInt64) {
+  package init(state: UInt64) {
     self.state = state
   }
 
   /// The next number of the sequence.
-  public mutating func next() -> UInt64 {
+  package mutating func next() -> UInt64 {
     state &+= Self.increment
     return Self.mix(state)
   }
 
   /// The finalizer, a bijection of 64 bits.
-  public static func mix(_ value: UInt64) -> UInt64 {
+  package static func mix(_ value: UInt64) -> UInt64 {
     var bits = value
     bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
     bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB

@@ -20,14 +20,14 @@ func alignedMemory(byteCount: Int) -> UnsafeMutableRawPointer {
 /// cleared, and the engine's threads touch them in parallel.
 ///
 /// `@unchecked Sendable`: it holds an address only.
-public final class ZeroedMemory: @unchecked Sendable {
+package final class ZeroedMemory: @unchecked Sendable {
   /// The first byte.
-  public let start: UnsafeMutableRawPointer
+  package let start: UnsafeMutableRawPointer
   /// The mapping; nil for a small allocation.
   private let mapping: UnsafeMutableRawBufferPointer?
 
   /// Memory of at least one byte.
-  public init(byteCount: Int) {
+  package init(byteCount: Int) {
     guard byteCount >= largeByteCount else {
       start = alignedMemory(byteCount: byteCount)
       memset(start, 0, byteCount)
@@ -52,17 +52,17 @@ public final class ZeroedMemory: @unchecked Sendable {
 /// Scratch memory that grows to its largest use in the first steps.
 ///
 /// `@unchecked Sendable`: one thread at a time uses it.
-public final class TemporaryMemory: @unchecked Sendable {
+package final class TemporaryMemory: @unchecked Sendable {
   private var data: UnsafeMutableRawPointer?
   private var capacity = 0
 
   /// No memory yet.
-  public init() {}
+  package init() {}
 
   deinit { free(data) }
 
   /// At least `byteCount` bytes, 64-byte aligned and uninitialized; earlier ones may be released.
-  public func memory(byteCount: Int) -> UnsafeMutableRawPointer {
+  package func memory(byteCount: Int) -> UnsafeMutableRawPointer {
     if let data, byteCount <= capacity { return data }
     free(data)
     capacity = max(64, byteCount)

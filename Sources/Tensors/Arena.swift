@@ -6,23 +6,23 @@
 ///
 /// A counting arena adds up what its callers would allocate, without allocating: memory is predicted by the initializers
 /// that allocate it. Its views have shapes but no elements.
-public final class Arena: @unchecked Sendable {
+package final class Arena: @unchecked Sendable {
   private var blocks: [ZeroedMemory] = []
   /// The bytes allocated, or counted.
-  public private(set) var byteCount = 0
+  package private(set) var byteCount = 0
   /// Whether nothing is allocated.
-  public let isCounting: Bool
+  package let isCounting: Bool
 
   /// An empty arena.
-  public init(counting: Bool = false) { isCounting = counting }
+  package init(counting: Bool = false) { isCounting = counting }
 
   /// A matrix of zeros.
-  public func matrix(rowCount: Int, columnCount: Int) -> Matrix {
+  package func matrix(rowCount: Int, columnCount: Int) -> Matrix {
     Matrix(allocate(Float.self, count: rowCount * columnCount), rowCount: rowCount, columnCount: columnCount)
   }
 
   /// `count` zeroed elements of a type for which all bits zero is a value.
-  public func vector<Element: BitwiseCopyable>(of type: Element.Type, count: Int) -> Vector<Element> {
+  package func vector<Element: BitwiseCopyable>(of type: Element.Type, count: Int) -> Vector<Element> {
     Vector(allocate(type, count: count), count: count)
   }
 

@@ -6,13 +6,13 @@ import Foundation
 /// breaks off once and ignores ranges; `/busy/F` answers 503 once; `/stalls/F` stops sending once, without closing;
 /// `/wrong/F` has other bytes; `/long/F` and `/longer/F` announce ten bytes too many, for the rest and for the whole;
 /// `/missing/F` answers 404.
-public final class FileServer {
+package final class FileServer {
   private let folder: TemporaryFolder
   private let server: RunningProgram
   private let port: String
 
   /// Serves these bytes until the server is released.
-  public init(_ bytes: [UInt8]) throws {
+  package init(_ bytes: [UInt8]) throws {
     folder = try TemporaryFolder()
     try folder.write(bytes, to: "file")
     try folder.write(Self.program, to: "server.py")
@@ -26,13 +26,13 @@ public final class FileServer {
   deinit { kill(server.processID, SIGKILL) }
 
   /// The address of the file with a fault.
-  public func address(_ fault: String) throws -> URL {
+  package func address(_ fault: String) throws -> URL {
     guard let url = URL(string: "http://127.0.0.1:\(port)/\(fault)/file.zip") else { throw URLError(.badURL) }
     return url
   }
 
   /// The path and the range of every request so far, one per line; a dash for a request without a range.
-  public var requests: [String] {
+  package var requests: [String] {
     let log = (try? String(contentsOfFile: folder.file("log"), encoding: .utf8)) ?? ""
     return log.split(separator: "\n").map(String.init)
   }

@@ -2,7 +2,7 @@
 ///
 /// For expectations on long sequences: if `left == right` fails, the test library computes all differences, in
 /// quadratic time.
-public func firstDifference<Element: Equatable>(
+package func firstDifference<Element: Equatable>(
   _ left: some Collection<Element>, _ right: some Collection<Element>
 ) -> String? {
   for (index, pair) in zip(left, right).enumerated() where pair.0 != pair.1 {

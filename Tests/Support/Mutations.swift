@@ -2,12 +2,12 @@ import Foundation
 import Platform
 
 /// The number of mutations that a fuzz test tries: `MILM_FUZZ_COUNT` (default: few enough for every run).
-public let fuzzCount = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 5000
+package let fuzzCount = ProcessInfo.processInfo.environment["MILM_FUZZ_COUNT"].flatMap { Int($0) } ?? 5000
 
 /// Prints the results of the mutations of one kind of file, and the peak memory of this process.
 ///
 /// `passedCount` mutations had a valid header, checksum or syntax, so that later checks were reached.
-public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, acceptedCount: Int) {
+package func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, acceptedCount: Int) {
   let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
   let peak =
     status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }.map(String.init) ?? "VmHWM unknown"
@@ -17,7 +17,7 @@ public func reportFuzz(_ kind: String, sealedCount: Int, passedCount: Int, accep
 }
 
 /// A copy with one to four random changes of kinds that upset parsers.
-public func mutated(_ original: [UInt8], _ generator: inout SplitMix64) -> [UInt8] {
+package func mutated(_ original: [UInt8], _ generator: inout SplitMix64) -> [UInt8] {
   var bytes = original
   let snippets = [
     "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "-", "9", "1e999", "null", "\0", "é", "[[[[[[", "../",

@@ -1,39 +1,39 @@
 import Foundation
 
 /// The result of a program that a test has run.
-public struct ProgramRun: Sendable {
+package struct ProgramRun: Sendable {
   /// The exit status, or the number of the signal that ended it.
-  public let status: Int32
+  package let status: Int32
   /// What it printed to standard output.
-  public let output: String
+  package let output: String
   /// What it printed to standard error.
-  public let errors: String
+  package let errors: String
 
   /// Everything, for the message of an expectation.
-  public var transcript: String { "status \(status)\n\(output)\n\(errors)" }
+  package var transcript: String { "status \(status)\n\(output)\n\(errors)" }
 }
 
 /// The path of one of this package's programs, which are beside the test runner.
-public func program(_ name: String) -> String {
+package func program(_ name: String) -> String {
   let folder = Bundle.main.executableURL?.deletingLastPathComponent() ?? URL(filePath: ".")
   return folder.appendingPathComponent(name).path
 }
 
 /// Runs a program and waits for its end.
-public func start(
+package func start(
   _ arguments: [String], environment added: [String: String] = [:], standardInput: FileHandle? = nil
 ) throws -> ProgramRun {
   try RunningProgram(arguments, environment: added, standardInput: standardInput).wait()
 }
 
 /// A program that a test has started.
-public final class RunningProgram {
+package final class RunningProgram {
   private let process = Process()
   private let outputReader: PipeReader
   private let errorReader: PipeReader
 
   /// Starts a program.
-  public init(
+  package init(
     _ arguments: [String], environment added: [String: String] = [:], standardInput: FileHandle? = nil
   ) throws {
     let output = Pipe()
@@ -62,22 +62,22 @@ public final class RunningProgram {
   }
 
   /// Its process id.
-  public var processID: Int32 { process.processIdentifier }
+  package var processID: Int32 { process.processIdentifier }
 
   /// The ids of its child processes: under `mpirun`, the ranks of this host.
-  public var childProcessIDs: [Int32] {
+  package var childProcessIDs: [Int32] {
     let path = "/proc/\(processID)/task/\(processID)/children"
     let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
     return text.split(separator: " ").compactMap { Int32($0) }
   }
 
   /// Whether `text` appears on its standard error in time.
-  public func says(_ text: String, withinSeconds seconds: Double = 30) -> Bool {
+  package func says(_ text: String, withinSeconds seconds: Double = 30) -> Bool {
     errorReader.waits(for: text, seconds: seconds)
   }
 
   /// Waits for its end.
-  public func wait() -> ProgramRun {
+  package func wait() -> ProgramRun {
     let output = outputReader.text()
     let errors = errorReader.text()
     process.waitUntilExit()
@@ -86,7 +86,7 @@ public final class RunningProgram {
 }
 
 /// The command line that runs a program under `mpirun`, which kills it after `timeoutSeconds`.
-public func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [String] {
+package func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [String] {
   [
     "mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "\(timeoutSeconds)", "-n",
     "\(rankCount)",
@@ -94,12 +94,12 @@ public func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [Stri
 }
 
 /// The environment that lets root run `mpirun`.
-public let mpirunEnvironment = ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
+package let mpirunEnvironment = ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
 
 /// Runs a program under `mpirun`, which kills it after `timeoutSeconds`.
 ///
 /// The test runner never calls MPI itself, because then it could not run `mpirun`.
-public func mpirun(
+package func mpirun(
   _ rankCount: Int, _ arguments: [String], environment: [String: String] = [:], timeoutSeconds: Int = 60
 ) throws -> ProgramRun {
   try start(

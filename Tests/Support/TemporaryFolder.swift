@@ -1,14 +1,14 @@
 import Foundation
 
 /// A temporary folder, removed with its content when it is released.
-public final class TemporaryFolder: Sendable {
+package final class TemporaryFolder: Sendable {
   /// Its path.
-  public let path: String
+  package let path: String
 
   /// A new empty folder, in memory if possible: fuzz tests write tens of thousands of files.
   ///
   /// Tests that write many megabytes should pass false for `inMemory`, of which containers have little.
-  public init(inMemory: Bool = true) throws {
+  package init(inMemory: Bool = true) throws {
     let parent = inMemory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
     path = "\(parent)/milm-test-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -19,26 +19,26 @@ public final class TemporaryFolder: Sendable {
   }
 
   /// The path of an entry.
-  public func file(_ name: String) -> String { "\(path)/\(name)" }
+  package func file(_ name: String) -> String { "\(path)/\(name)" }
 
   /// The URL of an entry.
-  public func url(_ name: String) -> URL { URL(filePath: file(name)) }
+  package func url(_ name: String) -> URL { URL(filePath: file(name)) }
 
   /// Writes a text file and returns its URL.
   @discardableResult
-  public func write(_ text: String, to name: String) throws -> URL {
+  package func write(_ text: String, to name: String) throws -> URL {
     try write(Array(text.utf8), to: name)
   }
 
   /// Writes a file and returns its URL.
   @discardableResult
-  public func write(_ bytes: [UInt8], to name: String) throws -> URL {
+  package func write(_ bytes: [UInt8], to name: String) throws -> URL {
     try Data(bytes).write(to: url(name))
     return url(name)
   }
 
   /// The sorted names of the entries of the folder, or of one of its folders.
-  public func entries(_ name: String = ".") throws -> [String] {
+  package func entries(_ name: String = ".") throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: file(name)).sorted()
   }
 }

@@ -4,7 +4,7 @@ import CKernels
 ///
 /// The cases are ordered from the most exact and largest to the smallest: `auto` prefers the earlier of two that are
 /// equally fast.
-public enum Codec: String, CaseIterable, Sendable, Codable {
+package enum Codec: String, CaseIterable, Sendable, Codable {
   /// 32-bit floats as they are.
   case uncompressed = "none"
   /// 32-bit floats in byte planes: exponents compress, mantissas rarely.
@@ -17,7 +17,7 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
   case int4
 
   /// Whether decoding restores every bit.
-  public var isExact: Bool { self == .uncompressed || self == .lossless }
+  package var isExact: Bool { self == .uncompressed || self == .lossless }
 
   /// The codec's number in a frame.
   var code: UInt8 {
@@ -56,7 +56,7 @@ public enum Codec: String, CaseIterable, Sendable, Codable {
   }
 
   /// The bytes of `elementCount` floats before zstd.
-  public func rawByteCount(elementCount: Int, blockLength: Int) -> Int {
+  package func rawByteCount(elementCount: Int, blockLength: Int) -> Int {
     sections(elementCount: elementCount, blockLength: blockLength).rawByteCount
   }
 }

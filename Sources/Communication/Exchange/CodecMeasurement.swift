@@ -1,7 +1,7 @@
 import Platform
 
 /// Measured cost of coding one range of the gradient, per element.
-public struct CodingCost: Sendable, Equatable {
+package struct CodingCost: Sendable, Equatable {
   /// Core seconds per element from floats to a frame.
   package let encodeSeconds: Double
   /// Core seconds per element from a frame to floats.
@@ -27,9 +27,9 @@ public struct CodingCost: Sendable, Equatable {
 }
 
 /// Measured costs of one codec on every range, in the order of the exchange's ranges.
-public struct CodecMeasurement: Sendable, Equatable {
+package struct CodecMeasurement: Sendable, Equatable {
   /// The codec.
-  public let codec: Codec
+  package let codec: Codec
   /// The costs of each range.
   package let costs: [CodingCost]
   /// The element count of each range.

@@ -40,26 +40,26 @@ extension MPICalls {
 }
 
 /// The transports Open MPI uses in this process, by its own names; empty with other MPI libraries.
-public struct MPITransports: Codable, Sendable, Equatable {
+package struct MPITransports: Codable, Sendable, Equatable {
   /// The point-to-point layer, as in `ob1`, `cm` or `ucx`.
-  public var pml: [String] = []
+  package var pml: [String] = []
   /// Byte transports of `ob1`, as in `self`, `vader` or `tcp`.
-  public var btl: [String] = []
+  package var btl: [String] = []
   /// Message transports of `cm`, as in `psm2` or `ofi`.
-  public var mtl: [String] = []
+  package var mtl: [String] = []
   /// Interfaces or networks TCP is limited to, `btl_tcp_if_include`; empty where all but the excluded ones are used.
-  public var tcpIncluded: [String] = []
+  package var tcpIncluded: [String] = []
   /// Interfaces or networks TCP does not use, `btl_tcp_if_exclude`.
-  public var tcpExcluded: [String] = []
+  package var tcpExcluded: [String] = []
 
   /// Transports to be filled in.
-  public init() {}
+  package init() {}
 
   /// Whether messages between hosts may go over TCP.
-  public var usesTCP: Bool { btl.contains("tcp") }
+  package var usesTCP: Bool { btl.contains("tcp") }
 
   /// The components in one line, as arguments of `--mca`.
-  public var summary: String {
+  package var summary: String {
     [("pml", pml), ("btl", btl), ("mtl", mtl)].filter { !$0.1.isEmpty }
       .map { "\($0.0) \($0.1.joined(separator: ","))" }.joined(separator: ", ")
   }

@@ -6,12 +6,12 @@ import Platform
 /// with both names instead of reading each other's bytes. Results are combined in the order of ranks.
 extension Communicator {
   /// Waits for all ranks.
-  public func barrier(_ name: String, limits: StallLimits? = nil) throws {
+  package func barrier(_ name: String, limits: StallLimits? = nil) throws {
     _ = try exchangeHeaders(name, byteCount: 0, limits: limits)
   }
 
   /// The bytes of all ranks, by rank, on every rank; they may differ in count.
-  public func allGather(_ name: String, _ bytes: [UInt8], limits: StallLimits? = nil) throws -> [[UInt8]] {
+  package func allGather(_ name: String, _ bytes: [UInt8], limits: StallLimits? = nil) throws -> [[UInt8]] {
     let byteCounts = try exchangeHeaders(name, byteCount: bytes.count, limits: limits)
     let memory = UnsafeMutableRawBufferPointer.allocate(
       byteCount: byteCounts.reduce(0, +), alignment: 64)
@@ -27,7 +27,7 @@ extension Communicator {
   ///
   /// On `root`, `incoming` has an entry per rank, whose counts must be those the ranks send; its own is filled too.
   /// Elsewhere `incoming` is empty, and so is the result.
-  public func gather(
+  package func gather(
     _ name: String, _ bytes: UnsafeRawBufferPointer, to root: Int,
     into incoming: [UnsafeMutableRawBufferPointer]
   ) throws -> [Int] {
@@ -53,7 +53,7 @@ extension Communicator {
   }
 
   /// The bytes of all ranks, by rank, on `root`, which may differ in count; empty on the others.
-  public func gather(_ name: String, _ bytes: [UInt8], to root: Int) throws -> [[UInt8]] {
+  package func gather(_ name: String, _ bytes: [UInt8], to root: Int) throws -> [[UInt8]] {
     let isRoot = rank == root
     let byteCounts = try exchangeHeaders(name, byteCount: bytes.count).enumerated().map { sender, byteCount in
       isRoot || sender == rank ? byteCount : 0
@@ -69,7 +69,7 @@ extension Communicator {
   }
 
   /// The bytes of `root` on every rank; the bytes of the others are ignored.
-  public func broadcast(_ name: String, _ bytes: [UInt8], from root: Int) throws -> [UInt8] {
+  package func broadcast(_ name: String, _ bytes: [UInt8], from root: Int) throws -> [UInt8] {
     let byteCounts = try exchangeHeaders(name, byteCount: rank == root ? bytes.count : 0)
     let shared = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCounts[root], alignment: 64)
     defer { shared.deallocate() }
@@ -79,7 +79,7 @@ extension Communicator {
   }
 
   /// Copies large memory of `root` over that of all others; counts must be equal.
-  public func broadcast(_ name: String, over bytes: UnsafeMutableRawBufferPointer, from root: Int) throws {
+  package func broadcast(_ name: String, over bytes: UnsafeMutableRawBufferPointer, from root: Int) throws {
     let byteCounts = try exchangeHeaders(name, byteCount: bytes.count)
     for other in 0..<rankCount where byteCounts[other] != bytes.count {
       throw MilmError(
@@ -92,7 +92,7 @@ extension Communicator {
   ///
   /// It is sent in messages of a megabyte, so that other traffic on the link does not wait long behind one; `between` is
   /// called with the seconds each took, and may wait before the next.
-  public func move(
+  package func move(
     _ name: String, _ bytes: UnsafeMutableRawBufferPointer, from sender: Int, to receiver: Int,
     between: (_ seconds: Double) -> Void = { _ in }
   ) throws {
@@ -118,7 +118,7 @@ extension Communicator {
   }
 
   /// Elementwise sums over ranks, added in the order of ranks: the same bits on all of them.
-  public func sum(_ name: String, _ values: [Double], limits: StallLimits? = nil) throws -> [Double] {
+  package func sum(_ name: String, _ values: [Double], limits: StallLimits? = nil) throws -> [Double] {
     let all = try allGatherValues(name, values.map(\.bitPattern), limits: limits)
     return values.indices.map { index in
       all.reduce(0) { $0 + Double(bitPattern: $1[index]) }
@@ -126,17 +126,17 @@ extension Communicator {
   }
 
   /// The smallest of all ranks' values.
-  public func minimum(_ name: String, _ value: UInt64) throws -> UInt64 {
+  package func minimum(_ name: String, _ value: UInt64) throws -> UInt64 {
     try allGatherValues(name, [value]).reduce(value) { min($0, $1[0]) }
   }
 
   /// The largest of all ranks' values.
-  public func maximum(_ name: String, _ value: UInt64) throws -> UInt64 {
+  package func maximum(_ name: String, _ value: UInt64) throws -> UInt64 {
     try allGatherValues(name, [value]).reduce(value) { max($0, $1[0]) }
   }
 
   /// Whether all ranks pass the same value.
-  public func allEqual(_ name: String, _ value: UInt64) throws -> Bool {
+  package func allEqual(_ name: String, _ value: UInt64) throws -> Bool {
     try allGatherValues(name, [value]).allSatisfy { $0[0] == value }
   }
 
@@ -213,7 +213,7 @@ extension Communicator {
   /// `hashes` has one entry per tensor, in the same order on all ranks. `replicas` are the sets of ranks that hold the same,
   /// under the name of what they hold, as in "shard 1 of 2"; default: all ranks. The error names the tensors that differ
   /// and the ranks that differ from the majority of their set; all ranks throw the same one.
-  public func verifyReplicas(
+  package func verifyReplicas(
     hashes: [(name: String, hash: UInt64)], of replicas: [(name: String, ranks: [Int])]? = nil, step: Int
   ) throws {
     let all = try allGatherValues("compare parameters at step \(step)", hashes.map(\.hash))

@@ -4,7 +4,7 @@ import Platform
 ///
 /// Messages of two communicators over the same ranks never mix. One thread uses a communicator at a time.
 /// After an operation has thrown, the communicator must not be used any more: what the other ranks received is unknown.
-public protocol Communicator: AnyObject, Sendable {
+package protocol Communicator: AnyObject, Sendable {
   /// This rank, from 0.
   var rank: Int { get }
   /// The number of ranks.
@@ -53,7 +53,7 @@ public protocol Communicator: AnyObject, Sendable {
 
 extension Communicator {
   /// Sends one blob to each other rank and receives one from each; returns the byte counts received, by rank.
-  public func exchange(
+  package func exchange(
     _ operation: MessageTag, outgoing: [UnsafeRawBufferPointer],
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
@@ -74,7 +74,7 @@ extension Communicator {
   }
 
   /// As in "rank 2 (node-b)", by its number in the whole job.
-  public func label(of rank: Int) -> String {
+  package func label(of rank: Int) -> String {
     "rank \(jobRanks[rank]) (\(hostNames[rank]))"
   }
 }
@@ -111,9 +111,9 @@ extension CommunicatorWrapper {
 }
 
 /// Identifies an operation of several ranks: by name in error messages, by number in frames.
-public struct MessageTag: Sendable, Hashable, CustomStringConvertible {
+package struct MessageTag: Sendable, Hashable, CustomStringConvertible {
   /// The phase of a step an operation belongs to; frames hold its raw value.
-  public enum Phase: UInt8, Sendable {
+  package enum Phase: UInt8, Sendable {
     /// Not part of a gradient exchange: start, checkpoint, evaluation.
     case control = 0
     /// Every rank sends each owner its chunk.
@@ -133,16 +133,16 @@ public struct MessageTag: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// For messages: a tensor and its bucket, or the purpose of a control operation.
-  public let name: String
+  package let name: String
   /// The phase of the step.
-  public let phase: Phase
+  package let phase: Phase
   /// The step of the run; 0 for control operations.
-  public let step: Int
+  package let step: Int
   /// The number of the bucket; 0 for control operations.
-  public let index: Int
+  package let index: Int
 
   /// An operation of a step's exchange.
-  public init(name: String, phase: Phase, step: Int, index: Int) {
+  package init(name: String, phase: Phase, step: Int, index: Int) {
     self.name = name
     self.phase = phase
     self.step = step
@@ -150,12 +150,12 @@ public struct MessageTag: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// An operation outside the exchange; `name` is its purpose, the same on all ranks.
-  public static func control(_ name: String) -> MessageTag {
+  package static func control(_ name: String) -> MessageTag {
     MessageTag(name: name, phase: .control, step: 0, index: 0)
   }
 
   /// As in "step 12, embedding.weight 3/9, reduce".
-  public var description: String {
+  package var description: String {
     phase == .control ? "'\(name)'" : "step \(step), \(name), \(phase)"
   }
 }

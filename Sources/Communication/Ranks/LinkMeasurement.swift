@@ -2,18 +2,18 @@ import Foundation
 import Platform
 
 /// Measured speed of a link between ranks.
-public struct LinkMeasurement: Sendable, Equatable {
+package struct LinkMeasurement: Sendable, Equatable {
   /// Seconds of an exchange of a few bytes.
-  public var latencySeconds: Double
+  package var latencySeconds: Double
   /// Bytes per second that a rank sends while it receives as many.
-  public var bytesPerSecond: Double
+  package var bytesPerSecond: Double
   /// Core seconds per byte that is sent while another is received.
-  public var coreSecondsPerByte: Double
+  package var coreSecondsPerByte: Double
   /// Seconds that each message takes beyond latency and bytes; 0 where the latency was measured with as many peers.
-  public var secondsPerMessage: Double
+  package var secondsPerMessage: Double
 
   /// A measured or assumed link.
-  public init(
+  package init(
     latencySeconds: Double, bytesPerSecond: Double, coreSecondsPerByte: Double = 0,
     secondsPerMessage: Double = 0
   ) {
@@ -28,7 +28,7 @@ extension Communicator {
   /// Measures the link to the other `peers`, all of which call it at the same time with the same arguments.
   ///
   /// All send while they receive. Takes about `seconds`, more where five messages of a megabyte take longer.
-  public func measureLink(with peers: [Int], seconds: Double) throws -> LinkMeasurement {
+  package func measureLink(with peers: [Int], seconds: Double) throws -> LinkMeasurement {
     let otherCount = max(peers.count - 1, 1)
     let probe = try LinkProbe(self, peers: peers, messageByteCount: (16 << 20) / max(otherCount, 2) & ~63)
     let latency = try (0..<20).map { _ in try probe.time(byteCount: 64) }.sorted()[10]

@@ -4,7 +4,7 @@ import Synchronization
 /// What a rank is doing: the activity its program noted last, and the operation of its communication thread.
 ///
 /// Heartbeats carry it to the other ranks, which print it when this rank stalls them.
-public final class RankActivity: Sendable {
+package final class RankActivity: Sendable {
   private let record = Mutex(Record())
 
   struct Record {
@@ -23,7 +23,7 @@ public final class RankActivity: Sendable {
   init() {}
 
   /// Notes what the program does from now on; after `warnSeconds` of it the rank prints its own state.
-  public func note(_ text: String, warnSeconds: Double? = nil) {
+  package func note(_ text: String, warnSeconds: Double? = nil) {
     record.withLock {
       ($0.text, $0.textSince, $0.warnSeconds) = (text, .now, warnSeconds)
     }
@@ -56,7 +56,7 @@ extension RankActivity.Record: CustomStringConvertible {
 }
 
 /// Heartbeats of all ranks: when each was last received, and the activity it carried.
-public protocol Liveness: AnyObject, Sendable {
+package protocol Liveness: AnyObject, Sendable {
   /// Seconds since the last heartbeat of a rank.
   func secondsSinceHeartbeat(of rank: Int) -> Double
   /// The activity that heartbeat carried.

@@ -55,7 +55,7 @@ package final class FloatBuffer: @unchecked Sendable {
 /// One thread of each rank uses it.
 ///
 /// `@unchecked Sendable`: the counters are atomic; which rank may use which bytes changes only at `barrier`.
-public final class SharedMemory: @unchecked Sendable {
+package final class SharedMemory: @unchecked Sendable {
   /// Bytes before an area: a cache line for the counter of its rank.
   static let headerByteCount = 64
 

@@ -3,15 +3,15 @@
 /// A bucket has a slice for each rank of the smallest node, and each slice a chunk for each node.
 /// Rank s of a node leads slice s: it alone of its node sends and receives that slice's chunks.
 /// With one rank per node every rank leads the only slice.
-public struct NodeLayout: Sendable, Equatable {
+package struct NodeLayout: Sendable, Equatable {
   /// The ranks of each node, ascending; nodes in the order of their first ranks.
-  public let nodes: [[Int]]
+  package let nodes: [[Int]]
   /// Slices per bucket.
-  public let sliceCount: Int
+  package let sliceCount: Int
   private let placeOfRank: [(node: Int, local: Int)]
 
   /// A layout from the node number of each rank; equal numbers mean shared memory.
-  public init(nodeOfRank: [Int]) {
+  package init(nodeOfRank: [Int]) {
     var nodes: [[Int]] = []
     var indexOfNode: [Int: Int] = [:]
     placeOfRank = nodeOfRank.enumerated().map { rank, number in
@@ -28,35 +28,35 @@ public struct NodeLayout: Sendable, Equatable {
   }
 
   /// Nodes split into groups of at most `ranksPerNode` ranks; nil leaves them as they are.
-  public func limited(to ranksPerNode: Int?) -> NodeLayout {
+  package func limited(to ranksPerNode: Int?) -> NodeLayout {
     guard let ranksPerNode else { return self }
     let most = nodes.reduce(1) { max($0, $1.count) }
     return NodeLayout(nodeOfRank: placeOfRank.map { $0.node * most + $0.local / ranksPerNode })
   }
 
   /// The layout of a subset of the ranks, renumbered in the order given.
-  public func subset(_ ranks: [Int]) -> NodeLayout {
+  package func subset(_ ranks: [Int]) -> NodeLayout {
     NodeLayout(nodeOfRank: ranks.map(node(of:)))
   }
 
   /// Number of ranks.
-  public var rankCount: Int { placeOfRank.count }
+  package var rankCount: Int { placeOfRank.count }
   /// Number of nodes.
-  public var nodeCount: Int { nodes.count }
+  package var nodeCount: Int { nodes.count }
   /// Ranks on the largest node.
-  public var largestNodeSize: Int { nodes.reduce(0) { max($0, $1.count) } }
+  package var largestNodeSize: Int { nodes.reduce(0) { max($0, $1.count) } }
   /// Whether no two ranks share memory.
-  public var isFlat: Bool { nodeCount == rankCount }
+  package var isFlat: Bool { nodeCount == rankCount }
   /// The node of each rank, by rank.
-  public var nodeOfRank: [Int] { placeOfRank.map(\.node) }
+  package var nodeOfRank: [Int] { placeOfRank.map(\.node) }
 
   /// The node of a rank.
-  public func node(of rank: Int) -> Int { placeOfRank[rank].node }
+  package func node(of rank: Int) -> Int { placeOfRank[rank].node }
   /// The number of a rank within its node.
-  public func localIndex(of rank: Int) -> Int { placeOfRank[rank].local }
+  package func localIndex(of rank: Int) -> Int { placeOfRank[rank].local }
 
   /// The slice a rank leads; nil if there are more ranks on its node than slices.
-  public func slice(of rank: Int) -> Int? {
+  package func slice(of rank: Int) -> Int? {
     let local = localIndex(of: rank)
     return local < sliceCount ? local : nil
   }
@@ -64,16 +64,16 @@ public struct NodeLayout: Sendable, Equatable {
   /// The index of the chunk that a rank owns in every bucket; nil if it leads no slice.
   ///
   /// The chunks of one slice are consecutive.
-  public func chunkIndex(of rank: Int) -> Int? {
+  package func chunkIndex(of rank: Int) -> Int? {
     slice(of: rank).map { $0 * nodeCount + node(of: rank) }
   }
 
   /// The leaders of a rank's slice, one per node, in the order of nodes; empty for a rank that leads none.
-  public func leaders(ofSliceOf rank: Int) -> [Int] {
+  package func leaders(ofSliceOf rank: Int) -> [Int] {
     guard let slice = slice(of: rank) else { return [] }
     return nodes.map { $0[slice] }
   }
 
   /// Whether two layouts place the same ranks on the same nodes.
-  public static func == (one: NodeLayout, other: NodeLayout) -> Bool { one.nodes == other.nodes }
+  package static func == (one: NodeLayout, other: NodeLayout) -> Bool { one.nodes == other.nodes }
 }

@@ -2,16 +2,16 @@ import Platform
 import Tensors
 
 /// The ranks of a job, with a communicator each for gradients, for snapshots and for everything else.
-public struct Ranks: Sendable {
+package struct Ranks: Sendable {
   /// Start, checkpoints and evaluation; used between steps.
-  public let control: any Communicator
+  package let control: any Communicator
   /// Gradients alone; used by the exchange's own thread.
-  public let gradients: any Communicator
+  package let gradients: any Communicator
   /// Shards on their way to rank 0 while training continues.
-  public let snapshots: any Communicator
+  package let snapshots: any Communicator
 
   /// The ranks of three communicators over the same processes.
-  public init(control: any Communicator, gradients: any Communicator, snapshots: any Communicator) {
+  package init(control: any Communicator, gradients: any Communicator, snapshots: any Communicator) {
     self.control = control
     self.gradients = gradients
     self.snapshots = snapshots
@@ -23,26 +23,26 @@ public struct Ranks: Sendable {
   }
 
   /// The number of this rank.
-  public var rank: Int { control.rank }
+  package var rank: Int { control.rank }
   /// The number of ranks.
-  public var rankCount: Int { control.rankCount }
+  package var rankCount: Int { control.rankCount }
   /// The rank that reads the configuration, writes the run and evaluates.
-  public static let coordinator = 0
+  package static let coordinator = 0
   /// Whether this is the coordinator.
-  public var isCoordinator: Bool { rank == Self.coordinator }
+  package var isCoordinator: Bool { rank == Self.coordinator }
 
   /// Whether this is the first rank on its host: it does what is done once per host.
-  public var isFirstOnHost: Bool {
+  package var isFirstOnHost: Bool {
     control.hostNames.firstIndex(of: control.hostNames[rank]) == rank
   }
 
   /// The number of ranks on this rank's host.
-  public var countOnHost: Int {
+  package var countOnHost: Int {
     control.hostNames.count { $0 == control.hostNames[rank] }
   }
 
   /// The default number of compute threads: this rank's share of the processors that it may run on; all ranks call it.
-  public func defaultThreadCount() throws -> Int {
+  package func defaultThreadCount() throws -> Int {
     let own = Processors.allowed
     let masks = try control.allGather("processors", Array(own.mask.utf8))
     let sharing = (0..<rankCount).count { other in
@@ -54,7 +54,7 @@ public struct Ranks: Sendable {
   /// Runs `body` on every rank, and throws on all of them where it throws on one, so that no rank waits for a failed one.
   ///
   /// The error is the same everywhere: that of the lowest rank, with its host unless all ranks have the same.
-  public func onAllRanks<Value>(_ name: String, _ body: () throws -> Value) throws -> Value {
+  package func onAllRanks<Value>(_ name: String, _ body: () throws -> Value) throws -> Value {
     let result = Result { try body() }
     var message = ""
     if case .failure(let error) = result { message = "\(error)" }
@@ -67,7 +67,7 @@ public struct Ranks: Sendable {
   }
 
   /// Runs `body` on rank 0 and throws on all ranks where it throws; returns its value there and nil elsewhere.
-  public func onCoordinator<Value>(_ name: String, _ body: () throws -> Value) throws -> Value? {
+  package func onCoordinator<Value>(_ name: String, _ body: () throws -> Value) throws -> Value? {
     let result = isCoordinator ? Result { try body() } : nil
     var message = ""
     if case .failure(let error) = result { message = "\(error)" }
@@ -77,12 +77,12 @@ public struct Ranks: Sendable {
   }
 
   /// Rank 0's value on all ranks; those of the others are ignored.
-  public func broadcast(_ claim: Bool) throws -> Bool {
+  package func broadcast(_ claim: Bool) throws -> Bool {
     try control.broadcast("a decision", [claim ? 1 : 0], from: Self.coordinator) == [1]
   }
 
   /// Throws on all ranks where `value` differs between them; the error names the first host that differs from rank 0.
-  public func requireSame(_ what: String, _ value: String) throws {
+  package func requireSame(_ what: String, _ value: String) throws {
     let values = try control.allGather("compare \(what)", Array(value.utf8)).map {
       String(decoding: $0, as: UTF8.self)
     }

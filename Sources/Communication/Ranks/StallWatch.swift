@@ -1,16 +1,16 @@
 import Platform
 
 /// How long a rank waits for others without progress.
-public struct StallLimits: Sendable {
+package struct StallLimits: Sendable {
   /// Seconds without progress until a warning names the late ranks.
-  public let warnSeconds: Double
+  package let warnSeconds: Double
   /// Seconds without progress until the operation fails.
-  public let abortSeconds: Double
+  package let abortSeconds: Double
   /// Prints the warning; called on the communication thread.
-  public let warn: @Sendable (String) -> Void
+  package let warn: @Sendable (String) -> Void
 
   /// Limits that call `warn` at most once per operation.
-  public init(warnSeconds: Double, abortSeconds: Double, warn: @escaping @Sendable (String) -> Void) {
+  package init(warnSeconds: Double, abortSeconds: Double, warn: @escaping @Sendable (String) -> Void) {
     self.warnSeconds = warnSeconds
     self.abortSeconds = abortSeconds
     self.warn = warn

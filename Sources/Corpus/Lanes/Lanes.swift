@@ -6,18 +6,18 @@ import Platform
 /// Every token of a lane is a target once per epoch, and its input is the preceding token, `<eos>` for the first
 /// of the lane. The remainder of the text that does not fill a lane, and of each lane that does not fill a
 /// segment, is dropped.
-public struct Lanes: Equatable, Sendable {
+package struct Lanes: Equatable, Sendable {
   /// Tokens of the whole text.
-  public let tokenCount: Int
+  package let tokenCount: Int
   /// Lanes of the whole run, over all ranks.
-  public let laneCount: Int
+  package let laneCount: Int
   /// Steps in a segment, *T*.
-  public let segmentLength: Int
+  package let segmentLength: Int
   /// The input of the first token of a lane.
-  public let endOfSentenceID: Int32
+  package let endOfSentenceID: Int32
 
   /// Divides a text; throws if it is too short for one segment per lane.
-  public init(tokenCount: Int, laneCount: Int, segmentLength: Int, endOfSentenceID: Int32) throws {
+  package init(tokenCount: Int, laneCount: Int, segmentLength: Int, endOfSentenceID: Int32) throws {
     guard laneCount > 0 && segmentLength > 0 else {
       throw MilmError(
         "expected 1 lane and 1 step or more, found \(laneCount) lanes of \(segmentLength) steps")
@@ -35,27 +35,27 @@ public struct Lanes: Equatable, Sendable {
   }
 
   /// Tokens per lane, including those after its last whole segment.
-  public var laneLength: Int { tokenCount / laneCount }
+  package var laneLength: Int { tokenCount / laneCount }
 
   /// Tokens at the end of the text that belong to no lane.
-  public var droppedTokenCount: Int { tokenCount - laneCount * laneLength }
+  package var droppedTokenCount: Int { tokenCount - laneCount * laneLength }
 
   /// Segments of each lane in one epoch.
-  public var segmentsPerEpoch: Int { laneLength / segmentLength }
+  package var segmentsPerEpoch: Int { laneLength / segmentLength }
 
   /// Tokens at the ends of all lanes that fill no segment.
-  public var droppedTailTokenCount: Int { laneCount * (laneLength - segmentsPerEpoch * segmentLength) }
+  package var droppedTailTokenCount: Int { laneCount * (laneLength - segmentsPerEpoch * segmentLength) }
 
   /// Targets per epoch, over all lanes.
-  public var tokensPerEpoch: Int { laneCount * segmentsPerEpoch * segmentLength }
+  package var tokensPerEpoch: Int { laneCount * segmentsPerEpoch * segmentLength }
 
   /// The epoch of a segment and its index in the epoch; segments are numbered from 0 over the whole run.
-  public func position(_ segmentIndex: Int) -> (epoch: Int, segmentInEpoch: Int) {
+  package func position(_ segmentIndex: Int) -> (epoch: Int, segmentInEpoch: Int) {
     (segmentIndex / segmentsPerEpoch, segmentIndex % segmentsPerEpoch)
   }
 
   /// Whether a segment is the first of an epoch, which starts with zero state.
-  public func isEpochStart(_ segmentIndex: Int) -> Bool { segmentIndex % segmentsPerEpoch == 0 }
+  package func isEpochStart(_ segmentIndex: Int) -> Bool { segmentIndex % segmentsPerEpoch == 0 }
 
   /// Reads one segment of some lanes, time-major: row `t · lanes.count + b` is step `t` of the `b`-th lane.
   ///
@@ -63,7 +63,7 @@ public struct Lanes: Equatable, Sendable {
   ///   - lanes: the lanes of this rank.
   ///   - tokens: the text.
   ///   - inputs, targets: at least `segmentLength · lanes.count` ids each.
-  public func read(
+  package func read(
     segmentIndex: Int, lanes: Range<Int>, from tokens: some TokenSequence,
     inputs: UnsafeMutableBufferPointer<Int32>, targets: UnsafeMutableBufferPointer<Int32>
   ) {

@@ -4,28 +4,28 @@ import Platform
 ///
 /// The remainder makes the first streams one token longer, so the streams that have a token at a step are always
 /// the first ones. The input of each stream's first token is `<eos>`.
-public struct Streams: Equatable, Sendable {
+package struct Streams: Equatable, Sendable {
   /// Consecutive steps of all streams.
-  public struct Block: Equatable, Sendable {
+  package struct Block: Equatable, Sendable {
     /// Its first step, from 0.
-    public let firstStep: Int
+    package let firstStep: Int
     /// The number of steps.
-    public let stepCount: Int
+    package let stepCount: Int
     /// Streams that have a token in its last step; in all other steps, every stream has one.
-    public let liveStreamCountInLastStep: Int
+    package let liveStreamCountInLastStep: Int
     /// Tokens to score: the first rows of the block.
-    public let tokenCount: Int
+    package let tokenCount: Int
   }
 
   /// Tokens of the whole text.
-  public let tokenCount: Int
+  package let tokenCount: Int
   /// The number of streams.
-  public let streamCount: Int
+  package let streamCount: Int
   /// The input of the first token of a stream.
-  public let endOfSentenceID: Int32
+  package let endOfSentenceID: Int32
 
   /// Divides a text; throws if there are more streams than tokens.
-  public init(tokenCount: Int, streamCount: Int, endOfSentenceID: Int32) throws {
+  package init(tokenCount: Int, streamCount: Int, endOfSentenceID: Int32) throws {
     guard streamCount > 0 else { throw MilmError("expected 1 stream or more, found \(streamCount)") }
     guard tokenCount >= streamCount else {
       throw MilmError("expected a token for each of \(streamCount) streams, found \(tokenCount)")
@@ -36,17 +36,17 @@ public struct Streams: Equatable, Sendable {
   }
 
   /// The length of the longest stream.
-  public var stepCount: Int { (tokenCount + streamCount - 1) / streamCount }
+  package var stepCount: Int { (tokenCount + streamCount - 1) / streamCount }
 
   /// The positions of a stream's tokens in the text.
-  public func range(of stream: Int) -> Range<Int> {
+  package func range(of stream: Int) -> Range<Int> {
     let (shortLength, longCount) = tokenCount.quotientAndRemainder(dividingBy: streamCount)
     let start = stream * shortLength + min(stream, longCount)
     return start..<start + shortLength + (stream < longCount ? 1 : 0)
   }
 
   /// The `length` steps from `firstStep`, or fewer at the end.
-  public func block(firstStep: Int, length: Int) -> Block {
+  package func block(firstStep: Int, length: Int) -> Block {
     precondition(firstStep >= 0 && firstStep < stepCount && length > 0, "no block at step \(firstStep)")
     let end = min(stepCount, firstStep + length)
     let live = min(streamCount, tokenCount - (end - 1) * streamCount)
@@ -58,7 +58,7 @@ public struct Streams: Equatable, Sendable {
   /// Reads a block, time-major: row `t · streamCount + s` is step `t` of stream `s`.
   ///
   /// Only the block's first `tokenCount` rows are written.
-  public func read(
+  package func read(
     _ block: Block, from tokens: some TokenSequence, inputs: UnsafeMutableBufferPointer<Int32>,
     targets: UnsafeMutableBufferPointer<Int32>
   ) {

@@ -2,13 +2,13 @@ import CKernels
 import Foundation
 
 /// A text encoded as tokens of a vocabulary.
-public struct EncodedText: Sendable, Equatable {
+package struct EncodedText: Sendable, Equatable {
   /// The tokens, with one `<eos>` per line.
-  public let tokens: TokenArray
+  package let tokens: TokenArray
   /// The number of lines.
-  public let lineCount: Int
+  package let lineCount: Int
   /// The number of `<unk>` tokens.
-  public let unknownTokenCount: Int
+  package let unknownTokenCount: Int
 }
 
 extension Vocabulary {
@@ -17,7 +17,7 @@ extension Vocabulary {
   ///
   /// - Parameter tokenizing: whether the file is raw text that must be tokenized first.
   /// - Throws: if the file cannot be read or is not UTF-8.
-  public func encode(
+  package func encode(
     contentsOf url: URL, tokenizing: Bool = false, threadCount: Int = 2
   ) throws -> EncodedText {
     let source = TextSource.file(url)
@@ -29,7 +29,7 @@ extension Vocabulary {
   ///
   /// - Parameter endsLastLine: whether a last line without a newline gets an `<eos>`; false for a prompt that is
   ///   to be continued.
-  public func encode(
+  package func encode(
     _ text: String, tokenizing: Bool = false, endsLastLine: Bool = true
   ) throws -> EncodedText {
     let source = TextSource.memory(name: "the text", bytes: Array(text.utf8))

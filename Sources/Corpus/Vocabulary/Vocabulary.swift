@@ -4,29 +4,29 @@ import Platform
 /// The words of a model; a word's id is its line in `vocabulary.txt`, from 0.
 ///
 /// Words are compared by their bytes: spellings that are canonically equivalent in Unicode are different words.
-public struct Vocabulary: Sendable {
+package struct Vocabulary: Sendable {
   /// Stands for every word outside the vocabulary.
-  public static let unknownWord = "<unk>"
+  package static let unknownWord = "<unk>"
   /// Stands for the end of a line.
-  public static let endOfSentenceWord = "<eos>"
+  package static let endOfSentenceWord = "<eos>"
 
   /// All words, by id.
-  public let words: [String]
+  package let words: [String]
   /// XXH64 of the bytes of `vocabulary.txt`, as sixteen hexadecimal digits.
-  public let hash: String
+  package let hash: String
   /// The id of `<unk>`.
-  public let unknownID: Int32
+  package let unknownID: Int32
   /// The id of `<eos>`.
-  public let endOfSentenceID: Int32
+  package let endOfSentenceID: Int32
   let index: WordIndex
 
   /// The number of words, `<unk>` and `<eos>` included.
-  public var count: Int { words.count }
+  package var count: Int { words.count }
 
   /// A vocabulary of these words in this order.
   ///
   /// - Throws: if a word is empty, holds white space or occurs twice, or `<unk>` or `<eos>` is missing.
-  public init(words: [String]) throws {
+  package init(words: [String]) throws {
     try self.init(words: words, origin: "the vocabulary")
   }
 
@@ -53,10 +53,10 @@ public struct Vocabulary: Sendable {
   }
 
   /// The word with an id.
-  public func word(_ id: Int32) -> String { words[Int(id)] }
+  package func word(_ id: Int32) -> String { words[Int(id)] }
 
   /// The id of a word, `unknownID` if it is not in the vocabulary.
-  public func id(of word: String) -> Int32 { index.id(of: word) ?? unknownID }
+  package func id(of word: String) -> Int32 { index.id(of: word) ?? unknownID }
 
   /// The content of `vocabulary.txt`: one word per line.
   var fileBytes: [UInt8] { Self.fileBytes(of: words) }
@@ -107,7 +107,7 @@ extension Vocabulary {
   ///
   /// - Throws: an error that names the file and the line: not UTF-8, a repeated word, an empty line,
   ///   white space in a line, no newline at the end, or `<unk>` or `<eos>` missing.
-  public init(contentsOf url: URL) throws {
+  package init(contentsOf url: URL) throws {
     let name = url.relativePath
     let bytes = try TextSource.file(url).bytes()
     try Self.checkUTF8(bytes.bytes, name: name)
@@ -138,7 +138,7 @@ extension Vocabulary {
   }
 
   /// Writes a `vocabulary.txt` atomically.
-  public func write(to url: URL) throws {
+  package func write(to url: URL) throws {
     try fileBytes.withUnsafeBytes { try AtomicFile.write($0, to: url.path) }
   }
 

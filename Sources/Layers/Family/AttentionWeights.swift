@@ -5,14 +5,14 @@ import Tensors
 ///
 /// A logit is the low-rank multiplicative interaction of a context z with an input x, with one output:
 /// `A = W_z`, `B = Wₓ`, `C = 1/√d` and `U`, `V`, `b` zero.
-public struct AttentionWeights: Sendable {
+package struct AttentionWeights: Sendable {
   /// Wₓ: inputs × d.
-  public let query: Parameter
+  package let query: Parameter
   /// W_z: contexts' width × d.
-  public let key: Parameter
+  package let key: Parameter
 
   /// Declares `name.Wx` and `name.Wz`, uniform with variance 1 / their inputs.
-  public init(name: String, inputWidth: Int, contextWidth: Int, width: Int, in list: inout ParameterList) {
+  package init(name: String, inputWidth: Int, contextWidth: Int, width: Int, in list: inout ParameterList) {
     func projection(_ letter: String, _ fanIn: Int) -> Parameter {
       list.add(
         "\(name).\(letter)", shape: [fanIn, width],
@@ -23,7 +23,7 @@ public struct AttentionWeights: Sendable {
   }
 
   /// Memory for `rowCount` rows of x and `contextCount` rows of z.
-  public func activations(
+  package func activations(
     rowCount: Int, contextCount: Int, in arena: Arena, engine: ComputeEngine
   ) -> AttentionActivations {
     let width = query.columnCount
@@ -40,7 +40,7 @@ public struct AttentionWeights: Sendable {
   private var scale: Float { 1 / Float(query.columnCount).squareRoot() }
 
   /// Sets the output, rows × contexts, each row a distribution over the contexts.
-  public func forward(
+  package func forward(
     input: Matrix, contexts: Matrix, weights: Weights, activations: AttentionActivations,
     into output: Matrix, engine: ComputeEngine
   ) {
@@ -65,7 +65,7 @@ public struct AttentionWeights: Sendable {
   }
 
   /// Sets the gradients of input and contexts and adds those of the weights; `output` is the result of `forward`.
-  public func backward(
+  package func backward(
     input: Matrix, contexts: Matrix, output: Matrix, outputGradient: Matrix, weights: Weights,
     gradients: ParameterBuffer, activations: AttentionActivations, intoInput inputGradient: Matrix,
     intoContexts contextGradient: Matrix, engine: ComputeEngine
@@ -90,7 +90,7 @@ public struct AttentionWeights: Sendable {
 }
 
 /// Intermediate values of attention weights, saved from forward to backward.
-public struct AttentionActivations: Sendable {
+package struct AttentionActivations: Sendable {
   let queries: Matrix
   let keys: Matrix
   let queryGradients: Matrix

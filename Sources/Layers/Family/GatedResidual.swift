@@ -6,12 +6,12 @@ import Tensors
 /// It is the full multiplicative interaction of the context z with the input [h, x] whose only entries are
 /// `W[k, h_k, k] = 1`, `W[k, x_k, k] = −1` and `V[x_k, k] = 1`, so `W'(z)` is diag(z) above diag(1 − z); it has no weights of
 /// its own. With x = 0 it is gating, `a ⊙ h`, whose W' is diag(a).
-public struct GatedResidual: Sendable {
+package struct GatedResidual: Sendable {
   /// A gate; z, h and x are arguments of each call.
-  public init() {}
+  package init() {}
 
   /// `output = gate ⊙ new + (1 − gate) ⊙ old`; all rows × width.
-  public func forward(
+  package func forward(
     gate: Matrix, new: Matrix, old: Matrix, into output: Matrix, engine: ComputeEngine
   ) {
     let width = output.columnCount
@@ -27,7 +27,7 @@ public struct GatedResidual: Sendable {
   }
 
   /// Sets the three gradients: `dz = dy ⊙ (h − x)`, `dh = dy ⊙ z`, `dx = dy ⊙ (1 − z)`.
-  public func backward(
+  package func backward(
     gate: Matrix, new: Matrix, old: Matrix, outputGradient: Matrix, intoGate gateGradient: Matrix,
     intoNew newGradient: Matrix, intoOld oldGradient: Matrix, engine: ComputeEngine
   ) {

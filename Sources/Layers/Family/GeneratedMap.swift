@@ -2,18 +2,18 @@ import Tensors
 
 /// The affine map that a multiplicative interaction generates from one context, as a hyper-network does:
 /// `M(c, x) = x · weight + bias` with `weight = W'(c) = Σₖ cₖ Wₖ + V` and `bias = b'(c) = c·U + b`.
-public struct GeneratedMap: Sendable {
+package struct GeneratedMap: Sendable {
   /// W', input × output.
-  public let weight: Matrix
+  package let weight: Matrix
   /// b', one row.
-  public let bias: Matrix
+  package let bias: Matrix
   private let interaction: MultiplicativeInteraction
   private let units: Matrix
   private let contexts: Matrix
   private let activations: InteractionActivations
 
   /// Memory for the map of one context at a time.
-  public init(_ interaction: MultiplicativeInteraction, in arena: Arena) {
+  package init(_ interaction: MultiplicativeInteraction, in arena: Arena) {
     self.interaction = interaction
     let shape = interaction.shape
     weight = arena.matrix(rowCount: shape.inputWidth, columnCount: shape.outputWidth)
@@ -27,7 +27,7 @@ public struct GeneratedMap: Sendable {
   /// Sets `weight` and `bias` from a context, one row.
   ///
   /// Row m of W' is the interaction of c with the m-th unit vector, minus b'.
-  public func generate(from context: Matrix, weights: Weights, engine: ComputeEngine) {
+  package func generate(from context: Matrix, weights: Weights, engine: ComputeEngine) {
     for index in 0..<contexts.rowCount { contexts.rows(index..<index + 1).copy(from: context) }
     engine.multiply(context, weights.right(interaction.u), into: bias)
     engine.add(row: weights[interaction.b], toRowsOf: bias)

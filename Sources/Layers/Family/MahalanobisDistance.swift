@@ -4,18 +4,18 @@ import Tensors
 ///
 /// It is the full multiplicative interaction of x − z with itself, with one output, `W[k, m, 0] = (L Lᵀ)[k, m]` and
 /// `U`, `V`, `b` zero.
-public struct MahalanobisDistance: Sendable {
+package struct MahalanobisDistance: Sendable {
   /// L: width × rank.
-  public let factor: Parameter
+  package let factor: Parameter
 
   /// Declares `name.L`, uniform with variance 1 / width.
-  public init(name: String, width: Int, rank: Int, in list: inout ParameterList) {
+  package init(name: String, width: Int, rank: Int, in list: inout ParameterList) {
     factor = list.add(
       "\(name).L", shape: [width, rank], initialization: .uniform(limit: (3 / Float(width)).squareRoot()))
   }
 
   /// Memory for `rowCount` pairs.
-  public func activations(rowCount: Int, in arena: Arena) -> MahalanobisActivations {
+  package func activations(rowCount: Int, in arena: Arena) -> MahalanobisActivations {
     MahalanobisActivations(
       difference: arena.matrix(rowCount: rowCount, columnCount: factor.rowCount),
       projected: arena.matrix(rowCount: rowCount, columnCount: factor.columnCount),
@@ -23,7 +23,7 @@ public struct MahalanobisDistance: Sendable {
   }
 
   /// Sets the squared distances, rows × 1, of rows of x and z.
-  public func forward(
+  package func forward(
     _ x: Matrix, _ z: Matrix, weights: Weights, activations: MahalanobisActivations,
     into distances: Matrix, engine: ComputeEngine
   ) {
@@ -38,7 +38,7 @@ public struct MahalanobisDistance: Sendable {
   }
 
   /// Sets the gradients of x and z and adds L's: `dx = −dz = 2 d (x − z) L Lᵀ`.
-  public func backward(
+  package func backward(
     distanceGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
     activations: MahalanobisActivations, intoX xGradient: Matrix, intoZ zGradient: Matrix,
     engine: ComputeEngine
@@ -58,7 +58,7 @@ public struct MahalanobisDistance: Sendable {
 }
 
 /// Intermediate values of Mahalanobis distances, saved from forward to backward.
-public struct MahalanobisActivations: Sendable {
+package struct MahalanobisActivations: Sendable {
   let difference: Matrix
   let projected: Matrix
   let projectedGradient: Matrix

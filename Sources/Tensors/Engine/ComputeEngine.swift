@@ -4,19 +4,19 @@ import CKernels
 ///
 /// One thread at a time computes on an engine. The engine owns the other threads, each of which calls the libraries
 /// single-threaded: a loop and the products within it are partitioned once, and no two thread pools compete.
-public final class ComputeEngine: Sendable {
+package final class ComputeEngine: Sendable {
   /// The number of compute threads, including the calling one.
-  public let threadCount: Int
+  package let threadCount: Int
   /// Why `precision` differs from the requested one; nil where it does not.
-  public let precisionNote: String?
+  package let precisionNote: String?
   let multiplier: any Multiplier
   private let team: ThreadTeam
   private let scratch: [TemporaryMemory]
   /// Scratch memory of one call: the exponentials of a chunk of logits, or the packed right-hand matrix of a weight gradient.
-  public let temporaryMemory = TemporaryMemory()
+  package let temporaryMemory = TemporaryMemory()
 
   /// The library of matrix products.
-  public enum Library: String, CaseIterable, Sendable {
+  package enum Library: String, CaseIterable, Sendable {
     /// oneDNN where build and processor support it, OpenBLAS elsewhere.
     case automatic
     /// OpenBLAS, the reference.
@@ -26,7 +26,7 @@ public final class ComputeEngine: Sendable {
   /// An engine of `threadCount` threads; also sets the calling thread to flush denormals to zero.
   ///
   /// Where build or processor do not support products of bfloat16 operands, they are fp32 and `precisionNote` states the reason.
-  public init(threadCount: Int, precision: Precision = .float32, library: Library = .automatic) {
+  package init(threadCount: Int, precision: Precision = .float32, library: Library = .automatic) {
     precondition(threadCount > 0, "at least one thread")
     self.threadCount = threadCount
     let choice = chooseMultiplier(threadCount: threadCount, precision: precision, library: library)
@@ -51,22 +51,22 @@ public final class ComputeEngine: Sendable {
   }
 
   /// Prepares the calling thread: denormal numbers are flushed to zero, and libraries run single-threaded.
-  public func prepareThread() {
+  package func prepareThread() {
     CKernels_flushDenormals()
     multiplier.prepareThread()
   }
 
   /// The name of the library in checkpoints and logs.
-  public var name: String { multiplier.name }
+  package var name: String { multiplier.name }
 
   /// The precision of the operands of products.
-  public var precision: Precision { multiplier.precision }
+  package var precision: Precision { multiplier.precision }
 
   /// The instruction set that the library selected, by the library's name.
-  public var cpuLevel: String { multiplier.cpuLevel }
+  package var cpuLevel: String { multiplier.cpuLevel }
 
   /// Library, version, instruction set, precision and threads, for display.
-  public var summary: String {
+  package var summary: String {
     "\(multiplier.version), \(cpuLevel), \(precision.rawValue), \(threadCount) thread\(threadCount == 1 ? "" : "s")"
   }
 
@@ -74,14 +74,14 @@ public final class ComputeEngine: Sendable {
   /// of at least `minimumPartCount`.
   ///
   /// The parts depend on the counts alone; a body writes to its own part only.
-  public func forEachPart(
+  package func forEachPart(
     of count: Int, minimumPartCount: Int, _ body: @Sendable (Range<Int>) -> Void
   ) {
     forEachPart(of: count, minimumPartCount: minimumPartCount) { _, range in body(range) }
   }
 
   /// `forEachPart` with a worker, for matrix products in the body.
-  public func forEachPart(
+  package func forEachPart(
     of count: Int, minimumPartCount: Int, _ body: @Sendable (Worker, Range<Int>) -> Void
   ) {
     let partCount = min(threadCount, max(1, count / max(1, minimumPartCount)))
@@ -96,7 +96,7 @@ public final class ComputeEngine: Sendable {
   }
 
   /// Runs `body` once on every thread.
-  public func forEachWorker(_ body: @Sendable (Worker) -> Void) {
+  package func forEachWorker(_ body: @Sendable (Worker) -> Void) {
     team.run { body(worker($0)) }
   }
 

@@ -8,13 +8,13 @@ extension ComputeEngine {
   private static let elementsPerPart = 1 << 15
 
   /// Runs `body` for parts of the rows of a matrix.
-  public func forEachRowPart(of matrix: Matrix, _ body: @Sendable (Range<Int>) -> Void) {
+  package func forEachRowPart(of matrix: Matrix, _ body: @Sendable (Range<Int>) -> Void) {
     let minimum = max(1, Self.elementsPerPart / max(1, matrix.columnCount))
     forEachPart(of: matrix.rowCount, minimumPartCount: minimum, body)
   }
 
   /// `matrix[i] += row` for every row i.
-  public func add(row: Matrix, toRowsOf matrix: Matrix) {
+  package func add(row: Matrix, toRowsOf matrix: Matrix) {
     precondition(row.count == matrix.columnCount, "a row of the matrix's width")
     forEachRowPart(of: matrix) { rows in
       for index in rows { CKernels_addScaled(row.data, 1, matrix.row(index), matrix.columnCount) }
@@ -22,7 +22,7 @@ extension ComputeEngine {
   }
 
   /// `sums[j] += Σᵢ matrix[i, j]`.
-  public func addColumnSums(of matrix: Matrix, to sums: Matrix) {
+  package func addColumnSums(of matrix: Matrix, to sums: Matrix) {
     precondition(sums.count == matrix.columnCount && sums.isContiguous, "sums of the matrix's width")
     let minimum = max(16, Self.elementsPerPart / max(1, matrix.rowCount))
     forEachPart(of: matrix.columnCount, minimumPartCount: minimum) { columns in
@@ -33,7 +33,7 @@ extension ComputeEngine {
   }
 
   /// `y += x`.
-  public func add(_ x: Matrix, to y: Matrix) {
+  package func add(_ x: Matrix, to y: Matrix) {
     precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of the same shape")
     forEachRowPart(of: y) { rows in
       for index in rows { CKernels_addScaled(x.row(index), 1, y.row(index), y.columnCount) }
@@ -41,7 +41,7 @@ extension ComputeEngine {
   }
 
   /// `y[i] = scales[i, column] · x[i]` for every row i.
-  public func scaleRows(of x: Matrix, by scales: Matrix, column: Int, into y: Matrix) {
+  package func scaleRows(of x: Matrix, by scales: Matrix, column: Int, into y: Matrix) {
     precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of the same shape")
     precondition(scales.rowCount == x.rowCount && column < scales.columnCount, "a scale for each row")
     forEachRowPart(of: y) { rows in
@@ -50,7 +50,7 @@ extension ComputeEngine {
   }
 
   /// `dots[i, 0] = Σⱼ x[i, j] · y[i, j]`.
-  public func rowDots(_ x: Matrix, _ y: Matrix, into dots: Matrix) {
+  package func rowDots(_ x: Matrix, _ y: Matrix, into dots: Matrix) {
     precondition(x.rowCount == y.rowCount && x.columnCount == y.columnCount, "matrices of the same shape")
     precondition(dots.rowCount == x.rowCount, "a dot product for each row")
     forEachRowPart(of: x) { rows in
@@ -59,7 +59,7 @@ extension ComputeEngine {
   }
 
   /// `z = x ⊙ y`.
-  public func multiplyElements(_ x: Matrix, _ y: Matrix, into z: Matrix) {
+  package func multiplyElements(_ x: Matrix, _ y: Matrix, into z: Matrix) {
     precondition(
       x.rowCount == y.rowCount && x.columnCount == y.columnCount && z.rowCount == x.rowCount
         && z.columnCount == x.columnCount, "matrices of the same shape")
@@ -69,7 +69,7 @@ extension ComputeEngine {
   }
 
   /// `values = max(values + bias, 0)`, the bias added to every row.
-  public func addBiasAndRectify(_ values: Matrix, bias: Matrix) {
+  package func addBiasAndRectify(_ values: Matrix, bias: Matrix) {
     precondition(bias.count == values.columnCount, "a bias of the values' width")
     forEachRowPart(of: values) { rows in
       for index in rows { CKernels_biasReLU(values.row(index), bias.data, values.columnCount) }
@@ -77,7 +77,7 @@ extension ComputeEngine {
   }
 
   /// Keeps the gradient where the rectified value is positive, zero elsewhere.
-  public func rectifyGradient(_ gradient: Matrix, activated: Matrix) {
+  package func rectifyGradient(_ gradient: Matrix, activated: Matrix) {
     precondition(
       gradient.rowCount == activated.rowCount && gradient.columnCount == activated.columnCount,
       "matrices of the same shape")
@@ -90,7 +90,7 @@ extension ComputeEngine {
 
   /// `output[i] += projected[i, 0 ..< width] + Σₖ context[i, k] · projected[i, (k+1)·width ..< (k+2)·width]`, width
   /// being the output's.
-  public func contract(context: Matrix, projected: Matrix, addingTo output: Matrix) {
+  package func contract(context: Matrix, projected: Matrix, addingTo output: Matrix) {
     precondition(
       projected.columnCount == (context.columnCount + 1) * output.columnCount
         && projected.rowCount == output.rowCount && context.rowCount == output.rowCount,
@@ -106,7 +106,7 @@ extension ComputeEngine {
 
   /// `contextGradient[i, k] += Σₙ projected[i, (k+1)·width + n] · outputGradient[i, n]`:
   /// the derivative of `contract`.
-  public func contractBackward(projected: Matrix, outputGradient: Matrix, addingTo contextGradient: Matrix) {
+  package func contractBackward(projected: Matrix, outputGradient: Matrix, addingTo contextGradient: Matrix) {
     precondition(
       projected.columnCount == (contextGradient.columnCount + 1) * outputGradient.columnCount
         && projected.rowCount == outputGradient.rowCount
@@ -122,7 +122,7 @@ extension ComputeEngine {
   }
 
   /// `expanded[i] = x[i], factors[i, 0] · x[i], factors[i, 1] · x[i], …`.
-  public func expand(_ x: Matrix, by factors: Matrix, into expanded: Matrix) {
+  package func expand(_ x: Matrix, by factors: Matrix, into expanded: Matrix) {
     precondition(
       expanded.columnCount == (factors.columnCount + 1) * x.columnCount && expanded.rowCount == x.rowCount
         && factors.rowCount == x.rowCount, "shapes of an expansion")

@@ -9,7 +9,7 @@ extension ComputeEngine {
   ///
   /// With `transposed` the right-hand matrix is the transpose of `sources` side by side. `panelWidth` is the number of columns of
   /// a panel (default: suited to a product with the whole matrix).
-  public func packedMatrix(
+  package func packedMatrix(
     _ sources: [Matrix], transposed: Bool = false, panelWidth: Int? = nil
   ) -> PackedMatrix {
     PackedMatrix(
@@ -18,12 +18,12 @@ extension ComputeEngine {
   }
 
   /// The bytes of a packed matrix of such sources, which need no elements.
-  public func packedByteCount(_ sources: [Matrix], transposed: Bool = false) -> Int {
+  package func packedByteCount(_ sources: [Matrix], transposed: Bool = false) -> Int {
     PackedMatrix(sources, transposed: transposed, multiplier: multiplier, memory: nil).byteCount
   }
 
   /// Packs the current elements of the sources.
-  public func pack(_ matrix: PackedMatrix) {
+  package func pack(_ matrix: PackedMatrix) {
     guard matrix.isPacked else { return }
     forEachPart(of: matrix.panels.count, minimumPartCount: 1) { worker, range in
       for panel in matrix.panels[range] {
@@ -33,7 +33,7 @@ extension ComputeEngine {
   }
 
   /// `c = a·b`, or `c += a·b` when adding; a is m × k, b is k × n, c is m × n.
-  public func multiply(_ a: Matrix, _ b: PackedMatrix, into c: Matrix, adding: Bool = false) {
+  package func multiply(_ a: Matrix, _ b: PackedMatrix, into c: Matrix, adding: Bool = false) {
     precondition(
       a.columnCount == b.rowCount && a.rowCount == c.rowCount && b.columnCount == c.columnCount,
       "shapes of a product")
@@ -70,14 +70,14 @@ extension ComputeEngine {
   }
 
   /// `c += aᵀ·b`; a is k × m, b is k × n, c is m × n.
-  public func multiply(transposed a: Matrix, _ b: Matrix, addingTo c: Matrix) {
+  package func multiply(transposed a: Matrix, _ b: Matrix, addingTo c: Matrix) {
     multiply(transposed: a, [b], addingTo: [c])
   }
 
   /// `c += aᵀ·b` for every b and its c: the gradients of weights that share their input, or their output.
   ///
   /// a is k × m, each b is k × n and its c is m × n.
-  public func multiply(transposed a: Matrix, _ b: [Matrix], addingTo c: [Matrix]) {
+  package func multiply(transposed a: Matrix, _ b: [Matrix], addingTo c: [Matrix]) {
     precondition(
       b.count == c.count
         && zip(b, c).allSatisfy {

@@ -1,14 +1,14 @@
 import CKernels
 
 /// One thread in a part of `forEachPart`: sequential products, with scratch memory of its own.
-public struct Worker: Sendable {
+package struct Worker: Sendable {
   /// Its index, below the engine's `threadCount`.
-  public let index: Int
+  package let index: Int
   let multiplier: any Multiplier
   let scratch: TemporaryMemory
 
   /// `c = a·b`, or `c += a·b` when adding; both operands in the engine's precision.
-  public func multiply(_ a: Operand, _ b: Operand, into c: Matrix, adding: Bool = false) {
+  package func multiply(_ a: Operand, _ b: Operand, into c: Matrix, adding: Bool = false) {
     precondition(
       a.columnCount == b.rowCount && a.rowCount == c.rowCount && b.columnCount == c.columnCount,
       "shapes of a product")
@@ -16,7 +16,7 @@ public struct Worker: Sendable {
   }
 
   /// `c = a·b` for one panel of b, a matrix packed from one source; a in the engine's precision.
-  public func multiply(_ a: Operand, _ b: PackedMatrix, panel: Int, into c: Matrix) {
+  package func multiply(_ a: Operand, _ b: PackedMatrix, panel: Int, into c: Matrix) {
     let panel = b.panels[panel]
     precondition(
       panel.blocks.count == 1 && a.columnCount == b.rowCount && a.rowCount == c.rowCount
@@ -25,7 +25,7 @@ public struct Worker: Sendable {
   }
 
   /// Row i of the matrix times `scales[i, 0]`, in the engine's precision, valid until the next call.
-  public func scaledRows(of matrix: Matrix, by scales: Matrix) -> Operand {
+  package func scaledRows(of matrix: Matrix, by scales: Matrix) -> Operand {
     let precision = multiplier.precision
     let scaled = Operand(
       scratch.memory(byteCount: matrix.count * precision.byteCount), precision, rowCount: matrix.rowCount,

@@ -1,12 +1,12 @@
 /// The number format of the operands of matrix products; sums are always fp32.
-public enum Precision: String, CaseIterable, Sendable, Codable {
+package enum Precision: String, CaseIterable, Sendable, Codable {
   /// The upper half of fp32: 8 bits of mantissa, the same range.
   case bfloat16
   /// Single precision.
   case float32
 
   /// The bytes of an element.
-  public var byteCount: Int {
+  package var byteCount: Int {
     switch self {
     case .bfloat16: 2
     case .float32: 4
@@ -17,13 +17,13 @@ public enum Precision: String, CaseIterable, Sendable, Codable {
 /// A view of a matrix as an operand of a product: elements of some precision, rows or columns contiguous.
 ///
 /// Sendable because a view carries no ownership, like `Matrix`.
-public struct Operand: @unchecked Sendable {
+package struct Operand: @unchecked Sendable {
   /// The precision of an element.
-  public let precision: Precision
+  package let precision: Precision
   /// The number of rows.
-  public let rowCount: Int
+  package let rowCount: Int
   /// The number of columns.
-  public let columnCount: Int
+  package let columnCount: Int
   /// The number of elements between two rows; 1 for a transposed view.
   let rowStride: Int
   /// The number of elements between two columns; 1 except for a transposed view.
@@ -43,27 +43,27 @@ public struct Operand: @unchecked Sendable {
   }
 
   /// The elements of a matrix, without conversion.
-  public init(_ matrix: Matrix) {
+  package init(_ matrix: Matrix) {
     self.init(
       UnsafeMutableRawPointer(matrix.data), .float32, rowCount: matrix.rowCount,
       columnCount: matrix.columnCount, rowStride: matrix.stride, columnStride: 1)
   }
 
   /// Contiguous rows at `data`.
-  public init(_ data: UnsafeMutableRawPointer, _ precision: Precision, rowCount: Int, columnCount: Int) {
+  package init(_ data: UnsafeMutableRawPointer, _ precision: Precision, rowCount: Int, columnCount: Int) {
     self.init(
       data, precision, rowCount: rowCount, columnCount: columnCount, rowStride: columnCount, columnStride: 1)
   }
 
   /// The transposed view.
-  public var transposed: Operand {
+  package var transposed: Operand {
     Operand(
       data, precision, rowCount: columnCount, columnCount: rowCount, rowStride: columnStride,
       columnStride: rowStride)
   }
 
   /// The view of some rows.
-  public func rows(_ range: Range<Int>) -> Operand {
+  package func rows(_ range: Range<Int>) -> Operand {
     precondition(range.lowerBound >= 0 && range.upperBound <= rowCount, "rows \(range) of \(rowCount)")
     return Operand(
       data + range.lowerBound * rowStride * precision.byteCount, precision, rowCount: range.count,
@@ -71,10 +71,10 @@ public struct Operand: @unchecked Sendable {
   }
 
   /// The first element of a row, whose elements are contiguous.
-  public func elements<Element>(ofRow row: Int, as type: Element.Type) -> UnsafeMutablePointer<Element> {
+  package func elements<Element>(ofRow row: Int, as type: Element.Type) -> UnsafeMutablePointer<Element> {
     (data + row &* rowStride &* precision.byteCount).assumingMemoryBound(to: type)
   }
 
   /// The view of some columns.
-  public func columns(_ range: Range<Int>) -> Operand { transposed.rows(range).transposed }
+  package func columns(_ range: Range<Int>) -> Operand { transposed.rows(range).transposed }
 }

@@ -1,5 +1,5 @@
 /// Memory for a matrix in the engine's precision; empty where that is fp32.
-public final class OperandMemory: Sendable {
+package final class OperandMemory: Sendable {
   private let bytes: Vector<UInt8>
   private let capacity: Int
   private let arena: Arena
@@ -11,10 +11,10 @@ public final class OperandMemory: Sendable {
   }
 
   /// Its bytes.
-  public var byteCount: Int { bytes.count }
+  package var byteCount: Int { bytes.count }
 
   /// The last matrix of this shape rounded into it; the matrix itself where nothing is rounded.
-  public func operand(of matrix: Matrix) -> Operand {
+  package func operand(of matrix: Matrix) -> Operand {
     guard capacity > 0 else { return Operand(matrix) }
     precondition(matrix.count <= capacity, "at most \(capacity) elements")
     return Operand(
@@ -25,12 +25,12 @@ public final class OperandMemory: Sendable {
 
 extension ComputeEngine {
   /// Memory for `elementCount` elements in the engine's precision.
-  public func operandMemory(elementCount: Int, in arena: Arena = Arena()) -> OperandMemory {
+  package func operandMemory(elementCount: Int, in arena: Arena = Arena()) -> OperandMemory {
     OperandMemory(elementCount: elementCount, precision: precision, in: arena)
   }
 
   /// The matrix as an operand of products: itself in fp32, else rounded into `memory`.
-  public func rounded(_ matrix: Matrix, in memory: OperandMemory) -> Operand {
+  package func rounded(_ matrix: Matrix, in memory: OperandMemory) -> Operand {
     let operand = memory.operand(of: matrix)
     guard operand.precision == .bfloat16 else { return operand }
     forEachRowPart(of: matrix) { rows in
@@ -40,7 +40,7 @@ extension ComputeEngine {
   }
 
   /// The same for a shard's rows only; the others must not be read.
-  public func rounded(_ matrix: Matrix, _ shard: RowShard, in memory: OperandMemory) -> Operand {
+  package func rounded(_ matrix: Matrix, _ shard: RowShard, in memory: OperandMemory) -> Operand {
     let operand = memory.operand(of: matrix)
     guard operand.precision == .bfloat16 else { return operand }
     forEachPart(of: shard.blockCount, minimumPartCount: 1) { blocks in

@@ -2,11 +2,11 @@
 ///
 /// Its source is one fp32 matrix, or several side by side, optionally transposed. The blocks, and so the products' results, do
 /// not depend on the number of threads.
-public final class PackedMatrix: Sendable {
+package final class PackedMatrix: Sendable {
   /// The number of rows: the inner dimension of a product.
-  public let rowCount: Int
+  package let rowCount: Int
   /// The number of columns of a product's result.
-  public let columnCount: Int
+  package let columnCount: Int
   /// The blocks of each range of columns.
   let panels: [Panel]
   private let memory: TemporaryMemory?

@@ -13,7 +13,7 @@ extension RunConfiguration {
   ///
   /// Unknown keys, wrong types and impossible values throw a line with the key, its place
   /// and the nearest known key.
-  public init(contentsOf path: String, settings: [String] = []) throws {
+  package init(contentsOf path: String, settings: [String] = []) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
       throw MilmError("no configuration at \(path): expected a YAML file that can be read")
     }
@@ -28,7 +28,7 @@ extension RunConfiguration {
   }
 
   /// Reads YAML text; `source` is its name in errors.
-  public init(yaml: String, source: String, settings: [String] = []) throws {
+  package init(yaml: String, source: String, settings: [String] = []) throws {
     self.init()
     var reader = ConfigurationReader(source: source)
     try reader.read(yaml, into: &self)
@@ -37,7 +37,7 @@ extension RunConfiguration {
   }
 
   /// The complete configuration as YAML, as in `config.yaml`.
-  public var yaml: String {
+  package var yaml: String {
     var root = Node.Mapping([])
     for key in ConfigurationKey.all {
       let names = key.path.split(separator: ".").map(String.init)
@@ -58,7 +58,7 @@ extension RunConfiguration {
   }
 
   /// The complete configuration as JSON, as in the metadata of `model.safetensors`.
-  public var json: String {
+  package var json: String {
     var root: [String: Any] = [:]
     for key in ConfigurationKey.all {
       let text = key.show(self)
@@ -82,7 +82,7 @@ extension RunConfiguration {
   }
 
   /// The first difference that prevents resuming, with both values; nil where there is none.
-  public func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
+  package func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
     var earlier = earlier
     // Resuming with `auto` keeps the placement that the run has.
     if exchange.vocabulary == .auto { earlier.exchange.vocabulary = .auto }
@@ -237,7 +237,7 @@ private func editDistance(_ a: String, _ b: String) -> Int {
 
 extension RunConfiguration {
   /// The configuration that rank 0 reads from a file, on all ranks; the others need not have the file.
-  public static func shared(
+  package static func shared(
     fromRank0File path: String, settings: [String], ranks: Ranks
   ) throws -> RunConfiguration {
     let own = try ranks.onCoordinator("read the configuration") {
@@ -247,7 +247,7 @@ extension RunConfiguration {
   }
 
   /// The configuration of a checkpoint that rank 0 alone has, on all ranks.
-  public static func shared(
+  package static func shared(
     fromRank0Checkpoint checkpoint: Checkpoint?, settings: [String] = [], ranks: Ranks
   ) throws -> RunConfiguration {
     let own = try ranks.onCoordinator("read the configuration") {
@@ -265,7 +265,7 @@ extension RunConfiguration {
   }
 
   /// The configuration that a checkpoint was written with.
-  public init(_ checkpoint: Checkpoint, settings: [String] = []) throws {
+  package init(_ checkpoint: Checkpoint, settings: [String] = []) throws {
     try self.init(
       yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)",
       settings: settings)

@@ -293,7 +293,7 @@ extension ExchangeSettings.Vocabulary: CustomStringConvertible {
   }
 
   /// As in the configuration file.
-  public var description: String {
+  package var description: String {
     switch self {
     case .auto: "auto"
     case .replicated: "replicated"

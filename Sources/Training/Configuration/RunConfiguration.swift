@@ -6,53 +6,53 @@ import Tensors
 /// All settings of a run: the configuration file, with defaults filled in.
 ///
 /// Keys and limits are in `ConfigurationKey.all`.
-public struct RunConfiguration: Sendable, Equatable {
+package struct RunConfiguration: Sendable, Equatable {
   /// Sizes and variant of the model.
-  public var model = ModelConfiguration()
+  package var model = ModelConfiguration()
   /// Data and length of the run.
-  public var training = TrainingConfiguration()
+  package var training = TrainingConfiguration()
   /// The optimizer.
-  public var optimizer = OptimizerConfiguration()
+  package var optimizer = OptimizerConfiguration()
   /// The learning rate over the steps.
-  public var schedule = Schedule()
+  package var schedule = Schedule()
   /// The gradient all-reduce.
-  public var exchange = ExchangeSettings()
+  package var exchange = ExchangeSettings()
   /// Evaluation, checkpoints and reports.
-  public var coordinator = CoordinatorConfiguration()
+  package var coordinator = CoordinatorConfiguration()
   /// The guard against steps that would harm the model.
-  public var guarding = GuardConfiguration()
+  package var guarding = GuardConfiguration()
 
   /// The defaults.
-  public init() {}
+  package init() {}
 
   /// Tokens per step, over all lanes of all ranks.
-  public var tokensPerStep: Int { training.lanes * training.segment * training.accumulate }
+  package var tokensPerStep: Int { training.lanes * training.segment * training.accumulate }
 }
 
 /// Data and length of a run.
-public struct TrainingConfiguration: Sendable, Equatable {
+package struct TrainingConfiguration: Sendable, Equatable {
   /// The number of lanes of all ranks.
-  public var lanes = 64
+  package var lanes = 64
   /// Tokens of a lane per segment, T.
-  public var segment = 64
+  package var segment = 64
   /// The number of updates.
-  public var steps = 400_000
+  package var steps = 400_000
   /// Segments per step.
-  public var accumulate = 1
+  package var accumulate = 1
   /// The seed of all random numbers.
-  public var seed = 1
+  package var seed = 1
   /// The precision of the operands of matrix products, where the engine supports it; weights and sums are fp32.
-  public var precision = Precision.bfloat16
+  package var precision = Precision.bfloat16
   /// Blocks of tokens whose probabilities are all below this are approximated in the softmax's gradients; 0: none.
-  public var softmaxThreshold = 0.0
+  package var softmaxThreshold = 0.0
   /// Compute threads per rank; nil: the rank's share of the host's cores.
-  public var threads: Int?
+  package var threads: Int?
 }
 
 /// The gradient all-reduce.
-public struct ExchangeSettings: Sendable, Equatable {
+package struct ExchangeSettings: Sendable, Equatable {
   /// Where the tied matrix lives, with everything else that has a row for each token.
-  public enum Vocabulary: Sendable, Equatable {
+  package enum Vocabulary: Sendable, Equatable {
     /// Chosen by the program, once per run.
     case auto
     /// Every rank has all rows, and all ranks exchange their gradient.
@@ -64,25 +64,25 @@ public struct ExchangeSettings: Sendable, Equatable {
   }
 
   /// The codec of gradients; nil, `auto` in the file: chosen by measurement.
-  public var codec: Codec?
+  package var codec: Codec?
   /// Where the tied matrix lives.
-  public var vocabulary = Vocabulary.auto
+  package var vocabulary = Vocabulary.auto
   /// Megabytes (10⁶) of fp32 gradient per bucket, at most.
-  public var bucketMegabytes = 16
+  package var bucketMegabytes = 16
   /// The number of ranks that add their gradients in shared memory, uncompressed; nil: all of a host.
   ///
   /// 1 makes every rank a node of its own, so that ranks of one host exchange like ranks of several hosts.
-  public var ranksPerNode: Int?
+  package var ranksPerNode: Int?
   /// Steps between comparisons of the ranks' parameters; 0: never.
-  public var hashEvery = 100
+  package var hashEvery = 100
   /// Whether a codec may round.
-  public var allowLoss = true
+  package var allowLoss = true
   /// Whether `auto` may choose again during the run.
-  public var retune = false
+  package var retune = false
   /// Seconds until a stalled rank is reported.
-  public var stallWarnSeconds = 10.0
+  package var stallWarnSeconds = 10.0
   /// Seconds until a stalled rank ends the job.
-  public var stallAbortSeconds = 30.0
+  package var stallAbortSeconds = 30.0
 
   /// The lowest beta2 with which Adam tolerates four bits.
   private static let leastBeta2ForInt4 = 0.99
@@ -100,7 +100,7 @@ public struct ExchangeSettings: Sendable, Equatable {
   }
 
   /// The configured codec; for `auto` the one that takes the most memory of those that may be chosen.
-  public var largestCodec: Codec { codec ?? (allowLoss ? .int8 : .lossless) }
+  package var largestCodec: Codec { codec ?? (allowLoss ? .int8 : .lossless) }
 
   /// The codecs that the configuration and the optimizer allow.
   package func candidates(for optimizer: OptimizerConfiguration) -> [Codec] {
@@ -110,9 +110,9 @@ public struct ExchangeSettings: Sendable, Equatable {
 }
 
 /// Evaluation, checkpoints and reports.
-public struct CoordinatorConfiguration: Sendable, Equatable {
+package struct CoordinatorConfiguration: Sendable, Equatable {
   /// Whether rank 0 trains too.
-  public enum Placement: String, CaseIterable, Sendable {
+  package enum Placement: String, CaseIterable, Sendable {
     /// Rank 0 has lanes like any other rank; it writes and evaluates in the background.
     case worker
     /// Rank 0 has no lanes; it applies the same updates, and writes and evaluates while the others train.
@@ -120,31 +120,31 @@ public struct CoordinatorConfiguration: Sendable, Equatable {
   }
 
   /// Whether rank 0 trains too.
-  public var placement = Placement.worker
+  package var placement = Placement.worker
   /// Steps between lines of metrics.
-  public var reportEvery = 10
+  package var reportEvery = 10
   /// Steps between evaluations of the validation split; 0: none.
-  public var evaluateEvery = 1000
+  package var evaluateEvery = 1000
   /// Streams that the validation split is cut into.
-  public var evaluateStreams = 16
+  package var evaluateStreams = 16
   /// Steps between checkpoints.
-  public var checkpointEvery = 1000
+  package var checkpointEvery = 1000
   /// Checkpoints to keep, beside the best one.
-  public var keepLast = 3
+  package var keepLast = 3
   /// The run ends after this many evaluations without improvement; 0: never.
-  public var patience = 0
+  package var patience = 0
 }
 
 /// Detection of steps that would harm the model, and what happens when there are many.
-public struct GuardConfiguration: Sendable, Equatable {
+package struct GuardConfiguration: Sendable, Equatable {
   /// The number of good steps that mean and deviation are taken over; nothing is an outlier until there are as many.
-  public var window = 100
+  package var window = 100
   /// A loss or a gradient norm this many standard deviations above the mean is an outlier; 0: none is.
-  public var outlier = 10.0
+  package var outlier = 10.0
   /// The run has diverged once the mean loss is this many nats per token above its lowest value; 0: never.
-  public var divergence = 2.0
+  package var divergence = 2.0
   /// How often a run that diverges returns to its last good checkpoint.
-  public var returns = 2
+  package var returns = 2
   /// The factor on the learning rate for each return.
-  public var rateFactor = 0.5
+  package var rateFactor = 0.5
 }

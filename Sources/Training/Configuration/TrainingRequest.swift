@@ -1,9 +1,9 @@
 import Synchronization
 
 /// What a training command is asked for; the same on all ranks.
-public struct TrainingRequest: Sendable {
+package struct TrainingRequest: Sendable {
   /// What to do with a run that is there already.
-  public enum Resume: Sendable, Equatable {
+  package enum Resume: Sendable, Equatable {
     /// Refuse it.
     case never
     /// Continue from its newest checkpoint that verifies; start from the beginning where there is none.
@@ -13,18 +13,18 @@ public struct TrainingRequest: Sendable {
   }
 
   /// The corpus directory.
-  public var corpus: String
+  package var corpus: String
   /// The run directory.
-  public var output: String
+  package var output: String
   /// What to do with a run that is there already.
-  public var resume = Resume.never
+  package var resume = Resume.never
   /// The step of the whole run to stop after; nil for the configured end.
-  public var lastStep: Int?
+  package var lastStep: Int?
   /// Whether chosen steps are recorded for a trace viewer.
-  public var traces = false
+  package var traces = false
 
   /// A request to train on a corpus and write to a run directory.
-  public init(corpus: String, output: String) {
+  package init(corpus: String, output: String) {
     self.corpus = corpus
     self.output = output
   }
@@ -33,20 +33,20 @@ public struct TrainingRequest: Sendable {
 /// A request that a run stop soon, with a checkpoint to resume from; it may be made from any thread.
 ///
 /// It travels with the all-reduce of every step's loss, so that all ranks stop after the same step.
-public final class StopRequest: Sendable {
+package final class StopRequest: Sendable {
   private let flag = Atomic(false)
 
   /// A request that has not been made.
-  public init() {}
+  package init() {}
 
   /// Makes the request; it cannot be withdrawn.
-  public func make() {
+  package func make() {
     flag.store(true, ordering: .relaxed)
   }
 
   /// Whether it was made.
-  public var isMade: Bool { flag.load(ordering: .relaxed) }
+  package var isMade: Bool { flag.load(ordering: .relaxed) }
 }
 
 /// The version of this program; all ranks of a run must have the same.
-public let programVersion = "0.2.0"
+package let programVersion = "0.2.0"

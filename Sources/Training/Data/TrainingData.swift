@@ -4,13 +4,13 @@ import LanguageModel
 import Tensors
 
 /// The training split as this rank reads it.
-public struct TrainingData: Sendable {
+package struct TrainingData: Sendable {
   /// The tokens of the split.
-  public let tokens: any TokenSequence
+  package let tokens: any TokenSequence
   /// All lanes, the same for every number of ranks.
-  public let lanes: Lanes
+  package let lanes: Lanes
   /// The lanes of this rank.
-  public let ownLanes: Range<Int>
+  package let ownLanes: Range<Int>
   let inputs: Vector<Int32>
   let targets: Vector<Int32>
   private let arena = Arena()

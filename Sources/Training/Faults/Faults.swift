@@ -6,9 +6,9 @@ import Platform
 import Tensors
 
 /// A fault that a test requests with `--fault ACTION:POINT:RANK:STEP`, as in `die:exchange:1:12`.
-public struct Fault: Sendable, Equatable {
+package struct Fault: Sendable, Equatable {
   /// What happens.
-  public enum Action: String, CaseIterable, Sendable {
+  package enum Action: String, CaseIterable, Sendable {
     /// The process is killed, as by a power failure.
     case die
     /// The thread hangs.
@@ -20,7 +20,7 @@ public struct Fault: Sendable, Equatable {
   }
 
   /// Where it happens.
-  public enum Point: String, CaseIterable, Sendable {
+  package enum Point: String, CaseIterable, Sendable {
     /// Before MPI is started.
     case launch
     /// While the corpus is opened, before the first step.
@@ -40,16 +40,16 @@ public struct Fault: Sendable, Equatable {
   }
 
   /// What happens.
-  public let action: Action
+  package let action: Action
   /// Where it happens.
-  public let point: Point
+  package let point: Point
   /// On which rank.
-  public let rank: Int
+  package let rank: Int
   /// In which step, or the step of which checkpoint.
-  public let step: Int
+  package let step: Int
 
   /// Reads `ACTION:POINT:RANK:STEP`; throws `MilmError`.
-  public init(_ text: String) throws {
+  package init(_ text: String) throws {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 4, let action = Action(rawValue: parts[0]), let point = Point(rawValue: parts[1]),
       let rank = Int(parts[2]), rank >= 0, let step = Int(parts[3]), step >= 0
@@ -70,11 +70,11 @@ public struct Fault: Sendable, Equatable {
 }
 
 /// The faults of a run: none, except in tests.
-public struct FaultPlan: Sendable {
+package struct FaultPlan: Sendable {
   private let faults: [Fault]
 
   /// The faults of all ranks.
-  public init(_ faults: [Fault] = []) {
+  package init(_ faults: [Fault] = []) {
     self.faults = faults
   }
 
@@ -84,7 +84,7 @@ public struct FaultPlan: Sendable {
   }
 
   /// Injects faults before MPI starts; `rank` is that of this process according to its launcher.
-  public func injectAtLaunch(rank: Int) throws {
+  package func injectAtLaunch(rank: Int) throws {
     try own(rank: rank).inject(.launch, step: 0)
   }
 

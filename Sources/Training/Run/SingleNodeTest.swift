@@ -8,12 +8,12 @@ import Platform
 import Reporting
 
 /// A test of the complete product on one machine: built-in text, all codecs, checkpoint, resume, corruption, evaluation.
-public struct SingleNodeTest {
+package struct SingleNodeTest {
   private let ranks: Ranks
   private let logger: Logger
 
   /// A test on these ranks, which must share a host.
-  public init(ranks: Ranks, logger: Logger) {
+  package init(ranks: Ranks, logger: Logger) {
     self.ranks = ranks
     self.logger = logger
   }
@@ -26,7 +26,7 @@ public struct SingleNodeTest {
   }
 
   /// Runs all checks and prints a table on rank 0; returns, on all ranks, whether all have passed.
-  public func run() throws -> Bool {
+  package func run() throws -> Bool {
     guard Set(ranks.control.hostNames).count == 1 else {
       throw MilmError(
         "the single-node test has one temporary folder: expected ranks on one host, found "

@@ -4,21 +4,21 @@ import Foundation
 import Platform
 
 /// The training loop: every rank runs it, over its own lanes.
-public final class Trainer {
+package final class Trainer {
   /// How a run ended.
-  public struct Outcome: Sendable, Equatable {
+  package struct Outcome: Sendable, Equatable {
     /// Steps taken since the beginning of the run.
-    public var step: Int
+    package var step: Int
     /// Whether the run is over, by its last step or by early stopping.
-    public var isFinished: Bool
+    package var isFinished: Bool
     /// Whether a `StopRequest` ended it before its last step.
-    public var isInterrupted: Bool
+    package var isInterrupted: Bool
     /// The best perplexity on the validation split, where there was one.
-    public var bestPerplexity: Double?
+    package var bestPerplexity: Double?
     /// The step of the best perplexity.
-    public var bestStep: Int?
+    package var bestStep: Int?
     /// Writes of checkpoints and metrics that have failed; counted on rank 0.
-    public var failedWriteCount: Int
+    package var failedWriteCount: Int
   }
 
   /// How a run, or a part of it, ended.

@@ -10,7 +10,7 @@ import Reporting
 import Tensors
 
 /// Sets a run up on all ranks, from the beginning or from a checkpoint, and trains it.
-public struct TrainingRun: Sendable {
+package struct TrainingRun: Sendable {
   private let request: TrainingRequest
   private let configuration: RunConfiguration
   private let ranks: Ranks
@@ -42,7 +42,7 @@ public struct TrainingRun: Sendable {
   /// Checks everything that training needs and logs what would run, without writing anything; all ranks call it.
   ///
   /// Returns the number of parameters.
-  public func rehearse() throws -> Int {
+  package func rehearse() throws -> Int {
     let (corpus, data) = try openCorpus()
     let state = try makeState(corpus)
     describe(state, data)
@@ -50,7 +50,7 @@ public struct TrainingRun: Sendable {
   }
 
   /// Trains; all ranks call it and get the same outcome, except for the count of failed writes.
-  public func train() throws -> Trainer.Outcome {
+  package func train() throws -> Trainer.Outcome {
     limitStalls()
     let (corpus, data) = try openCorpus()
     var storage = try ranks.onCoordinator("open the run") {
