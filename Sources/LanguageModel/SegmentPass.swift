@@ -15,7 +15,8 @@ package struct Segment: Sendable {
   package let key: RandomKey
 
   /// A segment of tokens at a place in the data.
-  package init(inputs: Vector<Int32>, targets: Vector<Int32>, firstLane: Int, firstTime: Int, key: RandomKey) {
+  package init(inputs: Vector<Int32>, targets: Vector<Int32>, firstLane: Int, firstTime: Int, key: RandomKey)
+  {
     self.inputs = inputs
     self.targets = targets
     self.firstLane = firstLane

@@ -59,7 +59,9 @@ package struct LSTM: Sendable {
     }
 
     /// h before step t, B × H.
-    package func hiddenBefore(_ step: Int) -> Matrix { hidden.rows(step * laneCount..<(step + 1) * laneCount) }
+    package func hiddenBefore(_ step: Int) -> Matrix {
+      hidden.rows(step * laneCount..<(step + 1) * laneCount)
+    }
 
     /// h of all steps, T·B × H.
     package var outputs: Matrix { hidden.rows(laneCount..<hidden.rowCount) }
