@@ -62,16 +62,16 @@ struct BenchmarkFilterCommand: ParsableCommand {
         progress?.update(done: done)
       }
       progress?.finish()
-      if json { try printJSON(result) } else { show(result) }
+      if json { try printJSON(result) } else { try show(result) }
       return 0
     }
   }
 
-  private func show(_ result: FilterBenchmark.Result) {
-    print(
+  private func show(_ result: FilterBenchmark.Result) throws {
+    try printResult(
       "step \(result.step), \(result.lanes) lanes × \(result.segment), \(result.precision), \(result.threads) threads, "
         + String(format: "loss %.3f\n", result.loss))
-    printMarkdown(
+    try printMarkdown(
       [
         "threshold", "tokens/s", "error: first 1,000 words", "to 10,000", "to 100,000", "the rest",
         "all but the tied matrix",

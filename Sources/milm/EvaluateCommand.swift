@@ -176,12 +176,12 @@ struct EvaluateCommand: ParsableCommand {
     rows += summary.caveats.map { ("note", $0) }
     rows.append(("speed", "\(Readable.count(summary.tokensPerSecond)) tokens/s"))
     if let perToken { rows.append(("nll per token", perToken)) }
-    printTable(rows)
-    print()
-    printBuckets(summary)
+    try printTable(rows)
+    try printResult()
+    try printBuckets(summary)
   }
 
-  private func printBuckets(_ summary: EvaluationSummary) {
+  private func printBuckets(_ summary: EvaluationSummary) throws {
     let cells =
       [["rank of the word", "tokens", "share", "perplexity"]]
       + summary.score.buckets.map { bucket in
@@ -193,7 +193,7 @@ struct EvaluateCommand: ParsableCommand {
       }
     let widths = cells[0].indices.map { column in cells.reduce(0) { max($0, $1[column].count) } }
     for row in cells {
-      print(
+      try printResult(
         zip(row, widths).map { String(repeating: " ", count: $1 - $0.count) + $0 }.joined(separator: "  "))
     }
   }

@@ -74,18 +74,18 @@ struct GenerateCommand: ParsableCommand {
     sampler.read(vocabulary.endOfSentenceID)
     for word in words {
       sampler.read(word)
-      show(word, vocabulary)
+      try show(word, vocabulary)
     }
     for _ in 0..<tokens {
       let word = sampler.draw()
       sampler.read(word)
-      show(word, vocabulary)
+      try show(word, vocabulary)
     }
-    print()
+    try printResult()
   }
 
-  private func show(_ word: Int32, _ vocabulary: Vocabulary) {
+  private func show(_ word: Int32, _ vocabulary: Vocabulary) throws {
     let text = word == vocabulary.endOfSentenceID ? "\n" : vocabulary.word(word) + " "
-    FileHandle.standardOutput.write(Data(text.utf8))
+    try StandardStream.output.write(text)
   }
 }
