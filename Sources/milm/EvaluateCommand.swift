@@ -70,7 +70,7 @@ struct EvaluateCommand: ParsableCommand {
 
   @Option(
     help:
-      "Write position, word and negative log-likelihood in nats of every token to this file, tab-separated."
+      "Write position, token and negative log-likelihood in nats of every token to this file, tab-separated."
   )
   var perToken: String?
 
@@ -183,7 +183,7 @@ struct EvaluateCommand: ParsableCommand {
 
   private func printBuckets(_ summary: EvaluationSummary) {
     let cells =
-      [["rank of the word", "tokens", "share", "perplexity"]]
+      [["frequency rank", "tokens", "fraction", "perplexity"]]
       + summary.score.buckets.map { bucket in
         [
           "\(bucket.fromRank) to \(bucket.toRank)", "\(bucket.tokens)",

@@ -128,7 +128,7 @@ struct PlanCommand: ParsableCommand {
           costs.prediction(on: cluster, groupSize: ranks.isMultiple(of: size) ? size : 1)
         }
       }
-      let words = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
+      let tokenCount = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
       parameters = probe.parameterCount
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9
@@ -145,7 +145,7 @@ struct PlanCommand: ParsableCommand {
       coordinatorMemoryBytes = try need(Ranks.coordinator)
       self.step = step
       best = costs.best(on: cluster(rankCount))
-      hoursPerEpoch = Double(words) / step.tokensPerSecond / 3600
+      hoursPerEpoch = Double(tokenCount) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
       curve = sequence(first: 1) { $0 < mostRanks ? 2 * $0 : nil }.map(predict)
     }

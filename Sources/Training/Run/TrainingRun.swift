@@ -31,7 +31,7 @@ package struct TrainingRun: Sendable {
   ) {
     self.request = request
     self.configuration = configuration
-    self.ranks = ranks.garbled(by: faults.own(rank: ranks.rank))
+    self.ranks = ranks.corrupted(by: faults.own(rank: ranks.rank))
     self.stop = stop
     self.faults = faults.own(rank: ranks.rank)
     self.logger = logger
@@ -136,7 +136,7 @@ package struct TrainingRun: Sendable {
   }
 
   private var trainingRankCount: Int {
-    get throws { try LaneShare(configuration, rankCount: ranks.rankCount).trainingRankCount }
+    get throws { try LaneLayout(configuration, rankCount: ranks.rankCount).trainingRankCount }
   }
 
   /// Throws on all ranks where a host has too little memory.

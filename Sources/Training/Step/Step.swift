@@ -115,7 +115,7 @@ extension Step {
     }
     let training = state.configuration.training
     let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(state.counters.step)
-    let lossScale = state.share.gradientWeight / Float(data.inputs.count * training.accumulate)
+    let lossScale = state.laneLayout.gradientWeight / Float(data.inputs.count * training.accumulate)
     var loss = 0.0
     for index in 0..<training.accumulate {
       let segmentIndex = state.counters.segmentIndex + index
