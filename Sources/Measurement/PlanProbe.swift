@@ -131,7 +131,7 @@ package struct PlanProbe {
     let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine, thread: CommunicationThread())
     let timer = StepTimer(state, data: data)
-    state.exchange.choose(.lossless)
+    state.choose(.lossless)
 
     var result = Measurement(exchange: state.exchange.model)
     for _ in 0..<3 { result.updateSeconds = max(0, try timer.update()) }

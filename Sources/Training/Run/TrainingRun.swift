@@ -247,6 +247,11 @@ extension TrainingRun {
     if !differences.isEmpty {
       logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))")
     }
+    if try state.discardsResiduals(of: checkpoint) {
+      logger.warning(
+        "residuals of the vocabulary's shards are discarded: the ranks are one group, which exchanges no shards"
+      )
+    }
   }
 
   /// Restores all ranks to the last good checkpoint, and lowers the learning rate.

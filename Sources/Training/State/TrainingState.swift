@@ -45,7 +45,7 @@ package final class TrainingState {
   /// Which rank has which rows of the tied matrix.
   package let layout: VocabularyLayout
   /// What a step does for the rows of the tied matrix.
-  package let placement: any VocabularyPlacement
+  let placement: any VocabularyPlacement
   /// The mean of this rank's shard over the groups; nil where there are no shards, or no groups that exchange them.
   let average: ShardAverage?
   /// The carried state, and the passes through segments.
@@ -279,12 +279,6 @@ extension TrainingState {
   var isCodecOpen: Bool {
     configuration.exchange.codec == nil && exchange.layout.nodeCount > 1
       && counters.codecDecisions.count <= outdatedDecisionCount
-  }
-
-  /// Sets the codec of the steps that follow; the same on all ranks.
-  package func choose(_ codec: Codec) {
-    exchange.choose(codec)
-    placement.choose(codec)
   }
 
   /// Adopts the codec of a checkpoint, if its ranks and nodes are those of this process.
