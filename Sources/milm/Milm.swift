@@ -1,5 +1,7 @@
 import ArgumentParser
+import Communication
 import Foundation
+import Platform
 import Training
 
 /// The program and its commands.
@@ -24,28 +26,54 @@ struct Milm: ParsableCommand {
 
   /// Runs a command; an error in the command line is the same on all ranks, and rank 0 alone prints it.
   static func main() {
+    var command: any ParsableCommand
     do {
-      var command = try parseAsRoot()
+      try requireUTF8()
+      command = try parseAsRoot()
+    } catch {
+      let status = exitCode(for: error).isSuccess ? ExitCode.success : .validationFailure
+      let unknown = status.isSuccess ? nil : UnknownCommand(CommandLine.arguments.dropFirst(), below: self)
+      end(unknown.map { ValidationError($0.message) } ?? error, status)
+    }
+    do {
       try command.run()
     } catch {
-      if ProcessInfo.processInfo.launchedRank != 0 { Foundation.exit(exitCode(for: error).rawValue) }
-      exit(withError: error)
+      end(error, error is WrongUsage ? .validationFailure : exitCode(for: error))
+    }
+  }
+
+  private static func end(_ error: any Error, _ status: ExitCode) -> Never {
+    if Launch.current.rank == 0 {
+      let message = fullMessage(for: error)
+      // Help, the version and completion scripts are results.
+      if status.isSuccess {
+        if !message.isEmpty { print(message) }
+      } else if !message.isEmpty {
+        FileHandle.standardError.write(Data("\(visibleLines(message))\n".utf8))
+      }
+    }
+    Foundation.exit(status.rawValue)
+  }
+
+  /// Throws where an argument is not UTF-8: a repaired name could be that of another file.
+  private static func requireUTF8() throws {
+    for index in 1..<max(1, Int(CommandLine.argc)) {
+      guard let argument = CommandLine.unsafeArgv[index] else { continue }
+      guard String(validatingCString: argument) == nil else { continue }
+      throw WrongUsage(
+        description: "argument \(index): expected UTF-8, found \(visible(String(cString: argument)))")
     }
   }
 }
 
-extension ProcessInfo {
-  /// This process's rank as `mpirun` or `srun` passes it, before MPI is initialized.
-  var launchedRank: Int {
-    (environment["OMPI_COMM_WORLD_RANK"] ?? environment["PMIX_RANK"]).flatMap { Int($0) } ?? 0
-  }
+/// A wrong value in the command line, said in one line: the usage would say nothing about it.
+struct WrongUsage: Error, CustomStringConvertible {
+  let description: String
 }
 
 /// Prints `value` as one JSON object on one line of standard output.
 func printJSON(_ value: some Encodable) throws {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-  print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  print(try jsonLine(value))
 }
 
 /// Prints rows of two columns, the first padded to one width.
