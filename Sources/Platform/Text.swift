@@ -25,14 +25,17 @@ func jsonEscape(_ scalar: Unicode.Scalar) -> String {
 /// A text as a terminal may show it, on one line: characters that would end the line, move the cursor or reorder the text
 /// become escapes such as `\n`, `\x1b` and `\u202e`.
 package func visible(_ text: String) -> String {
-  guard text.unicodeScalars.contains(where: \.controlsATerminal) else { return text }
-  return text.unicodeScalars.map { $0.controlsATerminal ? escape($0) : String($0) }.joined()
+  escaping(text, \.controlsATerminal)
 }
 
-/// The same for a text of several lines, whose line breaks stay.
+/// The same for a text of several lines, whose line breaks and tabs stay.
 package func visibleLines(_ text: String) -> String {
-  text.split(separator: "\n", omittingEmptySubsequences: false).map { visible(String($0)) }
-    .joined(separator: "\n")
+  escaping(text) { $0.controlsATerminal && $0 != "\n" && $0 != "\t" }
+}
+
+private func escaping(_ text: String, _ isEscaped: (Unicode.Scalar) -> Bool) -> String {
+  guard text.unicodeScalars.contains(where: isEscaped) else { return text }
+  return text.unicodeScalars.map { isEscaped($0) ? escape($0) : String($0) }.joined()
 }
 
 private func escape(_ scalar: Unicode.Scalar) -> String {

@@ -26,33 +26,22 @@ struct Milm: ParsableCommand {
 
   /// Runs a command; an error in the command line is the same on all ranks, and rank 0 alone prints it.
   static func main() {
+    StandardStream.prepare()
     var command: any ParsableCommand
     do {
       try requireUTF8()
       command = try parseAsRoot()
     } catch {
-      let status = exitCode(for: error).isSuccess ? ExitCode.success : .validationFailure
-      let unknown = status.isSuccess ? nil : UnknownCommand(CommandLine.arguments.dropFirst(), below: self)
-      end(unknown.map { ValidationError($0.message) } ?? error, status)
+      let isWrong = !exitCode(for: error).isSuccess
+      let unknown = isWrong ? UnknownCommand(CommandLine.arguments.dropFirst(), below: self) : nil
+      end(
+        because: unknown.map { ValidationError($0.message) } ?? error, isWrong ? .validationFailure : .success)
     }
     do {
       try command.run()
     } catch {
-      end(error, error is WrongUsage ? .validationFailure : exitCode(for: error))
+      end(because: error, error is WrongUsage ? .validationFailure : exitCode(for: error))
     }
-  }
-
-  private static func end(_ error: any Error, _ status: ExitCode) -> Never {
-    if Launch.current.rank == 0 {
-      let message = fullMessage(for: error)
-      // Help, the version and completion scripts are results.
-      if status.isSuccess {
-        if !message.isEmpty { print(message) }
-      } else if !message.isEmpty {
-        FileHandle.standardError.write(Data("\(visibleLines(message))\n".utf8))
-      }
-    }
-    Foundation.exit(status.rawValue)
   }
 
   /// Throws where an argument is not UTF-8: a repaired name could be that of another file.
@@ -64,6 +53,24 @@ struct Milm: ParsableCommand {
         description: "argument \(index): expected UTF-8, found \(visible(String(cString: argument)))")
     }
   }
+
+  /// Prints what ArgumentParser has to say, help and version included, and ends with a status.
+  private static func end(because error: any Error, _ code: ExitCode) -> Never {
+    let status = code.rawValue
+    let text = fullMessage(for: error)
+    guard Launch.current.rank == 0, !text.isEmpty else { Foundation.exit(status) }
+    guard status == EXIT_SUCCESS else {
+      StandardStream.error.note(text)
+      Foundation.exit(status)
+    }
+    do {
+      try printResult(text)
+    } catch {
+      printMessage("\(error)")
+      Foundation.exit(EXIT_FAILURE)
+    }
+    Foundation.exit(status)
+  }
 }
 
 /// A wrong value in the command line, said in one line: the usage would say nothing about it.
@@ -71,20 +78,27 @@ struct WrongUsage: Error, CustomStringConvertible {
   let description: String
 }
 
+/// Prints a line of results.
+func printResult(_ line: String = "") throws { try StandardStream.output.print(line) }
+
 /// Prints `value` as one JSON object on one line of standard output.
 func printJSON(_ value: some Encodable) throws {
-  print(try jsonLine(value))
+  try printResult(try jsonLine(value))
 }
 
 /// Prints rows of two columns, the first padded to one width.
-func printTable(_ rows: [(String, String)]) {
+func printTable(_ rows: [(String, String)]) throws {
   let width = rows.reduce(0) { max($0, $1.0.count) }
-  for (name, value) in rows { print(name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + value) }
+  for (name, value) in rows {
+    try printResult(name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + visible(value))
+  }
 }
 
 /// Prints a table in Markdown.
-func printMarkdown(_ header: [String], _ rows: [[String]]) {
-  for cells in [header, header.map { _ in "---" }] + rows { print("| \(cells.joined(separator: " | ")) |") }
+func printMarkdown(_ header: [String], _ rows: [[String]]) throws {
+  for cells in [header, header.map { _ in "---" }] + rows {
+    try printResult("| \(cells.map(visible).joined(separator: " | ")) |")
+  }
 }
 
 /// Three significant digits, or all before the point.
@@ -93,4 +107,4 @@ func figure(_ value: Double) -> String {
 }
 
 /// Writes one line to standard error.
-func printMessage(_ line: String) { FileHandle.standardError.write(Data("milm: \(line)\n".utf8)) }
+func printMessage(_ line: String) { StandardStream.error.note("milm: \(line)") }

@@ -12,8 +12,10 @@ struct TextTests {
   ])
   func whatATerminalWouldObeyIsMadeVisible(text: String, shown: String) {
     #expect(visible(text) == shown)
-    #expect(
-      visibleLines("\(text.replacing("\n", with: " "))\n") == "\(visible(text.replacing("\n", with: " ")))\n")
+  }
+
+  @Test func linesKeepTheirBreaksAndTabs() {
+    #expect(visibleLines("a\tb\n\u{1B}[1m\r\n") == "a\tb\n\\x1b[1m\\r\n")
   }
 
   @Test func aShellReadsBackEveryWord() throws {
