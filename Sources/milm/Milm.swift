@@ -35,7 +35,8 @@ struct Milm: ParsableCommand {
       let isWrong = !exitCode(for: error).isSuccess
       let unknown = isWrong ? UnknownCommand(CommandLine.arguments.dropFirst(), below: self) : nil
       end(
-        because: unknown.map { ValidationError($0.message) } ?? error, isWrong ? .validationFailure : .success)
+        because: unknown.map { ValidationError($0.message) } ?? error, isWrong ? .validationFailure : .success
+      )
     }
     do {
       try command.run()
