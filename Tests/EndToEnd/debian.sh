@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds and tests milm in a root of another Debian, with this machine's Swift toolchain.
 #
-#   Tests/EndToEnd/debian.sh [--quick] VERSION      # 12 or 13
+#   Tests/EndToEnd/debian.sh [--quick] 12|13
+#   Tests/EndToEnd/debian.sh --check 12|13          # states in one line why this machine does not allow it
 #
 # Installs with cluster/install.sh, builds, runs the unit tests of Tensors, Layers and Communication, the single-node test
 # on 2 ranks, the tests on several hosts and the quickstart. --quick leaves the last two out.
@@ -15,10 +16,10 @@ repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
 # shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
 . "$repository/cluster/common.sh"
 
-quick=""
+option=""
 case ${1-} in
-  --quick)
-    quick=1
+  --quick | --check)
+    option=$1
     shift
     ;;
   *) only_help "$@" ;;
@@ -32,30 +33,43 @@ esac
 version=$1
 
 [ "$(id -u)" -eq 0 ] || fail "expected root, which mounts need, found user $(id -un)"
-for tool in debootstrap unshare pivot_root flock swift; do
+for tool in debootstrap unshare pivot_root flock python3 swift; do
   command -v "$tool" >/dev/null || fail "expected $tool, found none"
 done
 # All mounts are in a namespace of their own, and go with it.
-[ -n "${MILM_DEBIAN_NAMESPACE:-}" ] ||
-  MILM_DEBIAN_NAMESPACE=1 exec unshare --mount --propagation private "$0" ${quick:+--quick} "$version"
+if [ -z "${MILM_DEBIAN_NAMESPACE:-}" ]; then
+  found=$(unshare --mount --propagation private true 2>&1) || fail "expected a kernel that allows mounts, found: $found"
+  MILM_DEBIAN_NAMESPACE=1 exec unshare --mount --propagation private "$0" ${option:+"$option"} "$version"
+fi
 
-cache=${MILM_DEBIAN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/milm/debian}
+cache=${MILM_DEBIAN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/milm/debian}/$version
 # The toolchain's folder is the same outside and inside; the repository's is not, so that builds can be used again.
 toolchain=$(swift -print-target-info | sed -n 's|.*"runtimeResourcePath": *"\(.*\)/lib/swift".*|\1|p')
 place=/root/milm
-lower=$cache/root-$version-$(sha256sum "$repository/cluster/install.sh" | cut -c 1-12)
-build=$cache/build-$version
+lower=$cache/root-$(sha256sum "$repository/cluster/install.sh" | cut -c 1-12)
+build=$cache/build
 root=$cache/mounted
 mkdir -p "$root" "$cache/changes" "$build" "$repository/.build"
 exec {lock}>"$cache/lock"
 flock --nonblock "$lock" || fail "expected the only run in $cache, found another"
-trap stage_report EXIT
 
 mirror() {
   local found
   # shellcheck disable=SC2016  # apt-get expands it.
   found=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null | head -n 1) || true
   echo "${MILM_DEBIAN_MIRROR:-${found:-http://deb.debian.org/debian}}"
+}
+
+# check : fails with one line if this machine does not allow a root.
+check() {
+  local found
+  mount -t tmpfs tmpfs "$cache/changes"
+  mkdir "$cache/changes/lower" "$cache/changes/upper" "$cache/changes/work"
+  found=$(mount -t overlay overlay \
+    -o "lowerdir=$cache/changes/lower,upperdir=$cache/changes/upper,workdir=$cache/changes/work" "$root" 2>&1) ||
+    fail "expected a kernel with overlayfs, found: $found"
+  [ -d "$lower" ] || found=$(python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=20)' \
+    "$(mirror)/dists/$suite/Release" 2>&1) || fail "expected a mirror at $(mirror), found: ${found##*$'\n'}"
 }
 
 # populate ROOT : mounts what a running system has, the toolchain and the repository.
@@ -94,7 +108,7 @@ inside() {
 # A root as cluster/install.sh leaves it.
 make_root() {
   [ ! -d "$lower" ] || return 0
-  rm -rf "$cache/root-$version"-* "$cache/new"
+  rm -rf "$cache"/root-* "$cache/new"
   quietly "$cache/debootstrap.log" debootstrap --variant=minbase "$suite" "$cache/new" "$(mirror)"
   mount --bind "$cache/new" "$root"
   populate "$root"
@@ -130,13 +144,18 @@ unit_tests() {
   grep 'Test run with' "$cache/test.log" | tail -n 1 >&2 || fail "expected Swift Testing's closing line, found none"
 }
 
+if [ "$option" = --check ]; then
+  check
+  exit
+fi
+trap stage_report EXIT
 stage "root of Debian $version" make_root
 stage "install" mount_root
 stage "fetch Swift packages" fetch_packages
 stage "build with tests (release)" build_tests
 stage "unit tests" unit_tests '(Tensors|Layers|Communication)Tests'
 stage "single-node test, 2 ranks" inside cluster/launch.sh -n 2 -- train --single-node-test
-if [ -z "$quick" ]; then
+if [ "$option" != --quick ]; then
   no_lab=$(inside cluster/lab.sh check 2>&1) || skipped "unit tests on several hosts" "$no_lab"
   [ -n "$no_lab" ] || stage "unit tests on several hosts" unit_tests 'LabTests'
   stage "quickstart" inside cluster/quickstart.sh /root/quickstart
