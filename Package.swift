@@ -125,7 +125,7 @@ let package = Package(
     .testTarget(
       name: "MeasurementTests",
       dependencies: [
-        "Communication", "LanguageModel", "Measurement", "Platform", "TestSupport", "Training",
+        "Communication", "LanguageModel", "Measurement", "Platform", "Tensors", "TestSupport", "Training",
       ]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),

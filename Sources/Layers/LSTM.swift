@@ -29,8 +29,10 @@ package struct LSTM: Sendable {
     bias = list.add("lstm.bias", shape: [4 * hiddenWidth], initialization: .zero, decays: false)
   }
 
-  /// The multiplications of its matrix products for one row, forward.
-  package var multiplicationsPerRow: Int { inputWeight.count + recurrentWeight.count }
+  /// The matrix products of its forward pass: `addInput`, `forward`.
+  package var products: [LayerProduct] {
+    [LayerProduct(transposed: inputWeight), LayerProduct(transposed: recurrentWeight).perStep]
+  }
 
   /// The saved values of a segment for its backward pass; slot t of `hidden` and `cell` is the state before step t.
   package struct Activations: Sendable {
