@@ -83,7 +83,7 @@ let package = Package(
 
     .target(name: "TestSupport", dependencies: ["Communication", "Platform"], path: "Tests/Support"),
     .executableTarget(
-      name: "RankProgram", dependencies: ["Communication", "Platform", "Tensors", "TestSupport"],
+      name: "RankProgram", dependencies: ["Communication", "Platform", "TestSupport"],
       path: "Tests/RankProgram"),
     .target(
       name: "KernelLevels", path: "Tests/KernelLevels",
@@ -92,13 +92,13 @@ let package = Package(
       ]),
     .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
     .testTarget(
-      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Platform", "Tensors", "TestSupport"]),
-    .testTarget(name: "LayersTests", dependencies: ["Layers", "Platform", "Tensors", "TestSupport"]),
+      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Tensors", "TestSupport"]),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",
       dependencies: ["Checkpoints", "LanguageModel", "Layers", "Platform", "Tensors", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "Platform", "TestSupport"]),
+    .testTarget(name: "CorpusTests", dependencies: ["Corpus", "Platform", "TestSupport"]),
     .testTarget(
       name: "CommunicationTests",
       dependencies: ["Communication", "Platform", "RankProgram", "Tensors", "TestSupport"]),
@@ -129,7 +129,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
-    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),
+    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
   ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11
