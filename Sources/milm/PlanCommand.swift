@@ -25,7 +25,7 @@ struct PlanCommand: ParsableCommand {
   /// Ranks of the curve: powers of two to this.
   private static let mostRanks = 1024
   /// What TCP leaves of a link's rate, and a usual latency, where the link is not measured.
-  private static let (linkShare, linkLatency) = (0.94, 50e-6)
+  private static let (linkEfficiency, linkLatency) = (0.94, 50e-6)
   /// Seconds that a message costs the thread that handles it, beyond latency and bytes.
   private static let secondsPerMessage = 5e-6
 
@@ -106,11 +106,11 @@ struct PlanCommand: ParsableCommand {
       let costs = probe.costs
       let given = command.link.map {
         LinkMeasurement(
-          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare,
+          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkEfficiency,
           secondsPerMessage: secondsPerMessage)
       }
       let assumed = LinkMeasurement(
-        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkShare,
+        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkEfficiency,
         secondsPerMessage: secondsPerMessage)
       let link = given ?? probe.link ?? assumed
       let onHost = here.countOnHost
