@@ -2,10 +2,27 @@
 import Foundation
 import PackageDescription
 
-/// oneDNN multiplies where its development package is there; with MILM_WITHOUT_ONEDNN in the environment it is left out.
+/// Where oneDNN is, if the environment names a folder with `include` and `lib`; else the system's is taken.
+let oneDNNFolder = Context.environment["MILM_ONEDNN"]
+/// oneDNN, version 2 or 3, multiplies where its headers are; with MILM_WITHOUT_ONEDNN in the environment it is left out.
 let hasOneDNN =
-  FileManager.default.fileExists(atPath: "/usr/include/dnnl.h")
+  FileManager.default.fileExists(atPath: (oneDNNFolder ?? "/usr") + "/include/dnnl.h")
   && Context.environment["MILM_WITHOUT_ONEDNN"] == nil
+
+/// Another folder's library is linked by its path: the linker searches the system's folders first.
+let oneDNN: [Target] =
+  hasOneDNN
+  ? [
+    .target(
+      name: "CDNNL",
+      cSettings: oneDNNFolder.map { [.unsafeFlags(["-isystem", "\($0)/include"])] },
+      linkerSettings: [
+        oneDNNFolder.map {
+          .unsafeFlags(["\($0)/lib/libdnnl.so", "-rpath", "\($0)/lib"].flatMap { ["-Xlinker", $0] })
+        } ?? .linkedLibrary("dnnl"),
+        .linkedLibrary("gomp"),
+      ])
+  ] : []
 
 /// Only Tests/EndToEnd/build-documentation.sh sets MILM_DOCS.
 let documentationPlugin: [Package.Dependency] =
@@ -130,7 +147,7 @@ let package = Package(
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
-  ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
+  ] + oneDNN,
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11
 )
