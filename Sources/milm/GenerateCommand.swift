@@ -18,11 +18,12 @@ struct GenerateCommand: ParsableCommand {
         milm generate run --prompt "The city of" --tokens 100 --temperature 0.8 --seed 7
       """)
 
-  @Argument(help: "A checkpoint or a run.", completion: .directory)
+  @Argument(help: "A checkpoint or a run.", completion: .directory, transform: pathArgument)
   var path: String
 
   @Option(
-    help: "The corpus directory; required only for a checkpoint outside its run.", completion: .directory)
+    help: "The corpus directory; required only for a checkpoint outside its run.", completion: .directory,
+    transform: pathArgument)
   var corpus: String?
 
   @Option(help: "The text to continue, tokenized like the corpus.")
@@ -76,18 +77,18 @@ struct GenerateCommand: ParsableCommand {
     sampler.read(vocabulary.endOfSentenceID)
     for token in promptTokens {
       sampler.read(token)
-      show(token, vocabulary)
+      try show(token, vocabulary)
     }
     for _ in 0..<tokens {
       let token = sampler.draw()
       sampler.read(token)
-      show(token, vocabulary)
+      try show(token, vocabulary)
     }
-    print()
+    try printResult()
   }
 
-  private func show(_ token: Int32, _ vocabulary: Vocabulary) {
-    let text = token == vocabulary.endOfSentenceID ? "\n" : vocabulary.word(token) + " "
-    FileHandle.standardOutput.write(Data(text.utf8))
+  private func show(_ token: Int32, _ vocabulary: Vocabulary) throws {
+    let text = token == vocabulary.endOfSentenceID ? "\n" : visible(vocabulary.word(token)) + " "
+    try StandardStream.output.write(text)
   }
 }
