@@ -100,7 +100,7 @@ let package = Package(
 
     .target(name: "TestSupport", dependencies: ["Communication", "Platform"], path: "Tests/Support"),
     .executableTarget(
-      name: "RankProgram", dependencies: ["Communication", "Platform", "Tensors", "TestSupport"],
+      name: "RankProgram", dependencies: ["Communication", "Platform", "TestSupport"],
       path: "Tests/RankProgram"),
     .target(
       name: "KernelLevels", path: "Tests/KernelLevels",
@@ -109,13 +109,13 @@ let package = Package(
       ]),
     .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
     .testTarget(
-      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Platform", "Tensors", "TestSupport"]),
-    .testTarget(name: "LayersTests", dependencies: ["Layers", "Platform", "Tensors", "TestSupport"]),
+      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Tensors", "TestSupport"]),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",
       dependencies: ["Checkpoints", "LanguageModel", "Layers", "Platform", "Tensors", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "Platform", "TestSupport"]),
+    .testTarget(name: "CorpusTests", dependencies: ["Corpus", "Platform", "TestSupport"]),
     .testTarget(
       name: "CommunicationTests",
       dependencies: ["Communication", "Platform", "RankProgram", "Tensors", "TestSupport"]),
@@ -142,11 +142,11 @@ let package = Package(
     .testTarget(
       name: "MeasurementTests",
       dependencies: [
-        "Communication", "LanguageModel", "Measurement", "Platform", "TestSupport", "Training",
+        "Communication", "LanguageModel", "Measurement", "Platform", "Tensors", "TestSupport", "Training",
       ]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
-    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),
+    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
   ] + oneDNN,
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11
