@@ -76,6 +76,9 @@ package struct OpenFile: ~Copyable {
     Int(try status().st_size)
   }
 
+  /// Whether the file has lost its name, and with it everything written from now on.
+  package func isUnlinked() throws(MilmError) -> Bool { try status().st_nlink == 0 }
+
   /// Takes the exclusive lock on the file without waiting; false if another open file holds it.
   package func lock() throws(MilmError) -> Bool {
     if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }

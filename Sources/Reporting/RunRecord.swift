@@ -60,6 +60,26 @@ package final class RunRecord: Sendable {
     return events
   }
 
+  /// Lines of training in the metrics so far.
+  package var trainingLineCount: Int { log.trainingLineCount }
+
+  /// Returns once the metrics so far are on disk.
+  package func synchronize() throws { try log.synchronize() }
+
+  /// What is wrong with the metrics of a resumed run, of whose lines of training the checkpoint knows the number; nil where
+  /// nothing is.
+  package func defect(expectingLines count: Int?) -> String? {
+    let found = log.finding
+    let missing = count.map { $0 - found.trainingLineCount } ?? 0
+    let parts = [
+      missing > 0
+        ? "expected \(count ?? 0) lines of training through the checkpoint, found \(found.trainingLineCount)"
+        : nil,
+      found.unreadableLineCount > 0 ? "removed \(found.unreadableLineCount) that cannot be read" : nil,
+    ].compactMap { $0 }
+    return parts.isEmpty ? nil : "\(files.metrics): \(parts.joined(separator: "; "))"
+  }
+
   /// Records that a process begins to train.
   package func begin(_ session: RunSession) throws {
     let encoder = JSONEncoder()
@@ -147,6 +167,12 @@ package struct RunFiles: Sendable {
     }
     for session in sessions { history.begin(session) }
     return history
+  }
+
+  /// The newest step that metrics or sessions speak of; 0 where there is none.
+  package func newestStep() throws -> Int {
+    let sessions = try lines(of: sessions, as: RunSession.self).map(\.step)
+    return (try metricsLines(.training).map(\.step) + sessions).max() ?? 0
   }
 
   func metricsLines(_ table: MetricTable) throws -> [MetricsLine] {

@@ -82,8 +82,8 @@ struct BenchmarkExchangeCommand: ParsableCommand {
     guard corpus != nil else {
       throw ValidationError("expected --corpus with the checkpoint's corpus")
     }
-    let last = "\(path)/checkpoints/last"
-    return try Checkpoint(directory: FileManager.default.fileExists(atPath: last) ? last : path)
+    let isRun = FileManager.default.fileExists(atPath: "\(path)/checkpoints")
+    return try Checkpoint.open(isRun ? "\(path)/checkpoints/last" : path)
   }
 
   private func show(_ result: ExchangeBenchmark.Result) {

@@ -16,8 +16,8 @@ struct EvaluateCommand: ParsableCommand {
     abstract: "Computes a checkpoint's perplexity, alone or under mpirun.",
     discussion: """
       Full softmax; <eos> and <unk> are scored like any token. By default the text is one stream whose state is carried \
-      from beginning to end; its first token is predicted from <eos>. A run means its best checkpoint, or its last one \
-      where there is no best one yet.
+      from beginning to end; its first token is predicted from <eos>. A run means its best checkpoint, or its newest one \
+      where none has been evaluated; the output says which it was and why.
 
       With --streams, --window, --cache or --dynamic the output says that the perplexity is not comparable with that of \
       the model alone on one stream.
@@ -148,10 +148,11 @@ struct EvaluateCommand: ParsableCommand {
     onRanks { world in
       let source = text.map(EvaluationRun.Text.file) ?? .split(split ?? .test)
       let ranks = Ranks(world)
-      let checkpoint = try ranks.onCoordinator("open the checkpoint") { try Checkpoint.open(path) }
-      let configuration = try RunConfiguration.shared(fromRank0Checkpoint: checkpoint, ranks: ranks)
+      let choice = try ranks.onCoordinator("open the checkpoint") { try CheckpointChoice(path) }
+      choice?.printWarnings()
+      let configuration = try RunConfiguration.shared(fromRank0Checkpoint: choice?.checkpoint, ranks: ranks)
       let evaluation = EvaluationRun(
-        checkpoint, model: configuration.model, corpus: corpus, text: source, method: method,
+        choice?.checkpoint, model: configuration.model, corpus: corpus, text: source, method: method,
         precision: precision, threadCount: threads, tokenLossPath: perToken, ranks: ranks)
       var progress: StageProgress?
       let summary = try evaluation.evaluate { done, total in
@@ -159,7 +160,10 @@ struct EvaluateCommand: ParsableCommand {
         progress?.update(done: done)
       }
       progress?.finish()
-      if let summary { try report(summary) }
+      if var summary {
+        summary.checkpointReason = choice?.reason
+        try report(summary)
+      }
       return 0
     }
   }
@@ -168,6 +172,7 @@ struct EvaluateCommand: ParsableCommand {
     if json { return try printJSON(summary) }
     var rows = [
       ("checkpoint", "\(summary.checkpoint), step \(summary.step), \(summary.parameters) parameters"),
+      ("chosen", summary.checkpointReason ?? ""),
       ("text", summary.split ?? summary.text ?? ""),
       ("tokens", "\(summary.tokens), of which \(summary.unknownTokens) <unk>"),
       ("perplexity", String(format: "%.4f", summary.perplexity)),
@@ -196,6 +201,13 @@ struct EvaluateCommand: ParsableCommand {
       print(
         zip(row, widths).map { String(repeating: " ", count: $1 - $0.count) + $0 }.joined(separator: "  "))
     }
+  }
+}
+
+extension CheckpointChoice {
+  /// Prints what a reader of the results should know to standard error.
+  func printWarnings() {
+    for warning in warnings { printMessage("warning: \(warning)") }
   }
 }
 

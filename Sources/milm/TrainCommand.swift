@@ -114,6 +114,7 @@ struct TrainCommand: ParsableCommand {
       let outcome = try run.train()
       if ranks.isCoordinator { try report(outcome, output) }
       if outcome.isInterrupted { return interruptedStatus }
+      if outcome.hasGivenUpWriting { return 1 }
       return outcome.failedWriteCount == 0 ? 0 : 1
     }
   }
@@ -122,6 +123,11 @@ struct TrainCommand: ParsableCommand {
     if outcome.failedWriteCount > 0 {
       printMessage(
         "\(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why")
+    }
+    if outcome.hasGivenUpWriting {
+      printMessage(
+        "stopped at step \(outcome.step): checkpoints could not be written; once they can, continue with: "
+          + resumingCommand())
     }
     if outcome.isInterrupted {
       printMessage("interrupted at step \(outcome.step); continue with: \(resumingCommand())")
