@@ -154,7 +154,7 @@ package struct RunFiles: Sendable {
   func history(_ table: MetricTable = .training) throws -> RunHistory {
     var history = RunHistory()
     var sessions: [RunSession] = []
-    for session in try lines(of: self.sessions, as: RunSession.self) {
+    for session in try readSessions() {
       sessions.removeAll { $0.step > session.step }
       sessions.append(session)
     }
@@ -171,8 +171,13 @@ package struct RunFiles: Sendable {
 
   /// The newest step that metrics or sessions speak of; 0 where there is none.
   package func newestStep() throws -> Int {
-    let sessions = try lines(of: sessions, as: RunSession.self).map(\.step)
-    return (try metricsLines(.training).map(\.step) + sessions).max() ?? 0
+    (try metricsLines(.training).map(\.step) + readSessions().map(\.step)).max() ?? 0
+  }
+
+  private func readSessions() throws -> [RunSession] {
+    try lines(of: sessions, as: RunSession.self).filter { session in
+      [session.step, session.tokens, session.lastStep].allSatisfy(MetricsLine.plausibleCounts.contains)
+    }
   }
 
   func metricsLines(_ table: MetricTable) throws -> [MetricsLine] {

@@ -133,7 +133,10 @@ struct CheckpointStateTests {
       "\"segmentIndex\" : 12", "\"segmentIndex\" : 9223372036854775807",
       "expected a segmentIndex from 0 to 9007199254740992"
     ),
-    ("\"segmentIndex\" : 12", "\"segmentIndex\" : 11", "expected as many segments as steps"),
+    (
+      "\"segmentIndex\" : 12", "\"segmentIndex\" : 11",
+      "expected as many segments as steps or more, found 11 and 12"
+    ),
     ("\"tokenCount\" : 49152", "\"tokenCount\" : 9223372036854775806", "expected a tokenCount from 0 to"),
     ("\"patienceUsed\" : 0", "\"patienceUsed\" : 9223372036854775807", "expected a patienceUsed from 0"),
     ("\"rateScale\" : 1", "\"rateScale\" : \"NaN\"", "expected a plateau.rateScale from 0 to 1, found nan"),

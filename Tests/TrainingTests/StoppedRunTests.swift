@@ -13,12 +13,12 @@ import Training
   func aStoppedRunEqualsTheUninterruptedOneWithTheGuardToo(evaluateEvery: Int, keepLast: Int) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
-      "training.steps=40", "coordinator.evaluateEvery=\(evaluateEvery)", "optimizer.learningRate=0.5",
-      "optimizer.clip=0", "schedule.kind=constant", "schedule.warmup=0", "guard.window=3", "guard.outlier=0",
-      "guard.divergence=0.7", "guard.rateFactor=0.01", "guard.returns=3", "coordinator.checkpointEvery=4",
+      "training.steps=50", "coordinator.evaluateEvery=\(evaluateEvery)", "optimizer.learningRate=0.3",
+      "optimizer.clip=0", "schedule.kind=constant", "schedule.warmup=30", "guard.window=3", "guard.outlier=0",
+      "guard.divergence=0.1", "guard.rateFactor=0.1", "guard.returns=50", "coordinator.checkpointEvery=4",
       "coordinator.keepLast=\(keepLast)")
     try bench.train(configuration, output: "whole")
-    for stop in [3, 5, 6, 7, 9, 10, 11, 13, 14, 17] {
+    for stop in [5, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 25, 26, 27, 29, 30] {
       try bench.train(configuration, output: "parts", resume: .auto, lastStep: stop)
     }
     try bench.train(configuration, output: "parts", resume: .auto)

@@ -93,6 +93,9 @@ extension MetricsLine: Decodable {
   /// The table that a decoder reads reports of training by, if not the standard one.
   static let trainingTable = CodingUserInfoKey(rawValue: "trainingTable")
 
+  /// The counts of a line that could be one: far above any real one, and so that sums of many do not overflow.
+  static let plausibleCounts = 0...1 << 56
+
   /// Reads what `json` writes, also by a version with other metrics.
   package init(from decoder: any Decoder) throws {
     let members = try decoder.container(keyedBy: Key.self)
@@ -107,6 +110,10 @@ extension MetricsLine: Decodable {
         case .number, .exactNumber: try members.decodeIfPresent(Double.self, forKey: key).map { .number($0) }
         case .text: try members.decodeIfPresent(String.self, forKey: key).map { .text($0) }
         }
+      if case .integer(let count)? = value, !Self.plausibleCounts.contains(count) {
+        throw DecodingError.dataCorruptedError(
+          forKey: key, in: members, debugDescription: "a count of \(count)")
+      }
       if let value { values[index] = value }
     }
   }

@@ -123,8 +123,8 @@ struct HistoryPoint {
     var both = self
     both.step = next.step
     both.lineCount += next.lineCount
-    both.stepCount += next.stepCount
-    both.tokenCount += next.tokenCount
+    both.stepCount = Self.count(Double(stepCount) + Double(next.stepCount))
+    both.tokenCount = Self.count(Double(tokenCount) + Double(next.tokenCount))
     both.seconds += next.seconds
     for index in summaries.indices { both.summaries[index].merge(next.summaries[index]) }
     return both
@@ -142,8 +142,11 @@ struct HistoryPoint {
   var computeSeconds: Double { self["computeSeconds"].sum }
   var exchangeSeconds: Double { self["exchangeSeconds"].sum }
   var exposedSeconds: Double { self["exposedSeconds"].sum }
-  var rawByteCount: Int { Int(self["rawBytes"].sum) }
-  var wireByteCount: Int { Int(self["wireBytes"].sum) }
+  var rawByteCount: Int { Self.count(self["rawBytes"].sum) }
+  var wireByteCount: Int { Self.count(self["wireBytes"].sum) }
+
+  /// A sum of counts, which in corrupted files may be any number; exact below 2⁵³.
+  private static func count(_ sum: Double) -> Int { sum.isFinite ? Int(min(max(sum, 0), 0x1p60)) : 0 }
 
   /// Where the seconds went, as fractions.
   var timeFractions: (compute: Double, exposed: Double, rest: Double) {
