@@ -7,13 +7,13 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
   /// The `errno` of the system call that failed; nil where something was read and found wrong.
   package let code: CInt?
 
-  /// An error with this text; line breaks and control characters become spaces, and a very long text is cut.
+  /// An error with this text; line breaks and control characters become escapes, and a very long text is cut.
   package init(_ description: String) {
     self.init(description, code: nil)
   }
 
   private init(_ description: String, code: CInt?) {
-    self.description = singleLine(String(description.unicodeScalars.prefix(4000)))
+    self.description = visible(String(description.unicodeScalars.prefix(4000)))
     self.code = code
   }
 

@@ -54,7 +54,8 @@ package final class RunRecord: Sendable {
     let firstStep = step.map { min($0 + 1, evaluationsBeforeStep ?? .max) } ?? 0
     let events = try EventFile(folder: files.events, expiringFromStep: firstStep)
     guard let step, firstStep <= step else { return events }
-    for line in try files.metricsLines(table) where line.split == nil && line.step >= firstStep {
+    try files.forEachMetricsLine(table) { line in
+      guard line.split == nil, line.step >= firstStep else { return }
       try events.append(step: line.step, line.scalars)
     }
     return events
@@ -82,9 +83,7 @@ package final class RunRecord: Sendable {
 
   /// Records that a process begins to train.
   package func begin(_ session: RunSession) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let line = Array(try encoder.encode(session)) + [UInt8(ascii: "\n")]
+    let line = Array("\(try jsonLine(session))\n".utf8)
     try state.withLock {
       try $0.sessions.append(line)
       $0.history.begin(session)
@@ -154,11 +153,11 @@ package struct RunFiles: Sendable {
   func history(_ table: MetricTable = .training) throws -> RunHistory {
     var history = RunHistory()
     var sessions: [RunSession] = []
-    for session in try readSessions() {
+    try forEachSession { session in
       sessions.removeAll { $0.step > session.step }
       sessions.append(session)
     }
-    for line in try metricsLines(table) {
+    try forEachMetricsLine(table) { line in
       while line.split == nil, let session = sessions.first, session.step < line.step {
         history.begin(session)
         sessions.removeFirst()
@@ -171,82 +170,27 @@ package struct RunFiles: Sendable {
 
   /// The newest step that metrics or sessions speak of; 0 where there is none.
   package func newestStep() throws -> Int {
-    (try metricsLines(.training).map(\.step) + readSessions().map(\.step)).max() ?? 0
+    var newest = 0
+    try forEachMetricsLine(.training) { newest = max(newest, $0.step) }
+    try forEachSession { newest = max(newest, $0.step) }
+    return newest
   }
 
-  private func readSessions() throws -> [RunSession] {
-    try lines(of: sessions, as: RunSession.self).filter { session in
-      [session.step, session.tokens, session.lastStep].allSatisfy(MetricsLine.plausibleCounts.contains)
+  /// Calls `body` with every line of `sessions.jsonl` that a run may have written.
+  private func forEachSession(_ body: (RunSession) throws -> Void) throws {
+    let decoder = JSONDecoder()
+    try openIfPresent(sessions)?.forEachLine { line, _ in
+      guard let session = try? decoder.decode(RunSession.self, from: Data(line)), session.isPlausible else {
+        return
+      }
+      try body(session)
     }
   }
 
-  func metricsLines(_ table: MetricTable) throws -> [MetricsLine] {
-    let decoder = JSONDecoder()
-    if let key = MetricsLine.trainingTable { decoder.userInfo[key] = table }
-    return try lines(of: metrics, as: MetricsLine.self, decoder)
-  }
-
-  private func lines<Line: Decodable>(
-    of path: String, as _: Line.Type, _ decoder: JSONDecoder = JSONDecoder()
-  ) throws -> [Line] {
-    try Data(regularFileContent(path) ?? []).split(separator: UInt8(ascii: "\n"))
-      .compactMap { try? decoder.decode(Line.self, from: $0) }
-  }
-}
-
-/// A process that trained and where in the run it began: a line of `sessions.jsonl`.
-package struct RunSession: Codable, Sendable, Equatable {
-  /// Why the process began at its step.
-  package enum Beginning: String, Codable, Sendable {
-    /// A new run.
-    case begun
-    /// Resumed from a checkpoint.
-    case resumed
-    /// The guard rolled back to an earlier checkpoint.
-    case returned
-  }
-
-  package let beginning: Beginning
-  /// Steps taken before it.
-  package let step: Int
-  /// Tokens read before it, by all ranks.
-  package let tokens: Int
-  /// The time at its beginning, ISO 8601.
-  package let time: String
-  /// The last step it was to take.
-  package let lastStep: Int
-  /// The version of milm.
-  package let version: String
-  package let ranks: Int
-  package let hosts: Int
-  /// Library, instruction set, precision and threads of rank 0.
-  package let engine: String
-  /// The processor of rank 0's host.
-  package let processor: String
-  /// Variant and form.
-  package let model: String
-  /// The number of parameters.
-  package let parameters: Int
-  /// The size of the vocabulary.
-  package let vocabulary: Int
-
-  /// A process that begins now.
-  package init(
-    _ beginning: Beginning, step: Int, tokens: Int, lastStep: Int, version: String, ranks: Int, hosts: Int,
-    engine: String, model: String, parameters: Int, vocabulary: Int
-  ) {
-    self.beginning = beginning
-    self.step = step
-    self.tokens = tokens
-    self.lastStep = lastStep
-    self.version = version
-    self.ranks = ranks
-    self.hosts = hosts
-    self.engine = engine
-    self.model = model
-    self.parameters = parameters
-    self.vocabulary = vocabulary
-    time = Date().formatted(.iso8601)
-    processor = Host.processorName ?? "unknown processor"
+  /// Calls `body` with every line of `metrics.jsonl` that can be read; memory does not grow with their number.
+  fileprivate func forEachMetricsLine(_ table: MetricTable, _ body: (MetricsLine) throws -> Void) throws {
+    try openIfPresent(metrics)?.forEachLine { bytes, _ in
+      if let line = MetricsLine(bytes, training: table) { try body(line) }
+    }
   }
 }

@@ -24,12 +24,14 @@ struct BenchmarkCommand: ParsableCommand {
 
   /// Options of every benchmark of a model.
   struct Options: ParsableArguments {
-    @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
+    @Argument(
+      help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]),
+      transform: pathArgument)
     var config: String
 
     @Option(
       help: "Read this corpus's training split (default: Zipf-distributed tokens).",
-      completion: .directory)
+      completion: .directory, transform: pathArgument)
     var corpus: String?
 
     @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
@@ -44,9 +46,7 @@ struct BenchmarkCommand: ParsableCommand {
     @Option(help: "Compute threads per rank (default: training.threads).")
     var threads: Int?
 
-    @Option(
-      name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-    var settings: [String] = []
+    @OptionGroup var overrides: ConfigurationSettings
 
     @Flag(help: "Print the result as one line of JSON.")
     var json = false
@@ -62,14 +62,14 @@ struct BenchmarkCommand: ParsableCommand {
         value.map { "training.\(key)=\($0)" }
       }
       let configuration = try RunConfiguration.shared(
-        fromRank0File: config, settings: settings + own, ranks: ranks)
+        fromRank0File: config, settings: overrides.settings + own, ranks: ranks)
       return Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks)
     }
 
     /// Runs a benchmark with a progress line, and prints the result of rank 0.
     func measure<Result: Encodable>(
       _ name: String, unit: String, _ run: (Benchmark, (Int, Int) -> Void) throws -> Result,
-      show: (Result) -> Void
+      show: (Result) throws -> Void
     ) {
       onRanks { world in
         let ranks = Ranks(world)
@@ -81,7 +81,7 @@ struct BenchmarkCommand: ParsableCommand {
         }
         guard ranks.isCoordinator else { return 0 }
         progress?.finish()
-        if json { try printJSON(result) } else { show(result) }
+        if json { try printJSON(result) } else { try show(result) }
         return 0
       }
     }
@@ -90,8 +90,8 @@ struct BenchmarkCommand: ParsableCommand {
 
 extension BenchmarkCommand.Options {
   /// Prints what a model reaches.
-  static func show(_ speed: ModelSpeed) {
-    printTable([
+  static func show(_ speed: ModelSpeed) throws {
+    try printTable([
       ("model", "\(speed.parameters) parameters, \(speed.vocabulary) words"),
       ("shape", "\(speed.lanes) lanes × \(speed.segment) tokens"),
       ("engine", "\(speed.engine), \(speed.cpuLevel), \(speed.precision)"),
@@ -127,7 +127,7 @@ struct BenchmarkStepCommand: ParsableCommand {
     options.measure("benchmark", unit: "steps") { benchmark, progress in
       try StepBenchmark(benchmark, stepCount: steps).run(progress: progress)
     } show: {
-      BenchmarkCommand.Options.show($0)
+      try BenchmarkCommand.Options.show($0)
     }
   }
 }
@@ -155,7 +155,7 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
     options.measure("benchmark", unit: "blocks") { benchmark, progress in
       try EvaluationBenchmark(benchmark, blockCount: steps).run(progress: progress)
     } show: {
-      BenchmarkCommand.Options.show($0)
+      try BenchmarkCommand.Options.show($0)
     }
   }
 }
@@ -177,7 +177,7 @@ struct BenchmarkProductsCommand: ParsableCommand {
       try ProductBenchmark(benchmark).run(progress: progress)
     } show: { result in
       let engine = "\(result.engine), \(result.cpuLevel), \(result.precision), \(result.threads) threads"
-      printTable(
+      try printTable(
         [
           ("engine", engine), ("peak", "\(figure(result.peakGigaflops)) GFLOP/s"),
           ("product", "GFLOP/s (OpenBLAS fp32)"),

@@ -22,16 +22,17 @@ struct BenchmarkExchangeCommand: ParsableCommand {
         mpirun --bind-to none -n 2 milm benchmark exchange run/checkpoints/last --corpus wikitext-2 --json
       """)
 
-  @Argument(help: "A configuration, or a checkpoint or run to start from.", completion: .file())
+  @Argument(
+    help: "A configuration, or a checkpoint or run to start from.", completion: .file(),
+    transform: pathArgument)
   var path: String
 
   @Option(
     help: "Read this corpus's training split; required with a checkpoint (default: Zipf-distributed tokens).",
-    completion: .directory)
+    completion: .directory, transform: pathArgument)
   var corpus: String?
 
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-  var settings: [String] = []
+  @OptionGroup var overrides: ConfigurationSettings
 
   @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
   var vocabularySize = 267_735
@@ -61,15 +62,15 @@ struct BenchmarkExchangeCommand: ParsableCommand {
         try ranks.broadcast(checkpoint != nil)
       let configuration =
         try isResumed
-        ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: settings, ranks: ranks)
-        : RunConfiguration.shared(fromRank0File: path, settings: settings, ranks: ranks)
+        ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: overrides.settings, ranks: ranks)
+        : RunConfiguration.shared(fromRank0File: path, settings: overrides.settings, ranks: ranks)
       let benchmark = ExchangeBenchmark(
         Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks),
         stepCount: steps, warmupStepCount: warmup)
       let result = try benchmark.run(from: checkpoint, isResumed: isResumed)
       try ranks.control.barrier("benchmark done")
       guard ranks.isCoordinator else { return 0 }
-      if json { try printJSON(result) } else { show(result) }
+      if json { try printJSON(result) } else { try show(result) }
       return 0
     }
   }
@@ -86,19 +87,19 @@ struct BenchmarkExchangeCommand: ParsableCommand {
     return try Checkpoint.open(isRun ? "\(path)/checkpoints/last" : path)
   }
 
-  private func show(_ result: ExchangeBenchmark.Result) {
+  private func show(_ result: ExchangeBenchmark.Result) throws {
     var facts =
       "\(result.ranks) ranks on \(result.nodes) nodes, \(result.threads) threads each, \(result.parameters) "
       + "parameters, \(result.tokensPerStep) tokens per step, \(seconds(result.computeSeconds)) s of compute"
     if let latency = result.linkLatencyMicroseconds, let rate = result.linkMegabytesPerSecond {
       facts += String(format: ", link %.0f µs and %.0f MB/s", latency, rate)
     }
-    print(facts + "\n")
+    try printResult(facts + "\n")
     let header = [
       "codec", "ratio", "MB sent", "encode GB/s", "decode GB/s", "encode s", "wire s", "decode s",
       "exchange s", "exposed s", "step s", "error",
     ]
-    printMarkdown(
+    try printMarkdown(
       header,
       result.rows.map { row in
         [

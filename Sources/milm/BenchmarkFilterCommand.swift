@@ -13,23 +13,22 @@ struct BenchmarkFilterCommand: ParsableCommand {
     abstract:
       "Measures speed and gradient error of training.softmaxThreshold on a trained model.",
     discussion: """
-      For each threshold it compares the gradient of one step with the exact one, by word frequency, and times whole steps.
+      For each threshold it compares the gradient of one step with the exact one, by token frequency, and times whole steps.
 
       Example:
         milm benchmark filter run --corpus corpus --set training.lanes=16 --set training.segment=64
       """)
 
-  @Argument(help: "A checkpoint or a run.", completion: .directory)
+  @Argument(help: "A checkpoint or a run.", completion: .directory, transform: pathArgument)
   var path: String
 
-  @Option(help: "The corpus of the checkpoint.", completion: .directory)
+  @Option(help: "The corpus of the checkpoint.", completion: .directory, transform: pathArgument)
   var corpus: String
 
   @Option(name: .customLong("threshold"), help: "A threshold. May be repeated (default: 1e-4, 1e-3, 1e-2).")
   var thresholds: [Double] = []
 
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-  var settings: [String] = []
+  @OptionGroup var overrides: ConfigurationSettings
 
   @Option(help: "Steps to time with each threshold.")
   var steps = 3
@@ -52,7 +51,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
           "expected one rank, found \(ranks.rankCount)")
       }
       let checkpoint = try Checkpoint.open(path)
-      let configuration = try RunConfiguration(checkpoint, settings: settings)
+      let configuration = try RunConfiguration(checkpoint, settings: overrides.settings)
       let benchmark = Benchmark(configuration, corpusPath: corpus, vocabularySize: 2, ranks: ranks)
       var progress: StageProgress?
       let result = try FilterBenchmark(benchmark, checkpoint: checkpoint, stepCount: steps).run(
@@ -62,19 +61,19 @@ struct BenchmarkFilterCommand: ParsableCommand {
         progress?.update(done: done)
       }
       progress?.finish()
-      if json { try printJSON(result) } else { show(result) }
+      if json { try printJSON(result) } else { try show(result) }
       return 0
     }
   }
 
-  private func show(_ result: FilterBenchmark.Result) {
-    print(
+  private func show(_ result: FilterBenchmark.Result) throws {
+    try printResult(
       "step \(result.step), \(result.lanes) lanes × \(result.segment), \(result.precision), \(result.threads) threads, "
         + String(format: "loss %.3f\n", result.loss))
-    printMarkdown(
+    try printMarkdown(
       [
-        "threshold", "tokens/s", "error: first 1,000 words", "to 10,000", "to 100,000", "the rest",
-        "all but the tied matrix",
+        "threshold", "tokens/s", "error of ranks 1 to 1,000", "to 10,000", "to 100,000", "above",
+        "other parameters",
       ],
       result.rows.map { row in
         [String(format: "%g", row.threshold), String(format: "%.0f", row.tokensPerSecond)]

@@ -30,16 +30,16 @@ struct EvaluateCommand: ParsableCommand {
         mpirun --bind-to none -n 4 milm evaluate run --corpus corpus
       """)
 
-  @Argument(help: "A checkpoint or a run.")
+  @Argument(help: "A checkpoint or a run.", transform: pathArgument)
   var path: String
 
-  @Option(help: "The corpus directory.")
+  @Option(help: "The corpus directory.", transform: pathArgument)
   var corpus: String?
 
   @Option(help: "The split: test, valid or train (default: test).")
   var split: Split?
 
-  @Option(help: "Score this text file instead of a split.")
+  @Option(help: "Score this text file instead of a split.", transform: pathArgument)
   var text: String?
 
   @Option(help: "Divide the text into this many streams; more are faster (default: 1).")
@@ -70,8 +70,8 @@ struct EvaluateCommand: ParsableCommand {
 
   @Option(
     help:
-      "Write position, word and negative log-likelihood in nats of every token to this file, tab-separated."
-  )
+      "Write position, token and negative log-likelihood in nats of every token to this file, tab-separated.",
+    transform: pathArgument)
   var perToken: String?
 
   @Option(help: "Precision of the operands of matrix products: float32 or bfloat16.")
@@ -181,14 +181,14 @@ struct EvaluateCommand: ParsableCommand {
     rows += summary.caveats.map { ("note", $0) }
     rows.append(("speed", "\(Readable.count(summary.tokensPerSecond)) tokens/s"))
     if let perToken { rows.append(("nll per token", perToken)) }
-    printTable(rows)
-    print()
-    printBuckets(summary)
+    try printTable(rows)
+    try printResult()
+    try printBuckets(summary)
   }
 
-  private func printBuckets(_ summary: EvaluationSummary) {
+  private func printBuckets(_ summary: EvaluationSummary) throws {
     let cells =
-      [["rank of the word", "tokens", "share", "perplexity"]]
+      [["frequency rank", "tokens", "fraction", "perplexity"]]
       + summary.score.buckets.map { bucket in
         [
           "\(bucket.fromRank) to \(bucket.toRank)", "\(bucket.tokens)",
@@ -198,7 +198,7 @@ struct EvaluateCommand: ParsableCommand {
       }
     let widths = cells[0].indices.map { column in cells.reduce(0) { max($0, $1[column].count) } }
     for row in cells {
-      print(
+      try printResult(
         zip(row, widths).map { String(repeating: " ", count: $1 - $0.count) + $0 }.joined(separator: "  "))
     }
   }

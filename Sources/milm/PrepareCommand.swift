@@ -1,6 +1,7 @@
 import ArgumentParser
 import Corpus
 import Foundation
+import Platform
 import Reporting
 import Synchronization
 
@@ -35,17 +36,18 @@ struct PrepareCommand: ParsableCommand {
 
   @Option(
     parsing: .upToNextOption,
-    help: "Training text; several files are concatenated.", completion: .file())
+    help: "Training text; several files are concatenated.", completion: .file(), transform: pathArgument)
   var train: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file())
+  @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file(), transform: pathArgument)
   var valid: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Test text.", completion: .file())
+  @Option(parsing: .upToNextOption, help: "Test text.", completion: .file(), transform: pathArgument)
   var test: [String] = []
 
   @Option(
-    help: "The corpus directory to write; an existing corpus is replaced.", completion: .directory)
+    help: "The corpus directory to write; an existing corpus is replaced.", completion: .directory,
+    transform: pathArgument)
   var output: String
 
   @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
@@ -63,7 +65,8 @@ struct PrepareCommand: ParsableCommand {
   @Option(help: "Random seed of --generate.")
   var seed: UInt64 = 1
 
-  @Option(help: "The downloaded archive of the published corpus.", completion: .file())
+  @Option(
+    help: "The downloaded archive of the published corpus.", completion: .file(), transform: pathArgument)
   var archive: String?
 
   @Option(
@@ -130,7 +133,7 @@ struct PrepareCommand: ParsableCommand {
     case (nil, nil): description = try build(textBuilder)
     }
     if json { return try printJSON(description) }
-    printTable(summary(description))
+    try printTable(summary(description))
   }
 
   private func generateCorpus(_ tokenCount: Int) throws -> CorpusDescription {
@@ -153,7 +156,7 @@ struct PrepareCommand: ParsableCommand {
     let description = try builder.build(at: URL(filePath: output)) {
       stages.update($0)
     } remark: {
-      FileHandle.standardError.write(Data("prepare: \($0)\n".utf8))
+      StandardStream.error.note("prepare: \($0)")
     }
     stages.finish()
     return description

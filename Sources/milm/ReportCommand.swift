@@ -19,10 +19,10 @@ struct ReportCommand: ParsableCommand {
         milm report run --output report.html
       """)
 
-  @Argument(help: "A run.", completion: .directory)
+  @Argument(help: "A run.", completion: .directory, transform: pathArgument)
   var path: String
 
-  @Option(help: "The file to write (default: RUN/report.html).", completion: .file())
+  @Option(help: "The file to write (default: RUN/report.html).", completion: .file(), transform: pathArgument)
   var output: String?
 
   func run() throws {
@@ -34,6 +34,6 @@ struct ReportCommand: ParsableCommand {
     try run.files.drawPage(
       title: URL(filePath: path).standardizedFileURL.lastPathComponent,
       configuration: configuration ?? "config.yaml is not there", at: output)
-    printTable([("page", output ?? run.reportPath)])
+    try printTable([("page", output ?? run.reportPath)])
   }
 }

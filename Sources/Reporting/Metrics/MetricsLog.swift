@@ -29,11 +29,14 @@ package final class MetricsLog: Sendable {
   /// Evaluations at `evaluationsBeforeStep` or later are removed too; give the step of a pending evaluation, which the
   /// resumed run repeats.
   package init(path: String, keepingThroughStep step: Int?, evaluationsBeforeStep: Int? = nil) throws {
+    let content = try AtomicFile(path)
     var finding = Finding()
-    let kept = try step.map { step in
-      try keptLines(path, throughStep: step, evaluationsBeforeStep: evaluationsBeforeStep ?? .max, &finding)
+    if let step {
+      try Self.copyLines(
+        of: path, throughStep: step, evaluationsBeforeStep: evaluationsBeforeStep ?? .max, to: content,
+        &finding)
     }
-    try AtomicFile.write(kept ?? [], to: path)
+    try content.finish()
     self.path = path
     self.finding = finding
     state = Mutex(
@@ -60,34 +63,41 @@ package final class MetricsLog: Sendable {
   package func synchronize() throws {
     try state.withLock { try $0.file.synchronize() }
   }
+
+  /// Copies the lines of a log through a step, byte for byte; none where there is no log.
+  private static func copyLines(
+    of path: String, throughStep step: Int, evaluationsBeforeStep: Int, to copy: AtomicFile,
+    _ finding: inout Finding
+  ) throws {
+    var kept: [UInt8] = []
+    try openIfPresent(path)?.forEachLine { line, isComplete in
+      guard isComplete, let position = LinePosition(line), position.step >= 0 else {
+        finding.unreadableLineCount += 1
+        return
+      }
+      guard position.step <= step else { return }
+      if position.isEvaluation && position.step >= evaluationsBeforeStep { return }
+      if !position.isEvaluation { finding.trainingLineCount += 1 }
+      kept.append(contentsOf: line)
+      kept.append(UInt8(ascii: "\n"))
+      guard kept.count >= 1 << 20 else { return }
+      try kept.withUnsafeBytes { try copy.append($0) }
+      kept.removeAll(keepingCapacity: true)
+    }
+    try kept.withUnsafeBytes { try copy.append($0) }
+  }
 }
 
 /// What places a line in a run.
-private struct LinePosition: Decodable {
+private struct LinePosition {
   let step: Int
-  let split: String?
-}
+  let isEvaluation: Bool
 
-/// The lines of a log through a step, byte for byte; empty where there is no log.
-private func keptLines(
-  _ path: String, throughStep step: Int, evaluationsBeforeStep: Int, _ finding: inout MetricsLog.Finding
-) throws -> [UInt8] {
-  let content = Data(try regularFileContent(path) ?? [])
-  let decoder = JSONDecoder()
-  var kept: [UInt8] = []
-  var rest = content[...]
-  while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-    let line = rest[...end]
-    rest = rest[(end + 1)...]
-    guard let position = try? decoder.decode(LinePosition.self, from: line), position.step >= 0 else {
-      finding.unreadableLineCount += 1
-      continue
-    }
-    guard position.step <= step else { continue }
-    if position.split != nil && position.step >= evaluationsBeforeStep { continue }
-    if position.split == nil { finding.trainingLineCount += 1 }
-    kept += line
+  init?(_ line: UnsafeRawBufferPointer) {
+    guard let members = try? JSONReader.members(of: line, maximumDepth: 8),
+      case .integer(let step)? = members.first(where: { $0.name == "step" })?.value
+    else { return nil }
+    self.step = step
+    isEvaluation = members.contains { $0.name == "split" }
   }
-  if !rest.isEmpty { finding.unreadableLineCount += 1 }
-  return kept
 }

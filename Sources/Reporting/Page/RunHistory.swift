@@ -115,7 +115,7 @@ struct HistoryPoint {
     let tokensPerSecond = line.number("tokensPerSecond")
     seconds = tokensPerSecond > 0 && tokensPerSecond.isFinite ? Double(tokenCount) / tokensPerSecond : 0
     table = line.table
-    summaries = table.metrics.map { Summary(line.number($0.key), weight: stepCount) }
+    summaries = line.numbers.map { Summary($0, weight: stepCount) }
   }
 
   /// These steps and the following ones.
@@ -123,8 +123,8 @@ struct HistoryPoint {
     var both = self
     both.step = next.step
     both.lineCount += next.lineCount
-    both.stepCount = Self.count(Double(stepCount) + Double(next.stepCount))
-    both.tokenCount = Self.count(Double(tokenCount) + Double(next.tokenCount))
+    both.stepCount = Int(clamping: Double(stepCount) + Double(next.stepCount))
+    both.tokenCount = Int(clamping: Double(tokenCount) + Double(next.tokenCount))
     both.seconds += next.seconds
     for index in summaries.indices { both.summaries[index].merge(next.summaries[index]) }
     return both
@@ -142,16 +142,20 @@ struct HistoryPoint {
   var computeSeconds: Double { self["computeSeconds"].sum }
   var exchangeSeconds: Double { self["exchangeSeconds"].sum }
   var exposedSeconds: Double { self["exposedSeconds"].sum }
-  var rawByteCount: Int { Self.count(self["rawBytes"].sum) }
-  var wireByteCount: Int { Self.count(self["wireBytes"].sum) }
-
-  /// A sum of counts, which in corrupted files may be any number; exact below 2⁵³.
-  private static func count(_ sum: Double) -> Int { sum.isFinite ? Int(min(max(sum, 0), 0x1p60)) : 0 }
+  var rawByteCount: Int { Int(clamping: self["rawBytes"].sum) }
+  var wireByteCount: Int { Int(clamping: self["wireBytes"].sum) }
 
   /// Where the seconds went, as fractions.
   var timeFractions: (compute: Double, exposed: Double, rest: Double) {
     let seconds = max(seconds, computeSeconds + exposedSeconds)
     let (compute, exposed) = (computeSeconds / seconds, exposedSeconds / seconds)
     return (compute, exposed, 1 - compute - exposed)
+  }
+}
+
+extension Int {
+  /// The nearest integer that can be represented; 0 for what is not a number.
+  fileprivate init(clamping value: Double) {
+    self = Int(exactly: value.rounded()) ?? (value > 0 ? .max : value < 0 ? .min : 0)
   }
 }

@@ -31,7 +31,7 @@ package struct TrainingRun: Sendable {
   ) {
     self.request = request
     self.configuration = configuration
-    self.ranks = ranks.garbled(by: faults.own(rank: ranks.rank))
+    self.ranks = ranks.corrupted(by: faults.own(rank: ranks.rank))
     self.stop = stop
     self.faults = faults.own(rank: ranks.rank)
     self.logger = logger
@@ -135,7 +135,7 @@ package struct TrainingRun: Sendable {
   }
 
   private var trainingRankCount: Int {
-    get throws { try LaneShare(configuration, rankCount: ranks.rankCount).trainingRankCount }
+    get throws { try LaneLayout(configuration, rankCount: ranks.rankCount).trainingRankCount }
   }
 
   /// Throws on all ranks where a host has too little memory.
@@ -244,9 +244,18 @@ extension TrainingRun {
     guard let checkpoint else { return }
     logger.info(
       "continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(state.counters.step)"])
+    let earlier = try RunConfiguration(checkpoint)
+    if let jump = RateJump(from: earlier, to: configuration, atStep: state.counters.step) {
+      logger.warning("\(jump)")
+    }
     let differences = current.differencesInBits(from: checkpoint.state)
     if !differences.isEmpty {
       logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))")
+    }
+    if try state.discardsResiduals(of: checkpoint) {
+      logger.warning(
+        "residuals of the vocabulary's shards are discarded: the ranks are one group, which exchanges no shards"
+      )
     }
   }
 
