@@ -35,8 +35,9 @@ package struct CheckpointState: Codable, Sendable, Equatable {
   package var stopEvaluation: Evaluation?
   /// An evaluation whose result has not taken effect yet.
   package var pendingEvaluation: PendingEvaluation?
-  /// Whether the run writes a checkpoint at this step wherever its processes stop: the guard returns to no other. Nil in
-  /// checkpoints of versions that did not record it.
+  /// Whether the run writes a checkpoint at this step wherever its processes stop: the guard returns to no other.
+  ///
+  /// Nil in checkpoints of versions that did not record it.
   package var isScheduled: Bool?
   /// The number of lines of training in `metrics.jsonl` through this step; nil in checkpoints of versions that did not
   /// record it.

@@ -32,8 +32,10 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
     self.init("\(path): cannot \(action): \(String(cString: strerror(code)))", code: code)
   }
 
-  /// Whether something could not be read at all, so that nothing is known about its content: an I/O error, no rights, no
-  /// descriptors. A file that is not there, or a link in its place, was looked at and found wrong.
+  /// Whether something could not be read at all, so that nothing is known about its content.
+  ///
+  /// That is an I/O error, a lack of rights or of descriptors. A file that is not there, or a link in its place, was looked at
+  /// and found wrong.
   package var isReadFailure: Bool { code.map { ![ENOENT, ENOTDIR, ELOOP].contains($0) } ?? false }
 
   package static func == (one: MilmError, other: MilmError) -> Bool { one.description == other.description }

@@ -103,7 +103,7 @@ extension MetricsLine {
       }
       switch (table.metrics[next].kind, value) {
       case (_, .null): break
-      case (.integer, .integer(let integer)) where plausibleIntegers.contains(integer):
+      case (.integer, .integer(let integer)) where Self.plausibleIntegers.contains(integer):
         values[next] = .integer(integer)
       case (.number, .integer(let integer)), (.exactNumber, .integer(let integer)):
         values[next] = .number(Double(integer))
