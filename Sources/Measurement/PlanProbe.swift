@@ -122,6 +122,7 @@ package struct PlanProbe {
     let codecs = configuration.exchange.candidates(for: configuration.optimizer)
     configuration.exchange.codec = Codec.uncompressed
     let engine = try configuration.training.engine(ranks)
+    try benchmark.checkMemory(configuration)
     let stepCount = 2 * Self.timedStepCount + 4
     let text = try ranks.onAllRanks("open the text") {
       try benchmark.text(tokenCount: configuration.tokensPerStep * stepCount + configuration.training.lanes)

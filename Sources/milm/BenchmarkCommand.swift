@@ -52,8 +52,8 @@ struct BenchmarkCommand: ParsableCommand {
     var json = false
 
     func validate() throws {
-      if vocabularySize < 2 {
-        throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)")
+      if !(2...1 << 31).contains(vocabularySize) {
+        throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
       }
     }
 
@@ -120,7 +120,9 @@ struct BenchmarkStepCommand: ParsableCommand {
   var steps = 8
 
   func validate() throws {
-    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+    if !(1...mostTimedSteps).contains(steps) {
+      throw ValidationError("--steps: expected 1 to \(mostTimedSteps), found \(steps)")
+    }
   }
 
   func run() throws {
@@ -148,7 +150,9 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
   var steps = 8
 
   func validate() throws {
-    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+    if !(1...mostTimedSteps).contains(steps) {
+      throw ValidationError("--steps: expected 1 to \(mostTimedSteps), found \(steps)")
+    }
   }
 
   func run() throws {
@@ -191,3 +195,6 @@ struct BenchmarkProductsCommand: ParsableCommand {
     }
   }
 }
+
+/// Steps of a benchmark, for which texts and results are kept.
+let mostTimedSteps = 1 << 20

@@ -47,10 +47,14 @@ struct BenchmarkExchangeCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
-    if warmup < 0 { throw ValidationError("--warmup: expected at least 0, found \(warmup)") }
-    if vocabularySize < 100 {
-      throw ValidationError("--vocabulary-size: expected at least 100, found \(vocabularySize)")
+    if !(1...mostTimedSteps).contains(steps) {
+      throw ValidationError("--steps: expected 1 to \(mostTimedSteps), found \(steps)")
+    }
+    if !(0...mostTimedSteps).contains(warmup) {
+      throw ValidationError("--warmup: expected 0 to \(mostTimedSteps), found \(warmup)")
+    }
+    if !(100...1 << 31).contains(vocabularySize) {
+      throw ValidationError("--vocabulary-size: expected 100 to \(1 << 31), found \(vocabularySize)")
     }
   }
 

@@ -109,7 +109,9 @@ struct EvaluateCommand: ParsableCommand {
     if cache != nil || dynamic, window != nil || streams ?? 1 > 1 {
       throw ValidationError("--cache and --dynamic: expected one stream, found --streams or --window")
     }
-    if let cache, cache < 1 { throw ValidationError("--cache: expected at least 1 token, found \(cache)") }
+    if let cache, !(1...1 << 24).contains(cache) {
+      throw ValidationError("--cache: expected 1 to \(1 << 24) tokens, found \(cache)")
+    }
     if cache == nil, cacheTheta != nil || cacheLambda != nil {
       throw ValidationError("expected --cache with --cache-theta or --cache-lambda")
     }

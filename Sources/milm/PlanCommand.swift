@@ -59,12 +59,14 @@ struct PlanCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if let ranks, ranks < 1 { throw ValidationError("--ranks: expected at least 1, found \(ranks)") }
+    if let ranks, !(1...1 << 20).contains(ranks) {
+      throw ValidationError("--ranks: expected 1 to \(1 << 20), found \(ranks)")
+    }
     if let link, !(link > 0) { throw ValidationError("--link: expected Gbit/s above 0, found \(link)") }
     if let tokens, tokens < 1 { throw ValidationError("--tokens: expected at least 1, found \(tokens)") }
     if !(epochs > 0) { throw ValidationError("--epochs: expected more than 0, found \(epochs)") }
-    if vocabularySize < 2 {
-      throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)")
+    if !(2...1 << 31).contains(vocabularySize) {
+      throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
     }
   }
 

@@ -119,10 +119,11 @@ package struct MemoryNeed {
   }
 
   /// Throws where the ranks of this host need more memory than is available.
-  func check(rankCountOnHost: Int) throws {
-    guard !isAvailable(rankCountOnHost: rankCountOnHost), let available = Host.availableByteCount else {
-      return
-    }
+  func check(rankCountOnHost: Int) throws { try Self.check(byteCount, rankCountOnHost: rankCountOnHost) }
+
+  /// Throws where this host does not have so many bytes for each of its ranks.
+  package static func check(_ byteCount: Int, rankCountOnHost: Int) throws {
+    guard let available = Host.availableByteCount, byteCount > available / rankCountOnHost else { return }
     throw MilmError(
       "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
         + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
