@@ -89,8 +89,14 @@ struct BenchmarkCommand: ParsableCommand {
 }
 
 extension BenchmarkCommand.Options {
-  /// Prints what a model reaches.
-  static func show(_ speed: ModelSpeed) throws {
+  /// Measures what a model reaches.
+  fileprivate func measureSpeed(
+    unit: String, _ run: (Benchmark, (Int, Int) -> Void) throws -> ModelSpeed
+  ) {
+    measure("benchmark", unit: unit, run, show: show)
+  }
+
+  private func show(_ speed: ModelSpeed) throws {
     try printTable([
       ("model", "\(speed.parameters) parameters, \(speed.vocabulary) words"),
       ("shape", "\(speed.lanes) lanes × \(speed.segment) tokens"),
@@ -119,17 +125,11 @@ struct BenchmarkStepCommand: ParsableCommand {
   @Option(help: "Steps to time, after three of warm-up.")
   var steps = 8
 
-  func validate() throws {
-    if !(1...mostTimedSteps).contains(steps) {
-      throw ValidationError("--steps: expected 1 to \(mostTimedSteps), found \(steps)")
-    }
-  }
+  func validate() throws { try requireSteps(steps, "--steps") }
 
   func run() throws {
-    options.measure("benchmark", unit: "steps") { benchmark, progress in
-      try StepBenchmark(benchmark, stepCount: steps).run(progress: progress)
-    } show: {
-      try BenchmarkCommand.Options.show($0)
+    options.measureSpeed(unit: "steps") {
+      try StepBenchmark($0, stepCount: steps).run(progress: $1)
     }
   }
 }
@@ -149,17 +149,11 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
   @Option(help: "Blocks of lanes × segment tokens to time, after two of warm-up.")
   var steps = 8
 
-  func validate() throws {
-    if !(1...mostTimedSteps).contains(steps) {
-      throw ValidationError("--steps: expected 1 to \(mostTimedSteps), found \(steps)")
-    }
-  }
+  func validate() throws { try requireSteps(steps, "--steps") }
 
   func run() throws {
-    options.measure("benchmark", unit: "blocks") { benchmark, progress in
-      try EvaluationBenchmark(benchmark, blockCount: steps).run(progress: progress)
-    } show: {
-      try BenchmarkCommand.Options.show($0)
+    options.measureSpeed(unit: "blocks") {
+      try EvaluationBenchmark($0, blockCount: steps).run(progress: $1)
     }
   }
 }
@@ -196,5 +190,10 @@ struct BenchmarkProductsCommand: ParsableCommand {
   }
 }
 
-/// Steps of a benchmark, for which texts and results are kept.
-let mostTimedSteps = 1 << 20
+/// Throws unless an option is a number of steps that a benchmark can take.
+func requireSteps(_ count: Int, _ option: String, atLeast least: Int = 1) throws {
+  let most = 1 << 20
+  guard (least...most).contains(count) else {
+    throw ValidationError("\(option): expected \(least) to \(most), found \(count)")
+  }
+}

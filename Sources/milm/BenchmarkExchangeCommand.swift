@@ -47,12 +47,8 @@ struct BenchmarkExchangeCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if !(1...mostTimedSteps).contains(steps) {
-      throw ValidationError("--steps: expected 1 to \(mostTimedSteps), found \(steps)")
-    }
-    if !(0...mostTimedSteps).contains(warmup) {
-      throw ValidationError("--warmup: expected 0 to \(mostTimedSteps), found \(warmup)")
-    }
+    try requireSteps(steps, "--steps")
+    try requireSteps(warmup, "--warmup", atLeast: 0)
     if !(100...1 << 31).contains(vocabularySize) {
       throw ValidationError("--vocabulary-size: expected 100 to \(1 << 31), found \(vocabularySize)")
     }

@@ -37,9 +37,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if !(1...mostTimedSteps).contains(steps) {
-      throw ValidationError("--steps: expected 1 to \(mostTimedSteps), found \(steps)")
-    }
+    try requireSteps(steps, "--steps")
     if let wrong = thresholds.first(where: { !($0 > 0 && $0 < 1) }) {
       throw ValidationError("--threshold: expected a probability above 0 and below 1, found \(wrong)")
     }
