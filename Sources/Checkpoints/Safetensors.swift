@@ -89,6 +89,9 @@ package final class SafetensorsFile: @unchecked Sendable {
 private func parseSafetensors(
   _ bytes: UnsafeRawBufferPointer
 ) throws(SafetensorsProblem) -> (header: SafetensorsHeader, data: UnsafeRawBufferPointer) {
+  if let pointer = StoragePointer(bytes) {
+    throw SafetensorsProblem("a safetensors file", found: pointer.description)
+  }
   guard bytes.count >= SafetensorsHeader.lengthByteCount else {
     throw SafetensorsProblem("a safetensors file", found: "\(bytes.count) bytes")
   }

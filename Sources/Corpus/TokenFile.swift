@@ -120,6 +120,9 @@ struct TokenFileHeader {
 
   /// Parses the header of a file and checks it against the file's size.
   init(_ file: UnsafeRawBufferPointer, name: String) throws {
+    if let pointer = StoragePointer(file) {
+      throw MilmError("expected a token file at \(name), found \(pointer)")
+    }
     guard file.count >= Self.byteCount else {
       throw MilmError(
         "expected a token file at \(name), found \(file.count) bytes, fewer than its header has")

@@ -76,6 +76,9 @@ package struct OpenFile: ~Copyable {
     Int(try status().st_size)
   }
 
+  /// Whether there is a position to move; false for a pipe.
+  package var isSeekable: Bool { lseek(descriptor, 0, SEEK_CUR) >= 0 }
+
   /// Takes the exclusive lock on the file without waiting; false if another open file holds it.
   package func lock() throws(MilmError) -> Bool {
     if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
