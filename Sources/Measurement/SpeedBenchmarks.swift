@@ -93,7 +93,7 @@ package struct EvaluationBenchmark {
     for block in 0..<totalCount {
       let clock = ContinuousClock()
       let start = clock.now
-      let segment = data.segment(block, firstTime: 0, key: RandomKey(seed: 0))
+      let segment = try data.segment(block, firstTime: 0, key: RandomKey(seed: 0))
       let scores = scorer.score(
         inputs: segment.inputs, targets: segment.targets, rowCount: segment.inputs.count)
       losses.append(scores.elements.reduce(0, +) / Double(scores.count))

@@ -151,6 +151,26 @@ package struct OpenFile: ~Copyable {
     return filled
   }
 
+  /// Fills `buffer` from `offset` on and returns the byte count, which is smaller only at the end of the file; the
+  /// current position stays.
+  package func readAll(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+  ) throws(MilmError) -> Int {
+    var filled = 0
+    while filled < buffer.count {
+      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+      let count = pread(descriptor, rest.baseAddress, rest.count, off_t(offset + filled))
+      let code = errno
+      if count == 0 { break }
+      if count > 0 {
+        filled += count
+      } else if code != EINTR {
+        throw MilmError(path, cannot: "read", code: code)
+      }
+    }
+    return filled
+  }
+
   /// The rest of the file, which must be at most `limit` bytes.
   package func readAll(limit: Int = .max) throws -> [UInt8] {
     var content: [UInt8] = []

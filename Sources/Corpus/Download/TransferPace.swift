@@ -35,11 +35,14 @@ struct TransferPace {
     let rate = Double(windowByteCount) / seconds
     (windowStart, windowByteCount) = (now, 0)
     guard rate < limits.bytesPerSecond else { return nil }
-    return "expected at least \(Int(limits.bytesPerSecond)) bytes/s, found \(Int(rate)) during \(text(seconds)) s"
+    return "expected at least \(Int(limits.bytesPerSecond)) bytes/s, "
+      + "found \(Int(rate)) during \(text(seconds)) s"
   }
 
   /// The fault of a server whose headers do not come.
-  var headersAreMissing: String { "expected its headers within \(text(limits.seconds)) s, found none complete" }
+  var headersAreMissing: String {
+    "expected its headers within \(text(limits.seconds)) s, found none complete"
+  }
 
   private func text(_ seconds: Double) -> String { String(format: "%.0f", seconds) }
 }

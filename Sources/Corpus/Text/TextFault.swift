@@ -33,12 +33,13 @@ struct TextFault {
     // Of Latin letters every second byte is zero in UTF-16, and three of four in UTF-32.
     let start = offset & ~3
     let sample = bytes[start..<min(start + 64, bytes.count)]
-    let zeroCount = sample.count { $0 == 0 }
-    if sample.count >= 8 {
-      if 3 * sample.count <= 5 * zeroCount, 5 * zeroCount <= 4 * sample.count { return "UTF-32 without a mark?" }
-      if 2 * sample.count <= 5 * zeroCount, 5 * zeroCount <= 3 * sample.count { return "UTF-16 without a mark?" }
+    let zeroShare = Double(sample.count { $0 == 0 }) / Double(sample.count)
+    switch zeroShare {
+    case _ where sample.count < 8: return "binary or damaged data"
+    case 0.4..<0.6: return "UTF-16 without a mark?"
+    case 0.6..<0.8: return "UTF-32 without a mark?"
+    default: return "binary or damaged data"
     }
-    return "binary or damaged data"
   }
 }
 

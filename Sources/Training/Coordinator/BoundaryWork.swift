@@ -39,6 +39,9 @@ final class BoundaryWork {
   /// Writes of checkpoints and metrics that have failed; counted on rank 0.
   var failedWriteCount: Int { coordinator?.failedWriteCount ?? 0 }
 
+  /// Why the background work of rank 0 cannot go on.
+  var failure: (any Error)? { coordinator?.evaluationFailure }
+
   /// Does what is due before a step; false where the run ends here, by early stopping.
   ///
   /// `limits` say how long ranks wait for each other.

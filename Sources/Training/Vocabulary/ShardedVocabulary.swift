@@ -99,10 +99,14 @@ extension ShardedVocabulary {
     average?.begin(step: step, flushing: flushing, limits: limits, isTraced: isTraced)
   }
 
-  func read(_ segmentIndex: Int, of data: TrainingData) {
-    distinct = group.enumerated().map { place, rank in
+  func lanes(own: Range<Int>) -> Range<Int> {
+    share.lanes(of: group.lowerBound).lowerBound..<share.lanes(of: group.upperBound - 1).upperBound
+  }
+
+  func read(_ segmentIndex: Int, of data: TrainingData) throws {
+    distinct = try group.enumerated().map { place, rank in
       let rows = place * rowCount..<(place + 1) * rowCount
-      data.read(segmentIndex, lanes: share.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
+      try data.read(segmentIndex, lanes: share.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
       return UnsafeBufferPointer(sorted[rows].setDistinct(of: inputs[rows]).buffer)
     }
   }
