@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// This process as a rank of an MPI job: alone when it was not started by `mpirun` or `srun`.
 ///
@@ -124,5 +125,5 @@ extension MPIWorld {
 
 /// Writes one line to standard error, in one piece, so that lines of ranks do not mix.
 func printLine(_ line: String) {
-  FileHandle.standardError.write(Data("\(line)\n".utf8))
+  StandardStream.error.note(line)
 }

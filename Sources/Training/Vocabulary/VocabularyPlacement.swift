@@ -23,7 +23,7 @@ package protocol VocabularyPlacement: AnyObject {
   /// Begins the exchange of a step. `flushing`, gradient and residuals travel exactly.
   func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool)
 
-  /// The lanes of all ranks that share the vocabulary, given the lanes of this rank.
+  /// The lanes of all ranks over which the vocabulary is sharded, given the lanes of this rank.
   func lanes(own: Range<Int>) -> Range<Int>
 
   /// Reads the tokens of these lanes in a segment.
@@ -86,7 +86,7 @@ extension VocabularyLayout {
   /// The placement of a rank whose shard is `shard`.
   func placement(
     _ shard: ParameterShard, average: ShardAverage?, exchange: GradientExchange, model: LanguageModel,
-    training: TrainingConfiguration, share: LaneShare, communicator: any Communicator,
+    training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
     thread: CommunicationThread
   ) -> any VocabularyPlacement {
     guard isSharded else {
@@ -97,6 +97,6 @@ extension VocabularyLayout {
     }
     return ShardedVocabulary(
       rows, group: ranks(ofGroup: group), groupCount: groupCount, average: average, model: model,
-      training: training, share: share, communicator: communicator, thread: thread)
+      training: training, laneLayout: laneLayout, communicator: communicator, thread: thread)
   }
 }
