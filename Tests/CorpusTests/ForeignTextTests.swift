@@ -40,13 +40,13 @@ struct ForeignTextTests {
       ("w(t.decode().encode('utf-32-be'))", "a NUL byte (UTF-32 without a mark?) in line 1, byte 0"),
       ("w(t.decode().encode('utf-16'))", "UTF-16; convert it with: iconv -f UTF-16 -t UTF-8"),
       ("w(t.decode().encode('utf-32'))", "UTF-32; convert it with: iconv -f UTF-32 -t UTF-8"),
-      ("tarfile.open('f', 'w').add('t')", "a NUL byte (a tar archive) in line 1, byte 1"),
-      ("tarfile.open('f', 'w:gz').add('t')", "a NUL byte (a tar archive) in line 1, byte 1"),
+      ("a = tarfile.open('f', 'w'); a.add('t'); a.close()", "a NUL byte (a tar archive) in line 1, byte 1"),
+      ("a = tarfile.open('f', 'w:gz'); a.add('t'); a.close()", "a NUL byte (a tar archive) in line 1, byte 1"),
       ("w(t + b'\\0' * 4096)", "a NUL byte (zeros to the end, as a power cut may leave) in line 3, byte 23"),
       ("w(t + b'a\\0b\\n' + t)", "a NUL byte (binary or damaged data) in line 3, byte 24"),
       ("w(b'\\xef\\xbb\\xbf' + t + b'\\0b')", "a NUL byte (binary or damaged data) in line 3, byte 26"),
       ("w(t + b'\\xff\\0b\\n')", "another byte in line 3, byte 23"),
-      ("w(t + b'\\xe2\\0b\\n')", "a NUL byte"),
+      ("w(t + b'\\xe2\\0b\\n')", "another byte in line 3, byte 23"),
       ("w(lzma.compress(t))", "xz data; decompress it with: xz -dc"),
       ("w(bz2.compress(t))", "bzip2 data; decompress it with: bzip2 -dc"),
       ("w(gzip.compress(gzip.compress(t)))", "gzip data within a compressed file"),
@@ -81,7 +81,7 @@ struct ForeignTextTests {
     try FileManager.default.copyItem(at: folder.url("f"), to: folder.url("f.gz"))
     for name in line.contains("gzip") ? ["f", "f.gz"] : ["f"] {
       let corpus = try build(train: name, valid: name)
-      #expect(corpus.vocabulary.words == ["the", "<eos>", "cat", "mat", "on", "sat", "<unk>"])
+      #expect(corpus.vocabulary.words == ["<eos>", "the", "cat", "mat", "on", "sat", "<unk>"])
       #expect(corpus.description.counts(of: .valid)?.unknownTokens == 0)
       #expect(corpus.description.counts(of: .valid)?.tokens == 8)
       let encoded = try corpus.vocabulary.encode(contentsOf: folder.url(name))

@@ -50,7 +50,7 @@ import Training
       if isTruncated { truncate(path, 100) } else { try Self.overwrite(path) }
     }
     #expect(
-      said.contains(isTruncated ? "found the file truncated after byte 100" : "expected ids below ")
+      said.contains(isTruncated ? "found the file truncated to 100 bytes" : "expected ids below ")
         && said.contains("train.tokens") && said.contains("; the run has stopped after step "), "\(said)")
     let step = try bench.checkpoint("spoilt").state.step
     #expect(step >= 10 && said.contains("after step \(step), with a checkpoint"), "\(said)")
@@ -66,7 +66,7 @@ import Training
       "training.steps=4000", "coordinator.evaluateEvery=30", "coordinator.checkpointEvery=10")
     let said = try train(configuration, rankCount: 2, spoiling: "valid") { truncate($0, 100) }
     #expect(
-      said.contains("valid.tokens, found the file truncated after byte 100")
+      said.contains("valid.tokens, found the file truncated to 100 bytes")
         && said.contains("; the run has stopped after step "), "\(said)")
     let state = try bench.checkpoint("spoilt").state
     #expect(state.step >= 30 && said.contains("after step \(state.step), with a checkpoint"), "\(said)")

@@ -15,11 +15,8 @@ struct TextFault {
     do {
       _ = try UTF8Span(validating: Span(_unsafeBytes: valid))
     } catch {
-      // A NUL byte that cuts a character off is the cause, not the character.
-      if nul == nil || error.byteOffsets.upperBound < valid.count {
-        (offset, expected, found) = (error.byteOffsets.lowerBound, "UTF-8", "another byte")
-        return
-      }
+      (offset, expected, found) = (error.byteOffsets.lowerBound, "UTF-8", "another byte")
+      return
     }
     guard let nul else { return nil }
     (offset, expected, found) = (nul, "text", "a NUL byte (\(Self.origin(ofNUL: nul, in: bytes)))")
@@ -29,7 +26,9 @@ struct TextFault {
   private static func origin(ofNUL offset: Int, in bytes: UnsafeRawBufferPointer) -> String {
     let tar = Array("ustar".utf8)
     if bytes.count > 262, bytes[257..<262].elementsEqual(tar) { return "a tar archive" }
-    if bytes[offset...].allSatisfy({ $0 == 0 }) { return "zeros to the end, as a power cut may leave" }
+    // A last line without a newline has been given one.
+    let rest = bytes[offset...].dropLast(bytes.last == UInt8(ascii: "\n") ? 1 : 0)
+    if rest.allSatisfy({ $0 == 0 }) { return "zeros to the end, as a power cut may leave" }
     // Of Latin letters every second byte is zero in UTF-16, and three of four in UTF-32.
     let start = offset & ~3
     let sample = bytes[start..<min(start + 64, bytes.count)]

@@ -70,8 +70,8 @@ package final class TokenFile: TokenSequence {
     let byteCount = try file.readAll(into: bytes, at: offset)
     guard byteCount == bytes.count else {
       throw MilmError(
-        "expected \(count) tokens in \(name), found the file truncated after byte \(offset + byteCount); it has "
-          + "changed since it was opened")
+        "expected \(count) tokens in \(name), found the file truncated to \(try file.byteCount()) bytes; "
+          + "it has changed since it was opened")
     }
   }
 }
