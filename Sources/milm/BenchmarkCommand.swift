@@ -24,12 +24,14 @@ struct BenchmarkCommand: ParsableCommand {
 
   /// Options of every benchmark of a model.
   struct Options: ParsableArguments {
-    @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
+    @Argument(
+      help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]),
+      transform: pathArgument)
     var config: String
 
     @Option(
       help: "Read this corpus's training split (default: Zipf-distributed tokens).",
-      completion: .directory)
+      completion: .directory, transform: pathArgument)
     var corpus: String?
 
     @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
@@ -44,9 +46,7 @@ struct BenchmarkCommand: ParsableCommand {
     @Option(help: "Compute threads per rank (default: training.threads).")
     var threads: Int?
 
-    @Option(
-      name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-    var settings: [String] = []
+    @OptionGroup var overrides: ConfigurationSettings
 
     @Flag(help: "Print the result as one line of JSON.")
     var json = false
@@ -62,7 +62,7 @@ struct BenchmarkCommand: ParsableCommand {
         value.map { "training.\(key)=\($0)" }
       }
       let configuration = try RunConfiguration.shared(
-        fromRank0File: config, settings: settings + own, ranks: ranks)
+        fromRank0File: config, settings: overrides.settings + own, ranks: ranks)
       return Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks)
     }
 

@@ -29,7 +29,8 @@ struct PlanCommand: ParsableCommand {
   /// Seconds that a message costs the thread that handles it, beyond latency and bytes.
   private static let secondsPerMessage = 5e-6
 
-  @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
+  @Argument(
+    help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]), transform: pathArgument)
   var config: String
 
   @Option(help: "Number of ranks (default: the ranks of this job).")
@@ -46,14 +47,13 @@ struct PlanCommand: ParsableCommand {
 
   @Option(
     help: "Read this corpus's training split (default: Zipf-distributed tokens).",
-    completion: .directory)
+    completion: .directory, transform: pathArgument)
   var corpus: String?
 
   @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
   var vocabularySize = 267_735
 
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-  var settings: [String] = []
+  @OptionGroup var overrides: ConfigurationSettings
 
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
@@ -71,7 +71,8 @@ struct PlanCommand: ParsableCommand {
   func run() throws {
     onRanks { world in
       let here = Ranks(world)
-      let configuration = try RunConfiguration.shared(fromRank0File: config, settings: settings, ranks: here)
+      let configuration = try RunConfiguration.shared(
+        fromRank0File: config, settings: overrides.settings, ranks: here)
       let benchmark = Benchmark(
         configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: here)
       let count = ranks ?? here.rankCount
