@@ -41,7 +41,10 @@ struct ForeignTextTests {
       ("w(t.decode().encode('utf-16'))", "UTF-16; convert it with: iconv -f UTF-16 -t UTF-8"),
       ("w(t.decode().encode('utf-32'))", "UTF-32; convert it with: iconv -f UTF-32 -t UTF-8"),
       ("a = tarfile.open('f', 'w'); a.add('t'); a.close()", "a NUL byte (a tar archive) in line 1, byte 1"),
-      ("a = tarfile.open('f', 'w:gz'); a.add('t'); a.close()", "a NUL byte (a tar archive) in line 1, byte 1"),
+      (
+        "a = tarfile.open('f', 'w:gz'); a.add('t'); a.close()",
+        "a NUL byte (a tar archive) in line 1, byte 1"
+      ),
       ("w(t + b'\\0' * 4096)", "a NUL byte (zeros to the end, as a power cut may leave) in line 3, byte 23"),
       ("w(t + b'a\\0b\\n' + t)", "a NUL byte (binary or damaged data) in line 3, byte 24"),
       ("w(b'\\xef\\xbb\\xbf' + t + b'\\0b')", "a NUL byte (binary or damaged data) in line 3, byte 26"),
