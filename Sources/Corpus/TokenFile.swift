@@ -13,7 +13,8 @@ package enum Verification: Sendable {
 package final class TokenFile: TokenSequence {
   /// The number of tokens.
   package let count: Int
-  /// XXH64 of the ids according to the header, in hexadecimal: equal on all hosts that have the same file.
+  /// XXH64 of the ids that full verification has read, or as the header states it, in hexadecimal: equal on all hosts
+  /// that have the same file.
   package let checksum: String
   private let file: MappedFile
   private let width: Int
@@ -29,14 +30,15 @@ package final class TokenFile: TokenSequence {
     }
     let file = try MappedFile(url.path, followsLinks: true)
     let header = try TokenFileHeader(file.bytes, name: name)
+    var hash = header.checksum
     if verification == .full {
       try file.readingSequentially {
-        try header.verifyIDs(file.bytes, vocabularyCount: vocabularyCount, name: name)
+        hash = try header.verifyIDs(file.bytes, vocabularyCount: vocabularyCount, name: name)
       }
     }
     self.file = file
     count = header.count
-    checksum = String(header.checksum, radix: 16)
+    checksum = String(hash, radix: 16)
     width = header.width
   }
 
@@ -68,10 +70,10 @@ package final class TokenFile: TokenSequence {
 }
 
 extension TokenFileHeader {
-  /// Checks in one pass that all ids are below `vocabularyCount` and that their bytes have the checksum.
+  /// Checks in one pass that all ids are below `vocabularyCount` and that their bytes have the checksum, which it returns.
   fileprivate func verifyIDs(
     _ file: UnsafeRawBufferPointer, vocabularyCount: Int, name: String
-  ) throws {
+  ) throws -> UInt64 {
     var hash = XXH64()
     var largest: UInt32 = 0
     for start in stride(from: Self.byteCount, to: file.count, by: 1 << 18) {
@@ -85,6 +87,7 @@ extension TokenFileHeader {
     guard count == 0 || largest < vocabularyCount else {
       throw MilmError("expected ids below \(vocabularyCount) in \(name), found \(largest)")
     }
+    return hash.value
   }
 
   private func largestID(_ ids: UnsafeRawBufferPointer) -> UInt32 {

@@ -77,9 +77,11 @@ struct PlanCommand: ParsableCommand {
       let count = ranks ?? here.rankCount
       let probe = try PlanProbe(benchmark, rankCount: count).run()
       let computeEngine = try configuration.training.engine(here)
+      let available = try here.control.hostShare().memory
       guard here.isCoordinator else { return 0 }
       let plan = try Plan(
-        self, configuration, probe, rankCount: count, here: here, computeEngine: computeEngine)
+        self, configuration, probe, rankCount: count, here: here, computeEngine: computeEngine,
+        available: available)
       if json { try printJSON(plan) } else { show(plan) }
       return 0
     }
@@ -92,6 +94,8 @@ struct PlanCommand: ParsableCommand {
     let linkGigabitsPerSecond: Double
     let memoryBytes: Int
     let coordinatorMemoryBytes: Int
+    /// What this rank's host, container or batch job has available for each of its ranks.
+    let availableMemoryBytes: Int?
     let step: StepPrediction
     /// The step with the placement of the vocabulary that makes it shortest.
     let best: StepPrediction
@@ -101,7 +105,7 @@ struct PlanCommand: ParsableCommand {
 
     init(
       _ command: PlanCommand, _ configuration: RunConfiguration, _ probe: PlanProbe.Result, rankCount: Int,
-      here: Ranks, computeEngine: ComputeEngine
+      here: Ranks, computeEngine: ComputeEngine, available: HostShare.Memory?
     ) throws {
       let costs = probe.costs
       let given = command.link.map {
@@ -143,6 +147,7 @@ struct PlanCommand: ParsableCommand {
       }
       memoryBytes = try need(rankCount - 1)
       coordinatorMemoryBytes = try need(Ranks.coordinator)
+      availableMemoryBytes = available?.byteCountPerRank
       self.step = step
       best = costs.best(on: cluster(rankCount))
       hoursPerEpoch = Double(words) / step.tokensPerSecond / 3600
@@ -157,6 +162,14 @@ struct PlanCommand: ParsableCommand {
     return description.counts(of: .train).map { Int($0.tokens) }
   }
 
+  /// Says so where a host like this one has too little memory.
+  private func missingMemory(_ plan: Plan) -> String {
+    guard let available = plan.availableMemoryBytes, available < plan.coordinatorMemoryBytes else {
+      return ""
+    }
+    return "; too much for this host, with \(Readable.byteCount(available)) available per rank"
+  }
+
   private func show(_ plan: Plan) {
     let step = plan.step
     printTable([
@@ -166,6 +179,7 @@ struct PlanCommand: ParsableCommand {
       (
         "memory",
         "\(Readable.byteCount(plan.memoryBytes)) per rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) on rank 0"
+          + missingMemory(plan)
       ),
       ("ranks", "\(step.ranks) on \(step.nodes) nodes"),
       (

@@ -6,13 +6,15 @@ import Synchronization
 ///
 /// The first error ends all ranks and is thrown.
 func onLocalRanks<Value: Sendable>(
-  _ rankCount: Int, ranksPerNode: Int = 1,
+  _ rankCount: Int, ranksPerNode: Int = 1, fault: ReceptionFault? = nil,
   _ body: @escaping @Sendable (LocalCommunicator, CommunicationThread) throws -> Value
 ) throws -> [Value] {
   let results = Mutex<[Int: Result<Value, any Error>]>([:])
   let firstError = Mutex<(any Error)?>(nil)
   let group = DispatchGroup()
-  for communicator in LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode) {
+  for communicator in LocalCommunicator.world(
+    rankCount: rankCount, ranksPerNode: ranksPerNode, fault: fault)
+  {
     group.enter()
     Thread {
       let result = Result { try body(communicator, CommunicationThread()) }

@@ -10,7 +10,7 @@ guard let scenario = scenarios[name] else {
     Data("expected one of \(scenarios.keys.sorted().joined(separator: ", ")), found '\(name)'\n".utf8))
   exit(64)
 }
-onRanks { world in
+onRanks(fault: corruption.fault) { world in
   let ranksPerNode = CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) } ?? 1
   try scenario(Ranks(world: world, thread: CommunicationThread(), ranksPerNode: ranksPerNode))
   return 0
