@@ -124,7 +124,9 @@ let package = Package(
       ]),
     .testTarget(
       name: "MeasurementTests",
-      dependencies: ["Communication", "LanguageModel", "Measurement", "Platform", "TestSupport"]),
+      dependencies: [
+        "Communication", "LanguageModel", "Measurement", "Platform", "TestSupport", "Training",
+      ]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
     .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),

@@ -3,9 +3,10 @@
 
 usage: Tests/check-layers.py [--help] [ROOT]
 
-For each module below, folders are listed from the bottom up. A file may use types of its own folder and of folders listed
-before it, and members that these folders add to types of the module. Every violation is printed as file:line; the exit
-status is then 1. ROOT is the root of the repository (default: the folder above this script).
+For each module below, folders are listed from the bottom up; "." stands for the files of the module that are in no folder.
+A file may use types of its own folder and of folders listed before it, and members that these folders add to types of the
+module. Every violation is printed as file:line; the exit status is then 1. ROOT is the root of the repository (default: the
+folder above this script).
 """
 
 import os
@@ -15,6 +16,11 @@ import sys
 # Folders from the bottom up. Folders listed in one tuple are on one level and must not use each other.
 MODULES = {
     "Sources/Communication": ["MPI", "Ranks", "Codecs", "Exchange"],
+    "Sources/Tensors": [".", "Products", "Engine"],
+    "Sources/Corpus": ["Archives", "Text", "Tokens", "Vocabulary", ".", "Building", "Download"],
+    "Sources/Reporting": ["Metrics", "Progress", "Plot", "TensorBoard", "Page", "."],
+    "Sources/Layers": [".", "Family"],
+    "Sources/Studies": [".", ("Expressivity", "Multitask", "NeuralProcess")],
     "Sources/Training": ["Faults", "Configuration", "Data", "Vocabulary", "State", "Step", "Coordinator", "Run"],
 }
 
@@ -83,11 +89,13 @@ def check(root, module, order):
     folders = {}
     for name in found:
         path = os.path.join(base, name)
-        if name.endswith(".swift"):
+        if name.endswith(".swift") and "." in level_of:
+            folders.setdefault(".", Folder()).read(path)
+        elif name.endswith(".swift"):
             violations.append(f"{module}/{name}:1: expected a file in one of {', '.join(level_of)}, found it outside")
-        elif os.path.isdir(path) and name not in level_of:
+        elif name not in level_of and has_swift(path):
             violations.append(f"{module}/{name}:1: expected one of {', '.join(level_of)}, found folder {name}")
-        elif os.path.isdir(path):
+        elif name in level_of and os.path.isdir(path):
             folders[name] = Folder()
             for parent, _, files in sorted(os.walk(path)):
                 for file in sorted(files):
@@ -127,6 +135,21 @@ def check(root, module, order):
     return violations
 
 
+def has_swift(folder):
+    """Whether Swift files are in a folder or below it."""
+    return any(name.endswith(".swift") for _, _, names in os.walk(folder) for name in names)
+
+
+def modules_with_folders(root):
+    """Every module that has Swift files in a folder, and one such folder."""
+    for module in sorted(os.listdir(os.path.join(root, "Sources"))):
+        base = os.path.join(root, "Sources", module)
+        for folder in sorted(os.listdir(base)):
+            if has_swift(os.path.join(base, folder)):
+                yield f"Sources/{module}", folder
+                break
+
+
 def main(arguments):
     if "--help" in arguments or "-h" in arguments:
         print(__doc__.strip())
@@ -136,10 +159,11 @@ def main(arguments):
         return 64
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.abspath(arguments[0]) if arguments else os.path.dirname(here)
-    violations = []
-    for module, order in MODULES.items():
-        if order:
-            violations += check(root, module, order)
+    violations = [line for module, order in MODULES.items() for line in check(root, module, order)]
+    violations += [
+        f"{module}:1: expected a module with folders to be listed in MODULES, found {module} with folder {folder}"
+        for module, folder in modules_with_folders(root) if module not in MODULES
+    ]
     for line in violations:
         print(line, file=sys.stderr)
     return 1 if violations else 0

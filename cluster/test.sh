@@ -35,7 +35,7 @@ fi
 
 install() {
   local packages=()
-  [ -z "$ci" ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross)
+  [ -z "$ci" ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross qemu-user-static)
   cluster/install.sh "${packages[@]}"
 }
 
@@ -90,16 +90,8 @@ links() {
   Tests/EndToEnd/check-documentation.py
 }
 
-# The portable C kernels: compiled for aarch64, not run.
-arm_headers=/usr/aarch64-linux-gnu/include
-
-arm_kernels() {
-  local clang source
-  clang=$(dirname "$(realpath "$(command -v swift)")")/clang
-  for source in Sources/CKernels/*.c; do
-    "$clang" --target=aarch64-linux-gnu -isystem "$arm_headers" -ISources/CKernels/include -std=gnu11 -O2 \
-      -Wall -Werror -c "$source" -o "$work/arm.o"
-  done
+kernel_bits() {
+  Tests/EndToEnd/kernel-bits.sh
 }
 
 shell_scripts() {
@@ -220,10 +212,10 @@ stage "format" format
 stage "layers" layers
 stage "reference pages" reference_pages
 stage "links" links
-if [ -d "$arm_headers" ]; then
-  stage "C kernels for aarch64" arm_kernels
+if [ -d /usr/aarch64-linux-gnu/include ]; then
+  stage "C kernels on aarch64 and older x86-64" kernel_bits
 else
-  skipped "C kernels for aarch64" "libc6-dev-arm64-cross is not installed (CI=true installs it)"
+  skipped "C kernels on aarch64 and older x86-64" "libc6-dev-arm64-cross is not installed (CI=true installs it)"
 fi
 if command -v shellcheck >/dev/null; then
   stage "shell scripts" shell_scripts

@@ -9,7 +9,7 @@ package struct EvaluationSummary: Encodable, Sendable {
   package let text: String?
   /// How the text was scored.
   package let method: ScoringMethod
-  /// The total, the counts, and the same by word frequency.
+  /// The total, the counts, and the same by token frequency.
   package let score: TextScore
   /// Tokens/s over all ranks.
   package let tokensPerSecond: Double

@@ -10,7 +10,7 @@ package struct TextScore: Sendable, Equatable {
   package private(set) var tokenCount = 0
   /// Tokens that are `<unk>`.
   package private(set) var unknownTokenCount = 0
-  /// The score by word frequency, most frequent first.
+  /// The score by token frequency, most frequent first.
   package private(set) var buckets: [FrequencyBucket]
   private let unknown: Int32
 
@@ -34,7 +34,7 @@ package struct TextScore: Sendable, Equatable {
   }
 }
 
-/// The tokens whose frequency rank in the vocabulary is in one decade; rank 1 is the training text's most frequent word.
+/// The tokens whose frequency rank in the vocabulary is in one decade; rank 1 is the training text's most frequent token.
 package struct FrequencyBucket: Sendable, Equatable, Encodable {
   /// The first rank.
   package let fromRank: Int
@@ -97,7 +97,7 @@ package struct SpecialTokens: Sendable {
   }
 }
 
-/// A tab-separated table of the loss of every token: a header, then position from 0, word and negative log-likelihood
+/// A tab-separated table of the loss of every token: a header, then position from 0, token and negative log-likelihood
 /// in nats.
 ///
 /// Numbers are written so that reading them gives the same bits; added up in order they are the total. The file

@@ -24,19 +24,19 @@ package struct LanguageModel: Sendable {
 
   /// The maximum number of ranges in which the tied matrix's gradient is finished, and the minimum elements of each: finished
   /// ranges are exchanged while the softmax computes the rest.
-  private static let tiedPieces = (count: 4, elementCount: 1 << 20)
+  private static let tiedRanges = (count: 4, elementCount: 1 << 20)
 
-  /// The model of a configuration over a vocabulary; `tiedPieceCount` is the number of ranges in which the tied matrix's gradient
+  /// The model of a configuration over a vocabulary; `tiedRangeCount` is the number of ranges in which the tied matrix's gradient
   /// is finished (default: by its size).
-  package init(_ configuration: ModelConfiguration, vocabularySize: Int, tiedPieceCount: Int? = nil) {
+  package init(_ configuration: ModelConfiguration, vocabularySize: Int, tiedRangeCount: Int? = nil) {
     self.configuration = configuration
     self.vocabularySize = vocabularySize
     var list = ParameterList()
     let width = configuration.embedding
     embedding = Embedding(vocabularySize: vocabularySize, width: width, in: &list)
     let tied = embedding.weight
-    let pieceCount = tiedPieceCount ?? min(Self.tiedPieces.count, tied.count / Self.tiedPieces.elementCount)
-    softmax = SoftmaxLoss(embedding: tied, pieceCount: pieceCount, in: &list)
+    let rangeCount = tiedRangeCount ?? min(Self.tiedRanges.count, tied.count / Self.tiedRanges.elementCount)
+    softmax = SoftmaxLoss(embedding: tied, rangeCount: rangeCount, in: &list)
     let afterSoftmax = list.elementCount
     decoder = Decoder(configuration, in: &list)
     let afterDecoder = list.elementCount

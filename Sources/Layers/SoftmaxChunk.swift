@@ -108,12 +108,12 @@ struct SoftmaxChunk: Sendable {
 
   /// Adds the gradients of matrix and bias for the blocks of some rows of the matrix, and adds what these blocks contribute to
   /// each worker's part of the input's; one of both, or both in one pass over the exponentials.
-  func addGradients(_ gradients: Gradients, ofRows piece: Range<Int>, to target: Target) {
+  func addGradients(_ gradients: Gradients, ofRows range: Range<Int>, to target: Target) {
     guard case .rounded(let matrix) = matrix else { preconditionFailure("a matrix in rows") }
     engine.forEachWorker { worker in
       let sum = workspace.inputGradient(rowCount: rowCount, worker)
-      if piece.lowerBound == 0 && gradients.contains(.input) { sum.fill(0) }
-      for number in workspace.blocks(of: worker, in: piece) {
+      if range.lowerBound == 0 && gradients.contains(.input) { sum.fill(0) }
+      for number in workspace.blocks(of: worker, in: range) {
         let block = Block(number, of: self)
         if block.isBelow(workspace.threshold * target.scale) {
           // Both gradients follow from the same sums.

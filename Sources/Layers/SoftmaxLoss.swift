@@ -13,28 +13,28 @@ package struct SoftmaxLoss: Sendable {
   /// V.
   package let bias: Parameter
   /// The ranges of rows of the matrix whose gradients are finished one after the other.
-  package let pieces: [Range<Int>]
-  /// The pieces of the flat gradient, then the bias: the order in which they are finished.
+  package let rowRanges: [Range<Int>]
+  /// Their ranges of the flat gradient, then the bias: the order in which they are finished.
   package let gradientRanges: [GradientRange]
 
-  /// Declares `softmax.bias`; the matrix's gradient is finished in `pieceCount` pieces, or in fewer where there are not as
+  /// Declares `softmax.bias`; the matrix's gradient is finished in `rangeCount` ranges, or in fewer where there are not as
   /// many blocks of rows.
-  package init(embedding: Parameter, pieceCount: Int = 1, in list: inout ParameterList) {
+  package init(embedding: Parameter, rangeCount: Int = 1, in list: inout ParameterList) {
     self.embedding = embedding
-    let pieces = SoftmaxWorkspace.pieces(pieceCount, ofVocabulary: embedding.rowCount)
+    let rowRanges = SoftmaxWorkspace.rowRanges(rangeCount, ofVocabulary: embedding.rowCount)
     let bias = list.add(
       "softmax.bias", shape: [embedding.rowCount], initialization: .zero, decays: false, elementsPerToken: 1)
     let width = embedding.columnCount
-    let matrixRanges = pieces.enumerated().map { number, rows in
-      let isLast = number == pieces.count - 1
+    let matrixRanges = rowRanges.enumerated().map { number, rows in
+      let isLast = number == rowRanges.count - 1
       // The last one includes the padding between the matrix and the next tensor.
       let end = isLast ? bias.offset : embedding.offset + rows.upperBound * width
       let name =
-        pieces.count == 1 ? embedding.name : "\(embedding.name) piece \(number + 1) of \(pieces.count)"
+        rowRanges.count == 1 ? embedding.name : "\(embedding.name) range \(number + 1) of \(rowRanges.count)"
       return GradientRange(
         .tiedMatrix, name: name, range: embedding.offset + rows.lowerBound * width..<end, rowLength: width)
     }
-    self.pieces = pieces
+    self.rowRanges = rowRanges
     self.bias = bias
     gradientRanges =
       matrixRanges + [GradientRange(.softmaxBias, name: bias.name, range: bias.offset..<list.elementCount)]
@@ -70,14 +70,14 @@ package struct SoftmaxLoss: Sendable {
       chunk.setFactors(statistics, scale: target.scale)
       let isLast = rows.upperBound == all.output.rowCount
       let defers = isLast && vocabulary.defersMatrixGradient
-      for (number, piece) in pieces.enumerated() {
-        chunk.addGradients(defers ? .input : [.input, .matrix], ofRows: piece, to: target)
+      for (number, range) in rowRanges.enumerated() {
+        chunk.addGradients(defers ? .input : [.input, .matrix], ofRows: range, to: target)
         if isLast && !defers { try sink?.finish(gradientRanges[number]) }
       }
       if defers { deferred = DeferredGradient(chunk: chunk, target: target, softmax: self) }
       chunk.setInputGradient(all.gradient.rows(rows), scale: target.scale)
     }
-    if deferred == nil { try sink?.finish(gradientRanges[pieces.count]) }
+    if deferred == nil { try sink?.finish(gradientRanges[rowRanges.count]) }
     try vocabulary.scatter(all, into: own)
     return (loss, deferred)
   }
@@ -109,7 +109,7 @@ package struct SoftmaxLoss: Sendable {
     }
   }
 
-  /// The tied matrix in the form in which scoring reads it quickest.
+  /// The tied matrix in the form in which scoring reads it fastest.
   ///
   /// Panels are a copy beside the fp32 matrix, so only bfloat16 has them; training, whose backward half reads the matrix row by
   /// row, has no memory for two roundings of it.

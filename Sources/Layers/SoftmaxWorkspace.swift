@@ -106,12 +106,12 @@ package struct SoftmaxWorkspace: Sendable {
   }
 
   /// The chunks of the rows of a segment.
-  func chunks(of rowCount: Int) -> [Range<Int>] { Self.pieces(of: rowCount, rowsPerChunk) }
+  func chunks(of rowCount: Int) -> [Range<Int>] { Self.ranges(of: rowCount, rowsPerChunk) }
 
   /// The rows of a chunk whose logits of one block are computed at once.
-  func tiles(of rowCount: Int) -> [Range<Int>] { Self.pieces(of: rowCount, rowsPerTile) }
+  func tiles(of rowCount: Int) -> [Range<Int>] { Self.ranges(of: rowCount, rowsPerTile) }
 
-  private static func pieces(of rowCount: Int, _ length: Int) -> [Range<Int>] {
+  private static func ranges(of rowCount: Int, _ length: Int) -> [Range<Int>] {
     stride(from: 0, to: rowCount, by: length).map { $0..<min($0 + length, rowCount) }
   }
 
@@ -132,12 +132,12 @@ package struct SoftmaxWorkspace: Sendable {
   }
 
   /// Up to `count` ranges of the matrix's rows, of whole blocks and about equal length.
-  static func pieces(_ count: Int, ofVocabulary vocabularySize: Int) -> [Range<Int>] {
+  static func rowRanges(_ count: Int, ofVocabulary vocabularySize: Int) -> [Range<Int>] {
     let blockCount = (vocabularySize + blockLength - 1) / blockLength
     let count = max(1, min(count, blockCount))
-    return (0..<count).map { piece in
-      let end = blockCount * (piece + 1) / count * blockLength
-      return blockCount * piece / count * blockLength..<min(end, vocabularySize)
+    return (0..<count).map { number in
+      let end = blockCount * (number + 1) / count * blockLength
+      return blockCount * number / count * blockLength..<min(end, vocabularySize)
     }
   }
 

@@ -13,7 +13,7 @@ package struct Benchmark {
   let vocabularySize: Int
 
   /// A benchmark over a corpus's training split or, without one, over Zipf-distributed tokens of a vocabulary of
-  /// `vocabularySize` words.
+  /// `vocabularySize` entries.
   package init(_ configuration: RunConfiguration, corpusPath: String?, vocabularySize: Int, ranks: Ranks) {
     var configuration = configuration
     // Steps alone: no flush, no snapshot, no evaluation.
@@ -50,10 +50,10 @@ extension Collection<Double> {
   }
 }
 
-/// Tokens distributed as in natural language: the probability of the word of rank r is proportional to 1 / r (Zipf 1935).
+/// Tokens distributed as in natural language: the probability of the token of rank r is proportional to 1 / r (Zipf 1935).
 struct ZipfText: TokenSequence {
   let count: Int
-  /// The sum of the weights of the words up to each.
+  /// The sum of the weights of the tokens up to each.
   private let cumulative: [Double]
   private let key: RandomKey
 
@@ -61,8 +61,8 @@ struct ZipfText: TokenSequence {
     self.count = count
     key = RandomKey(seed: seed).derived("zipf")
     var sum = 0.0
-    cumulative = (0..<vocabularySize).map { word in
-      sum += 1 / Double(word + 1)
+    cumulative = (0..<vocabularySize).map { token in
+      sum += 1 / Double(token + 1)
       return sum
     }
   }

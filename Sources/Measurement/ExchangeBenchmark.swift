@@ -202,8 +202,7 @@ final class StepTimer {
     _ = try step.forwardBackward(sink: step.exchangeSink)
     let report = try step.finishExchange()
     let seconds = (ContinuousClock.now - start).inSeconds
-    state.exchange.commit()
-    state.placement.commit()
+    state.commitExchange()
     step.advance()
     return Timing(report: report, seconds: seconds)
   }

@@ -9,7 +9,7 @@ import Reporting
 import Tensors
 import Training
 
-/// Speed and gradient error of `training.softmaxThreshold`, by word frequency.
+/// Speed and gradient error of `training.softmaxThreshold`, by token frequency.
 package struct FilterBenchmark {
   /// The result of one threshold.
   package struct Row: Encodable, Sendable {
@@ -19,7 +19,7 @@ package struct FilterBenchmark {
     package let tokensPerSecond: Double
     /// √(Σ error² ÷ Σ exact²) of the gradient of all parameters but the tied matrix.
     package let errorOfOthers: Double
-    /// The same for the tied matrix by word rank: up to 1,000, 10,000, 100,000, and the rest.
+    /// The same for the tied matrix by frequency rank: up to 1,000, 10,000, 100,000, and the rest.
     package let errorByRank: [Double]
   }
 
@@ -41,7 +41,7 @@ package struct FilterBenchmark {
     package let rows: [Row]
   }
 
-  /// The upper limits of the word classes, by rank.
+  /// The upper limits of the classes, by frequency rank.
   private static let rankLimits = [1_000, 10_000, 100_000, Int.max]
 
   private let benchmark: Benchmark
@@ -118,7 +118,7 @@ package struct FilterBenchmark {
     return seconds.dropFirst().median
   }
 
-  /// The elements of the tied matrix of each word class.
+  /// The elements of the tied matrix of each frequency class.
   private func ranges(_ model: LanguageModel) -> [Range<Int>] {
     let matrix = model.tiedMatrix
     var first = 0

@@ -13,7 +13,7 @@ package struct MeasuredVocabularyDecision: VocabularyDecision {
   package func decide(
     _ configuration: RunConfiguration, corpus: String, vocabularySize: Int, ranks: Ranks
   ) throws -> VocabularyChoice {
-    let rankCount = try LaneShare(configuration, rankCount: ranks.rankCount).trainingRanks.count
+    let rankCount = try LaneLayout(configuration, rankCount: ranks.rankCount).trainingRanks.count
     let engine = try configuration.training.engine(ranks)
     let memory = try ranks.control.hostShare().memory
     let fitting = try (1...rankCount).filter(rankCount.isMultiple).filter { groupSize in

@@ -61,7 +61,7 @@ package struct PlanProbe {
   /// A probe for a job of `rankCount` ranks.
   package init(_ benchmark: Benchmark, rankCount: Int) throws {
     self.benchmark = benchmark
-    laneCountPerRank = try LaneShare(benchmark.configuration, rankCount: rankCount).laneCountPerRank
+    laneCountPerRank = try LaneLayout(benchmark.configuration, rankCount: rankCount).laneCountPerRank
     isSharded = benchmark.configuration.exchange.vocabulary == .sharded
   }
 
@@ -77,7 +77,7 @@ package struct PlanProbe {
       let half = try measure(segment: long / 2)
       let slope = (whole.computeSeconds - half.computeSeconds) / Double(long - long / 2)
       compute += slope * Double(segment - long)
-      // Distinct words grow more slowly than tokens: with the power that the two segments show.
+      // Distinct tokens grow more slowly than tokens: with the power that the two segments show.
       let power = log(whole.rowElementCount / half.rowElementCount) / log(Double(long) / Double(long / 2))
       rows *= pow(Double(segment) / Double(long), power)
     }
@@ -89,7 +89,7 @@ package struct PlanProbe {
       sharding: ShardingCosts(
         model: LanguageModel(configuration.model, vocabularySize: size),
         rowCount: laneCountPerRank * segment, accumulation: accumulate,
-        updateSeconds: whole.updateSecondsOfWords),
+        updateSeconds: whole.vocabularyUpdateSeconds),
       codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
       engine: whole.engine, parameterCount: whole.parameterCount,
       tokenCountPerRank: laneCountPerRank * segment * accumulate)
@@ -100,7 +100,7 @@ package struct PlanProbe {
     var tiedRanges: [Int] = []
     var computeSeconds = 0.0
     var updateSeconds = 0.0
-    var updateSecondsOfWords = 0.0
+    var vocabularyUpdateSeconds = 0.0
     var ready: [(range: Int, fraction: Double)] = []
     var codecs: [CodecMeasurement] = []
     var rowElementCount = 0.0
@@ -131,16 +131,18 @@ package struct PlanProbe {
     let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine, thread: CommunicationThread())
     let timer = StepTimer(state, data: data)
-    state.exchange.choose(.lossless)
+    state.choose(.lossless)
 
     var result = Measurement(exchange: state.exchange.model)
     for _ in 0..<3 { result.updateSeconds = max(0, try timer.update()) }
     let (model, shard) = (state.model, state.shard)
-    let wordCount = model.parameters.parameters.reduce(0) { $0 + ($1.elementsPerToken == nil ? 0 : $1.count) }
+    let vocabularyElementCount = model.parameters.parameters.reduce(0) {
+      $0 + ($1.elementsPerToken == nil ? 0 : $1.count)
+    }
     let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
-    result.updateSecondsOfWords = perElement * Double(wordCount)
+    result.vocabularyUpdateSeconds = perElement * Double(vocabularyElementCount)
     if !shard.isCommon(model.tiedMatrix) {
-      result.updateSeconds = perElement * Double(shard.common.count + wordCount)
+      result.updateSeconds = perElement * Double(shard.common.count + vocabularyElementCount)
     }
     let tied = model.tiedMatrix.range
     result.tiedRanges = model.gradientRanges.filter { shard.common.contains($0.range.lowerBound) }

@@ -1,4 +1,3 @@
-import CKernels
 import Platform
 
 /// The key of a stream of random numbers, a pure function of what it is derived from, without state.
@@ -29,18 +28,5 @@ package struct RandomKey: Sendable, Equatable {
   /// Element `index` of the stream, uniform in [0, 1), with 53 random bits.
   package func uniform(_ index: Int) -> Double {
     Double(derived(index).bits >> 11) * 0x1p-53
-  }
-}
-
-extension ComputeEngine {
-  /// Fills `count` elements uniformly in (−limit, limit), each a function of the key and its index alone.
-  package func fillUniformly(
-    _ values: UnsafeMutablePointer<Float>, count: Int, limit: Float, key: RandomKey
-  ) {
-    let target = Matrix(values, rowCount: 1, columnCount: count)
-    forEachPart(of: count, minimumPartCount: 1 << 16) { range in
-      CKernels_uniform(
-        target.data + range.lowerBound, range.count, key.bits, UInt64(range.lowerBound), limit)
-    }
   }
 }

@@ -69,7 +69,7 @@ struct BenchmarkCommand: ParsableCommand {
     /// Runs a benchmark with a progress line, and prints the result of rank 0.
     func measure<Result: Encodable>(
       _ name: String, unit: String, _ run: (Benchmark, (Int, Int) -> Void) throws -> Result,
-      show: (Result) -> Void
+      show: (Result) throws -> Void
     ) {
       onRanks { world in
         let ranks = Ranks(world)
@@ -81,7 +81,7 @@ struct BenchmarkCommand: ParsableCommand {
         }
         guard ranks.isCoordinator else { return 0 }
         progress?.finish()
-        if json { try printJSON(result) } else { show(result) }
+        if json { try printJSON(result) } else { try show(result) }
         return 0
       }
     }
@@ -90,8 +90,8 @@ struct BenchmarkCommand: ParsableCommand {
 
 extension BenchmarkCommand.Options {
   /// Prints what a model reaches.
-  static func show(_ speed: ModelSpeed) {
-    printTable([
+  static func show(_ speed: ModelSpeed) throws {
+    try printTable([
       ("model", "\(speed.parameters) parameters, \(speed.vocabulary) words"),
       ("shape", "\(speed.lanes) lanes × \(speed.segment) tokens"),
       ("engine", "\(speed.engine), \(speed.cpuLevel), \(speed.precision)"),
@@ -127,7 +127,7 @@ struct BenchmarkStepCommand: ParsableCommand {
     options.measure("benchmark", unit: "steps") { benchmark, progress in
       try StepBenchmark(benchmark, stepCount: steps).run(progress: progress)
     } show: {
-      BenchmarkCommand.Options.show($0)
+      try BenchmarkCommand.Options.show($0)
     }
   }
 }
@@ -155,7 +155,7 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
     options.measure("benchmark", unit: "blocks") { benchmark, progress in
       try EvaluationBenchmark(benchmark, blockCount: steps).run(progress: progress)
     } show: {
-      BenchmarkCommand.Options.show($0)
+      try BenchmarkCommand.Options.show($0)
     }
   }
 }
@@ -177,7 +177,7 @@ struct BenchmarkProductsCommand: ParsableCommand {
       try ProductBenchmark(benchmark).run(progress: progress)
     } show: { result in
       let engine = "\(result.engine), \(result.cpuLevel), \(result.precision), \(result.threads) threads"
-      printTable(
+      try printTable(
         [
           ("engine", engine), ("peak", "\(figure(result.peakGigaflops)) GFLOP/s"),
           ("product", "GFLOP/s (OpenBLAS fp32)"),

@@ -69,7 +69,7 @@ struct BenchmarkExchangeCommand: ParsableCommand {
       let result = try benchmark.run(from: checkpoint, isResumed: isResumed)
       try ranks.control.barrier("benchmark done")
       guard ranks.isCoordinator else { return 0 }
-      if json { try printJSON(result) } else { show(result) }
+      if json { try printJSON(result) } else { try show(result) }
       return 0
     }
   }
@@ -86,19 +86,19 @@ struct BenchmarkExchangeCommand: ParsableCommand {
     return try Checkpoint(directory: FileManager.default.fileExists(atPath: last) ? last : path)
   }
 
-  private func show(_ result: ExchangeBenchmark.Result) {
+  private func show(_ result: ExchangeBenchmark.Result) throws {
     var facts =
       "\(result.ranks) ranks on \(result.nodes) nodes, \(result.threads) threads each, \(result.parameters) "
       + "parameters, \(result.tokensPerStep) tokens per step, \(seconds(result.computeSeconds)) s of compute"
     if let latency = result.linkLatencyMicroseconds, let rate = result.linkMegabytesPerSecond {
       facts += String(format: ", link %.0f µs and %.0f MB/s", latency, rate)
     }
-    print(facts + "\n")
+    try printResult(facts + "\n")
     let header = [
       "codec", "ratio", "MB sent", "encode GB/s", "decode GB/s", "encode s", "wire s", "decode s",
       "exchange s", "exposed s", "step s", "error",
     ]
-    printMarkdown(
+    try printMarkdown(
       header,
       result.rows.map { row in
         [

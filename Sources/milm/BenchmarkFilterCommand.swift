@@ -13,7 +13,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
     abstract:
       "Measures speed and gradient error of training.softmaxThreshold on a trained model.",
     discussion: """
-      For each threshold it compares the gradient of one step with the exact one, by word frequency, and times whole steps.
+      For each threshold it compares the gradient of one step with the exact one, by token frequency, and times whole steps.
 
       Example:
         milm benchmark filter run --corpus corpus --set training.lanes=16 --set training.segment=64
@@ -62,19 +62,19 @@ struct BenchmarkFilterCommand: ParsableCommand {
         progress?.update(done: done)
       }
       progress?.finish()
-      if json { try printJSON(result) } else { show(result) }
+      if json { try printJSON(result) } else { try show(result) }
       return 0
     }
   }
 
-  private func show(_ result: FilterBenchmark.Result) {
-    print(
+  private func show(_ result: FilterBenchmark.Result) throws {
+    try printResult(
       "step \(result.step), \(result.lanes) lanes × \(result.segment), \(result.precision), \(result.threads) threads, "
         + String(format: "loss %.3f\n", result.loss))
-    printMarkdown(
+    try printMarkdown(
       [
-        "threshold", "tokens/s", "error: first 1,000 words", "to 10,000", "to 100,000", "the rest",
-        "all but the tied matrix",
+        "threshold", "tokens/s", "error of ranks 1 to 1,000", "to 10,000", "to 100,000", "above",
+        "other parameters",
       ],
       result.rows.map { row in
         [String(format: "%g", row.threshold), String(format: "%.0f", row.tokensPerSecond)]

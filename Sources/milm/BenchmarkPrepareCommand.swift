@@ -68,7 +68,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
 
   private func show(_ result: BuildBenchmark.Result) throws {
     if json { return try printJSON(result) }
-    printTable([
+    try printTable([
       ("text", "\(result.bytes) bytes, \(result.tokens) tokens"),
       ("vocabulary", "\(result.vocabulary) words"),
       ("threads", "\(result.threads)"),

@@ -40,12 +40,12 @@ struct DoctorCommand: ParsableCommand {
       let diagnosis = try Diagnosis(facts, communicator: control)
       deadline.cancel()
       guard control.rank == 0 else { return 0 }
-      if json { try printJSON(diagnosis) } else { show(diagnosis) }
+      if json { try printJSON(diagnosis) } else { try show(diagnosis) }
       return 0
     }
   }
 
-  private func show(_ diagnosis: Diagnosis) {
+  private func show(_ diagnosis: Diagnosis) throws {
     let first = diagnosis.ranks[0]
     var rows = [
       ("milm", first.version),
@@ -84,9 +84,9 @@ struct DoctorCommand: ParsableCommand {
             1e6 * link.latencySeconds)
         ))
     }
-    printTable(rows.filter { !$0.1.isEmpty })
-    print(diagnosis.advice.isEmpty ? "\nNo advice." : "\nAdvice:")
-    for line in diagnosis.advice { print("- \(line)") }
+    try printTable(rows.filter { !$0.1.isEmpty })
+    try printResult(diagnosis.advice.isEmpty ? "\nNo advice." : "\nAdvice:")
+    for line in diagnosis.advice { try printResult("- \(line)") }
   }
 
   /// The interfaces and the setting that selects them; empty where MPI does not use TCP.

@@ -70,7 +70,7 @@ struct EvaluateCommand: ParsableCommand {
 
   @Option(
     help:
-      "Write position, word and negative log-likelihood in nats of every token to this file, tab-separated."
+      "Write position, token and negative log-likelihood in nats of every token to this file, tab-separated."
   )
   var perToken: String?
 
@@ -176,14 +176,14 @@ struct EvaluateCommand: ParsableCommand {
     rows += summary.caveats.map { ("note", $0) }
     rows.append(("speed", "\(Readable.count(summary.tokensPerSecond)) tokens/s"))
     if let perToken { rows.append(("nll per token", perToken)) }
-    printTable(rows)
-    print()
-    printBuckets(summary)
+    try printTable(rows)
+    try printResult()
+    try printBuckets(summary)
   }
 
-  private func printBuckets(_ summary: EvaluationSummary) {
+  private func printBuckets(_ summary: EvaluationSummary) throws {
     let cells =
-      [["rank of the word", "tokens", "share", "perplexity"]]
+      [["frequency rank", "tokens", "fraction", "perplexity"]]
       + summary.score.buckets.map { bucket in
         [
           "\(bucket.fromRank) to \(bucket.toRank)", "\(bucket.tokens)",
@@ -193,7 +193,7 @@ struct EvaluateCommand: ParsableCommand {
       }
     let widths = cells[0].indices.map { column in cells.reduce(0) { max($0, $1[column].count) } }
     for row in cells {
-      print(
+      try printResult(
         zip(row, widths).map { String(repeating: " ", count: $1 - $0.count) + $0 }.joined(separator: "  "))
     }
   }

@@ -59,8 +59,10 @@ struct GenerateCommand: ParsableCommand {
     try checkpoint.verify()
     let vocabulary = try checkpoint.vocabulary(corpus: corpus)
     let loaded = try LoadedModel(checkpoint, configuration: RunConfiguration(checkpoint).model)
-    let words = try vocabulary.encode(prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false)
-      .tokens.ids
+    let promptTokens = try vocabulary.encode(
+      prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false
+    )
+    .tokens.ids
 
     var settings = Sampler.Settings()
     settings.temperature = temperature
@@ -72,20 +74,20 @@ struct GenerateCommand: ParsableCommand {
       engine: ComputeEngine(threadCount: Processors.allowed.threadCount(sharedBy: 1)))
     // A text begins after the end of another, as in training.
     sampler.read(vocabulary.endOfSentenceID)
-    for word in words {
-      sampler.read(word)
-      show(word, vocabulary)
+    for token in promptTokens {
+      sampler.read(token)
+      try show(token, vocabulary)
     }
     for _ in 0..<tokens {
-      let word = sampler.draw()
-      sampler.read(word)
-      show(word, vocabulary)
+      let token = sampler.draw()
+      sampler.read(token)
+      try show(token, vocabulary)
     }
-    print()
+    try printResult()
   }
 
-  private func show(_ word: Int32, _ vocabulary: Vocabulary) {
-    let text = word == vocabulary.endOfSentenceID ? "\n" : vocabulary.word(word) + " "
-    FileHandle.standardOutput.write(Data(text.utf8))
+  private func show(_ token: Int32, _ vocabulary: Vocabulary) throws {
+    let text = token == vocabulary.endOfSentenceID ? "\n" : vocabulary.word(token) + " "
+    try StandardStream.output.write(text)
   }
 }

@@ -56,7 +56,7 @@ struct InspectCommand: ParsableCommand {
       rows.append(
         (split.rawValue, "\(counts.tokens) tokens, \(counts.lines) lines, \(counts.unknownTokens) <unk>"))
     }
-    printTable(rows)
+    try printTable(rows)
   }
 
   private func inspectCheckpoint() throws {
@@ -91,9 +91,9 @@ struct InspectCommand: ParsableCommand {
 
   private func show(_ model: Model, heading: [(String, String)]) throws {
     if json { return try printJSON(model) }
-    printTable(heading + [("variant", model.variant), ("parameters", "\(model.parameters)")])
-    print()
-    printTable(
+    try printTable(heading + [("variant", model.variant), ("parameters", "\(model.parameters)")])
+    try printResult()
+    try printTable(
       model.tensors.map { tensor in
         (tensor.name, tensor.shape.map(String.init).joined(separator: " × ") + "  = \(tensor.parameters)")
       })

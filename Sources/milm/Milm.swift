@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Platform
 import Training
 
 /// The program and its commands.
@@ -24,13 +25,31 @@ struct Milm: ParsableCommand {
 
   /// Runs a command; an error in the command line is the same on all ranks, and rank 0 alone prints it.
   static func main() {
+    StandardStream.prepare()
     do {
       var command = try parseAsRoot()
       try command.run()
     } catch {
-      if ProcessInfo.processInfo.launchedRank != 0 { Foundation.exit(exitCode(for: error).rawValue) }
-      exit(withError: error)
+      end(because: error)
     }
+  }
+
+  /// Prints what ArgumentParser has to say, help and version included, and ends with its status.
+  private static func end(because error: any Error) -> Never {
+    let status = exitCode(for: error).rawValue
+    let text = fullMessage(for: error)
+    guard ProcessInfo.processInfo.launchedRank == 0, !text.isEmpty else { Foundation.exit(status) }
+    guard status == EXIT_SUCCESS else {
+      StandardStream.error.note(text)
+      Foundation.exit(status)
+    }
+    do {
+      try printResult(text)
+    } catch {
+      printMessage("\(error)")
+      Foundation.exit(EXIT_FAILURE)
+    }
+    Foundation.exit(status)
   }
 }
 
@@ -41,22 +60,29 @@ extension ProcessInfo {
   }
 }
 
+/// Prints a line of results.
+func printResult(_ line: String = "") throws { try StandardStream.output.print(line) }
+
 /// Prints `value` as one JSON object on one line of standard output.
 func printJSON(_ value: some Encodable) throws {
   let encoder = JSONEncoder()
   encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-  print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  try printResult(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
 
 /// Prints rows of two columns, the first padded to one width.
-func printTable(_ rows: [(String, String)]) {
+func printTable(_ rows: [(String, String)]) throws {
   let width = rows.reduce(0) { max($0, $1.0.count) }
-  for (name, value) in rows { print(name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + value) }
+  for (name, value) in rows {
+    try printResult(name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + value)
+  }
 }
 
 /// Prints a table in Markdown.
-func printMarkdown(_ header: [String], _ rows: [[String]]) {
-  for cells in [header, header.map { _ in "---" }] + rows { print("| \(cells.joined(separator: " | ")) |") }
+func printMarkdown(_ header: [String], _ rows: [[String]]) throws {
+  for cells in [header, header.map { _ in "---" }] + rows {
+    try printResult("| \(cells.joined(separator: " | ")) |")
+  }
 }
 
 /// Three significant digits, or all before the point.
@@ -65,4 +91,4 @@ func figure(_ value: Double) -> String {
 }
 
 /// Writes one line to standard error.
-func printMessage(_ line: String) { FileHandle.standardError.write(Data("milm: \(line)\n".utf8)) }
+func printMessage(_ line: String) { StandardStream.error.note("milm: \(line)") }

@@ -82,7 +82,7 @@ struct PlanCommand: ParsableCommand {
       let plan = try Plan(
         self, configuration, probe, rankCount: count, here: here, computeEngine: computeEngine,
         available: available)
-      if json { try printJSON(plan) } else { show(plan) }
+      if json { try printJSON(plan) } else { try show(plan) }
       return 0
     }
   }
@@ -132,7 +132,7 @@ struct PlanCommand: ParsableCommand {
           costs.prediction(on: cluster, groupSize: ranks.isMultiple(of: size) ? size : 1)
         }
       }
-      let words = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
+      let tokenCount = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
       parameters = probe.parameterCount
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9
@@ -150,7 +150,7 @@ struct PlanCommand: ParsableCommand {
       availableMemoryBytes = available?.byteCountPerRank
       self.step = step
       best = costs.best(on: cluster(rankCount))
-      hoursPerEpoch = Double(words) / step.tokensPerSecond / 3600
+      hoursPerEpoch = Double(tokenCount) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
       curve = sequence(first: 1) { $0 < mostRanks ? 2 * $0 : nil }.map(predict)
     }
@@ -170,9 +170,9 @@ struct PlanCommand: ParsableCommand {
     return "; too much for this host, with \(Readable.byteCount(available)) available per rank"
   }
 
-  private func show(_ plan: Plan) {
+  private func show(_ plan: Plan) throws {
     let step = plan.step
-    printTable([
+    try printTable([
       ("model", "\(Readable.count(Double(plan.parameters))) parameters"),
       ("engine", plan.engine),
       ("link", String(format: "%.2f Gbit/s for data", plan.linkGigabitsPerSecond)),
@@ -205,10 +205,11 @@ struct PlanCommand: ParsableCommand {
       plan.best.secondsPerStep < 0.98 * step.secondsPerStep
     {
       let seconds = String(format: "%.3f", plan.best.secondsPerStep)
-      print("\nexchange.vocabulary: \(plan.best.vocabularyGroup) is predicted to take \(seconds) s per step.")
+      try printResult(
+        "\nexchange.vocabulary: \(plan.best.vocabularyGroup) is predicted to take \(seconds) s per step.")
     }
-    print("\nWeak scaling, same lanes per rank:\n")
-    printMarkdown(
+    try printResult("\nWeak scaling, same lanes per rank:\n")
+    try printMarkdown(
       ["ranks", "nodes", "codec", "s per step", "MB sent per rank", "tokens/s", "efficiency"],
       plan.curve.map { point in
         [

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Corpus
 import Foundation
+import Platform
 import Reporting
 import Synchronization
 
@@ -130,7 +131,7 @@ struct PrepareCommand: ParsableCommand {
     case (nil, nil): description = try build(textBuilder)
     }
     if json { return try printJSON(description) }
-    printTable(summary(description))
+    try printTable(summary(description))
   }
 
   private func generateCorpus(_ tokenCount: Int) throws -> CorpusDescription {
@@ -153,7 +154,7 @@ struct PrepareCommand: ParsableCommand {
     let description = try builder.build(at: URL(filePath: output)) {
       stages.update($0)
     } remark: {
-      FileHandle.standardError.write(Data("prepare: \($0)\n".utf8))
+      StandardStream.error.note("prepare: \($0)")
     }
     stages.finish()
     return description

@@ -34,6 +34,6 @@ struct ReportCommand: ParsableCommand {
     try run.files.drawPage(
       title: URL(filePath: path).standardizedFileURL.lastPathComponent,
       configuration: configuration ?? "config.yaml is not there", at: output)
-    printTable([("page", output ?? run.reportPath)])
+    try printTable([("page", output ?? run.reportPath)])
   }
 }

@@ -67,10 +67,10 @@ struct StudyCommand: ParsableCommand {
         case .finished(let report, let processorSeconds, let seconds):
           guard isFirst else { return 0 }
           if json {
-            print(report.json)
+            try printResult(report.json)
           } else {
-            print(report.summary.markdown)
-            printTable([
+            try printResult(report.summary.markdown)
+            try printTable([
               ("folder", path),
               ("time", Readable.duration(seconds: seconds)),
               ("processor time", Readable.duration(seconds: processorSeconds)),

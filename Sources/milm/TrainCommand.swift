@@ -112,8 +112,13 @@ struct TrainCommand: ParsableCommand {
         return 0
       }
       let outcome = try run.train()
-      if ranks.isCoordinator { try report(outcome, output) }
-      if outcome.isInterrupted { return interruptedStatus }
+      let report = Result { if ranks.isCoordinator { try self.report(outcome, output) } }
+      guard !outcome.isInterrupted else {
+        // A report that cannot be written does not change the status that launchers act on.
+        if case .failure(let error) = report { printMessage("\(error)") }
+        return interruptedStatus
+      }
+      try report.get()
       return outcome.failedWriteCount == 0 ? 0 : 1
     }
   }
@@ -131,7 +136,7 @@ struct TrainCommand: ParsableCommand {
     if let perplexity = outcome.bestPerplexity, let step = outcome.bestStep {
       rows.append(("best", String(format: "valid perplexity %.2f at step %d", perplexity, step)))
     }
-    printTable(rows)
+    try printTable(rows)
   }
 
   /// The command line of this process, with `--resume auto`.

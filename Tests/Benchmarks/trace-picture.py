@@ -19,7 +19,7 @@ COLORS = {
     "backward, decoder": "#5f93ee",
     "backward, lstm": "#93b6f6",
     "backward, encoder": "#abc6f8",
-    "backward, input words": "#c3d6fa",
+    "backward, input tokens": "#c3d6fa",
     "update": "#8d877e",
     "waiting": "#cf5208",
     "encode": "#0b857a",

@@ -36,7 +36,7 @@ import Testing
   /// training continues.
   @Test(arguments: [
     ("die:exchange:1:9", "Killed"), ("die:snapshot:1:8", "Killed"), ("hang:step:1:9", " for rank 1 ("),
-    ("garble:exchange:1:9", "frame from rank 1 ("),
+    ("corrupt:exchange:1:9", "frame from rank 1 ("),
   ])
   func ranksThatShareTheVocabularyOutLoseNothingEither(fault: String, expected: String) throws {
     let bench = try CommandBench(wordCount: 2100)
@@ -148,7 +148,7 @@ import Testing
   @Test(arguments: [2, 3])
   func aBadFrameIsRefusedByItsReceiver(rankCount: Int) throws {
     let bench = try CommandBench()
-    let (run, seconds) = try train(bench, rankCount, fault: "garble:exchange:1:9")
+    let (run, seconds) = try train(bench, rankCount, fault: "corrupt:exchange:1:9")
     #expect(run.status == 1, "\(run.transcript)")
     #expect(run.errors.contains("frame from rank 1 ("), "\(run.transcript)")
     #expect(seconds < 30)
@@ -157,7 +157,7 @@ import Testing
 
   @Test func aFlippedBitOfAParameterIsFoundByItsHash() throws {
     let bench = try CommandBench()
-    let (run, _) = try train(bench, 2, fault: "garble:step:1:9")
+    let (run, _) = try train(bench, 2, fault: "corrupt:step:1:9")
     #expect(run.status == 1, "\(run.transcript)")
     #expect(run.errors.components(separatedBy: "parameters differ between ranks at step 9: ").count == 2)
     try resume(bench, 2)
@@ -184,7 +184,7 @@ import Testing
   }
 
   @Test(arguments: [
-    "die", "die:step:0", "die:nowhere:0:1", "explode:step:0:1", "die:step:-1:1", "garble:write:0:4",
+    "die", "die:step:0", "die:nowhere:0:1", "explode:step:0:1", "die:step:-1:1", "corrupt:write:0:4",
   ])
   func aFaultThatIsNoneIsWrongUsage(text: String) throws {
     let run = try start([

@@ -1,5 +1,6 @@
 import Communication
 import Foundation
+import TestSupport
 import Testing
 
 struct ClockOffsetTests {

@@ -1,5 +1,6 @@
 import Communication
 import Platform
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct CommunicatorTests {

@@ -3,11 +3,11 @@ import Platform
 import TestSupport
 import Testing
 
-/// A tensor of rows of 32 that is finished in two pieces, and a vector, cut into many small buckets.
+/// A tensor of rows of 32 that is finished in two ranges, and a vector, cut into many small buckets.
 private let elementCount = 1777
 private let ranges = [
-  ExchangeRange(range: 0..<704, blockLength: 32, name: "table piece 1"),
-  ExchangeRange(range: 704..<1280, blockLength: 32, name: "table piece 2"),
+  ExchangeRange(range: 0..<704, blockLength: 32, name: "table range 1"),
+  ExchangeRange(range: 704..<1280, blockLength: 32, name: "table range 2"),
   ExchangeRange(range: 1280..<elementCount, blockLength: 256, name: "vector"),
 ]
 

@@ -1,5 +1,6 @@
 import Communication
 import Tensors
+import TestSupport
 import Testing
 
 /// What the exchanges state that they send is what they send: messages are counted where they leave a rank.

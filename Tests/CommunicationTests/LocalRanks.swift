@@ -1,35 +1,4 @@
-import Communication
 import Foundation
-import Synchronization
-
-/// Runs `body` on each rank, on a thread of its own, and returns the results by rank.
-///
-/// The first error ends all ranks and is thrown.
-func onLocalRanks<Value: Sendable>(
-  _ rankCount: Int, ranksPerNode: Int = 1, fault: ReceptionFault? = nil,
-  _ body: @escaping @Sendable (LocalCommunicator, CommunicationThread) throws -> Value
-) throws -> [Value] {
-  let results = Mutex<[Int: Result<Value, any Error>]>([:])
-  let firstError = Mutex<(any Error)?>(nil)
-  let group = DispatchGroup()
-  for communicator in LocalCommunicator.world(
-    rankCount: rankCount, ranksPerNode: ranksPerNode, fault: fault)
-  {
-    group.enter()
-    Thread {
-      let result = Result { try body(communicator, CommunicationThread()) }
-      if case .failure(let error) = result {
-        firstError.withLock { $0 = $0 ?? error }
-        communicator.abort("\(error)")
-      }
-      results.withLock { $0[communicator.rank] = result }
-      group.leave()
-    }.start()
-  }
-  group.wait()
-  if let error = firstError.withLock({ $0 }) { throw error }
-  return try results.withLock { results in try (0..<rankCount).compactMap { try results[$0]?.get() } }
-}
 
 /// A made-up number between −1 and 1, a pure function of its arguments.
 func noise(_ seed: Int, _ index: Int) -> Float {

@@ -1,4 +1,5 @@
 import Communication
+import TestSupport
 import Testing
 
 /// Predictions for two nodes and a gradient of two ranges.

@@ -1,6 +1,7 @@
 import Communication
 import Platform
 import Synchronization
+import TestSupport
 import Testing
 
 private let elementCount = 700

@@ -16,7 +16,7 @@ import Testing
 
   @Test(arguments: ModelConfiguration.Variant.allCases, [37, 1537, 267_735])
   func gradientRangesTileTheFlatGradient(variant: ModelConfiguration.Variant, vocabularySize: Int) {
-    let model = LanguageModel(small(variant), vocabularySize: vocabularySize, tiedPieceCount: 4)
+    let model = LanguageModel(small(variant), vocabularySize: vocabularySize, tiedRangeCount: 4)
     #expect(model.gradientRanges.count { $0.rowLength != nil } == min(4, (vocabularySize + 511) / 512))
     var end = 0
     for range in model.gradientRanges {
@@ -28,7 +28,7 @@ import Testing
 
   @Test(arguments: ModelConfiguration.Variant.allCases)
   func partsOfTheGradientAreFinishedOnceAndNotChangedAfterwards(variant: ModelConfiguration.Variant) throws {
-    let bench = Bench(small(variant), lanes: 2, accumulation: 2, vocabularySize: 1100, tiedPieceCount: 3)
+    let bench = Bench(small(variant), lanes: 2, accumulation: 2, vocabularySize: 1100, tiedRangeCount: 3)
     let sink = RecordingSink(bench.gradients)
     for index in 0..<2 { _ = try bench.accumulate(index: index, sink: sink) }
     #expect(sink.finished.map(\.range) == bench.model.gradientRanges.map(\.range))
@@ -154,11 +154,11 @@ import Testing
       _ configuration: ModelConfiguration, lanes: Int, accumulation: Int, firstLane: Int = 0,
       laneCountOfAll: Int? = nil, gradients: ParameterBuffer? = nil,
       engine: ComputeEngine = ComputeEngine(threadCount: 1), vocabularySize: Int = 37,
-      tiedPieceCount: Int? = nil
+      tiedRangeCount: Int? = nil
     ) {
       self.engine = engine
       model = LanguageModel(
-        configuration, vocabularySize: vocabularySize, tiedPieceCount: tiedPieceCount)
+        configuration, vocabularySize: vocabularySize, tiedRangeCount: tiedRangeCount)
       weights = ParameterBuffer(model.parameters)
       weights.initialize(seed: 4, engine: engine)
       self.gradients = gradients ?? ParameterBuffer(model.parameters)

@@ -128,11 +128,11 @@ import Testing
     let targets: Vector<Int32>
     static let rowCount = 70
 
-    init(pieceCount: Int = 1) {
+    init(rangeCount: Int = 1) {
       let engine = TestedEngine.reference.make()
       var list = ParameterList()
       let embedding = Embedding(vocabularySize: 2500, width: 24, in: &list)
-      layer = SoftmaxLoss(embedding: embedding.weight, pieceCount: pieceCount, in: &list)
+      layer = SoftmaxLoss(embedding: embedding.weight, rangeCount: rangeCount, in: &list)
       weights = ParameterBuffer(list)
       weights.randomize(limit: 0.4, engine: engine)
       for token in 600..<2500 { weights[layer.bias][0, token] -= 12 }
@@ -216,22 +216,22 @@ import Testing
     }
   }
 
-  /// Five blocks of tokens in up to five pieces, rows in three chunks.
+  /// Five blocks of tokens in up to five ranges, rows in three chunks.
   @Test(arguments: [2, 3, 5, 9], [1, 2, 3])
-  func piecesAreFinishedInTheirOrderAndChangeNothing(pieceCount: Int, threadCount: Int) throws {
+  func rangesAreFinishedInTheirOrderAndChangeNothing(rangeCount: Int, threadCount: Int) throws {
     let engine = ComputeEngine(threadCount: threadCount)
     let whole = try Bench().run(engine)
-    let bench = Bench(pieceCount: pieceCount)
+    let bench = Bench(rangeCount: rangeCount)
     let (matrix, bias) = (bench.layer.embedding, bench.layer.bias)
     var (end, elements) = (0, [Float]())
-    let inPieces = try bench.run(engine) { range, finished in
+    let inRanges = try bench.run(engine) { range, finished in
       #expect(range.range.lowerBound == end)
-      #expect(range.rowLength == nil || finished.count <= (5 / min(pieceCount, 5) + 1) * 512 * 24)
+      #expect(range.rowLength == nil || finished.count <= (5 / min(rangeCount, 5) + 1) * 512 * 24)
       end = range.range.upperBound
       elements += finished
     }
     #expect(end == bench.weights.list.elementCount)
-    #expect(inPieces.loss == whole.loss && inPieces.gradients == whole.gradients)
+    #expect(inRanges.loss == whole.loss && inRanges.gradients == whole.gradients)
     #expect(
       Array(elements[matrix.range]) == whole.gradients["matrix"], "nothing is added to what was finished")
     #expect(Array(elements[bias.range]) == whole.gradients["bias"], "nothing is added to what was finished")

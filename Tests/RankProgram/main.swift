@@ -1,13 +1,15 @@
 import Communication
 import Foundation
+import Platform
 
 // Runs one scenario as a rank of an MPI job: `mpirun -n 3 RankProgram all-reduce`. Exit status 0: it holds.
 // A number after the name says how many ranks are taken for one node, whatever the host; it is 1 if left out.
 
+StandardStream.prepare()
 let name = CommandLine.arguments.dropFirst().first ?? ""
 guard let scenario = scenarios[name] else {
-  FileHandle.standardError.write(
-    Data("expected one of \(scenarios.keys.sorted().joined(separator: ", ")), found '\(name)'\n".utf8))
+  StandardStream.error.note(
+    "expected one of \(scenarios.keys.sorted().joined(separator: ", ")), found '\(name)'")
   exit(64)
 }
 onRanks(fault: corruption.fault) { world in

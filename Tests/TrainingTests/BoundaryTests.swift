@@ -55,7 +55,7 @@ import Training
       Place(step: 8, pending: .init(step: 4, perplexity: 9)),
       .init(effectiveEvaluation: 4, isWritten: true, isEvaluated: true)
     ),
-    // The parameters may be ruined while steps are skipped.
+    // The parameters may have diverged while steps are skipped.
     (Place(step: 3, isSkipping: true), .init()),
     (Place(step: 8, pending: .init(step: 4), isSkipping: true), .init(effectiveEvaluation: 4)),
     // The checkpoint that a process resumes from is there.

@@ -115,7 +115,7 @@ import Training
     withExtendedLifetime(disk) {}
   }
 
-  /// The rate ruins the parameters at some step; later checkpoints must not count as good.
+  /// The parameters diverge at some step; later checkpoints must not count as good.
   @Test func stepsThatAreNotFiniteEndTheRunWithTheLastGoodCheckpointNamed() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
@@ -130,7 +130,7 @@ import Training
       #expect("\(error)".contains("10 steps in a row had a loss or a gradient that is not finite"))
       #expect("\(error)".contains("the last good checkpoint is"))
     }
-    // The last checkpoint is that of the update that ruined the parameters: skipped steps have none.
+    // The last checkpoint is that of the update that made the parameters diverge: skipped steps have none.
     #expect(try RunDirectory(path: bench.folder.file("run")).checkpointSteps() == [1])
   }
 

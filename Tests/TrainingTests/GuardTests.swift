@@ -45,7 +45,7 @@ import Training
     #expect(try bench.digests("parts") == bench.digests("whole"))
   }
 
-  /// The rate rises with the warm-up until it ruins the model; half the rate, twice, is still too much.
+  /// The rate rises with the warm-up until the model diverges; half the rate, twice, is still too much.
   @Test func aDivergingRunReturnsWithASmallerRateALimitedNumberOfTimes() throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
@@ -89,7 +89,7 @@ import Training
     let bench = try TrainingBench()
     let configuration = try bench.configuration("exchange.hashEvery=100", "coordinator.evaluateEvery=0")
     do {
-      try bench.train(configuration, output: "run", rankCount: 3, faults: ["garble:step:\(rank):8"])
+      try bench.train(configuration, output: "run", rankCount: 3, faults: ["corrupt:step:\(rank):8"])
       Issue.record("nobody noticed")
     } catch {
       #expect("\(error)".contains("parameters differ between ranks at step 10"))

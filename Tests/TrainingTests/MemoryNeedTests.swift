@@ -2,7 +2,7 @@ import Communication
 import Corpus
 import Foundation
 import Platform
-import Synchronization
+import TestSupport
 import Testing
 import Training
 
@@ -41,24 +41,7 @@ extension TrainingBench {
   fileprivate func memory(
     _ configuration: RunConfiguration, rankCount: Int, ranksPerNode: Int
   ) throws -> [(need: MemoryNeed, found: Found)] {
-    let worlds = (0..<3).map { _ in
-      LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
-    }
-    let results = Mutex<[Int: Result<(need: MemoryNeed, found: Found), any Error>]>([:])
-    let group = DispatchGroup()
-    for rank in 0..<rankCount {
-      group.enter()
-      let ranks = Ranks(control: worlds[0][rank], gradients: worlds[1][rank], snapshots: worlds[2][rank])
-      Thread {
-        let result = Result { try memory(configuration, ranks) }
-        if case .failure(let error) = result { worlds.forEach { $0[rank].abort("\(error)") } }
-        results.withLock { $0[rank] = result }
-        group.leave()
-      }.start()
-    }
-    group.wait()
-    let all = results.withLock { $0 }
-    return try (0..<rankCount).map { try #require(all[$0]).get() }
+    try onLocalJob(rankCount, ranksPerNode: ranksPerNode) { try memory(configuration, $0) }
   }
 
   private func memory(

@@ -140,5 +140,5 @@ extension MPIWorld {
 
 /// Writes one line to standard error, in one piece, so that lines of ranks do not mix.
 func printLine(_ line: String) {
-  FileHandle.standardError.write(Data("\(line)\n".utf8))
+  StandardStream.error.note(line)
 }

@@ -57,7 +57,7 @@ struct ByteBuffer: ~Copyable {
     count = byteCount
   }
 
-  /// Fills the padding with white space, which terminates a word at the very end.
+  /// Fills the padding with white space, which terminates a token at the very end.
   mutating func seal() {
     (base + count).initializeMemory(as: UInt8.self, repeating: 0x20, count: Self.paddingByteCount)
   }

@@ -1,18 +1,18 @@
 /// The tokenizer's rules, applied to the chunks between the spaces of one line.
 struct LineTokenizer {
   private static let apostrophe: StaticString = "'"
-  private static let protectedWords = ["<unk>", "<eos>", "@-@", "@,@", "@.@"].map { Array($0.utf8) }
+  private static let protectedTokens = ["<unk>", "<eos>", "@-@", "@,@", "@.@"].map { Array($0.utf8) }
   private static let clitics = ["s", "t", "d", "m", "ll", "re", "ve"].map { Array($0.utf8) }
 
   let characters: [TextCharacter]
   let text: UnsafeRawBufferPointer
 
-  /// Writes the words of one chunk without spaces.
-  func split(_ chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer) {
+  /// Writes the tokens of one chunk without spaces.
+  func split(_ chunk: Range<Int>, into tokens: inout TokenWriter, output: inout ByteBuffer) {
     if characters[chunk.lowerBound].kind == .symbol,
-      Self.protectedWords.contains(where: bytes(chunk).elementsEqual)
+      Self.protectedTokens.contains(where: bytes(chunk).elementsEqual)
     {
-      words.writeWord(bytes(chunk), to: &output)
+      tokens.writeToken(bytes(chunk), to: &output)
       return
     }
     var position = chunk.lowerBound
@@ -23,14 +23,14 @@ struct LineTokenizer {
         end < chunk.upperBound && position > chunk.lowerBound && end == position + 1
         && characters[position - 1].kind == .digit && characters[end].kind == .digit
       switch characters[position].kind {
-      case .comma where isBetweenDigits: words.writeWord("@,@", to: &output)
-      case .stop where isBetweenDigits: words.writeWord("@.@", to: &output)
-      case .quote: words.writeWord("\"", to: &output)
-      case .comma, .symbol: words.writeWord(run, to: &output)
-      case .stop: writeStops(position..<end, in: chunk, into: &words, output: &output)
-      case .hyphen: writeHyphens(position..<end, in: chunk, into: &words, output: &output)
-      case .apostrophe: writeApostrophe(position, in: chunk, into: &words, output: &output)
-      case .letter, .digit, .space, .lineEnd: words.write(run, to: &output)
+      case .comma where isBetweenDigits: tokens.writeToken("@,@", to: &output)
+      case .stop where isBetweenDigits: tokens.writeToken("@.@", to: &output)
+      case .quote: tokens.writeToken("\"", to: &output)
+      case .comma, .symbol: tokens.writeToken(run, to: &output)
+      case .stop: writeStops(position..<end, in: chunk, into: &tokens, output: &output)
+      case .hyphen: writeHyphens(position..<end, in: chunk, into: &tokens, output: &output)
+      case .apostrophe: writeApostrophe(position, in: chunk, into: &tokens, output: &output)
+      case .letter, .digit, .space, .lineEnd: tokens.write(run, to: &output)
       }
       position = end
     }
@@ -50,39 +50,39 @@ struct LineTokenizer {
   }
 
   private func writeStops(
-    _ run: Range<Int>, in chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+    _ run: Range<Int>, in chunk: Range<Int>, into tokens: inout TokenWriter, output: inout ByteBuffer
   ) {
     let isInsideWord = run.upperBound < chunk.upperBound && characters[run.upperBound].isWordPart
     if run.count > 1 {
-      words.writeWord(bytes(run), to: &output)
-    } else if isInsideWord || keepsStop(words.currentWord(in: output), at: run.lowerBound) {
-      words.write(bytes(run), to: &output)
+      tokens.writeToken(bytes(run), to: &output)
+    } else if isInsideWord || keepsStop(tokens.currentToken(in: output), at: run.lowerBound) {
+      tokens.write(bytes(run), to: &output)
     } else {
-      words.writeWord(bytes(run), to: &output)
+      tokens.writeToken(bytes(run), to: &output)
     }
   }
 
   private func writeHyphens(
-    _ run: Range<Int>, in chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+    _ run: Range<Int>, in chunk: Range<Int>, into tokens: inout TokenWriter, output: inout ByteBuffer
   ) {
     let isBetweenWordParts =
       run.lowerBound > chunk.lowerBound && characters[run.lowerBound - 1].isWordPart
       && run.upperBound < chunk.upperBound && characters[run.upperBound].isWordPart
     if run.count > 1 {
-      words.writeWord(bytes(run), to: &output)
+      tokens.writeToken(bytes(run), to: &output)
     } else if isBetweenWordParts {
-      words.writeWord("@-@", to: &output)
+      tokens.writeToken("@-@", to: &output)
     } else {
-      words.write(bytes(run), to: &output)
+      tokens.write(bytes(run), to: &output)
     }
   }
 
   private func writeApostrophe(
-    _ position: Int, in chunk: Range<Int>, into words: inout WordWriter, output: inout ByteBuffer
+    _ position: Int, in chunk: Range<Int>, into tokens: inout TokenWriter, output: inout ByteBuffer
   ) {
     let following = characters[(position + 1)..<chunk.upperBound].prefix { $0.isWordPart }
     let tail = bytes(following.startIndex..<following.endIndex)
-    let beginsWord =
+    let beginsToken =
       if position == chunk.lowerBound {
         Self.clitics.contains(where: tail.elementsEqual)
       } else {
@@ -92,11 +92,11 @@ struct LineTokenizer {
         default: false
         }
       }
-    words.beginWord()
+    tokens.beginToken()
     let mark = UnsafeRawBufferPointer(
       start: Self.apostrophe.utf8Start, count: Self.apostrophe.utf8CodeUnitCount)
-    words.write(mark, to: &output)
-    if !beginsWord { words.beginWord() }
+    tokens.write(mark, to: &output)
+    if !beginsToken { tokens.beginToken() }
   }
 
   /// Whether the stop at `position` belongs to the preceding word.

@@ -41,7 +41,7 @@ final class TextBlocks: @unchecked Sendable {
     return true
   }
 
-  /// Checks that a block is UTF-8, tokenizes it if requested, and passes its words to `body`.
+  /// Checks that a block is UTF-8, tokenizes it if requested, and passes its tokens to `body`.
   func prepare(_ block: TextBlock, _ body: (borrowing ByteBuffer) -> Void) {
     do {
       _ = try UTF8Span(validating: Span(_unsafeBytes: block.bytes.bytes))
@@ -73,7 +73,7 @@ final class TextBlocks: @unchecked Sendable {
   }
 }
 
-/// A block of a text that splits no word, and its position.
+/// A block of a text that splits no token, and its position.
 final class TextBlock {
   var bytes = ByteBuffer(capacity: BlockReader.byteCount)
   /// The tokenized form, which replaces `bytes` if the text is raw.
@@ -90,7 +90,7 @@ struct BlockReader {
   /// Where a text may be cut.
   enum Boundary {
     case whiteSpace
-    /// A line longer than a block is cut between words, at a place that no rule of the tokenizer looks across.
+    /// A line longer than a block is cut between tokens, at a place that no rule of the tokenizer looks across.
     case lineEnd
   }
 

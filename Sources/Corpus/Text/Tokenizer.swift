@@ -1,29 +1,29 @@
-/// Splits raw text into words as in WikiText, line by line.
+/// Splits raw text into tokens as in WikiText, line by line.
 ///
 /// The conventions are those of the Moses tokenizer for English, with WikiText's marks inside words:
 ///
-/// - Words are separated by one space; lines stay lines.
+/// - Tokens are separated by one space; lines stay lines.
 ///   Unicode's spaces and control characters separate too.
-/// - `-` between letters or digits becomes `@-@`; several in a row are a word,
+/// - `-` between letters or digits becomes `@-@`; several in a row are a token,
 ///   one at a word's edge stays there.
-/// - `,` and `.` between digits become `@,@` and `@.@`; any other comma is a word.
-/// - A full stop at a word's end is a word, unless the word is an abbreviation.
+/// - `,` and `.` between digits become `@,@` and `@.@`; any other comma is a token.
+/// - A full stop at a word's end is a token, unless the word is an abbreviation.
 ///   Those of letters and stops (`U.S.`, `a.m.`, `Ph.D.`) always keep it; titles and such (`Mr.`,
 ///   `vs.`), single letters (`J.`), and any word before one that begins in lower case (`approx. two`)
 ///   keep it unless the line ends there; `No.` and `pp.` keep it before a digit.
-///   Stops inside a word stay (`example.com`), several in a row are a word (`...`).
-/// - An apostrophe between letters begins a word (`game 's`, `don 't`, `O 'Brien`), and so does one before
-///   `s` after a digit, or before `s t d m ll re ve` at the beginning. Any other is a word.
-/// - All other punctuation and symbols are words of one character.
+///   Stops inside a word stay (`example.com`), several in a row are a token (`...`).
+/// - An apostrophe between letters begins a token (`game 's`, `don 't`, `O 'Brien`), and so does one before
+///   `s` after a digit, or before `s t d m ll re ve` at the beginning. Any other is a token.
+/// - All other punctuation and symbols are tokens of one character.
 ///   Letters, marks and numbers of every script, and invisible format characters, are parts of words.
 /// - Typographic quotes become `"` and `'`, Unicode's hyphens `-`.
-/// - The words `<unk>`, `<eos>`, `@-@`, `@,@` and `@.@` stay, so text that is tokenized
+/// - The tokens `<unk>`, `<eos>`, `@-@`, `@,@` and `@.@` stay, so text that is tokenized
 ///   already is hardly changed.
 package struct Tokenizer: Sendable {
   /// A tokenizer; it has no settings.
   package init() {}
 
-  /// The words of a text separated by single spaces, line by line.
+  /// The tokens of a text separated by single spaces, line by line.
   package func tokenize(_ text: String) -> String {
     var text = text
     var output = ByteBuffer(capacity: 2 * text.utf8.count)
@@ -53,7 +53,7 @@ package struct Tokenizer: Sendable {
     _ characters: [TextCharacter], of text: UnsafeRawBufferPointer, into output: inout ByteBuffer
   ) {
     let line = LineTokenizer(characters: characters, text: text)
-    var words = WordWriter()
+    var tokens = TokenWriter()
     var position = 0
     while position < characters.count {
       guard characters[position].kind != .space else {
@@ -61,50 +61,50 @@ package struct Tokenizer: Sendable {
         continue
       }
       let end = characters[position...].firstIndex { $0.kind == .space } ?? characters.count
-      words.beginWord()
-      line.split(position..<end, into: &words, output: &output)
+      tokens.beginToken()
+      line.split(position..<end, into: &tokens, output: &output)
       position = end
     }
   }
 }
 
-/// Writes the words of a line, separated by single spaces.
-struct WordWriter {
+/// Writes the tokens of a line, separated by single spaces.
+struct TokenWriter {
   private var isLineEmpty = true
   private var needsSpace = false
-  /// The start of the current word in the output.
-  private(set) var wordStart = 0
+  /// The start of the current token in the output.
+  private(set) var tokenStart = 0
 
-  /// Ends the current word, if any.
-  mutating func beginWord() { needsSpace = true }
+  /// Ends the current token, if any.
+  mutating func beginToken() { needsSpace = true }
 
-  /// Continues the current word, or begins one if it was ended.
+  /// Continues the current token, or begins one if it was ended.
   mutating func write(_ bytes: UnsafeRawBufferPointer, to output: inout ByteBuffer) {
     if needsSpace {
       if !isLineEmpty { output.append(UInt8(ascii: " ")) }
-      wordStart = output.count
+      tokenStart = output.count
       needsSpace = false
     }
     isLineEmpty = false
     output.append(bytes)
   }
 
-  /// Writes a separate word.
-  mutating func writeWord(_ bytes: UnsafeRawBufferPointer, to output: inout ByteBuffer) {
-    beginWord()
+  /// Writes a separate token.
+  mutating func writeToken(_ bytes: UnsafeRawBufferPointer, to output: inout ByteBuffer) {
+    beginToken()
     write(bytes, to: &output)
-    beginWord()
+    beginToken()
   }
 
-  mutating func writeWord(_ word: StaticString, to output: inout ByteBuffer) {
-    writeWord(UnsafeRawBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount), to: &output)
+  mutating func writeToken(_ token: StaticString, to output: inout ByteBuffer) {
+    writeToken(UnsafeRawBufferPointer(start: token.utf8Start, count: token.utf8CodeUnitCount), to: &output)
   }
 
-  /// The current word so far.
-  func currentWord(in output: borrowing ByteBuffer) -> UnsafeRawBufferPointer {
+  /// The current token so far.
+  func currentToken(in output: borrowing ByteBuffer) -> UnsafeRawBufferPointer {
     needsSpace
       ? UnsafeRawBufferPointer(start: nil, count: 0)
-      : UnsafeRawBufferPointer(rebasing: output.bytes[wordStart...])
+      : UnsafeRawBufferPointer(rebasing: output.bytes[tokenStart...])
   }
 }
 
@@ -159,7 +159,7 @@ struct TextCharacter {
     case UInt8(ascii: "-"): .hyphen
     case UInt8(ascii: "\""): .quote
     case 0x21...0x7E: .symbol
-    // Control characters other than white space have no meaning in a text and would make words differ invisibly.
+    // Control characters other than white space have no meaning in a text and would make tokens differ invisibly.
     default: .space
     }
   }

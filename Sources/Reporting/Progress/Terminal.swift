@@ -18,7 +18,13 @@ package struct TerminalOutput: Sendable {
     self.write = write
   }
 
-  private init(descriptor: CInt) {
+  /// Standard error; `onLoss` is called where nobody can read it any more: its reader or its terminal has gone.
+  package static func standardError(onLoss: @escaping @Sendable () -> Void) -> TerminalOutput {
+    TerminalOutput(.error, onLoss: onLoss)
+  }
+
+  private init(_ stream: StandardStream, onLoss: @escaping @Sendable () -> Void) {
+    let descriptor = stream.descriptor
     isTerminal = isatty(descriptor) == 1
     width = {
       var size = winsize()
@@ -26,13 +32,12 @@ package struct TerminalOutput: Sendable {
       return isKnown ? Int(size.ws_col) : 80
     }
     write = { text in
-      let bytes = Array(text.utf8)
-      _ = Foundation.write(descriptor, bytes, bytes.count)
+      if [EPIPE, EIO].contains(stream.attempt(text)) { onLoss() }
     }
   }
 
   /// The program's standard error.
-  package static var standardError: TerminalOutput { TerminalOutput(descriptor: STDERR_FILENO) }
+  package static var standardError: TerminalOutput { standardError {} }
 
   /// Replaces the redrawn line by a permanent one; the next drawing appears below it.
   func writeLine(_ line: String) {

@@ -60,7 +60,7 @@ extension MultitaskStudy {
 
   private func summary(_ results: [Result]) -> Table {
     var table = Table([
-      "tasks", "number", "model", "parameters", "rate", "final MSE", "mean MSE of the curve",
+      "task family", "tasks", "model", "parameters", "learning rate", "final MSE", "mean MSE of the curve",
       "examples to MSE \(Self.goodError)",
     ])
     for result in results {

@@ -137,3 +137,16 @@ extension ComputeEngine {
     }
   }
 }
+
+extension ComputeEngine {
+  /// Fills `count` elements uniformly in (−limit, limit), each a function of the key and its index alone.
+  package func fillUniformly(
+    _ values: UnsafeMutablePointer<Float>, count: Int, limit: Float, key: RandomKey
+  ) {
+    let target = Matrix(values, rowCount: 1, columnCount: count)
+    forEachPart(of: count, minimumPartCount: 1 << 16) { range in
+      CKernels_uniform(
+        target.data + range.lowerBound, range.count, key.bits, UInt64(range.lowerBound), limit)
+    }
+  }
+}

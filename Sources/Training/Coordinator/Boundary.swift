@@ -104,7 +104,7 @@ package struct Boundary: Sendable {
       }
       if step >= pending.step + settings.evaluateEvery { due.effectiveEvaluation = pending.step }
     }
-    // While steps are skipped the parameters may be ruined: the checkpoints before that are the good ones.
+    // While steps are skipped the parameters may have diverged: only checkpoints before that are good.
     let isGood = step > 0 && state.consecutiveSkippedStepCount == 0
     // The evaluated state is written too: it may be the best, and an interrupted evaluation starts again from it.
     due.isEvaluated = isGood && evaluates(atStep: step)

@@ -129,7 +129,7 @@ extension Coordinator {
         "time": "\(Readable.duration(seconds: (ContinuousClock.now - start).inSeconds))",
         "toCopy": "\(String(format: "%.1f ms", 1000 * snapshot.copySeconds))",
       ])
-    // The previous one is kept until the next: it is the last good one if these parameters turn out to be ruined.
+    // The previous one is kept until the next: it is the last good one if these parameters turn out to have diverged.
     try store.prune(
       keepLast: configuration.coordinator.keepLast,
       protecting: Set([state.pendingEvaluation?.step, previousStep].compactMap { $0 }))
@@ -158,7 +158,7 @@ extension Coordinator {
 // MARK: - Evaluations
 
 extension Coordinator {
-  /// Begins to evaluate the parameters of a step, which `fill` copies before this returns.
+  /// Starts evaluating the parameters of a step, which `fill` copies before this returns.
   func evaluate(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
     guard let validation else { return }
     evaluating.waitUntilIdle()
@@ -166,7 +166,7 @@ extension Coordinator {
     evaluating.submit { [self] in score(validation, step: step) }
   }
 
-  /// Begins to evaluate a snapshot, which is not filled again before the next checkpoint can begin.
+  /// Starts evaluating a snapshot, which is not filled again before the next checkpoint can begin.
   func evaluate(_ snapshot: Snapshot) {
     guard let validation else { return }
     let step = snapshot.counters.step
@@ -196,7 +196,8 @@ extension Coordinator {
       return true
     } catch {
       logger.warning(
-        "a pending evaluation is lost", metadata: ["step": "\(step)", "reason": "\(error)"])
+        "the pending evaluation cannot be restarted and is skipped",
+        metadata: ["step": "\(step)", "reason": "\(error)"])
       return false
     }
   }

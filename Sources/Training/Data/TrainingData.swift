@@ -20,12 +20,12 @@ package struct TrainingData: Sendable {
     _ tokens: any TokenSequence, endOfSentenceID: Int32, configuration: RunConfiguration, ranks: Ranks
   ) throws {
     let training = configuration.training
-    let share = try LaneShare(configuration, rankCount: ranks.rankCount)
+    let laneLayout = try LaneLayout(configuration, rankCount: ranks.rankCount)
     self.tokens = tokens
     lanes = try Lanes(
       tokenCount: tokens.count, laneCount: training.lanes, segmentLength: training.segment,
       endOfSentenceID: endOfSentenceID)
-    ownLanes = share.lanes(of: ranks.rank)
+    ownLanes = laneLayout.lanes(of: ranks.rank)
     inputs = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
     targets = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
   }

@@ -16,7 +16,7 @@ package struct Fault: Sendable, Equatable {
     /// An error is thrown: a write fails, or a rank ends with a message.
     case fail
     /// One bit flips: of a frame at `exchange`, of a parameter at `step`.
-    case garble
+    case corrupt
   }
 
   /// Where it happens.
@@ -58,8 +58,8 @@ package struct Fault: Sendable, Equatable {
         "--fault: expected ACTION:POINT:RANK:STEP with \(Self.names(Action.self)) and \(Self.names(Point.self)), "
           + "found '\(text)'")
     }
-    guard action != .garble || point == .exchange || point == .step else {
-      throw MilmError("--fault: expected garble at exchange or step, found it at \(point.rawValue)")
+    guard action != .corrupt || point == .exchange || point == .step else {
+      throw MilmError("--fault: expected corrupt at exchange or step, found it at \(point.rawValue)")
     }
     (self.action, self.point, self.rank, self.step) = (action, point, rank, step)
   }
@@ -89,12 +89,12 @@ package struct FaultPlan: Sendable {
   }
 
   /// Whether a bit flips here.
-  fileprivate func garbles(_ point: Fault.Point, step: Int) -> Bool {
-    faults.contains { $0.action == .garble && $0.point == point && $0.step == step }
+  fileprivate func corrupts(_ point: Fault.Point, step: Int) -> Bool {
+    faults.contains { $0.action == .corrupt && $0.point == point && $0.step == step }
   }
 
   /// Whether any frame is corrupted.
-  fileprivate var garblesFrames: Bool { faults.contains { $0.action == .garble && $0.point == .exchange } }
+  fileprivate var corruptsFrames: Bool { faults.contains { $0.action == .corrupt && $0.point == .exchange } }
 
   /// Injects the faults of this place.
   func inject(_ point: Fault.Point, step: Int) throws {
@@ -103,7 +103,7 @@ package struct FaultPlan: Sendable {
       case .die: kill(getpid(), SIGKILL)
       case .hang: while true { sleep(1000) }
       case .fail: throw MilmError("a fault injected by --fault at \(point.rawValue), step \(step)")
-      case .garble: break
+      case .corrupt: break
       }
     }
   }
@@ -140,8 +140,8 @@ final class FaultySink: GradientSink {
 
 extension FaultPlan {
   /// Flips one bit of the parameters, as failing memory does, where the plan says so.
-  func garble(_ parameters: ParameterBuffer, step: Int) {
-    guard garbles(.step, step: step) else { return }
+  func corrupt(_ parameters: ParameterBuffer, step: Int) {
+    guard corrupts(.step, step: step) else { return }
     let place = parameters.flat.data + parameters.flat.count / 2
     place.pointee = Float(bitPattern: place.pointee.bitPattern ^ 1)
   }
@@ -150,7 +150,7 @@ extension FaultPlan {
 /// A communicator that corrupts frames as a fault plan says.
 ///
 /// `@unchecked Sendable`: one thread uses it at a time, like the communicator that it wraps.
-private final class GarblingCommunicator: CommunicatorWrapper, @unchecked Sendable {
+private final class CorruptingCommunicator: CommunicatorWrapper, @unchecked Sendable {
   let base: any Communicator
   private let faults: FaultPlan
 
@@ -165,7 +165,7 @@ private final class GarblingCommunicator: CommunicatorWrapper, @unchecked Sendab
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     guard operation.phase == .reduce, operation.index == 0,
-      faults.garbles(.exchange, step: operation.step)
+      faults.corrupts(.exchange, step: operation.step)
     else {
       return try base.exchange(
         operation, with: peers, outgoing: outgoing, incoming: incoming, limits: limits)
@@ -183,15 +183,15 @@ private final class GarblingCommunicator: CommunicatorWrapper, @unchecked Sendab
   }
 
   func split(color: Int) throws -> any Communicator {
-    GarblingCommunicator(try base.split(color: color), faults: faults)
+    CorruptingCommunicator(try base.split(color: color), faults: faults)
   }
 }
 
 extension Ranks {
   /// The same ranks, whose frames of gradients a plan may corrupt.
-  func garbled(by faults: FaultPlan) -> Ranks {
-    guard faults.garblesFrames else { return self }
+  func corrupted(by faults: FaultPlan) -> Ranks {
+    guard faults.corruptsFrames else { return self }
     return Ranks(
-      control: control, gradients: GarblingCommunicator(gradients, faults: faults), snapshots: snapshots)
+      control: control, gradients: CorruptingCommunicator(gradients, faults: faults), snapshots: snapshots)
   }
 }

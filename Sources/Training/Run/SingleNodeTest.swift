@@ -58,7 +58,7 @@ package struct SingleNodeTest {
     checks.append(
       try check("refuse a corrupted checkpoint") { try refuseCorruption(folder: folder, corpus: corpus) })
     try ranks.control.barrier("single-node test done")
-    if ranks.isCoordinator { show(checks) }
+    if ranks.isCoordinator { try show(checks) }
     return checks.allSatisfy { $0.failure == nil }
   }
 
@@ -73,15 +73,16 @@ package struct SingleNodeTest {
     }
   }
 
-  private func show(_ checks: [Check]) {
+  private func show(_ checks: [Check]) throws {
     let width = checks.reduce(0) { max($0, $1.name.count) } + 2
     for check in checks {
       let time = String(format: "%6.2f s", check.seconds)
       let name = check.name.padding(toLength: width, withPad: " ", startingAt: 0)
-      print("\(check.failure == nil ? "passed" : "FAILED")  \(name)\(time)  \(check.failure ?? check.detail)")
+      let verdict = check.failure == nil ? "passed" : "FAILED"
+      try StandardStream.output.print("\(verdict)  \(name)\(time)  \(check.failure ?? check.detail)")
     }
     let passed = checks.count { $0.failure == nil }
-    print("\(passed) passed, \(checks.count - passed) failed")
+    try StandardStream.output.print("\(passed) passed, \(checks.count - passed) failed")
   }
 
   private func makeFolder() throws -> String {

@@ -85,7 +85,7 @@ package final class Trainer {
   private func verifyReplicas(isLast: Bool) throws {
     let every = state.configuration.exchange.hashEvery
     let step = state.counters.step
-    faults.garble(state.parameters, step: step)
+    faults.corrupt(state.parameters, step: step)
     guard every > 0, step % every == 0 || isLast || boundary.isSnapshotDue(afterSteps: 0) else { return }
     try state.verifyReplicas()
   }

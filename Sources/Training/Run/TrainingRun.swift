@@ -31,7 +31,7 @@ package struct TrainingRun: Sendable {
   ) {
     self.request = request
     self.configuration = configuration
-    self.ranks = ranks.garbled(by: faults.own(rank: ranks.rank))
+    self.ranks = ranks.corrupted(by: faults.own(rank: ranks.rank))
     self.stop = stop
     self.faults = faults.own(rank: ranks.rank)
     self.logger = logger
@@ -136,7 +136,7 @@ package struct TrainingRun: Sendable {
   }
 
   private var trainingRankCount: Int {
-    get throws { try LaneShare(configuration, rankCount: ranks.rankCount).trainingRankCount }
+    get throws { try LaneLayout(configuration, rankCount: ranks.rankCount).trainingRankCount }
   }
 
   /// Throws on all ranks where a host has too little memory.
@@ -247,6 +247,11 @@ extension TrainingRun {
     let differences = current.differencesInBits(from: checkpoint.state)
     if !differences.isEmpty {
       logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))")
+    }
+    if try state.discardsResiduals(of: checkpoint) {
+      logger.warning(
+        "residuals of the vocabulary's shards are discarded: the ranks are one group, which exchanges no shards"
+      )
     }
   }
 

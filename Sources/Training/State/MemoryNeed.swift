@@ -39,9 +39,9 @@ package struct MemoryNeed {
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
     let training = configuration.training
-    let share = try LaneShare(configuration, rankCount: nodes.rankCount)
+    let laneLayout = try LaneLayout(configuration, rankCount: nodes.rankCount)
     let layout = try VocabularyLayout(
-      configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: share.trainingRanks)
+      configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: laneLayout.trainingRanks)
     let shard = layout.parameterShard(of: rank, model)
 
     // Parameters have space for all rows: those that are looked up are fetched.
@@ -52,17 +52,18 @@ package struct MemoryNeed {
     let vocabulary = CountedVocabulary(
       shard.rows ?? model.vocabularyShard(index: 0, count: 1), isSharded: shard.rows != nil)
     let pass = SegmentPass(
-      model, parameters: parameters, stepCount: training.segment, laneCount: share.lanes(of: rank).count,
+      model, parameters: parameters, stepCount: training.segment, laneCount: laneLayout.lanes(of: rank).count,
       accumulation: training.accumulate, engine: engine,
       softmaxThreshold: Float(training.softmaxThreshold), vocabulary: vocabulary, in: arena)
     let placed = shard.rows.map {
-      ShardedVocabulary.byteCount($0, width: model.tiedMatrix.columnCount, training: training, share: share)
+      ShardedVocabulary.byteCount(
+        $0, width: model.tiedMatrix.columnCount, training: training, laneLayout: laneLayout)
     }
     state =
       arena.byteCount + (placed ?? 0)
-      + Self.exchange(configuration, model, shard: shard, share: share, rank: rank, nodes: nodes)
+      + Self.exchange(configuration, model, shard: shard, laneLayout: laneLayout, rank: rank, nodes: nodes)
       + Self.average(configuration, model, shard: shard, layout: layout, rank: rank, nodes: nodes)
-    packed = share.lanes(of: rank).isEmpty ? 0 : pass.packedByteCount
+    packed = laneLayout.lanes(of: rank).isEmpty ? 0 : pass.packedByteCount
 
     let stepArena = Arena(counting: true)
     _ = ParameterBuffer(model.parameters, in: stepArena)
@@ -84,14 +85,14 @@ package struct MemoryNeed {
 
   /// The exchange of what all ranks have.
   private static func exchange(
-    _ configuration: RunConfiguration, _ model: LanguageModel, shard: ParameterShard, share: LaneShare,
+    _ configuration: RunConfiguration, _ model: LanguageModel, shard: ParameterShard, laneLayout: LaneLayout,
     rank: Int, nodes: NodeLayout
   ) -> Int {
     let settings = configuration.exchange
     let exchange = ExchangeModel(
       ranges: TrainingState.exchangeRanges(model, common: shard.common),
       rows: TrainingState.sparseRows(
-        model, common: shard.common, training: configuration.training, share: share),
+        model, common: shard.common, training: configuration.training, laneLayout: laneLayout),
       bucketByteCount: settings.bucketMegabytes * 1_000_000,
       layout: nodes.limited(to: settings.ranksPerNode))
     return exchange.byteCount(of: rank, isExact: settings.largestCodec.isExact)

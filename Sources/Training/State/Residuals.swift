@@ -66,6 +66,13 @@ extension TrainingState {
     if layout.exchangesShards { try restoreShardResiduals(file, isSamePlacement: isSamePlacement) }
   }
 
+  /// Whether a checkpoint, which rank 0 alone has, holds residuals of the vocabulary's shards that no exchange here takes.
+  func discardsResiduals(of checkpoint: Checkpoint) throws -> Bool {
+    guard layout.isSharded, !layout.exchangesShards, checkpoint.contains(.exchange) else { return false }
+    let file = try checkpoint.tensors(.exchange)
+    return file.names.contains { $0.hasPrefix(ResidualPart.shardPrefix) }
+  }
+
   private func restoreShardResiduals(_ file: ResidualFile?, isSamePlacement: Bool) throws {
     let ownFlags = try (0..<layout.groupSize).map { index -> UInt8 in
       guard let file, shardElementCount(index) > 0 else { return 0 }
@@ -216,6 +223,9 @@ extension ResidualPart {
 
   /// The name of an array of a shard's exchange, whose ranks are numbered by groups.
   func tensorName(ofShard index: Int) -> String {
-    "shard." + String(format: "%04d", index) + "." + tensorName
+    Self.shardPrefix + String(format: "%04d", index) + "." + tensorName
   }
+
+  /// What the names of all arrays of shards begin with.
+  static let shardPrefix = "shard."
 }

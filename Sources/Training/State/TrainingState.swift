@@ -45,13 +45,13 @@ package final class TrainingState {
   /// Which rank has which rows of the tied matrix.
   package let layout: VocabularyLayout
   /// What a step does for the rows of the tied matrix.
-  package let placement: any VocabularyPlacement
+  let placement: any VocabularyPlacement
   /// The mean of this rank's shard over the groups; nil where there are no shards, or no groups that exchange them.
   let average: ShardAverage?
   /// The carried state, and the passes through segments.
   package let pass: SegmentPass
   /// Which rank has which lanes.
-  let share: LaneShare
+  let laneLayout: LaneLayout
   package var counters: CheckpointState
   /// How many codec decisions in `counters` were made for other ranks or nodes.
   private var outdatedDecisionCount = 0
@@ -69,24 +69,24 @@ package final class TrainingState {
     model = LanguageModel(configuration.model, vocabularySize: text.vocabularySize)
     parameters = ParameterBuffer(model.parameters)
     parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
-    let share = try LaneShare(configuration, rankCount: ranks.rankCount)
-    self.share = share
+    let laneLayout = try LaneLayout(configuration, rankCount: ranks.rankCount)
+    self.laneLayout = laneLayout
     let layout = try VocabularyLayout(
-      configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: share.trainingRanks)
+      configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: laneLayout.trainingRanks)
     self.layout = layout
     shard = layout.parameterShard(of: ranks.rank, model)
     optimizer = Optimizer(configuration.optimizer, list: model.parameters, shard: shard, engine: engine)
     exchange = try Self.exchange(
-      configuration, model: model, common: shard.common, ranks: ranks, share: share, thread: thread)
+      configuration, model: model, common: shard.common, ranks: ranks, laneLayout: laneLayout, thread: thread)
     average = try ShardAverage(
       shard, layout: layout, list: model.parameters, all: ranks.gradients, thread: thread,
       configuration: Self.exchangeConfiguration(configuration.exchange, codec: exchange.codec))
     placement = layout.placement(
       shard, average: average, exchange: exchange, model: model, training: configuration.training,
-      share: share, communicator: ranks.gradients, thread: thread)
+      laneLayout: laneLayout, communicator: ranks.gradients, thread: thread)
     pass = SegmentPass(
       model, parameters: parameters, stepCount: configuration.training.segment,
-      laneCount: share.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
+      laneCount: laneLayout.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
       engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold),
       vocabulary: placement.shards)
     counters = CheckpointState(
@@ -95,7 +95,7 @@ package final class TrainingState {
       programVersion: programVersion, configuration: configuration.yaml,
       vocabularyHash: text.vocabularyHash)
     counters.nodeOfRank = exchange.layout.nodeOfRank
-    counters.trainingRankCount = share.trainingRankCount
+    counters.trainingRankCount = laneLayout.trainingRankCount
     counters.vocabularyGroupSize = layout.groupSize
     counters.isTokenized = text.isTokenized
     counters.codecDecisions = initialDecisions
@@ -103,14 +103,14 @@ package final class TrainingState {
 
   private static func exchange(
     _ configuration: RunConfiguration, model: LanguageModel, common: Range<Int>, ranks: Ranks,
-    share: LaneShare, thread: CommunicationThread
+    laneLayout: LaneLayout, thread: CommunicationThread
   ) throws -> GradientExchange {
     let training = configuration.training
     let layout = ranks.gradients.layout.limited(to: configuration.exchange.ranksPerNode)
     return try GradientExchange(
       communicator: ranks.gradients, thread: thread, elementCount: common.count,
       ranges: exchangeRanges(model, common: common),
-      rows: sparseRows(model, common: common, training: training, share: share),
+      rows: sparseRows(model, common: common, training: training, laneLayout: laneLayout),
       configuration: exchangeConfiguration(
         configuration.exchange, codec: initialCodec(configuration.exchange, nodeCount: layout.nodeCount)))
   }
@@ -127,13 +127,13 @@ package final class TrainingState {
 
   /// The looked-up rows of the tied matrix; nil where it is not exchanged by all ranks.
   static func sparseRows(
-    _ model: LanguageModel, common: Range<Int>, training: TrainingConfiguration, share: LaneShare
+    _ model: LanguageModel, common: Range<Int>, training: TrainingConfiguration, laneLayout: LaneLayout
   ) -> SparseRows? {
     let tied = model.tiedMatrix
     guard common.contains(tied.offset) else { return nil }
     return SparseRows(
       offset: tied.offset, width: tied.columnCount, rowCount: tied.rowCount,
-      maximumRowCount: share.laneCountPerRank * training.segment * training.accumulate)
+      maximumRowCount: laneLayout.laneCountPerRank * training.segment * training.accumulate)
   }
 
   static func exchangeConfiguration(
@@ -174,7 +174,7 @@ extension TrainingState {
     for (index, part) in pass.carriedState.parts.enumerated() {
       let lanesOfRanks = snapshot.map { snapshot in
         (0..<ranks.rankCount).map {
-          snapshot.carriedState.parts[index].values.rows(share.lanes(of: $0)).bytes
+          snapshot.carriedState.parts[index].values.rows(laneLayout.lanes(of: $0)).bytes
         }
       }
       _ = try ranks.control.gather(
@@ -231,7 +231,7 @@ extension TrainingState {
       }
       try ranks.control.broadcast("carried state", over: part.values.bytes, from: Ranks.coordinator)
     }
-    pass.carriedState.copy(from: all.lanes(share.lanes(of: ranks.rank)))
+    pass.carriedState.copy(from: all.lanes(laneLayout.lanes(of: ranks.rank)))
   }
 
   /// Throws where parameters that are to be equal differ between ranks: all that are not sharded, and each shard between the
@@ -279,12 +279,6 @@ extension TrainingState {
   var isCodecOpen: Bool {
     configuration.exchange.codec == nil && exchange.layout.nodeCount > 1
       && counters.codecDecisions.count <= outdatedDecisionCount
-  }
-
-  /// Sets the codec of the steps that follow; the same on all ranks.
-  package func choose(_ codec: Codec) {
-    exchange.choose(codec)
-    placement.choose(codec)
   }
 
   /// Adopts the codec of a checkpoint, if its ranks and nodes are those of this process.

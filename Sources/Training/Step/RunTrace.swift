@@ -164,7 +164,7 @@ final class TracingSink: GradientSink {
     switch range.part {
     case .decoder where !hasFinishedAny: trace.end("forward, loss, softmax and decoder")
     case _ where !hasFinishedAny: trace.end("forward, loss and softmax")
-    // A few numbers, finished with the last piece of the matrix.
+    // A few numbers, finished with the last range of the matrix.
     case .softmaxBias: break
     default: trace.end("backward, \(range.name)")
     }
@@ -173,7 +173,7 @@ final class TracingSink: GradientSink {
   }
 
   func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
-    trace.end("backward, input words")
+    trace.end("backward, input tokens")
     try next.finish(rows: rows, of: tokens)
   }
 }

@@ -90,22 +90,16 @@ extension Step {
   /// Begins a step, whose gradient the exchange replaces by the mean over all ranks.
   package func begin(flushing: Bool = false, isTraced: Bool = false) {
     beginAlone(isTraced: isTraced)
-    state.exchange.isTraced = isTraced
-    state.exchange.begin(
-      step: state.counters.step, flushing: flushing, gradient: state.common(gradients),
-      limits: timeouts.limits)
-    state.placement.beginExchange(
-      step: state.counters.step, flushing: flushing, limits: timeouts.limits, isTraced: isTraced)
+    state.beginExchange(of: gradients, flushing: flushing, limits: timeouts.limits, isTraced: isTraced)
   }
 
   /// Begins a step whose gradient stays on this rank.
   package func beginAlone(isTraced: Bool = false) {
     let limits = timeouts.limits
-    let step = state.counters.step
     gradients.clear(state.shard, engine: state.engine)
-    state.placement.begin(step: step, limits: limits, isTraced: isTraced)
+    state.beginStep(limits: limits, isTraced: isTraced)
     state.ranks.control.liveness?.activity.note(
-      "step \(step): forward and backward", warnSeconds: limits.warnSeconds)
+      "step \(state.counters.step): forward and backward", warnSeconds: limits.warnSeconds)
   }
 
   /// Forward and backward through the segments of the step; `sink` receives the gradient as it is finished.
@@ -121,7 +115,7 @@ extension Step {
     }
     let training = state.configuration.training
     let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(state.counters.step)
-    let lossScale = state.share.gradientWeight / Float(data.inputs.count * training.accumulate)
+    let lossScale = state.laneLayout.gradientWeight / Float(data.inputs.count * training.accumulate)
     var loss = 0.0
     for index in 0..<training.accumulate {
       let segmentIndex = state.counters.segmentIndex + index
@@ -143,9 +137,7 @@ extension Step {
   /// Waits for the exchange and returns what it has cost.
   package func finishExchange() throws -> ExchangeReport {
     state.ranks.control.liveness?.activity.note("step \(state.counters.step): exchange and update")
-    var report = try state.exchange.finish()
-    try state.placement.finish(gradients, &report)
-    return report
+    return try state.finishExchange(of: gradients)
   }
 }
 
@@ -185,8 +177,7 @@ extension Step {
   }
 
   private func update(_ agreed: Agreement) {
-    state.exchange.commit()
-    state.placement.commit()
+    state.commitExchange()
     // Adam's bias correction counts the updates that were made.
     let updateCount = state.counters.step + 1 - state.counters.skippedStepCount
     state.optimizer.update(
@@ -198,8 +189,7 @@ extension Step {
 
   /// Restores the state before the step, except for the position in the data.
   private func skip(because reason: String) {
-    state.exchange.rollback()
-    state.placement.rollback()
+    state.rollbackExchange()
     let first = state.counters.segmentIndex
     let segments = first..<first + state.configuration.training.accumulate
     if segments.contains(where: data.lanes.isEpochStart) {

@@ -51,7 +51,7 @@ struct StepGuard {
   func divergence(_ counters: CheckpointState) -> Divergence? {
     let count = counters.consecutiveSkippedStepCount
     if count >= Self.skippedStepLimit {
-      // A checkpoint right before the first of them does not count: the update before it has ruined the parameters.
+      // A checkpoint right before the first of them does not count: the divergence began with the update before it.
       return Divergence(
         reason: "\(count) steps in a row had a loss or a gradient that is not finite or outlying, "
           + "the last one step \(counters.step)",

@@ -20,7 +20,7 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   private let exchange: ShardExchange
   /// The mean over groups; nil where there is one group, or no row in the shard.
   let average: ShardAverage?
-  private let share: LaneShare
+  private let laneLayout: LaneLayout
   private let group: Range<Int>
   private let tiedMatrix: Parameter
   /// Rows of z of one rank.
@@ -38,17 +38,17 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   /// The shard of `group`'s rank that `communicator` is of, one of `rankCount / groupCount` over which gradients are means.
   init(
     _ shard: RowShard, group: Range<Int>, groupCount: Int, average: ShardAverage?, model: LanguageModel,
-    training: TrainingConfiguration, share: LaneShare, communicator: any Communicator,
+    training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
     thread: CommunicationThread
   ) {
     self.shard = shard
-    self.share = share
+    self.laneLayout = laneLayout
     self.group = group
     self.average = average
     tiedMatrix = model.tiedMatrix
-    // Exchanges divide by all ranks, one without lanes among them, as `LaneShare.gradientWeight` accounts for.
+    // Exchanges divide by all ranks, one without lanes among them, as `LaneLayout.gradientWeight` accounts for.
     gradientDivisor = Float(communicator.rankCount) / Float(groupCount)
-    rowCount = share.laneCountPerRank * training.segment
+    rowCount = laneLayout.laneCountPerRank * training.segment
     let width = tiedMatrix.columnCount
     let groupRowCount = shard.count * rowCount
     inputs = arena.vector(of: Int32.self, count: groupRowCount)
@@ -73,10 +73,12 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   }
 
   /// The bytes of the tokens, z and its gradient of a group, and of the buffers of their exchange.
-  static func byteCount(_ shard: RowShard, width: Int, training: TrainingConfiguration, share: LaneShare)
+  static func byteCount(
+    _ shard: RowShard, width: Int, training: TrainingConfiguration, laneLayout: LaneLayout
+  )
     -> Int
   {
-    let rowCount = share.laneCountPerRank * training.segment
+    let rowCount = laneLayout.laneCountPerRank * training.segment
     let groupRowCount = shard.count * rowCount
     return groupRowCount * (3 * MemoryLayout<Int32>.stride + 2 * MemoryLayout<Float>.stride * width)
       + ShardExchange.byteCount(
@@ -102,7 +104,7 @@ extension ShardedVocabulary {
   func read(_ segmentIndex: Int, of data: TrainingData) {
     distinct = group.enumerated().map { place, rank in
       let rows = place * rowCount..<(place + 1) * rowCount
-      data.read(segmentIndex, lanes: share.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
+      data.read(segmentIndex, lanes: laneLayout.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
       return UnsafeBufferPointer(sorted[rows].setDistinct(of: inputs[rows]).buffer)
     }
   }

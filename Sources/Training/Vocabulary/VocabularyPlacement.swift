@@ -23,7 +23,7 @@ package protocol VocabularyPlacement: AnyObject {
   /// Begins the exchange of a step. `flushing`, gradient and residuals travel exactly.
   func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool)
 
-  /// Reads the tokens of the lanes of all ranks that share the vocabulary, in a segment.
+  /// Reads the tokens of the lanes of the ranks over which the vocabulary is sharded, in a segment.
   func read(_ segmentIndex: Int, of data: TrainingData)
 
   /// Sums the gradient rows of looked-up tokens where the rows of the matrix live.
@@ -82,7 +82,7 @@ extension VocabularyLayout {
   /// The placement of a rank whose shard is `shard`.
   func placement(
     _ shard: ParameterShard, average: ShardAverage?, exchange: GradientExchange, model: LanguageModel,
-    training: TrainingConfiguration, share: LaneShare, communicator: any Communicator,
+    training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
     thread: CommunicationThread
   ) -> any VocabularyPlacement {
     guard isSharded else {
@@ -93,6 +93,6 @@ extension VocabularyLayout {
     }
     return ShardedVocabulary(
       rows, group: ranks(ofGroup: group), groupCount: groupCount, average: average, model: model,
-      training: training, share: share, communicator: communicator, thread: thread)
+      training: training, laneLayout: laneLayout, communicator: communicator, thread: thread)
   }
 }

@@ -1,7 +1,7 @@
 import Platform
 
 /// Which rank trains on which lanes; with placement `dedicated` rank 0 has none.
-package struct LaneShare: Sendable {
+package struct LaneLayout: Sendable {
   /// How many ranks have lanes.
   let trainingRankCount: Int
   /// How many lanes each of these has.

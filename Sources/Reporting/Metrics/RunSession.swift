@@ -1,0 +1,59 @@
+import Foundation
+import Platform
+
+/// A process that trained and where in the run it began: a line of `sessions.jsonl`.
+package struct RunSession: Codable, Sendable, Equatable {
+  /// Why the process began at its step.
+  package enum Beginning: String, Codable, Sendable {
+    /// A new run.
+    case begun
+    /// Resumed from a checkpoint.
+    case resumed
+    /// The guard rolled back to an earlier checkpoint.
+    case returned
+  }
+
+  package let beginning: Beginning
+  /// Steps taken before it.
+  package let step: Int
+  /// Tokens read before it, by all ranks.
+  package let tokens: Int
+  /// The time at its beginning, ISO 8601.
+  package let time: String
+  /// The last step it was to take.
+  package let lastStep: Int
+  /// The version of milm.
+  package let version: String
+  package let ranks: Int
+  package let hosts: Int
+  /// Library, instruction set, precision and threads of rank 0.
+  package let engine: String
+  /// The processor of rank 0's host.
+  package let processor: String
+  /// Variant and form.
+  package let model: String
+  /// The number of parameters.
+  package let parameters: Int
+  /// The size of the vocabulary.
+  package let vocabulary: Int
+
+  /// A process that begins now.
+  package init(
+    _ beginning: Beginning, step: Int, tokens: Int, lastStep: Int, version: String, ranks: Int, hosts: Int,
+    engine: String, model: String, parameters: Int, vocabulary: Int
+  ) {
+    self.beginning = beginning
+    self.step = step
+    self.tokens = tokens
+    self.lastStep = lastStep
+    self.version = version
+    self.ranks = ranks
+    self.hosts = hosts
+    self.engine = engine
+    self.model = model
+    self.parameters = parameters
+    self.vocabulary = vocabulary
+    time = Date().formatted(.iso8601)
+    processor = Host.processorName ?? "unknown processor"
+  }
+}

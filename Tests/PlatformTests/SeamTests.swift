@@ -1,0 +1,43 @@
+import Foundation
+import Testing
+
+/// What only one file of the sources may do, so that it is done right everywhere.
+struct SeamTests {
+  struct Seam: CustomTestStringConvertible {
+    let what: String
+    let pattern: String
+    /// The files that may.
+    let files: Set<String>
+    var testDescription: String { what }
+  }
+
+  static let seams = [
+    Seam(
+      what: "printing",
+      pattern:
+        #"(^|[^\w.])(print|debugPrint|dump|puts|fputs|printf)\(|FileHandle\.standard(Output|Error)|STD(OUT|ERR)_FILENO|"#
+        + #"\bstd(out|err)\b"#,
+      files: ["StandardStream.swift"])
+  ]
+
+  private static let sources = URL(filePath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Sources")
+
+  @Test(arguments: seams) func onlyItsFileDoesIt(seam: Seam) throws {
+    let pattern = try Regex(seam.pattern)
+    let files = try #require(
+      FileManager.default.enumerator(at: Self.sources, includingPropertiesForKeys: nil))
+    var count = 0
+    for case let file as URL in files where ["swift", "c", "h"].contains(file.pathExtension) {
+      count += 1
+      guard !seam.files.contains(file.lastPathComponent) else { continue }
+      let lines = try String(contentsOf: file, encoding: .utf8).split(
+        separator: "\n", omittingEmptySubsequences: false)
+      for (number, line) in lines.enumerated() {
+        let code = line.replacing(#/\/\/.*/#, with: "")
+        #expect(code.firstMatch(of: pattern) == nil, "\(file.lastPathComponent):\(number + 1): \(line)")
+      }
+    }
+    #expect(count > 200)
+  }
+}
