@@ -15,8 +15,18 @@ package struct Advice: Sendable {
     ranks: [RankFacts], links: [Diagnosis.Link], clockOffsets: [Double], uncertainty: Double
   ) {
     lines =
-      Self.differences(ranks) + Self.bindings(ranks) + Self.networks(ranks, links) + Self.engines(ranks)
+      Self.loads(ranks) + Self.differences(ranks) + Self.bindings(ranks) + Self.networks(ranks, links)
+      + Self.engines(ranks)
       + Self.space(ranks) + Self.clocks(ranks, clockOffsets, uncertainty)
+  }
+
+  private static func loads(_ ranks: [RankFacts]) -> [String] {
+    hosts(ranks).compactMap { there in
+      let facts = there[0]
+      guard HostLoad.disturbs(facts.otherLoad, of: facts.hostProcessorCount) else { return nil }
+      return "other programs keep \(figure(facts.otherLoad)) of \(facts.hostProcessorCount) processors of "
+        + "\(facts.host) busy: until they end, training is slower and every figure of doctor, plan and benchmark is off"
+    }
   }
 
   private static func differences(_ ranks: [RankFacts]) -> [String] {

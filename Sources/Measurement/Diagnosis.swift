@@ -36,6 +36,8 @@ package struct Diagnosis: Encodable, Sendable {
   /// What to change, one line each.
   package let advice: [String]
 
+  /// Duration of the measurement of the load of hosts: ranks do nothing meanwhile.
+  private static let loadMicroseconds: useconds_t = 400_000
   /// Duration of the measurement of a round of links.
   private static let linkSeconds = 0.3
 
@@ -44,6 +46,9 @@ package struct Diagnosis: Encodable, Sendable {
     var own = own
     own.node = communicator.layout.node(of: communicator.rank)
     own.threadCount = try communicator.hostShare().threadCount
+    let load = HostLoad()
+    usleep(Self.loadMicroseconds)
+    own.otherLoad = try load.otherProcessors(over: communicator)[communicator.rank]
     let blobs = try communicator.allGather("facts", Array(try JSONEncoder().encode(own)))
     let ranks = try blobs.map { try JSONDecoder().decode(RankFacts.self, from: Data($0)) }
     let clocks = try Self.compareClocks(communicator)

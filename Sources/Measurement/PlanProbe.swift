@@ -15,6 +15,10 @@ package struct PlanProbe {
   package struct Result: Sendable {
     /// Seconds of forward and backward pass of a planned step.
     package let computeSeconds: Double
+    /// How far apart the times of a pass were: the longest less the shortest, divided by the median.
+    package let computeSpread: Double
+    /// Processors of the busiest host that other programs used meanwhile, and the processors of a host.
+    package let load: (other: Double, processors: Int)
     /// Seconds of norm and optimizer on a rank that has all vocabulary rows.
     package let updateSeconds: Double
     /// The exchange of the gradient.
@@ -52,6 +56,9 @@ package struct PlanProbe {
   /// Tokens per step and rank from which longer segments are extrapolated.
   private static let tokenLimit = 1024
   private static let timedStepCount = 3
+  /// Passes are timed again, up to so many rounds, while their times are farther apart than `toleratedSpread`.
+  private static let maximumRoundCount = 3
+  package static let toleratedSpread = 0.15
 
   private let benchmark: Benchmark
   private let laneCountPerRank: Int
@@ -68,23 +75,28 @@ package struct PlanProbe {
   /// Measures on all ranks.
   package func run() throws -> Result {
     let configuration = benchmark.configuration
+    let load = HostLoad()
     let segment = configuration.training.segment
     let long = min(segment, max(4, Self.tokenLimit / laneCountPerRank))
     let whole = try measure(segment: long)
     var compute = whole.computeSeconds
     var rows = whole.rowElementCount
+    var spread = whole.computeSpread
     if long < segment {
       let half = try measure(segment: long / 2)
       let slope = (whole.computeSeconds - half.computeSeconds) / Double(long - long / 2)
       compute += slope * Double(segment - long)
+      spread = max(spread, half.computeSpread)
       // Distinct tokens grow more slowly than tokens: with the power that the two segments show.
       let power = log(whole.rowElementCount / half.rowElementCount) / log(Double(long) / Double(long / 2))
       rows *= pow(Double(segment) / Double(long), power)
     }
     let accumulate = configuration.training.accumulate
     let size = whole.vocabularySize
+    let others = try load.otherProcessors(over: benchmark.ranks.control)
     return Result(
-      computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
+      computeSeconds: compute * Double(accumulate), computeSpread: spread,
+      load: (others.max() ?? 0, Host.processorCount), updateSeconds: whole.updateSeconds,
       exchange: whole.exchange, ready: whole.ready, tiedRanges: whole.tiedRanges,
       sharding: ShardingCosts(
         model: LanguageModel(configuration.model, vocabularySize: size),
@@ -99,6 +111,7 @@ package struct PlanProbe {
     var exchange: ExchangeModel
     var tiedRanges: [Int] = []
     var computeSeconds = 0.0
+    var computeSpread = 0.0
     var updateSeconds = 0.0
     var vocabularyUpdateSeconds = 0.0
     var ready: [(range: Int, fraction: Double)] = []
@@ -122,7 +135,7 @@ package struct PlanProbe {
     let codecs = configuration.exchange.candidates(for: configuration.optimizer)
     configuration.exchange.codec = Codec.uncompressed
     let engine = try configuration.training.engine(ranks)
-    let stepCount = 2 * Self.timedStepCount + 4
+    let stepCount = (Self.maximumRoundCount + 1) * Self.timedStepCount + 4
     let text = try ranks.onAllRanks("open the text") {
       try benchmark.text(tokenCount: configuration.tokensPerStep * stepCount + configuration.training.lanes)
     }
@@ -149,7 +162,15 @@ package struct PlanProbe {
       .indices(where: { tied.contains($0.range.lowerBound) }).ranges.flatMap { $0 }
     let timing = state.exchange.timing
     result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }
-    result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try timer.compute() }.median
+    var seconds: [Double] = []
+    repeat {
+      seconds += try (0..<Self.timedStepCount).map { _ in try timer.compute() }
+      let own = ((seconds.max() ?? 0) - (seconds.min() ?? 0)) / max(seconds.median, 1e-9)
+      result.computeSpread =
+        1e-6 * Double(try ranks.control.maximum("spread of times", UInt64(min(own, 1e6) * 1e6)))
+    } while result.computeSpread > Self.toleratedSpread
+      && seconds.count < Self.maximumRoundCount * Self.timedStepCount
+    result.computeSeconds = seconds.median
     result.rowElementCount = Double(timer.lastRowElementCount)
     result.link = try state.exchange.measureLink()
     result.codecs = try state.exchange.measure(

@@ -39,6 +39,8 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var interfaces: [String] = []
   /// Network interfaces that MPI's TCP may use; none where it does not use TCP.
   package var tcpInterfaces: [String] = []
+  /// Processors of the host that other programs keep busy.
+  package var otherLoad = 0.0
   /// Bytes of memory available to the rank's host, or to its container or batch job.
   package var memoryByteCount = 0
   /// The limit of memory of a container or batch job in bytes; nil if there is none.
@@ -70,7 +72,7 @@ package struct RankFacts: Codable, Sendable, Equatable {
     processor = Host.processorName ?? "unknown"
     instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16"].filter(
       flags.contains)
-    hostProcessorCount = max(1, information.split(separator: "\n").count { $0.hasPrefix("processor") })
+    hostProcessorCount = Host.processorCount
     processorCount = allowed.count
     processorMask = allowed.mask
     processorQuota = allowed.quota?.processors

@@ -8,6 +8,11 @@ package enum Host {
   /// The model of the processors, nil if the kernel does not say.
   package static var processorName: String? { value(of: "model name", in: text("/proc/cpuinfo")) }
 
+  /// The number of processors, whoever may use them.
+  package static var processorCount: Int {
+    max(1, text("/proc/cpuinfo").split(separator: "\n").count { $0.hasPrefix("processor") })
+  }
+
   /// Memory that can be allocated without swapping, nil if the kernel does not say.
   package static var availableByteCount: Int? { byteCount(of: "MemAvailable", in: text("/proc/meminfo")) }
 

@@ -102,6 +102,12 @@ struct PlanCommand: ParsableCommand {
     let hoursPerEpoch: Double
     let hours: Double
     let curve: [StepPrediction]
+    /// How far apart the measured times of a pass were, as a fraction of their median.
+    let computeSpread: Double
+    /// Processors of this host that other programs kept busy meanwhile.
+    let otherLoad: Double
+    /// Why the figures may be off.
+    let caveats: [String]
 
     init(
       _ command: PlanCommand, _ configuration: RunConfiguration, _ probe: PlanProbe.Result, rankCount: Int,
@@ -153,7 +159,30 @@ struct PlanCommand: ParsableCommand {
       hoursPerEpoch = Double(tokenCount) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
       curve = sequence(first: 1) { $0 < mostRanks ? 2 * $0 : nil }.map(predict)
+      computeSpread = probe.computeSpread
+      otherLoad = probe.load.other
+      caveats = PlanCommand.caveats(probe)
     }
+  }
+
+  /// Marks figures that something else has disturbed.
+  fileprivate static func caveats(_ probe: PlanProbe.Result) -> [String] {
+    var lines: [String] = []
+    if HostLoad.disturbs(probe.load.other, of: probe.load.processors) {
+      lines.append(
+        String(
+          format:
+            "other programs kept %.2f of %d processors busy: the predicted times are too long; run plan again on "
+            + "an idle machine", probe.load.other, probe.load.processors))
+    }
+    if probe.computeSpread > PlanProbe.toleratedSpread {
+      lines.append(
+        String(
+          format:
+            "the times of a pass differed by %.0f %% of their median, also after measuring again: expect the same "
+            + "spread of the prediction", 100 * probe.computeSpread))
+    }
+    return lines
   }
 
   private func corpusTokenCount() throws -> Int? {
@@ -208,6 +237,7 @@ struct PlanCommand: ParsableCommand {
       try printResult(
         "\nexchange.vocabulary: \(plan.best.vocabularyGroup) is predicted to take \(seconds) s per step.")
     }
+    for caveat in plan.caveats { try printResult("\nwarning: \(caveat)") }
     try printResult("\nWeak scaling, same lanes per rank:\n")
     try printMarkdown(
       ["ranks", "nodes", "codec", "s per step", "MB sent per rank", "tokens/s", "efficiency"],

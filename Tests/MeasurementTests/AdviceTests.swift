@@ -78,6 +78,16 @@ struct AdviceTests {
     #expect(advice([limited]).isEmpty)
   }
 
+  @Test func aBusyHostIsReportedFirst() {
+    var busy = healthy("b")
+    (busy.otherLoad, busy.mpi) = (6.5, "Open MPI 5")
+    let lines = advice([healthy("a"), busy], gigabits: [25])
+    #expect(lines.count == 2 && lines[0].contains("keep 6.50 of 8 processors of b busy"), "\(lines)")
+    busy = healthy()
+    busy.otherLoad = 0.1
+    #expect(advice([busy]).isEmpty)
+  }
+
   @Test func hostsThatDifferAreNamed() {
     var other = healthy("b")
     other.mpi = "Open MPI 5"
