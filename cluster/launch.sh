@@ -25,6 +25,15 @@ repository=$(dirname "$(dirname "$(realpath "$0")")")
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$repository/cluster/common.sh"
 
+# What an interrupted run prints to continue: this command line, up to milm's arguments.
+own=()
+for word in "$@"; do
+  own+=("$word")
+  [ "$word" != -- ] || break
+done
+MILM_LAUNCHED_BY=${MILM:+env MILM=$(printf '%q' "$MILM") }$(printf '%q ' "$0" "${own[@]}")
+export MILM_LAUNCHED_BY=${MILM_LAUNCHED_BY% }
+
 ranks=${SLURM_NTASKS:-} hostfile="" host="" threads="" interface="" srun="" dry_run=""
 read_options "-n=ranks --hostfile=hostfile --host=host --threads=threads --interface=interface --srun --dry-run --" "$@"
 [ ${#remaining[@]} -gt 0 ] || usage_error "expected -- and milm's arguments, found none"
@@ -32,6 +41,8 @@ is_count "$ranks" || usage_error "expected a number of ranks after -n, found '$r
 [ -z "$threads" ] || is_count "$threads" || usage_error "expected a number after --threads, found '$threads'"
 [ -z "$hostfile" ] || [ -z "$host" ] || usage_error "expected --hostfile or --host, found both"
 [ -z "$hostfile" ] || [ -r "$hostfile" ] || usage_error "expected a file of hosts at $hostfile, found none"
+[ -z "$hostfile" ] || ! grep -q $'\r' "$hostfile" ||
+  usage_error "expected lines that end with LF in $hostfile, found CR LF; convert it with: sed -i 's/\\r\$//' $(printf '%q' "$hostfile")"
 [ -z "$srun" ] || [ -z "$hostfile$host" ] || usage_error "expected the job's hosts with --srun, found --hostfile or --host"
 [ -z "$srun" ] || [ -n "${SLURM_JOB_ID:-}$dry_run" ] || usage_error "expected a Slurm job for --srun, found none"
 [ -n "$srun" ] && starter=srun || starter=mpirun
@@ -137,6 +148,7 @@ fi
 checks_end=""
 [ -n "$srun$dry_run" ] || [ "$(basename "$milm")" != milm ] || checks_end=1
 [ -z "$checks_end" ] || flags+=(-x MILM_END_MARK)
+[ -n "$srun$dry_run" ] || flags+=(-x MILM_LAUNCHED_BY)
 line=("$starter" -n "$ranks" "${flags[@]}" "$milm" "${remaining[@]}")
 if [ -n "$dry_run" ]; then
   printf '%s' "env"

@@ -69,8 +69,8 @@ while true; do
   fi
   # Fewer ranks must still divide the lanes.
   while [ "$count" -gt 0 ] && [ "$count" -lt "$ranks" ] &&
-    ! "$repository/cluster/launch.sh" -n "$count" "${where[@]}" "${options[@]}" -- "${arguments[@]}" --dry-run \
-      >/dev/null 2>&1; do
+    ! "$repository/cluster/launch.sh" -n "$count" "${where[@]}" "${options[@]}" -- "${arguments[@]}" --resume auto \
+      --dry-run >/dev/null 2>&1; do
     count=$((count - 1))
   done
   status=1
@@ -88,7 +88,8 @@ while true; do
   esac
   [ "$signals" -eq 0 ] || exit "$status"
   if [ "$attempt" -ge "$restarts" ]; then
-    log "given up after $attempt restarts; continue with: cluster/launch.sh -n $ranks -- ${arguments[*]} --resume auto"
+    again=("$0" -n "$ranks" ${host:+--host "$host"} "${options[@]}" -- "${arguments[@]}")
+    log "given up after $attempt restarts; continue with:$(printf ' %q' "${again[@]}")"
     exit "$status"
   fi
   attempt=$((attempt + 1))

@@ -50,9 +50,12 @@ extension CorpusDescription {
 
   init(readingFrom folder: URL) throws {
     let url = folder.appendingPathComponent(Self.fileName)
-    guard let data = try? Data(contentsOf: url) else {
-      throw MilmError("no corpus at \(folder.relativePath): expected \(Self.fileName) in it")
+    guard let bytes = try readIfPresent(url.path) else {
+      throw MilmError(
+        "no corpus at \(folder.relativePath): expected \(Self.fileName) in it, found none; "
+          + "milm prepare builds a corpus")
     }
+    let data = Data(bytes)
     struct Version: Decodable {
       let formatVersion: Int
     }

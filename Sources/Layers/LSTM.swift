@@ -42,8 +42,8 @@ package struct LSTM: Sendable {
     let cellTanh: Matrix
     /// T·B × 4H: activated gates, after backward the gradients of the pre-activations.
     let gates: Matrix
-    /// B × H: dL/dc.
-    let cellGradient: Matrix
+    /// B × H: dL/dc before the step that was last back-propagated.
+    package let cellGradient: Matrix
     let laneCount: Int
 
     /// Memory for segments of `stepCount` steps.
@@ -140,7 +140,4 @@ package struct LSTM: Sendable {
       transposed: gates, [input, before], addingTo: [gradients[inputWeight], gradients[recurrentWeight]])
     engine.addColumnSums(of: gates, to: gradients[bias])
   }
-
-  /// dL/dc before the first step, after its backward; for tests of the initial state's gradient.
-  package func initialCellGradient(_ activations: Activations) -> Matrix { activations.cellGradient }
 }

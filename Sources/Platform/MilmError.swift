@@ -5,9 +5,9 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
   /// The line.
   package let description: String
 
-  /// An error with this text; line breaks and control characters become spaces, and a very long text is cut.
+  /// An error with this text; line breaks and control characters become escapes, and a very long text is cut.
   package init(_ description: String) {
-    self.description = singleLine(String(description.unicodeScalars.prefix(4000)))
+    self.description = visible(String(description.unicodeScalars.prefix(4000)))
   }
 
   /// An error of the form `what: expected x, found y (place)`.

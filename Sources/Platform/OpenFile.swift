@@ -53,9 +53,9 @@ package struct OpenFile: ~Copyable {
 
   /// Opens a file, a pipe or a device for reading; errors name `reportedPath` instead of `path`, if given.
   package static func stream(
-    _ path: String, reportedAs reportedPath: String? = nil
+    _ path: String, action: String = "open", reportedAs reportedPath: String? = nil
   ) throws(MilmError) -> OpenFile {
-    try OpenFile(path, flags: O_RDONLY, reportedAs: reportedPath)
+    try OpenFile(path, flags: O_RDONLY, action: action, reportedAs: reportedPath)
   }
 
   /// Opens a directory for locking and synchronizing; a link to one is refused.
@@ -162,6 +162,40 @@ package struct OpenFile: ~Copyable {
     }
   }
 
+  /// Calls `body` with every line in turn, without its newline; what follows the last newline is not complete.
+  ///
+  /// Lines of more than `limit` bytes are left out: memory stays bounded, whatever the file holds.
+  package func forEachLine(
+    limit: Int = 1 << 20, _ body: (_ line: UnsafeRawBufferPointer, _ isComplete: Bool) throws -> Void
+  ) throws {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: limit, alignment: 64)
+    defer { buffer.deallocate() }
+    var filled = 0
+    var isTooLong = false
+    while true {
+      let count = try read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
+      if count == 0 { break }
+      let end = filled + count
+      var start = 0
+      while let newline = buffer[max(start, filled)..<end].firstIndex(of: UInt8(ascii: "\n")) {
+        if !isTooLong { try body(UnsafeRawBufferPointer(rebasing: buffer[start..<newline]), true) }
+        isTooLong = false
+        start = newline + 1
+      }
+      filled = end - start
+      if filled == limit {
+        isTooLong = true
+        filled = 0
+      } else if filled > 0, start > 0 {
+        let rest = UnsafeRawBufferPointer(rebasing: buffer[start..<end])
+        buffer.copyMemory(from: rest)
+      }
+    }
+    if filled > 0, !isTooLong {
+      try body(UnsafeRawBufferPointer(rebasing: buffer[..<filled]), false)
+    }
+  }
+
   private func status() throws(MilmError) -> stat {
     var status = stat()
     try check(fstat(descriptor, &status), "examine", path)
@@ -184,8 +218,20 @@ package struct OpenFile: ~Copyable {
   }
 }
 
+/// Opens a regular file for reading, nil if there is none; a link, a directory, a device or a pipe is refused.
+package func openIfPresent(_ path: String) throws(MilmError) -> OpenFile? {
+  if case .absent = try FileEntry(at: path) { return nil }
+  return try OpenFile.reading(path)
+}
+
 /// The content of a regular file, nil if there is none; a link, a directory, a device or a pipe is refused.
 package func regularFileContent(_ path: String) throws -> [UInt8]? {
-  if case .absent = try FileEntry(at: path) { return nil }
-  return try OpenFile.reading(path).readAll()
+  try openIfPresent(path)?.readAll()
+}
+
+/// The content of a file that the user names, nil if there is none; links are followed.
+package func readIfPresent(_ path: String, limit: Int = .max) throws -> [UInt8]? {
+  var status = stat()
+  if stat(path, &status) == -1, errno == ENOENT || errno == ENOTDIR { return nil }
+  return try OpenFile.reading(path, followsLinks: true).readAll(limit: limit)
 }

@@ -57,14 +57,14 @@ package struct StandardStream: Sendable {
     guard code == 0 else { throw MilmError(name, cannot: "write", code: code) }
   }
 
-  /// Writes a line; throws where it cannot be written.
+  /// Writes a line, with control characters made visible; throws where it cannot be written.
   package func print(_ line: String = "") throws(MilmError) {
-    try write(line + "\n")
+    try write(visibleLines(line) + "\n")
   }
 
-  /// Writes a line if possible.
+  /// Writes a line if possible, with control characters made visible.
   package func note(_ line: String) {
-    _ = attempt(line + "\n")
+    _ = attempt(visibleLines(line) + "\n")
   }
 
   /// Another process that shares the open file may have made it non-blocking.

@@ -54,7 +54,8 @@ package final class RunRecord: Sendable {
     let firstStep = step.map { min($0 + 1, evaluationsBeforeStep ?? .max) } ?? 0
     let events = try EventFile(folder: files.events, expiringFromStep: firstStep)
     guard let step, firstStep <= step else { return events }
-    for line in try files.metricsLines(table) where line.split == nil && line.step >= firstStep {
+    try files.forEachMetricsLine(table) { line in
+      guard line.split == nil, line.step >= firstStep else { return }
       try events.append(step: line.step, line.scalars)
     }
     return events
@@ -62,9 +63,7 @@ package final class RunRecord: Sendable {
 
   /// Records that a process begins to train.
   package func begin(_ session: RunSession) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let line = Array(try encoder.encode(session)) + [UInt8(ascii: "\n")]
+    let line = Array("\(try jsonLine(session))\n".utf8)
     try state.withLock {
       try $0.sessions.append(line)
       $0.history.begin(session)
@@ -134,11 +133,13 @@ package struct RunFiles: Sendable {
   func history(_ table: MetricTable = .training) throws -> RunHistory {
     var history = RunHistory()
     var sessions: [RunSession] = []
-    for session in try lines(of: self.sessions, as: RunSession.self) {
+    let decoder = JSONDecoder()
+    try openIfPresent(self.sessions)?.forEachLine { line, _ in
+      guard let session = try? decoder.decode(RunSession.self, from: Data(line)) else { return }
       sessions.removeAll { $0.step > session.step }
       sessions.append(session)
     }
-    for line in try metricsLines(table) {
+    try forEachMetricsLine(table) { line in
       while line.split == nil, let session = sessions.first, session.step < line.step {
         history.begin(session)
         sessions.removeFirst()
@@ -149,16 +150,10 @@ package struct RunFiles: Sendable {
     return history
   }
 
-  func metricsLines(_ table: MetricTable) throws -> [MetricsLine] {
-    let decoder = JSONDecoder()
-    if let key = MetricsLine.trainingTable { decoder.userInfo[key] = table }
-    return try lines(of: metrics, as: MetricsLine.self, decoder)
-  }
-
-  private func lines<Line: Decodable>(
-    of path: String, as _: Line.Type, _ decoder: JSONDecoder = JSONDecoder()
-  ) throws -> [Line] {
-    try Data(regularFileContent(path) ?? []).split(separator: UInt8(ascii: "\n"))
-      .compactMap { try? decoder.decode(Line.self, from: $0) }
+  /// Calls `body` with every line of `metrics.jsonl` that can be read; memory does not grow with their number.
+  fileprivate func forEachMetricsLine(_ table: MetricTable, _ body: (MetricsLine) throws -> Void) throws {
+    try openIfPresent(metrics)?.forEachLine { bytes, _ in
+      if let line = MetricsLine(bytes, training: table) { try body(line) }
+    }
   }
 }

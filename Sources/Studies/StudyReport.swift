@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import Reporting
 
 /// The results of a study: the files in its folder and what it prints.
@@ -11,7 +12,7 @@ package struct StudyReport: Sendable {
   /// `results.json`, tables and figures.
   package let files: [File]
   package let summary: Table
-  /// The results as one line of JSON.
+  /// The results as one line of JSON; `null` for a number that is not finite.
   package let json: String
 
   /// A report with tables (`name.csv`) and figures (`name.svg`); `results` becomes `results.json`.
@@ -20,7 +21,7 @@ package struct StudyReport: Sendable {
     figures: [(name: String, figure: Figure)]
   ) throws {
     self.summary = summary
-    json = String(decoding: try studyEncoder().encode(results), as: UTF8.self)
+    json = try jsonLine(results)
     let pretty = try studyEncoder(isPretty: true).encode(results)
     files =
       [File(name: "results.json", text: String(decoding: pretty, as: UTF8.self) + "\n")]

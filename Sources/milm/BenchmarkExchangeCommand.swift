@@ -22,16 +22,17 @@ struct BenchmarkExchangeCommand: ParsableCommand {
         mpirun --bind-to none -n 2 milm benchmark exchange run/checkpoints/last --corpus wikitext-2 --json
       """)
 
-  @Argument(help: "A configuration, or a checkpoint or run to start from.", completion: .file())
+  @Argument(
+    help: "A configuration, or a checkpoint or run to start from.", completion: .file(),
+    transform: pathArgument)
   var path: String
 
   @Option(
     help: "Read this corpus's training split; required with a checkpoint (default: Zipf-distributed tokens).",
-    completion: .directory)
+    completion: .directory, transform: pathArgument)
   var corpus: String?
 
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-  var settings: [String] = []
+  @OptionGroup var overrides: ConfigurationSettings
 
   @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
   var vocabularySize = 267_735
@@ -61,8 +62,8 @@ struct BenchmarkExchangeCommand: ParsableCommand {
         try ranks.broadcast(checkpoint != nil)
       let configuration =
         try isResumed
-        ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: settings, ranks: ranks)
-        : RunConfiguration.shared(fromRank0File: path, settings: settings, ranks: ranks)
+        ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: overrides.settings, ranks: ranks)
+        : RunConfiguration.shared(fromRank0File: path, settings: overrides.settings, ranks: ranks)
       let benchmark = ExchangeBenchmark(
         Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks),
         stepCount: steps, warmupStepCount: warmup)

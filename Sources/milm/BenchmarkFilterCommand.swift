@@ -19,17 +19,16 @@ struct BenchmarkFilterCommand: ParsableCommand {
         milm benchmark filter run --corpus corpus --set training.lanes=16 --set training.segment=64
       """)
 
-  @Argument(help: "A checkpoint or a run.", completion: .directory)
+  @Argument(help: "A checkpoint or a run.", completion: .directory, transform: pathArgument)
   var path: String
 
-  @Option(help: "The corpus of the checkpoint.", completion: .directory)
+  @Option(help: "The corpus of the checkpoint.", completion: .directory, transform: pathArgument)
   var corpus: String
 
   @Option(name: .customLong("threshold"), help: "A threshold. May be repeated (default: 1e-4, 1e-3, 1e-2).")
   var thresholds: [Double] = []
 
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-  var settings: [String] = []
+  @OptionGroup var overrides: ConfigurationSettings
 
   @Option(help: "Steps to time with each threshold.")
   var steps = 3
@@ -52,7 +51,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
           "expected one rank, found \(ranks.rankCount)")
       }
       let checkpoint = try Checkpoint.open(path)
-      let configuration = try RunConfiguration(checkpoint, settings: settings)
+      let configuration = try RunConfiguration(checkpoint, settings: overrides.settings)
       let benchmark = Benchmark(configuration, corpusPath: corpus, vocabularySize: 2, ranks: ranks)
       var progress: StageProgress?
       let result = try FilterBenchmark(benchmark, checkpoint: checkpoint, stepCount: steps).run(

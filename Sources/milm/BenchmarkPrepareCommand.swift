@@ -16,7 +16,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
         milm benchmark prepare --words 5000000 --json
       """)
 
-  @Option(help: "The text, plain or compressed.", completion: .file())
+  @Option(help: "The text, plain or compressed.", completion: .file(), transform: pathArgument)
   var train: String?
 
   @Option(help: "Generate a text with this many distinct words and use that.")
@@ -34,7 +34,9 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   @Option(help: "Number of builds; the fastest one counts.")
   var rounds = 3
 
-  @Option(help: "The folder for temporary files (default: the system's).", completion: .directory)
+  @Option(
+    help: "The folder for temporary files (default: the system's).", completion: .directory,
+    transform: pathArgument)
   var folder: String?
 
   @Flag(help: "Print the result as one line of JSON.")

@@ -30,16 +30,16 @@ struct EvaluateCommand: ParsableCommand {
         mpirun --bind-to none -n 4 milm evaluate run --corpus corpus
       """)
 
-  @Argument(help: "A checkpoint or a run.")
+  @Argument(help: "A checkpoint or a run.", transform: pathArgument)
   var path: String
 
-  @Option(help: "The corpus directory.")
+  @Option(help: "The corpus directory.", transform: pathArgument)
   var corpus: String?
 
   @Option(help: "The split: test, valid or train (default: test).")
   var split: Split?
 
-  @Option(help: "Score this text file instead of a split.")
+  @Option(help: "Score this text file instead of a split.", transform: pathArgument)
   var text: String?
 
   @Option(help: "Divide the text into this many streams; more are faster (default: 1).")
@@ -70,8 +70,8 @@ struct EvaluateCommand: ParsableCommand {
 
   @Option(
     help:
-      "Write position, token and negative log-likelihood in nats of every token to this file, tab-separated."
-  )
+      "Write position, token and negative log-likelihood in nats of every token to this file, tab-separated.",
+    transform: pathArgument)
   var perToken: String?
 
   @Option(help: "Precision of the operands of matrix products: float32 or bfloat16.")

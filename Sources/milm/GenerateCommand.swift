@@ -18,11 +18,12 @@ struct GenerateCommand: ParsableCommand {
         milm generate run --prompt "The city of" --tokens 100 --temperature 0.8 --seed 7
       """)
 
-  @Argument(help: "A checkpoint or a run.", completion: .directory)
+  @Argument(help: "A checkpoint or a run.", completion: .directory, transform: pathArgument)
   var path: String
 
   @Option(
-    help: "The corpus directory; required only for a checkpoint outside its run.", completion: .directory)
+    help: "The corpus directory; required only for a checkpoint outside its run.", completion: .directory,
+    transform: pathArgument)
   var corpus: String?
 
   @Option(help: "The text to continue, tokenized like the corpus.")
@@ -87,7 +88,7 @@ struct GenerateCommand: ParsableCommand {
   }
 
   private func show(_ token: Int32, _ vocabulary: Vocabulary) throws {
-    let text = token == vocabulary.endOfSentenceID ? "\n" : vocabulary.word(token) + " "
+    let text = token == vocabulary.endOfSentenceID ? "\n" : visible(vocabulary.word(token)) + " "
     try StandardStream.output.write(text)
   }
 }

@@ -19,7 +19,9 @@ struct InspectCommand: ParsableCommand {
         milm inspect corpus --json
       """)
 
-  @Argument(help: "A checkpoint, a run, a corpus or a configuration file.", completion: .file())
+  @Argument(
+    help: "A checkpoint, a run, a corpus or a configuration file.", completion: .file(),
+    transform: pathArgument)
   var path: String
 
   @Option(help: "Vocabulary size for a configuration's model.")

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Communication
 import Foundation
 import Platform
 import Training
@@ -27,19 +28,39 @@ struct Milm: ParsableCommand {
   static func main() {
     StandardStream.prepare()
     reportSuccess()
+    var command: any ParsableCommand
     do {
-      var command = try parseAsRoot()
+      try requireUTF8()
+      command = try parseAsRoot()
+    } catch {
+      let isWrong = !exitCode(for: error).isSuccess
+      let unknown = isWrong ? UnknownCommand(CommandLine.arguments.dropFirst(), below: self) : nil
+      end(
+        because: unknown.map { ValidationError($0.message) } ?? error, isWrong ? .validationFailure : .success
+      )
+    }
+    do {
       try command.run()
     } catch {
-      end(because: error)
+      end(because: error, error is WrongUsage ? .validationFailure : exitCode(for: error))
     }
   }
 
-  /// Prints what ArgumentParser has to say, help and version included, and ends with its status.
-  private static func end(because error: any Error) -> Never {
-    let status = exitCode(for: error).rawValue
+  /// Throws where an argument is not UTF-8: a repaired name could be that of another file.
+  private static func requireUTF8() throws {
+    for index in 1..<max(1, Int(CommandLine.argc)) {
+      guard let argument = CommandLine.unsafeArgv[index] else { continue }
+      guard String(validatingCString: argument) == nil else { continue }
+      throw WrongUsage(
+        description: "argument \(index): expected UTF-8, found \(visible(String(cString: argument)))")
+    }
+  }
+
+  /// Prints what ArgumentParser has to say, help and version included, and ends with a status.
+  private static func end(because error: any Error, _ code: ExitCode) -> Never {
+    let status = code.rawValue
     let text = fullMessage(for: error)
-    guard ProcessInfo.processInfo.launchedRank == 0, !text.isEmpty else { Foundation.exit(status) }
+    guard Launch.current.rank == 0, !text.isEmpty else { Foundation.exit(status) }
     guard status == EXIT_SUCCESS else {
       StandardStream.error.note(text)
       Foundation.exit(status)
@@ -54,11 +75,9 @@ struct Milm: ParsableCommand {
   }
 }
 
-extension ProcessInfo {
-  /// This process's rank as `mpirun` or `srun` passes it, before MPI is initialized.
-  var launchedRank: Int {
-    (environment["OMPI_COMM_WORLD_RANK"] ?? environment["PMIX_RANK"]).flatMap { Int($0) } ?? 0
-  }
+/// A wrong value in the command line, said in one line: the usage would say nothing about it.
+struct WrongUsage: Error, CustomStringConvertible {
+  let description: String
 }
 
 /// Prints a line of results.
@@ -66,23 +85,21 @@ func printResult(_ line: String = "") throws { try StandardStream.output.print(l
 
 /// Prints `value` as one JSON object on one line of standard output.
 func printJSON(_ value: some Encodable) throws {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-  try printResult(String(decoding: try encoder.encode(value), as: UTF8.self))
+  try printResult(try jsonLine(value))
 }
 
 /// Prints rows of two columns, the first padded to one width.
 func printTable(_ rows: [(String, String)]) throws {
   let width = rows.reduce(0) { max($0, $1.0.count) }
   for (name, value) in rows {
-    try printResult(name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + value)
+    try printResult(name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + visible(value))
   }
 }
 
 /// Prints a table in Markdown.
 func printMarkdown(_ header: [String], _ rows: [[String]]) throws {
   for cells in [header, header.map { _ in "---" }] + rows {
-    try printResult("| \(cells.joined(separator: " | ")) |")
+    try printResult("| \(cells.map(visible).joined(separator: " | ")) |")
   }
 }
 

@@ -25,11 +25,12 @@ struct PlanCommand: ParsableCommand {
   /// Ranks of the curve: powers of two to this.
   private static let mostRanks = 1024
   /// What TCP leaves of a link's rate, and a usual latency, where the link is not measured.
-  private static let (linkShare, linkLatency) = (0.94, 50e-6)
+  private static let (linkEfficiency, linkLatency) = (0.94, 50e-6)
   /// Seconds that a message costs the thread that handles it, beyond latency and bytes.
   private static let secondsPerMessage = 5e-6
 
-  @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
+  @Argument(
+    help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]), transform: pathArgument)
   var config: String
 
   @Option(help: "Number of ranks (default: the ranks of this job).")
@@ -46,14 +47,13 @@ struct PlanCommand: ParsableCommand {
 
   @Option(
     help: "Read this corpus's training split (default: Zipf-distributed tokens).",
-    completion: .directory)
+    completion: .directory, transform: pathArgument)
   var corpus: String?
 
   @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
   var vocabularySize = 267_735
 
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-  var settings: [String] = []
+  @OptionGroup var overrides: ConfigurationSettings
 
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
@@ -71,7 +71,8 @@ struct PlanCommand: ParsableCommand {
   func run() throws {
     onRanks { world in
       let here = Ranks(world)
-      let configuration = try RunConfiguration.shared(fromRank0File: config, settings: settings, ranks: here)
+      let configuration = try RunConfiguration.shared(
+        fromRank0File: config, settings: overrides.settings, ranks: here)
       let benchmark = Benchmark(
         configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: here)
       let count = ranks ?? here.rankCount
@@ -116,11 +117,11 @@ struct PlanCommand: ParsableCommand {
       let costs = probe.costs
       let given = command.link.map {
         LinkMeasurement(
-          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare,
+          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkEfficiency,
           secondsPerMessage: secondsPerMessage)
       }
       let assumed = LinkMeasurement(
-        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkShare,
+        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkEfficiency,
         secondsPerMessage: secondsPerMessage)
       let link = given ?? probe.link ?? assumed
       let onHost = here.countOnHost

@@ -36,17 +36,18 @@ struct PrepareCommand: ParsableCommand {
 
   @Option(
     parsing: .upToNextOption,
-    help: "Training text; several files are concatenated.", completion: .file())
+    help: "Training text; several files are concatenated.", completion: .file(), transform: pathArgument)
   var train: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file())
+  @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file(), transform: pathArgument)
   var valid: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Test text.", completion: .file())
+  @Option(parsing: .upToNextOption, help: "Test text.", completion: .file(), transform: pathArgument)
   var test: [String] = []
 
   @Option(
-    help: "The corpus directory to write; an existing corpus is replaced.", completion: .directory)
+    help: "The corpus directory to write; an existing corpus is replaced.", completion: .directory,
+    transform: pathArgument)
   var output: String
 
   @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
@@ -64,7 +65,8 @@ struct PrepareCommand: ParsableCommand {
   @Option(help: "Random seed of --generate.")
   var seed: UInt64 = 1
 
-  @Option(help: "The downloaded archive of the published corpus.", completion: .file())
+  @Option(
+    help: "The downloaded archive of the published corpus.", completion: .file(), transform: pathArgument)
   var archive: String?
 
   @Option(

@@ -15,7 +15,7 @@ struct ReferenceCommand: ParsableCommand {
       """,
     shouldDisplay: false)
 
-  @Option(help: "The folder of the pages.", completion: .directory)
+  @Option(help: "The folder of the pages.", completion: .directory, transform: pathArgument)
   var output: String
 
   @Flag(help: "Write nothing, and fail where a page differs from what would be written.")
@@ -29,7 +29,7 @@ struct ReferenceCommand: ParsableCommand {
       if check {
         try compare(path, with: text)
       } else {
-        try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
+        try AtomicFile.write(text, to: path)
       }
     }
   }

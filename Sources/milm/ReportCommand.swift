@@ -19,10 +19,10 @@ struct ReportCommand: ParsableCommand {
         milm report run --output report.html
       """)
 
-  @Argument(help: "A run.", completion: .directory)
+  @Argument(help: "A run.", completion: .directory, transform: pathArgument)
   var path: String
 
-  @Option(help: "The file to write (default: RUN/report.html).", completion: .file())
+  @Option(help: "The file to write (default: RUN/report.html).", completion: .file(), transform: pathArgument)
   var output: String?
 
   func run() throws {

@@ -23,7 +23,8 @@ struct StudyCommand: ParsableCommand {
 
   /// Options of every study.
   struct Options: ParsableArguments {
-    @Option(help: "The folder for results (default: study-NAME).", completion: .directory)
+    @Option(
+      help: "The folder for results (default: study-NAME).", completion: .directory, transform: pathArgument)
     var output: String?
 
     @Option(help: "Seeds per setting.")
@@ -43,12 +44,17 @@ struct StudyCommand: ParsableCommand {
 
     /// Runs or resumes a study.
     func run<Work: Study>(_ type: Work.Type) throws {
+      let configuration: Work.Configuration
+      do {
+        configuration = try Work.Configuration(settings: settings + (seeds.map { ["seeds=\($0)"] } ?? []))
+      } catch {
+        throw WrongUsage(description: "\(error)")
+      }
+      let study = Work(configuration)
       let stop = StopRequest()
       let signals = StopSignals(stop)
       onRanks { world in
         defer { withExtendedLifetime(signals) {} }
-        let seedSetting = seeds.map { ["seeds=\($0)"] } ?? []
-        let study = Work(try Work.Configuration(settings: settings + seedSetting))
         let path = output ?? "study-\(Work.name)"
         let isFirst = world.control.rank == 0
         let progress = isFirst ? StageProgress(Work.name, total: study.settingCount, unit: "settings") : nil

@@ -17,21 +17,22 @@ struct TrainCommand: ParsableCommand {
         mpirun --bind-to none -n 2 milm train --single-node-test
       """)
 
-  @Argument(help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]))
+  @Argument(
+    help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]), transform: pathArgument)
   var config: String?
 
-  @Option(help: "The corpus directory.", completion: .directory)
+  @Option(help: "The corpus directory.", completion: .directory, transform: pathArgument)
   var corpus: String?
 
   @Option(
-    help: "The run directory: checkpoints, metrics, report.html, tensorboard.", completion: .directory)
+    help: "The run directory: checkpoints, metrics, report.html, tensorboard.", completion: .directory,
+    transform: pathArgument)
   var output: String?
 
   @Option(help: "never: refuse an existing run; auto: resume it; or the checkpoint to resume from.")
   var resume = "never"
 
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
-  var settings: [String] = []
+  @OptionGroup var overrides: ConfigurationSettings
 
   @Option(help: "Stop after this step of the whole run; the schedule still follows training.steps.")
   var steps: Int?
@@ -65,7 +66,8 @@ struct TrainCommand: ParsableCommand {
 
   func validate() throws {
     if singleNodeTest {
-      guard config == nil, corpus == nil, output == nil, resume == "never", settings.isEmpty, steps == nil,
+      guard config == nil, corpus == nil, output == nil, resume == "never", overrides.settings.isEmpty,
+        steps == nil,
         !dryRun, !json, !trace
       else {
         throw ValidationError("--single-node-test takes no other argument")
@@ -90,7 +92,7 @@ struct TrainCommand: ParsableCommand {
     // A limit on the size of files is then an error of the write, which costs a checkpoint and not the run.
     signal(SIGXFSZ, SIG_IGN)
     let plan = FaultPlan(try faults.map { try Fault($0) })
-    try plan.injectAtLaunch(rank: ProcessInfo.processInfo.launchedRank)
+    try plan.injectAtLaunch(rank: Launch.current.rank)
     onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
       defer { withExtendedLifetime(signals) {} }
       let ranks = Ranks(world)
@@ -98,7 +100,7 @@ struct TrainCommand: ParsableCommand {
       if singleNodeTest { return try SingleNodeTest(ranks: ranks, logger: logger).run() ? 0 : 1 }
       guard let config, let corpus, let output else { throw CleanExit.helpRequest(self) }
       let configuration = try RunConfiguration.shared(
-        fromRank0File: config, settings: settings, ranks: ranks)
+        fromRank0File: config, settings: overrides.settings, ranks: ranks)
       var request = TrainingRequest(corpus: corpus, output: output)
       request.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
       request.lastStep = steps
@@ -139,16 +141,16 @@ struct TrainCommand: ParsableCommand {
     try printTable(rows)
   }
 
-  /// The command line of this process, with `--resume auto`.
+  /// The command line that continues the run with as many ranks, as it can be pasted into a shell.
   private func resumingCommand() -> String {
-    var words = CommandLine.arguments
+    var words = Array(CommandLine.arguments.dropFirst())
     if let place = words.firstIndex(of: "--resume"), place + 1 < words.count {
       words[place + 1] = "auto"
     } else {
       words.removeAll { $0.hasPrefix("--resume=") }
       words += ["--resume", "auto"]
     }
-    return words.joined(separator: " ")
+    return Launch.current.commandLine(words)
   }
 
   private struct Rehearsal: Encodable {

@@ -131,7 +131,7 @@ struct SafetensorsTests {
     (#"{"t":{"dtype":"F32","shape":[01],"data_offsets":[0,4]}}"#, 4, "expected a value"),
     (#"{"\ud800":{}}"#, 0, "surrogate"),
     ("{\"line\nbreak\":{}}", 0, "control character"),
-    (#"{"line\nbreak":{}}"#, 0, "tensor line break"),
+    (#"{"line\nbreak":{}}"#, 0, "tensor line\\nbreak"),
   ]
 
   @Test(arguments: malformed) func refusesAMalformedHeader(

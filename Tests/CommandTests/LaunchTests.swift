@@ -97,4 +97,16 @@ struct LaunchTests {
     #expect(run.status == 64, "\(run.transcript)")
     #expect(run.errors.hasPrefix("launch: expected") && run.errors.split(separator: "\n").count == 1)
   }
+
+  @Test func aHostfileFromWindowsIsRefusedWithItsRemedy() throws {
+    let folder = try TemporaryFolder()
+    let hosts = try folder.write("node1 slots=2\r\nnode2 slots=2\r\n", to: "my hosts").path
+    let arguments = ["-n", "4", "--hostfile", hosts, "--dry-run", "--", "doctor"]
+    let run = try launch(arguments)
+    #expect(run.status == 64 && run.errors.contains("found CR LF"), "\(run.transcript)")
+    #expect(run.errors.split(separator: "\n").count == 1)
+    let remedy = try #require(run.errors.firstMatch(of: /convert it with: (.*)\n/)).1
+    #expect(try start(["bash", "-c", String(remedy)]).status == 0)
+    #expect(try launch(arguments).status == 0)
+  }
 }

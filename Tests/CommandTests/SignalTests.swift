@@ -4,29 +4,31 @@ import Testing
 
 /// A running job writes a checkpoint and ends when it receives a signal.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct SignalTests {
+  /// A name that a shell would take apart.
+  private let name = "a run's $HOME;(1)"
+
   /// A run that would take hours.
   private func arguments(_ bench: CommandBench, _ extra: String...) -> [String] {
     [
-      "train", bench.configuration, "--corpus", bench.corpus, "--output", bench.folder.file("run"),
+      "train", bench.configuration, "--corpus", bench.corpus, "--output", bench.folder.file(name),
       "--set", "training.steps=10000000", "--set", "coordinator.evaluateEvery=100",
       "--set", "coordinator.checkpointEvery=100", "--set", "coordinator.reportEvery=1000",
     ] + extra
   }
 
-  private func expectInterrupted(_ job: RunningProgram, _ bench: CommandBench) throws {
+  /// The line that the job prints is pasted into a shell, and continues with as many ranks.
+  private func expectInterrupted(_ job: RunningProgram, _ bench: CommandBench, ranks: Int) throws {
     let run = job.wait()
     #expect(run.status == 75, "\(run.transcript)")
     let message = try #require(
-      run.errors.firstMatch(of: /milm: interrupted at step (\d+); continue with: .*\n/))
-    #expect(String(message.0).hasSuffix("--resume auto\n"))
+      run.errors.firstMatch(of: /milm: interrupted at step (\d+); continue with: (.*)\n/))
+    #expect(String(message.2).hasSuffix("--resume auto"))
     let step = try #require(Int(message.1))
-    #expect(try bench.lastStep("run") == step)
-    let rest = try bench.milm(
-      "train", bench.configuration, "--corpus", bench.corpus, "--output", bench.folder.file("run"),
-      "--resume", "auto", "--set", "training.steps=10000000", "--set", "coordinator.evaluateEvery=100",
-      "--set", "coordinator.checkpointEvery=100", "--set", "coordinator.reportEvery=1000",
-      "--steps", "\(step + 3)", "--json")
+    #expect(try bench.lastStep(name) == step)
+    let rest = try start(
+      ["bash", "-c", "\(message.2) --steps \(step + 3) --json"], environment: mpirunEnvironment)
     #expect(try object(rest)["step"] as? Int == step + 3)
+    #expect(rest.errors.contains(" ranks=\(ranks)\n"), "\(message.2)\n\(rest.transcript)")
   }
 
   @Test(arguments: [SIGUSR1, SIGTERM, SIGINT])
@@ -35,7 +37,7 @@ import Testing
     let job = try RunningProgram([program("milm")] + arguments(bench))
     #expect(job.says("checkpoint written"))
     kill(job.processID, signal)
-    try expectInterrupted(job, bench)
+    try expectInterrupted(job, bench, ranks: 1)
   }
 
   @Test(arguments: [1, 2, 3])
@@ -45,7 +47,7 @@ import Testing
       mpirunArguments(rankCount) + [program("milm")] + arguments(bench), environment: mpirunEnvironment)
     #expect(job.says("checkpoint written"))
     kill(job.processID, SIGUSR1)
-    try expectInterrupted(job, bench)
+    try expectInterrupted(job, bench, ranks: rankCount)
   }
 
   @Test(arguments: [(SIGUSR1, 0), (SIGUSR1, 2), (SIGTERM, 1)])
@@ -57,7 +59,7 @@ import Testing
     let ranks = job.childProcessIDs
     try #require(ranks.count == 3)
     kill(ranks[rank], signal)
-    try expectInterrupted(job, bench)
+    try expectInterrupted(job, bench, ranks: 3)
   }
 
   @Test func theLauncherForwardsSIGTERMAsAStopRequest() throws {
@@ -68,7 +70,7 @@ import Testing
       environment: ["MILM": program("milm")])
     #expect(job.says("checkpoint written"))
     kill(job.processID, SIGTERM)
-    try expectInterrupted(job, bench)
+    try expectInterrupted(job, bench, ranks: 2)
   }
 
   /// The launcher forwards both signals; rank 0 hangs, so that the first cannot end the job.
@@ -85,7 +87,7 @@ import Testing
     let run = job.wait()
     #expect(run.status == 75, "\(run.transcript)")
     #expect(!run.errors.contains("interrupted at step"))
-    #expect(try bench.lastStep("run") == 100)
+    #expect(try bench.lastStep(name) == 100)
   }
 
   @Test func aRepeatedSignalEndsTheProcessAtOnce() throws {
@@ -99,6 +101,6 @@ import Testing
     let run = job.wait()
     #expect(run.status == 75)
     #expect(!run.errors.contains("interrupted at step"))
-    #expect(try bench.lastStep("run") == 100)
+    #expect(try bench.lastStep(name) == 100)
   }
 }

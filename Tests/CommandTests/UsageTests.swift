@@ -53,4 +53,50 @@ import Testing
     let parsed = try start([shell, "-n", script])
     #expect(parsed.status == 0, "\(parsed.transcript)")
   }
+
+  @Test(arguments: [
+    (["trian"], "unknown command trian; the nearest command is train"),
+    (["prepaer", "--output", "c"], "unknown command prepaer; the nearest command is prepare"),
+    (["benchmark", "stp"], "unknown command stp; the nearest command is step"),
+    (["study", "multi-task"], "unknown command multi-task; the nearest command is multitask"),
+    (["x"], "unknown command x; expected prepare, train, evaluate, generate"),
+    (
+      ["train", "a.yaml", "--set", "model.dropout=1"], "expected model.dropout.input or model.dropout.output"
+    ),
+    (["plan", "a.yaml", "--set", "hidden=1"], "the nearest known key is model.hidden"),
+    (
+      ["benchmark", "step", "a.yaml", "--set", "training=1"], "training is a section: expected training.lanes"
+    ),
+    (["benchmark", "exchange", "a.yaml", "--set", "training.steps=x"], "expected an integer from 1"),
+    (["benchmark", "filter", "run", "--corpus", "c", "--set", "training.steps"], "expected key.path=value"),
+    (["study", "expressivity", "--set", "nothing=1"], "expected key=value with a key of"),
+    (["train", "a.yaml", "--corpus", "c", "--output", ""], "expected a path, found an empty text"),
+    (["prepare", "--train", "a", "--output", ""], "expected a path, found an empty text"),
+    (["evaluate", ""], "expected a path, found an empty text"),
+  ])
+  func wrongUsageSaysWhatIsMeant(arguments: [String], expected: String) throws {
+    let run = try start([program("milm")] + arguments)
+    #expect(run.status == 64 && run.errors.contains(expected), "\(run.transcript)")
+    #expect(!arguments.contains("--set") || run.errors.split(separator: "\n").count == 1, "\(run.transcript)")
+  }
+
+  @Test func anArgumentThatIsNotUTF8IsRefused() throws {
+    let line = "'\(program("milm"))' inspect $'run-\\xff'"
+    let run = try start(["bash", "-c", line])
+    #expect(run.status == 64 && run.errors.contains("argument 2: expected UTF-8"), "\(run.transcript)")
+  }
+
+  @Test(arguments: ["train", "evaluate", "inspect"])
+  func aMissingCorpusNamesPrepare(command: String) throws {
+    let folder = try TemporaryFolder()
+    let configuration = try folder.write("training: { lanes: 4 }", to: "a.yaml").path
+    let arguments = [
+      "train": ["train", configuration, "--corpus", folder.file("c"), "--output", folder.file("r")],
+      "evaluate": ["evaluate", folder.file("r"), "--corpus", folder.file("c")],
+      "inspect": ["inspect", folder.file("c")],
+    ]
+    let run = try start([program("milm")] + (arguments[command] ?? []))
+    #expect(run.status == 1 && run.errors.split(separator: "\n").count == 1, "\(run.transcript)")
+    #expect(command != "train" || run.errors.contains("milm prepare"), "\(run.transcript)")
+  }
 }

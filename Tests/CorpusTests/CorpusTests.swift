@@ -15,7 +15,10 @@ struct CorpusTests {
 
   @Test func namesTheFolderWithoutACorpus() throws {
     let said = try #require(message { _ = try Corpus(opening: folder.url("none")) })
-    #expect(said == "no corpus at \(folder.url("none").path): expected corpus.json in it")
+    #expect(
+      said
+        == "no corpus at \(folder.url("none").path): expected corpus.json in it, found none; milm prepare builds a corpus"
+    )
   }
 
   @Test(arguments: ["vocabulary.txt", "train.tokens", "test.tokens"])

@@ -4,7 +4,7 @@ import Testing
 
 struct MilmErrorTests {
   @Test func isOneLineOfBoundedLength() {
-    #expect(MilmError("a\nb\u{2028}c\u{7}d").description == "a b c d")
+    #expect(MilmError("a\nb\u{2028}c\u{7}d").description == #"a\nb\u2028c\x07d"#)
     #expect(MilmError(String(repeating: "x", count: 10_000)).description.count == 4000)
   }
 

@@ -42,7 +42,13 @@ import Training
     ("model:\n  hidden: big", "run.yaml:2: model.hidden: expected an integer from 1 to 65536, found 'big'"),
     ("model:\n  hidden: 0", "run.yaml:2: model.hidden: expected an integer from 1 to 65536, found '0'"),
     ("model:\n  hidden: [1]", "run.yaml:2: model.hidden: expected one value, found a list or keys"),
-    ("model: 5", "run.yaml:1: expected keys under model"),
+    (
+      "model: { dropout: 0.5 }",
+      "run.yaml:1: model.dropout is a section: expected model.dropout.input or model.dropout.output, found one value"
+    ),
+    ("hidden: 5", "run.yaml:1: unknown key hidden; the nearest known key is model.hidden"),
+    ("model: { steps: 5 }", "run.yaml:1: unknown key model.steps; the nearest known key is training.steps"),
+    ("{ dropout: 1 }", "run.yaml:1: unknown key dropout; the nearest known key is model.dropout"),
     (
       "model: { dropout: { input: 1 } }",
       "run.yaml:1: model.dropout.input: expected a number of at least 0 and below 1, found '1'"
@@ -93,6 +99,24 @@ import Training
     ),
     ("training.steps", "--set training.steps: expected key.path=value"),
     (
+      "model.dropout=0.5",
+      "--set model.dropout=0.5: model.dropout is a section: expected model.dropout.input or model.dropout.output"
+    ),
+    (
+      "schedule=cosine",
+      "--set schedule=cosine: schedule is a section: expected schedule.kind, schedule.warmup or schedule.final"
+    ),
+    ("hidden=5", "--set hidden=5: unknown key hidden; the nearest known key is model.hidden"),
+    ("hiden=5", "--set hiden=5: unknown key hiden; the nearest known key is model.hidden"),
+    (
+      "dropout.input=0",
+      "--set dropout.input=0: unknown key dropout.input; the nearest known key is model.dropout.input"
+    ),
+    (
+      "kind=adam",
+      "--set kind=adam: unknown key kind; the nearest known keys are optimizer.kind and schedule.kind"
+    ),
+    (
       "training.steps=x",
       "--set training.steps=x: training.steps: expected an integer from 1 to 1099511627776, found 'x'"
     ),
@@ -113,8 +137,8 @@ import Training
   }
 
   @Test func aMissingFileIsNamed() {
-    let expected = MilmError("no configuration at /nowhere.yaml: expected a YAML file that can be read")
-    #expect(throws: expected) {
+    let expected = "cannot read the configuration: No such file or directory"
+    #expect(throws: MilmError("/nowhere.yaml: \(expected)")) {
       try RunConfiguration(contentsOf: "/nowhere.yaml")
     }
   }

@@ -82,34 +82,43 @@ extension MetricsLine {
   }
 }
 
-extension MetricsLine: Decodable {
-  private struct Key: CodingKey {
-    let stringValue: String
-    var intValue: Int? { nil }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
-  }
+extension MetricsLine {
+  /// Integers beyond this, which no run reaches, are refused: sums of them would overflow.
+  private static let largestInteger = 1 << 53
 
-  /// The table that a decoder reads reports of training by, if not the standard one.
-  static let trainingTable = CodingUserInfoKey(rawValue: "trainingTable")
-
-  /// Reads what `json` writes, also by a version with other metrics.
-  package init(from decoder: any Decoder) throws {
-    let members = try decoder.container(keyedBy: Key.self)
-    let training = Self.trainingTable.flatMap { decoder.userInfo[$0] as? MetricTable } ?? .training
-    self.init(members.contains(Key(stringValue: "split")) ? .evaluation : training)
-    _ = try members.decode(Int.self, forKey: Key(stringValue: "step"))
-    for (index, metric) in table.metrics.enumerated() {
-      let key = Key(stringValue: metric.key)
-      let value: MetricValue? =
-        switch metric.kind {
-        case .integer: try members.decodeIfPresent(Int.self, forKey: key).map { .integer($0) }
-        case .number, .exactNumber: try members.decodeIfPresent(Double.self, forKey: key).map { .number($0) }
-        case .text: try members.decodeIfPresent(String.self, forKey: key).map { .text($0) }
-        }
-      if let value { values[index] = value }
+  /// Reads a line that `json` has written, also in a version with other metrics; nil where it is none.
+  ///
+  /// `training` is the table of reports of training.
+  init?(_ json: UnsafeRawBufferPointer, training: MetricTable) {
+    guard let members = try? JSONReader.members(of: json, maximumDepth: 2) else { return nil }
+    let isEvaluation = members.contains { $0.name == "split" }
+    self.init(isEvaluation ? .evaluation : training)
+    var hasStep = false
+    // Members are mostly in the order of the table.
+    var next = 0
+    for (name, value) in members {
+      if next >= table.metrics.count || table.metrics[next].key != name {
+        guard let index = table.index(of: name) else { continue }
+        next = index
+      }
+      switch (table.metrics[next].kind, value) {
+      case (_, .null): break
+      case (.integer, .integer(let integer)) where (0...Self.largestInteger).contains(integer):
+        values[next] = .integer(integer)
+      case (.number, .integer(let integer)), (.exactNumber, .integer(let integer)):
+        values[next] = .number(Double(integer))
+      case (.number, .real(let real)), (.exactNumber, .real(let real)): values[next] = .number(real)
+      case (.text, .string(let text)): values[next] = .text(text)
+      default: return nil
+      }
+      if name == "step", case .integer = value { hasStep = true }
+      next += 1
     }
+    guard hasStep else { return nil }
   }
+
+  /// The values as numbers, in the order of the table.
+  var numbers: some Sequence<Double> { values.lazy.map(\.number) }
 }
 
 extension Metric.Kind {

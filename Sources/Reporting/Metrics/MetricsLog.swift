@@ -14,10 +14,12 @@ package final class MetricsLog: Sendable {
   /// Evaluations at `evaluationsBeforeStep` or later are removed too; give the step of a pending evaluation, which the
   /// resumed run repeats.
   package init(path: String, keepingThroughStep step: Int?, evaluationsBeforeStep: Int? = nil) throws {
-    let kept = try step.map { step in
-      try keptLines(path, throughStep: step, evaluationsBeforeStep: evaluationsBeforeStep ?? .max)
+    let content = try AtomicFile(path)
+    if let step {
+      try Self.copyLines(
+        of: path, throughStep: step, evaluationsBeforeStep: evaluationsBeforeStep ?? .max, to: content)
     }
-    try AtomicFile.write(kept ?? [], to: path)
+    try content.finish()
     file = Mutex(try OpenFile.appending(path))
   }
 
@@ -25,28 +27,35 @@ package final class MetricsLog: Sendable {
     let bytes = Array("\(line.json)\n".utf8)
     try file.withLock { try $0.append(bytes) }
   }
+
+  /// Copies the lines of a log through a step, byte for byte; none where there is no log.
+  private static func copyLines(
+    of path: String, throughStep step: Int, evaluationsBeforeStep: Int, to copy: AtomicFile
+  ) throws {
+    var kept: [UInt8] = []
+    try openIfPresent(path)?.forEachLine { line, isComplete in
+      guard isComplete, let position = LinePosition(line), position.step <= step else { return }
+      if position.isEvaluation && position.step >= evaluationsBeforeStep { return }
+      kept.append(contentsOf: line)
+      kept.append(UInt8(ascii: "\n"))
+      guard kept.count >= 1 << 20 else { return }
+      try kept.withUnsafeBytes { try copy.append($0) }
+      kept.removeAll(keepingCapacity: true)
+    }
+    try kept.withUnsafeBytes { try copy.append($0) }
+  }
 }
 
 /// What places a line in a run.
-private struct LinePosition: Decodable {
+private struct LinePosition {
   let step: Int
-  let split: String?
-}
+  let isEvaluation: Bool
 
-/// The lines of a log through a step, byte for byte; empty where there is no log.
-private func keptLines(_ path: String, throughStep step: Int, evaluationsBeforeStep: Int) throws -> [UInt8] {
-  let content = Data(try regularFileContent(path) ?? [])
-  let decoder = JSONDecoder()
-  var kept: [UInt8] = []
-  var rest = content[...]
-  while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-    let line = rest[...end]
-    rest = rest[(end + 1)...]
-    guard let position = try? decoder.decode(LinePosition.self, from: line), position.step <= step else {
-      continue
-    }
-    if position.split != nil && position.step >= evaluationsBeforeStep { continue }
-    kept += line
+  init?(_ line: UnsafeRawBufferPointer) {
+    guard let members = try? JSONReader.members(of: line, maximumDepth: 8),
+      case .integer(let step)? = members.first(where: { $0.name == "step" })?.value
+    else { return nil }
+    self.step = step
+    isEvaluation = members.contains { $0.name == "split" }
   }
-  return kept
 }

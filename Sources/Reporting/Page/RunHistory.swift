@@ -115,7 +115,7 @@ struct HistoryPoint {
     let tokensPerSecond = line.number("tokensPerSecond")
     seconds = tokensPerSecond > 0 && tokensPerSecond.isFinite ? Double(tokenCount) / tokensPerSecond : 0
     table = line.table
-    summaries = table.metrics.map { Summary(line.number($0.key), weight: stepCount) }
+    summaries = line.numbers.map { Summary($0, weight: stepCount) }
   }
 
   /// These steps and the following ones.
@@ -142,13 +142,20 @@ struct HistoryPoint {
   var computeSeconds: Double { self["computeSeconds"].sum }
   var exchangeSeconds: Double { self["exchangeSeconds"].sum }
   var exposedSeconds: Double { self["exposedSeconds"].sum }
-  var rawByteCount: Int { Int(self["rawBytes"].sum) }
-  var wireByteCount: Int { Int(self["wireBytes"].sum) }
+  var rawByteCount: Int { Int(clamping: self["rawBytes"].sum) }
+  var wireByteCount: Int { Int(clamping: self["wireBytes"].sum) }
 
   /// Where the seconds went, as fractions.
   var timeFractions: (compute: Double, exposed: Double, rest: Double) {
     let seconds = max(seconds, computeSeconds + exposedSeconds)
     let (compute, exposed) = (computeSeconds / seconds, exposedSeconds / seconds)
     return (compute, exposed, 1 - compute - exposed)
+  }
+}
+
+extension Int {
+  /// The nearest integer that can be represented; 0 for what is not a number.
+  fileprivate init(clamping value: Double) {
+    self = Int(exactly: value.rounded()) ?? (value > 0 ? .max : value < 0 ? .min : 0)
   }
 }

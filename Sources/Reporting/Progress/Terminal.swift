@@ -96,7 +96,7 @@ struct PlainLogHandler: LogHandler {
       .merging(event.metadata ?? [:]) { $1 }
     var parts = [timeOfDay(), "\(event.level):"]
     if rank != 0 { parts.append("rank \(rank):") }
-    parts.append(singleLine(event.message.description))
+    parts.append(visible(event.message.description))
     if let error = event.error { parts.append("error=\(quotedWhereNeeded("\(error)"))") }
     parts += all.sorted { $0.key < $1.key }.map { "\($0.key)=\(quotedWhereNeeded("\($0.value)"))" }
     output.writeLine(parts.joined(separator: " "))
@@ -110,7 +110,7 @@ struct PlainLogHandler: LogHandler {
 
 /// A value in quotation marks where it is not a single word.
 func quotedWhereNeeded(_ text: String) -> String {
-  let line = singleLine(text)
+  let line = visible(text)
   guard line.isEmpty || line.contains(where: { " \"=".contains($0) }) else { return line }
   return "\"\(line.replacing("\"", with: "\\\""))\""
 }

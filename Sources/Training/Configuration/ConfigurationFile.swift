@@ -14,14 +14,9 @@ extension RunConfiguration {
   /// Unknown keys, wrong types and impossible values throw a line with the key, its place
   /// and the nearest known key.
   package init(contentsOf path: String, settings: [String] = []) throws {
-    guard let data = FileManager.default.contents(atPath: path) else {
-      throw MilmError("no configuration at \(path): expected a YAML file that can be read")
-    }
-    guard data.count <= Self.byteCountLimit else {
-      throw MilmError(
-        "\(path): expected a configuration of at most \(Self.byteCountLimit) bytes, found \(data.count)")
-    }
-    guard let text = String(data: data, encoding: .utf8) else {
+    let content = try OpenFile.stream(path, action: "read the configuration")
+      .readAll(limit: Self.byteCountLimit)
+    guard let text = String(validating: content, as: UTF8.self) else {
       throw MilmError("\(path): expected UTF-8 text")
     }
     try self.init(yaml: text, source: path, settings: settings)
@@ -34,6 +29,13 @@ extension RunConfiguration {
     try reader.read(yaml, into: &self)
     for setting in settings { try reader.apply(setting, to: &self) }
     try checkCombinations(source: source)
+  }
+
+  /// Throws where one of `settings` names no key or a value that the key does not take.
+  package static func check(settings: [String]) throws {
+    var configuration = RunConfiguration()
+    let reader = ConfigurationReader(source: "--set")
+    for setting in settings { try reader.apply(setting, to: &configuration) }
   }
 
   /// The complete configuration as YAML, as in `config.yaml`.
@@ -142,7 +144,9 @@ private struct ConfigurationReader {
     _ node: Node, path: String, depth: Int, into configuration: inout RunConfiguration
   ) throws {
     guard let mapping = node.mapping, depth < 4 else {
-      throw MilmError("\(place(node)): expected keys under \(path.isEmpty ? "the top level" : path)")
+      throw path.isEmpty
+        ? MilmError("\(place(node)): expected keys under the top level")
+        : MilmError("\(place(node)): \(sectionSentence(path)), found one value")
     }
     for (nameNode, value) in mapping {
       guard let name = nameNode.scalar?.string else {
@@ -151,7 +155,7 @@ private struct ConfigurationReader {
       let keyPath = path.isEmpty ? name : "\(path).\(name)"
       if let key = keys.first(where: { $0.path == keyPath }) {
         try set(key, to: value, in: &configuration)
-      } else if keys.contains(where: { $0.path.hasPrefix(keyPath + ".") }) {
+      } else if !keysInside(keyPath).isEmpty {
         try read(value, path: keyPath, depth: depth + 1, into: &configuration)
       } else {
         throw unknown(keyPath, at: place(nameNode))
@@ -177,7 +181,9 @@ private struct ConfigurationReader {
       throw MilmError("--set \(setting): expected key.path=value")
     }
     guard let key = keys.first(where: { $0.path == parts[0] }) else {
-      throw unknown(parts[0], at: "--set \(setting)")
+      throw keysInside(parts[0]).isEmpty
+        ? unknown(parts[0], at: "--set \(setting)")
+        : MilmError("--set \(setting): \(sectionSentence(parts[0]))")
     }
     guard key.read(parts[1], &configuration) else {
       throw MilmError("--set \(setting): \(key.path): expected \(key.values), found '\(parts[1])'")
@@ -201,11 +207,42 @@ private struct ConfigurationReader {
     return false
   }
 
+  private func keysInside(_ section: String) -> [String] {
+    keys.map(\.path).filter { $0.hasPrefix(section + ".") }
+  }
+
+  private func sectionSentence(_ section: String) -> String {
+    "\(section) is a section: expected \(alternatives(keysInside(section)))"
+  }
+
   private func unknown(_ path: String, at place: String) -> MilmError {
     let path = String(path.prefix(100))
-    let candidates = Set(keys.flatMap { sections(of: $0.path) })
-    let nearest = candidates.min { (editDistance($0, path), $0) < (editDistance($1, path), $1) } ?? ""
-    return MilmError("\(place): unknown key \(path); the nearest known key is \(nearest)")
+    let nearest = nearestNames(to: path)
+    let phrase = nearest.count == 1 ? "nearest known key is" : "nearest known keys are"
+    return MilmError("\(place): unknown key \(path); the \(phrase) \(alternatives(nearest, "and"))")
+  }
+
+  /// Keys and sections that end with the path, that have its last name, or that are spelled most alike.
+  private func nearestNames(to path: String) -> [String] {
+    let names = Set(keys.flatMap { sections(of: $0.path) }).sorted()
+    let ending = names.filter { $0.hasSuffix(".\(path)") }
+    if !ending.isEmpty { return ending }
+    if let last = path.split(separator: ".").last, path.contains(".") {
+      let alike = names.filter { $0.hasSuffix(".\(last)") }
+      if !alike.isEmpty { return alike }
+    }
+    let whole = nearest(to: path, among: names)
+    // A misspelled key without its section.
+    let ends = names.flatMap { name in endings(of: name).map { (name, $0) } }
+    let end = nearest(to: path, among: ends.map(\.1))
+    guard end.distance < whole.distance else { return Array(whole.names.prefix(1)) }
+    return ends.filter { end.names.contains($0.1) }.map(\.0)
+  }
+
+  /// The path without its first names, down to the last one.
+  private func endings(of path: String) -> [String] {
+    let names = path.split(separator: ".")
+    return names.indices.dropFirst().map { names[$0...].joined(separator: ".") }
   }
 
   /// The path and its sections.
@@ -217,22 +254,6 @@ private struct ConfigurationReader {
   private func place(_ node: Node) -> String {
     node.mark.map { "\(source):\($0.line)" } ?? source
   }
-}
-
-/// The number of insertions, deletions and replacements between two texts (Levenshtein 1966).
-private func editDistance(_ a: String, _ b: String) -> Int {
-  let b = Array(b)
-  var row = Array(0...b.count)
-  for (index, character) in a.enumerated() {
-    var diagonal = row[0]
-    row[0] = index + 1
-    for column in 1..<max(b.count + 1, 1) {
-      let replaced = diagonal + (b[column - 1] == character ? 0 : 1)
-      diagonal = row[column]
-      row[column] = min(replaced, row[column] + 1, row[column - 1] + 1)
-    }
-  }
-  return row[b.count]
 }
 
 extension RunConfiguration {

@@ -244,6 +244,10 @@ extension TrainingRun {
     guard let checkpoint else { return }
     logger.info(
       "continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(state.counters.step)"])
+    let earlier = try RunConfiguration(checkpoint)
+    if let jump = RateJump(from: earlier, to: configuration, atStep: state.counters.step) {
+      logger.warning("\(jump)")
+    }
     let differences = current.differencesInBits(from: checkpoint.state)
     if !differences.isEmpty {
       logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))")

@@ -1,7 +1,7 @@
 import Foundation
 
 /// A JSON value; members are in the order of the text, and their names are unique.
-enum JSONValue {
+package enum JSONValue {
   case null
   case boolean(Bool)
   case integer(Int)
@@ -12,23 +12,25 @@ enum JSONValue {
 }
 
 /// Why and where a text was refused.
-struct JSONProblem: Error {
+package struct JSONProblem: Error {
   let problem: String
   let offset: Int
 
-  var description: String { "\(problem) at byte \(offset)" }
+  package var description: String { "\(problem) at byte \(offset)" }
 }
 
 /// Parses JSON from an untrusted source: nesting and the number of values are bounded, and duplicate names, which
 /// Foundation's parsers accept, are refused.
-struct JSONReader {
+package struct JSONReader {
+  private static let comparedNameCount = 32
+
   private let bytes: UnsafeRawBufferPointer
   private let maximumDepth: Int
   private var position = 0
   private var remainingValueCount: Int
 
   /// Parses `bytes`, which must be one object, optionally surrounded by white space.
-  static func members(
+  package static func members(
     of bytes: UnsafeRawBufferPointer, maximumDepth: Int, maximumValueCount: Int = 1 << 20
   ) throws(JSONProblem) -> [(name: String, value: JSONValue)] {
     var reader = JSONReader(bytes, maximumDepth: maximumDepth, maximumValueCount: maximumValueCount)
@@ -63,11 +65,16 @@ struct JSONReader {
 
   private mutating func members(depth: Int) throws(JSONProblem) -> [(name: String, value: JSONValue)] {
     var members: [(name: String, value: JSONValue)] = []
+    // Few names are compared faster than they are hashed.
     var names: Set<String> = []
     try sequence(opening: "{", closing: "}") { reader throws(JSONProblem) in
       guard reader.peek == UInt8(ascii: "\"") else { throw reader.problem("expected a name") }
       let name = try reader.string()
-      guard names.insert(name).inserted else { throw reader.problem("the name \(name) occurs twice,") }
+      if members.count == Self.comparedNameCount { names = Set(members.map(\.name)) }
+      let isNew =
+        members.count < Self.comparedNameCount
+        ? !members.contains { $0.name == name } : names.insert(name).inserted
+      guard isNew else { throw reader.problem("the name \(name) occurs twice,") }
       reader.skipSpace()
       guard reader.take(":") else { throw reader.problem("expected ':'") }
       members.append((name, try reader.value(depth: depth + 1)))
@@ -134,6 +141,7 @@ struct JSONReader {
   private mutating func string() throws(JSONProblem) -> String {
     position += 1
     let start = position
+    if let text = plainString() { return text }
     var content: [UInt8] = []
     while let byte = peek {
       position += 1
@@ -150,6 +158,19 @@ struct JSONReader {
       }
     }
     throw problem("an unterminated string")
+  }
+
+  /// A text of printable ASCII without escapes; nil, at the same position, where it is not.
+  private mutating func plainString() -> String? {
+    var end = position
+    while end < bytes.count, (0x20..<0x7F).contains(bytes[end]), bytes[end] != UInt8(ascii: "\\") {
+      if bytes[end] == UInt8(ascii: "\"") {
+        defer { position = end + 1 }
+        return String(decoding: UnsafeRawBufferPointer(rebasing: bytes[position..<end]), as: UTF8.self)
+      }
+      end += 1
+    }
+    return nil
   }
 
   private mutating func escapedScalar() throws(JSONProblem) -> Unicode.Scalar {
