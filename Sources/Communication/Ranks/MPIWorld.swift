@@ -56,7 +56,8 @@ package final class MPIWorld: Sendable {
     }
     // MPI's own collectives, which have no checksums, have gathered them.
     let gathered = XXH64.hash(of: "\(layout.nodes) \(hostNames)")
-    guard try control.allEqual("compare the hosts of the job", gathered) else {
+    let all = try control.allGatherValues("compare the hosts of the job", [gathered])
+    guard all.allSatisfy({ $0 == [gathered] }) else {
       throw MilmError(
         "hosts of the job: expected the same on all ranks, found others (a message was corrupted)")
     }
