@@ -13,12 +13,30 @@ package final class Trainer {
     package var isFinished: Bool
     /// Whether a `StopRequest` ended it before its last step.
     package var isInterrupted: Bool
+    /// Whether it was stopped because checkpoints could not be written.
+    package var hasGivenUpWriting = false
     /// The best perplexity on the validation split, where there was one.
     package var bestPerplexity: Double?
     /// The step of the best perplexity.
     package var bestStep: Int?
     /// Writes of checkpoints and metrics that have failed; counted on rank 0.
     package var failedWriteCount: Int
+
+    /// A run that has come to the step of `counters`.
+    init(
+      _ counters: CheckpointState, isFinished: Bool, isInterrupted: Bool = false,
+      hasGivenUpWriting: Bool = false,
+      failedWriteCount: Int = 0
+    ) {
+      step = counters.step
+      self.isFinished = isFinished
+      self.isInterrupted = isInterrupted
+      self.hasGivenUpWriting = hasGivenUpWriting
+      let best = counters.best
+      bestPerplexity = best?.perplexity
+      bestStep = best?.step
+      self.failedWriteCount = failedWriteCount
+    }
   }
 
   /// How a run, or a part of it, ended.
@@ -60,15 +78,21 @@ package final class Trainer {
 
   private func runSteps(until lastStep: Int) throws -> Ending {
     var isStopRequested = false
-    while state.counters.step < lastStep && !isStopRequested {
+    var isFailing = false
+    if state.counters.step < lastStep {
+      try state.ranks.onAllRanks("read the tokens of the first step") { try step.readAhead() }
+    }
+    while state.counters.step < lastStep && !isStopRequested && !isFailing {
       let start = ContinuousClock.now
       guard try boundary.beforeStep(limits: step.timeouts.limits) else { break }
       let stalledSeconds = (ContinuousClock.now - start).inSeconds
 
-      let report = try step.run(flushing: boundary.isSnapshotDue(afterSteps: 1))
+      let report = try step.run(
+        flushing: boundary.isSnapshotDue(afterSteps: 1), isFailing: boundary.failure != nil)
 
       isStopRequested = report.agreed.isStopRequested
-      let isLast = isStopRequested || state.counters.step == lastStep
+      isFailing = report.agreed.isFailing && state.counters.step < lastStep
+      let isLast = isStopRequested || isFailing || state.counters.step == lastStep
       reporter?.add(report, stalledSeconds: stalledSeconds, state.counters, isLast: isLast)
       try trace?.flushIfDue()
       try verifyReplicas(isLast: isLast)
@@ -78,7 +102,18 @@ package final class Trainer {
       }
     }
     try trace?.flush()
-    return .finished(try finish(isInterrupted: isStopRequested && state.counters.step < lastStep))
+    let isInterrupted = (isStopRequested || isFailing) && state.counters.step < lastStep
+    let outcome = try finish(isInterrupted: isInterrupted)
+    if isFailing { try reportFailure() }
+    return .finished(outcome)
+  }
+
+  /// Throws on all ranks why one of them cannot go on; the checkpoint is written.
+  private func reportFailure() throws {
+    try state.ranks.onAllRanks("end the run") {
+      guard let failure = step.readingFailure ?? boundary.failure else { return }
+      throw MilmError("\(failure); the run has stopped after step \(state.counters.step), with a checkpoint")
+    }
   }
 
   /// Throws where the ranks' parameters differ, before a checkpoint is written.
@@ -92,10 +127,11 @@ package final class Trainer {
 
   private func finish(isInterrupted: Bool) throws -> Outcome {
     let isFinished = try boundary.close(isInterrupted: isInterrupted, limits: step.timeouts.limits)
-    let counters = state.counters
+    let isCut = isInterrupted && !isFinished
+    let hasGivenUp = try isCut && state.ranks.broadcast(boundary.hasGivenUpWriting)
     return Outcome(
-      step: counters.step, isFinished: isFinished, isInterrupted: isInterrupted && !isFinished,
-      bestPerplexity: counters.bestPerplexity, bestStep: counters.bestStep,
+      state.counters, isFinished: isFinished, isInterrupted: isCut && !hasGivenUp,
+      hasGivenUpWriting: hasGivenUp,
       failedWriteCount: boundary.failedWriteCount + (reporter?.hasFailed == true ? 1 : 0))
   }
 }
