@@ -1,13 +1,10 @@
 import Foundation
 import Platform
 
-/// A safetensors file of 32-bit floats, mapped into memory; its header is verified when it is opened.
+/// A safetensors file of 32-bit floats; its header is verified when it is opened.
 ///
-/// The file must not be truncated while it is open: the kernel kills a process that reads beyond the end of a mapped
-/// file.
-///
-/// `@unchecked Sendable`: `data` is a part of `file`, which is read-only and lives as long as the object.
-package final class SafetensorsFile: @unchecked Sendable {
+/// Tensors are read when they are asked for; a file that has been truncated since it was opened is an error of the read.
+package final class SafetensorsFile: Sendable {
   /// The file's path.
   package let path: String
   /// The texts of `__metadata__`.
@@ -16,20 +13,20 @@ package final class SafetensorsFile: @unchecked Sendable {
   package let names: [String]
 
   private let entries: [String: SafetensorsHeader.Entry]
-  private let file: MappedFile
-  private let data: UnsafeRawBufferPointer
+  private let file: OpenFile
+  private let dataOffset: Int
 
-  /// Maps the file and verifies its header against its size.
+  /// Opens the file and verifies its header against its size.
   package init(path: String) throws {
-    file = try MappedFile(path)
+    self.path = path
+    file = try OpenFile.reading(path)
     do {
-      let (header, data) = try parseSafetensors(file.bytes)
-      self.path = path
-      self.data = data
+      let (header, dataOffset) = try readHeader(of: file)
+      self.dataOffset = dataOffset
       metadata = header.metadata
       names = header.entries.map(\.name)
       entries = Dictionary(uniqueKeysWithValues: header.entries.map { ($0.name, $0) })
-    } catch let problem {
+    } catch let problem as SafetensorsProblem {
       throw MilmError(path, problem.description)
     }
   }
@@ -44,37 +41,33 @@ package final class SafetensorsFile: @unchecked Sendable {
     try entry(name).shape
   }
 
-  /// Calls `body` with a tensor's floats, row-major; throws if there is no tensor of this name.
-  ///
-  /// They are in the mapped file itself, or in a copy if they are not aligned there.
+  /// Calls `body` with a copy of a tensor's floats, row-major; throws if there is no tensor of this name.
   package func withFloats<Result>(
     of name: String, _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) throws -> Result {
-    let bytes = try bytes(of: name)
-    if Int(bitPattern: bytes.baseAddress) % MemoryLayout<Float>.alignment == 0 {
-      return try body(bytes.bindMemory(to: Float.self))
-    }
-    let count = bytes.count / MemoryLayout<Float>.stride
-    return try withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { copy in
-      UnsafeMutableRawBufferPointer(copy).copyMemory(from: bytes)
-      return try body(UnsafeBufferPointer(copy))
+    let count = try entry(name).range.count / MemoryLayout<Float>.stride
+    return try withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { floats in
+      try copy(name, into: floats)
+      return try body(UnsafeBufferPointer(floats))
     }
   }
 
   /// Copies a tensor's floats into `destination`; throws if the counts differ or there is no tensor of this name.
   package func copy(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
-    let bytes = try bytes(of: name)
-    guard bytes.count == destination.count * MemoryLayout<Float>.stride else {
+    let range = try entry(name).range
+    guard range.count == destination.count * MemoryLayout<Float>.stride else {
       throw MilmError(
         path,
         "expected \(destination.count) floats in tensor \(name), "
-          + "found \(bytes.count / MemoryLayout<Float>.stride) in shape \(try shape(of: name))")
+          + "found \(range.count / MemoryLayout<Float>.stride) in shape \(try shape(of: name))")
     }
-    UnsafeMutableRawBufferPointer(destination).copyMemory(from: bytes)
-  }
-
-  private func bytes(of name: String) throws(MilmError) -> UnsafeRawBufferPointer {
-    UnsafeRawBufferPointer(rebasing: data[try entry(name).range])
+    let bytes = UnsafeMutableRawBufferPointer(destination)
+    let byteCount = try file.readAll(into: bytes, at: dataOffset + range.lowerBound)
+    guard byteCount == range.count else {
+      throw MilmError(
+        path,
+        "expected \(range.count) bytes of tensor \(name), found \(byteCount): it was truncated while in use")
+    }
   }
 
   private func entry(_ name: String) throws(MilmError) -> SafetensorsHeader.Entry {
@@ -85,22 +78,38 @@ package final class SafetensorsFile: @unchecked Sendable {
   }
 }
 
-/// Splits a file's bytes into the verified header and the data.
-private func parseSafetensors(
-  _ bytes: UnsafeRawBufferPointer
-) throws(SafetensorsProblem) -> (header: SafetensorsHeader, data: UnsafeRawBufferPointer) {
-  guard bytes.count >= SafetensorsHeader.lengthByteCount else {
-    throw SafetensorsProblem("a safetensors file", found: "\(bytes.count) bytes")
+/// The verified header of a file, and where its data begins.
+private func readHeader(of file: borrowing OpenFile) throws -> (header: SafetensorsHeader, dataOffset: Int) {
+  let byteCount = try file.byteCount()
+  let first = try file.bytes(0..<min(byteCount, StoragePointer.byteCountLimit + 1))
+  if let pointer = StoragePointer(first) {
+    throw SafetensorsProblem("a safetensors file", found: pointer.description)
   }
-  let length = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
-  let limit = min(SafetensorsHeader.maximumByteCount, bytes.count - SafetensorsHeader.lengthByteCount)
+  guard first.count >= SafetensorsHeader.lengthByteCount else {
+    throw SafetensorsProblem("a safetensors file", found: "\(first.count) bytes")
+  }
+  let length = first.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
+  let limit = min(SafetensorsHeader.maximumByteCount, byteCount - SafetensorsHeader.lengthByteCount)
   guard length <= UInt64(limit) else {
     throw SafetensorsProblem("a header of at most \(limit) bytes", found: "\(length)")
   }
-  let afterLength = bytes[SafetensorsHeader.lengthByteCount...]
-  let json = UnsafeRawBufferPointer(rebasing: afterLength.prefix(Int(length)))
-  let data = UnsafeRawBufferPointer(rebasing: afterLength.dropFirst(Int(length)))
-  return (try SafetensorsHeader(parsing: json, dataByteCount: data.count), data)
+  let dataOffset = SafetensorsHeader.lengthByteCount + Int(length)
+  let json = try file.bytes(SafetensorsHeader.lengthByteCount..<dataOffset)
+  let header = try json.withUnsafeBytes {
+    try SafetensorsHeader(parsing: $0, dataByteCount: byteCount - dataOffset)
+  }
+  return (header, dataOffset)
+}
+
+extension OpenFile {
+  /// Some bytes of the file, fewer at its end.
+  fileprivate borrowing func bytes(_ range: Range<Int>) throws -> [UInt8] {
+    try [UInt8](unsafeUninitializedCapacity: range.count) { buffer, initializedCount in
+      let bytes = UnsafeMutableRawBufferPointer(
+        rebasing: UnsafeMutableRawBufferPointer(buffer)[..<range.count])
+      initializedCount = try readAll(into: bytes, at: range.lowerBound)
+    }
+  }
 }
 
 /// A named tensor in the caller's memory, which must not change until the file is written.

@@ -51,12 +51,12 @@ struct ReadingOrder: Sendable {
   var rowCount: Int { stepCount * laneCount }
 
   /// Reads a block; blocks are read in order.
-  func read(_ index: Int, from tokens: some TokenSequence, into block: Block) {
+  func read(_ index: Int, from tokens: some TokenSequence, into block: Block) throws {
     block.clear(endOfSentence)
     switch cut {
     case .streams(let streams):
       let part = streams.block(firstStep: index * stepCount, length: stepCount)
-      streams.read(part, from: tokens, inputs: block.inputs.buffer, targets: block.targets.buffer)
+      try streams.read(part, from: tokens, inputs: block.inputs.buffer, targets: block.targets.buffer)
       block.rowCount = part.tokenCount
       block.textRows.append(contentsOf: 0..<part.tokenCount)
       block.resetsState = index == 0
@@ -67,11 +67,13 @@ struct ReadingOrder: Sendable {
         let start = (group * laneCount + lane) * length
         let end = min(start + length, tokenCount)
         let first = start + part * stepCount
-        for position in first..<max(first, min(first + stepCount, end)) {
-          let row = (position - first) * laneCount + lane
-          // A window's first token is predicted from the token before it, the text's first from <eos>.
-          block.inputs[row] = position == 0 ? endOfSentence : tokens[position - 1]
-          block.targets[row] = tokens[position]
+        let count = max(0, min(stepCount, end - first))
+        // A window's first token is predicted from the token before it, the text's first from <eos>.
+        try readStream(
+          from: 0, firstStep: first, stepCount: count, of: tokens, before: endOfSentence,
+          inputs: block.inputs.buffer, targets: block.targets.buffer, firstRow: lane, rowStride: laneCount)
+        for step in 0..<count {
+          let row = step * laneCount + lane
           block.textRows.append(row)
           block.rowCount = max(block.rowCount, row + 1)
         }

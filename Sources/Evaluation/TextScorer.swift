@@ -53,7 +53,7 @@ package struct TextScorer {
     let blocks = [Block(order), Block(order)]
     for index in 0..<order.blockCount {
       let block = blocks[index % 2]
-      order.read(index, from: tokens, into: block)
+      try order.read(index, from: tokens, into: block)
       try add(scoring.score(block))
     }
     try add(scoring.finish())

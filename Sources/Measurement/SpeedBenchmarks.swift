@@ -87,7 +87,7 @@ package struct EvaluationBenchmark {
       tokensPerStep: training.lanes * training.segment, stepCount: totalCount,
       warmupStepCount: Self.warmupBlockCount, progress: progress
     ) { block in
-      let segment = data.segment(block, firstTime: 0, key: RandomKey(seed: 0))
+      let segment = try data.segment(block, firstTime: 0, key: RandomKey(seed: 0))
       let scores = scorer.score(
         inputs: segment.inputs, targets: segment.targets, rowCount: segment.inputs.count)
       return scores.elements.reduce(0, +) / Double(scores.count)

@@ -79,6 +79,9 @@ package struct OpenFile: ~Copyable {
   /// Whether the file has lost its name, and with it everything written from now on.
   package func isUnlinked() throws(MilmError) -> Bool { try status().st_nlink == 0 }
 
+  /// Whether there is a position to move; false for a pipe.
+  package var isSeekable: Bool { lseek(descriptor, 0, SEEK_CUR) >= 0 }
+
   /// Takes the exclusive lock on the file without waiting; false if another open file holds it.
   package func lock() throws(MilmError) -> Bool {
     if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
@@ -147,6 +150,26 @@ package struct OpenFile: ~Copyable {
       let count = try read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
       if count == 0 { break }
       filled += count
+    }
+    return filled
+  }
+
+  /// Fills `buffer` from `offset` on and returns the byte count, which is smaller only at the end of the file; the
+  /// current position stays.
+  package func readAll(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+  ) throws(MilmError) -> Int {
+    var filled = 0
+    while filled < buffer.count {
+      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+      let count = pread(descriptor, rest.baseAddress, rest.count, off_t(offset + filled))
+      let code = errno
+      if count == 0 { break }
+      if count > 0 {
+        filled += count
+      } else if code != EINTR {
+        throw MilmError(path, cannot: "read", code: code)
+      }
     }
     return filled
   }

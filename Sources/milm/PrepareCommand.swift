@@ -12,8 +12,8 @@ struct PrepareCommand: ParsableCommand {
     abstract: "Builds a corpus, vocabulary and token files, from text.",
     discussion: """
       Tokens are separated by white space, every line ends with an <eos>, and the vocabulary comes from the training \
-      text alone; other words become <unk>. With --tokenize raw text is first tokenized by WikiText's conventions. Files \
-      may be plain text, .zst, .gz, a .zip with one file in it, or a pipe.
+      text alone; other words become <unk>. With --tokenize raw text is first tokenized by WikiText's conventions. Texts \
+      are UTF-8, plain or compressed with zstd, gzip or zip (one file in the archive), in files or pipes.
 
       "milm prepare wikitext-103" downloads WikiText-103's archive, resuming an interrupted download, or reads it from \
       --archive, and checks its SHA-256 and the corpus's counts against the published ones.

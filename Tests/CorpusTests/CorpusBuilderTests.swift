@@ -67,7 +67,7 @@ struct CorpusBuilderTests {
     let train = try folder.write("a a a b b c <unk>\n", to: "train.txt")
     let options = CorpusBuilder.Options(vocabulary: .init(size: 4))
     let described = try CorpusBuilder(train: [train], options: options).build(at: folder.url("c"))
-    #expect(try Corpus(opening: folder.url("c")).vocabulary.words == ["a", "b", "<eos>", "<unk>"])
+    #expect(try Corpus(opening: folder.url("c")).vocabulary.words == ["a", "<unk>", "b", "<eos>"])
     #expect(described.counts(of: .train)?.unknownTokens == 2)
   }
 

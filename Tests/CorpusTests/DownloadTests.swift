@@ -75,6 +75,35 @@ import Testing
     #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
   }
 
+  @Test(arguments: [
+    ("drips", "expected at least 10000 bytes/s, found "),
+    ("head-drips", "expected its headers within 2 s, found none complete"),
+    ("silent", "expected its headers within 2 s, found none complete"),
+  ])
+  func aSlowAddressIsGivenUpForTheNext(fault: String, reason: String) throws {
+    let start = ContinuousClock.now
+    let said = message { try download([fault, "missing"]).fetch(to: file) }
+    #expect(said?.contains(reason) == true && said?.contains("HTTP status 404") == true, "\(said ?? "")")
+    #expect(ContinuousClock.now - start < .seconds(15))
+    try download([fault, "whole"]).fetch(to: file)
+    #expect(ContinuousClock.now - start < .seconds(30))
+    // What has dripped is kept.
+    let requests = server.requests.filter { !$0.hasPrefix("missing") }
+    #expect(requests.count == 3 && requests[0] == "\(fault) -", "\(requests)")
+    #expect((requests[2] == "whole -") == (fault != "drips"), "\(requests)")
+    #expect(try firstDifference(Data(contentsOf: file), Self.content) == nil)
+  }
+
+  /// What is received and not yet written must not fill the memory: the server has to wait.
+  @Test func aServerFasterThanTheDiskWaits() throws {
+    let server = try FileServer([UInt8](repeating: 7, count: 64 << 20))
+    let progress = SlowProgress(server)
+    let download = Download(addresses: [try server.address("counted")], sha256: sha256)
+    let said = message { try download.fetch(to: file) { done, _ in progress.note(done) } }
+    #expect(said?.contains("SHA-256") == true, "\(said ?? "")")
+    #expect((1..<32 << 20).contains(progress.sentByteCount), "\(progress.sentByteCount)")
+  }
+
   @Test(
     arguments: [
       ("missing", nil, "HTTP status 404"), ("wrong", nil, "SHA-256"),
@@ -112,5 +141,19 @@ private final class Progress: @unchecked Sendable {
   func note(_ done: Int, of total: Int) {
     fellBack = fellBack || done < last.done
     last = (done, total)
+  }
+}
+
+/// Blocks at the first byte until the server should have stopped sending.
+private final class SlowProgress: @unchecked Sendable {
+  private let server: FileServer
+  private(set) var sentByteCount = 0
+
+  init(_ server: FileServer) { self.server = server }
+
+  func note(_ done: Int) {
+    guard sentByteCount == 0 else { return }
+    usleep(1_500_000)
+    sentByteCount = server.sentByteCount
   }
 }

@@ -7,12 +7,12 @@ struct LanesTests {
 
   private func read(
     _ lanes: Lanes, _ segment: Int, _ own: Range<Int>, from tokens: TokenArray
-  ) -> (inputs: [Int32], targets: [Int32]) {
+  ) throws -> (inputs: [Int32], targets: [Int32]) {
     var inputs = [Int32](repeating: -9, count: own.count * lanes.segmentLength)
     var targets = inputs
-    inputs.withUnsafeMutableBufferPointer { inputs in
-      targets.withUnsafeMutableBufferPointer { targets in
-        lanes.read(segmentIndex: segment, lanes: own, from: tokens, inputs: inputs, targets: targets)
+    try inputs.withUnsafeMutableBufferPointer { inputs in
+      try targets.withUnsafeMutableBufferPointer { targets in
+        try lanes.read(segmentIndex: segment, lanes: own, from: tokens, inputs: inputs, targets: targets)
       }
     }
     return (inputs, targets)
@@ -21,10 +21,10 @@ struct LanesTests {
   @Test func rowsAreTimeMajor() throws {
     let tokens = TokenArray((0..<14).map { Int32($0) })
     let lanes = try Lanes(tokenCount: 14, laneCount: 2, segmentLength: 3, endOfSentenceID: Self.end)
-    let first = read(lanes, 0, 0..<2, from: tokens)
+    let first = try read(lanes, 0, 0..<2, from: tokens)
     #expect(first.inputs == [-1, -1, 0, 7, 1, 8])
     #expect(first.targets == [0, 7, 1, 8, 2, 9])
-    let second = read(lanes, 1, 1..<2, from: tokens)
+    let second = try read(lanes, 1, 1..<2, from: tokens)
     #expect(second.inputs == [9, 10, 11])
     #expect(second.targets == [10, 11, 12])
   }
@@ -37,7 +37,7 @@ struct LanesTests {
     for segment in 0..<lanes.segmentsPerEpoch {
       for rank in 0..<rankCount {
         let own = rank * 12 / rankCount..<(rank + 1) * 12 / rankCount
-        let (inputs, targets) = read(lanes, segment, own, from: tokens)
+        let (inputs, targets) = try read(lanes, segment, own, from: tokens)
         for (input, target) in zip(inputs, targets) {
           seenCounts[Int(target)] += 1
           let isLaneStart = Int(target) % lanes.laneLength == 0
@@ -63,7 +63,7 @@ struct LanesTests {
     let lanes = try Lanes(tokenCount: 50, laneCount: 2, segmentLength: 8, endOfSentenceID: Self.end)
     #expect((0..<7).map(lanes.isEpochStart) == [true, false, false, true, false, false, true])
     #expect(lanes.position(7) == (epoch: 2, segmentInEpoch: 1))
-    let (early, late) = (read(lanes, 1, 0..<2, from: tokens), read(lanes, 7, 0..<2, from: tokens))
+    let (early, late) = try (read(lanes, 1, 0..<2, from: tokens), read(lanes, 7, 0..<2, from: tokens))
     #expect(early.inputs == late.inputs && early.targets == late.targets)
   }
 

@@ -19,9 +19,9 @@ struct StreamsTests {
       let block = streams.block(firstStep: firstStep, length: length)
       var inputs = [Int32](repeating: -9, count: block.stepCount * streamCount)
       var targets = inputs
-      inputs.withUnsafeMutableBufferPointer { inputs in
-        targets.withUnsafeMutableBufferPointer { targets in
-          streams.read(block, from: tokens, inputs: inputs, targets: targets)
+      try inputs.withUnsafeMutableBufferPointer { inputs in
+        try targets.withUnsafeMutableBufferPointer { targets in
+          try streams.read(block, from: tokens, inputs: inputs, targets: targets)
         }
       }
       #expect(targets.dropFirst(block.tokenCount).allSatisfy { $0 == -9 })
@@ -47,9 +47,9 @@ struct StreamsTests {
     let streams = try Streams(tokenCount: 3, streamCount: 1, endOfSentenceID: 1)
     var inputs = [Int32](repeating: 0, count: 3)
     var targets = inputs
-    inputs.withUnsafeMutableBufferPointer { inputs in
-      targets.withUnsafeMutableBufferPointer { targets in
-        streams.read(
+    try inputs.withUnsafeMutableBufferPointer { inputs in
+      try targets.withUnsafeMutableBufferPointer { targets in
+        try streams.read(
           streams.block(firstStep: 0, length: 3), from: tokens, inputs: inputs, targets: targets)
       }
     }

@@ -49,7 +49,7 @@ struct SyntheticTextTests {
     for (split, least) in [(Split.train, 20_000), (.valid, 2_000), (.test, 3_000)] {
       let tokens = try corpus.tokens(split)
       #expect((least..<least + 500).contains(tokens.count))
-      #expect(tokens[tokens.count - 1] == corpus.vocabulary.endOfSentenceID)
+      #expect(tokens.ids.last == corpus.vocabulary.endOfSentenceID)
       #expect(corpus.description.counts(of: split)?.unknownTokens == 0)
     }
     #expect(

@@ -27,7 +27,9 @@ struct TextEncodingTests {
       ("a\rb\n", [2, 3, 1]),
       ("\ta\t\tb\u{B}c\u{C}a  \n", [2, 3, 4, 2, 1]),
       ("a\u{A0}b\n", [0, 1]),
-      ("a\u{0}b a\n", [0, 2, 1]),
+      ("\u{FEFF}a b\n", [2, 3, 1]),
+      ("\u{FEFF}", []),
+      ("a\n\u{FEFF}a\n", [2, 1, 0, 1]),
       ("x a <unk> <eos>\n", [0, 2, 0, 1, 1]),
       ("longerthaneight longerthaneighty longerthaneigh longerth", [5, 6, 0, 0, 1]),
       ("é日本語\u{1F600}\u{7F}!\"# a", [0, 2, 1]),
@@ -41,6 +43,7 @@ struct TextEncodingTests {
 
   @Test func aPromptDoesNotEndItsLine() throws {
     #expect(try vocabulary.encode("a\nb c", endsLastLine: false).tokens.ids == [2, 1, 3, 4])
+    #expect(try vocabulary.encode("\u{FEFF}a", endsLastLine: false).tokens.ids == [2])
   }
 
   @Test(arguments: [1, 2, 3])

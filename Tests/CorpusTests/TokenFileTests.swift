@@ -24,7 +24,7 @@ struct TokenFileTests {
     let file = try TokenFile(opening: url, vocabularyCount: vocabularyCount)
     #expect(firstDifference(file.ids, ids) == nil)
     var part = [Int32](repeating: -1, count: 301)
-    part.withUnsafeMutableBufferPointer { file.copy(200..<500, into: $0) }
+    try part.withUnsafeMutableBufferPointer { try file.copy(200..<500, into: $0) }
     #expect(part == Array(ids[200..<500]) + [-1])
     #expect(try folder.entries() == ["ids.tokens"])
   }
@@ -105,6 +105,35 @@ struct TokenFileTests {
     try Data(bytes).write(to: url)
     let file = try TokenFile(opening: url, vocabularyCount: 100, verification: .headerOnly)
     #expect(file.ids == [99, 2, 3])
+  }
+
+  /// What happens to a file while it is in use, and what a read of all tokens then says.
+  @Test(arguments: [50, 70_000])
+  func aFileThatChangesWhileItIsInUseIsAnErrorOfTheRead(vocabularyCount: Int) throws {
+    let url = try write((0..<40).map { Int32($0) }, vocabularyCount: vocabularyCount)
+    let whole = try Data(contentsOf: url)
+    let file = try TokenFile(opening: url, vocabularyCount: vocabularyCount)
+    var ids = [Int32](repeating: 0, count: 40)
+    func said(_ range: Range<Int>) -> String? {
+      message { try ids.withUnsafeMutableBufferPointer { try file.copy(range, into: $0) } }
+    }
+    for byteCount in [0, 64, 64 + 10 * ((whole.count - 64) / 40) + 1] {
+      try #require(truncate(url.path, off_t(byteCount)) == 0)
+      let error = said(0..<40)
+      #expect(
+        error?.contains("expected 40 tokens in \(url.path), found the file truncated to \(byteCount) bytes")
+          == true)
+    }
+    #expect(said(0..<10) == nil)
+    let overwriting = try FileHandle(forWritingTo: url)
+    try overwriting.write(contentsOf: whole.prefix(64) + Data(repeating: 0xFE, count: whole.count - 64))
+    #expect(said(5..<9)?.contains("expected ids below \(vocabularyCount) in \(url.path), found ") == true)
+    #expect(said(5..<9)?.contains("in tokens 5 to 8; the file has changed since it was opened") == true)
+    // A new corpus at the same place is another file.
+    try overwriting.seek(toOffset: 0)
+    try overwriting.write(contentsOf: whole)
+    unlink(url.path)
+    #expect(said(0..<40) == nil && ids == (0..<40).map { Int32($0) })
   }
 
   @Test func refusesOtherFiles() throws {

@@ -39,16 +39,30 @@ struct UnusualTextTests {
     #expect(said.first?.contains(": \(expected) carriage returns") == true, "\(said)")
   }
 
-  /// Zeros are UTF-8 and not white space: one enormous word.
   @Test(arguments: [false, true])
-  func refusesAGigabyteWithoutWhiteSpaceInBoundedMemory(tokenizing: Bool) throws {
-    let file = try folder.write("begins well\n", to: "sparse.txt")
-    try #require(truncate(file.path, 1 << 30) == 0)
+  func refusesMegabytesWithoutWhiteSpaceInBoundedMemory(tokenizing: Bool) throws {
+    let file = try folder.write("begins well\n" + String(repeating: "x", count: 6 << 20), to: "endless.txt")
     let options = CorpusBuilder.Options(tokenizing: tokenizing)
     let said = try #require(
       message { try CorpusBuilder(train: [file], options: options).build(at: folder.url("c")) })
-    #expect(said.contains("sparse.txt") && said.contains("4194304 bytes") && !said.contains("\n"), "\(said)")
-    #expect(try folder.entries() == ["sparse.txt"])
+    #expect(said.contains("endless.txt") && said.contains("4194304 bytes") && !said.contains("\n"), "\(said)")
+    #expect(try folder.entries() == ["endless.txt"])
+  }
+
+  /// A hole of a gigabyte in a sparse file, or a tail of zeros.
+  @Test(arguments: [1 << 30, 4096], [false, true])
+  func refusesZerosAtTheEnd(byteCount: off_t, tokenizing: Bool) throws {
+    let well = try folder.write("all is well\n", to: "well.txt")
+    let file = try folder.write("begins well\nand then", to: "sparse.txt")
+    try #require(truncate(file.path, byteCount) == 0)
+    let options = CorpusBuilder.Options(tokenizing: tokenizing)
+    let said = message {
+      try CorpusBuilder(train: [well, file], options: options).build(at: folder.url("c"))
+    }
+    #expect(
+      said == "expected text in \(file.path), found a NUL byte (zeros to the end, as a power cut may leave) "
+        + "in line 2, byte 20")
+    #expect(try folder.entries() == ["sparse.txt", "well.txt"])
   }
 
   /// The blocks in which a long line is read must not change its tokens.

@@ -18,19 +18,36 @@ struct VocabularyTests {
   @Test func sizeCountsTheSpecialWords() throws {
     let counts = [("a", 5), ("b", 4), ("c", 3), ("<eos>", 1)]
     let vocabulary = try Vocabulary(counts: counts, selection: .init(size: 4))
-    #expect(vocabulary.words == ["a", "b", "<eos>", "<unk>"])
+    #expect(vocabulary.words == ["a", "b", "<unk>", "<eos>"])
     #expect(vocabulary.id(of: "c") == vocabulary.unknownID)
   }
 
   @Test func sizeTwoHoldsOnlyTheSpecialWords() throws {
     let vocabulary = try Vocabulary(counts: [("a", 5), ("<eos>", 1)], selection: .init(size: 2))
-    #expect(vocabulary.words == ["<eos>", "<unk>"])
+    #expect(vocabulary.words == ["<unk>", "<eos>"])
   }
 
   @Test func minCountKeepsTheSpecialWords() throws {
     let counts = [("a", 5), ("b", 2), ("c", 1), ("<eos>", 1)]
     let vocabulary = try Vocabulary(counts: counts, selection: .init(minCount: 2))
     #expect(vocabulary.words == ["a", "b", "<eos>", "<unk>"])
+  }
+
+  /// The counts: a 9, b 5, c 4, d 1, <eos> 3, and <unk> as often as it is written and words are left out.
+  @Test(
+    arguments: [
+      (0, .init(), ["a", "b", "c", "<eos>", "d", "<unk>"]),
+      (2, .init(), ["a", "b", "c", "<eos>", "<unk>", "d"]),
+      (0, .init(minCount: 5), ["a", "<unk>", "b", "<eos>"]),
+      (4, .init(minCount: 5), ["<unk>", "a", "b", "<eos>"]),
+      (0, .init(size: 3), ["<unk>", "a", "<eos>"]),
+      (1, .init(size: 5, minCount: 2), ["a", "b", "c", "<eos>", "<unk>"]),
+    ] as [(Int, VocabularySelection, [String])])
+  func wordsThatAreLeftOutCountAsUnknown(
+    literalCount: Int, selection: VocabularySelection, expected: [String]
+  ) throws {
+    let counts = [("a", 9), ("b", 5), ("c", 4), ("d", 1), ("<eos>", 3), ("<unk>", literalCount)]
+    #expect(try Vocabulary(counts: counts, selection: selection).words == expected)
   }
 
   @Test func literalUnknownsAreCounted() throws {
@@ -99,6 +116,14 @@ struct VocabularyTests {
     #expect(said.contains(part))
     #expect(said.contains("vocabulary.txt"))
     #expect(!said.contains("\n"))
+  }
+
+  /// A vocabulary is read as it is: of earlier versions, one may begin with a byte-order mark.
+  @Test func aMarkIsPartOfAWord() throws {
+    let folder = try TemporaryFolder()
+    let file = try folder.write("\u{FEFF}the\n<unk>\n<eos>\n", to: "vocabulary.txt")
+    let words = try Vocabulary(contentsOf: file).words
+    #expect(spellings(words) == spellings(["\u{FEFF}the", "<unk>", "<eos>"]))
   }
 
   @Test func refusesBytesThatAreNotUTF8() throws {

@@ -40,6 +40,23 @@ import Testing
     }
   }
 
+  /// One flipped bit of a message of an evaluation ends it with a line that names operation and ranks.
+  @Test(arguments: [ScoringMethod(), ScoringMethod(reading: .streams(3))])
+  func corruptedMessagesEndAnEvaluation(method: ScoringMethod) throws {
+    let listening = Corruption()
+    _ = try bench.evaluate(method, rankCount: 2, reception: listening.fault)
+    #expect(listening.kinds.contains { $0.name == "score" && !$0.isHeader })
+    for kind in listening.kinds {
+      let corruption = Corruption(kind)
+      let error = #expect(throws: MilmError.self, "\(kind)") {
+        try bench.evaluate(method, rankCount: 2, reception: corruption.fault)
+      }
+      let operation = try #require(corruption.corrupted?.operation, "\(kind)")
+      #expect(
+        error?.description.contains("message at \(operation) from rank ") == true, "\(kind): \(error as Any)")
+    }
+  }
+
   @Test func tokenLossesAreListedInOrder() throws {
     for (index, method) in [ScoringMethod(), ScoringMethod(reading: .windows(9)), Self.cached].enumerated() {
       let path = bench.folder.file("tokens-\(index).tsv")
@@ -48,7 +65,7 @@ import Testing
       #expect(lines[0] == "position\tword\tnll")
       let rows = lines.dropFirst().map { $0.split(separator: "\t", omittingEmptySubsequences: false) }
       let corpus = try Corpus(opening: URL(filePath: bench.corpus))
-      let tokens = try corpus.tokens(.test)
+      let tokens = try ids(.test, of: corpus)
       #expect(rows.count == tokens.count && rows.count == summary.tokens)
       for (position, row) in rows.enumerated() {
         #expect(row.count == 3 && Int(row[0]) == position)
@@ -78,8 +95,14 @@ import Testing
     #expect(buckets.reduce(0) { $0 + $1.tokens } == summary.tokens)
     #expect(abs(buckets.reduce(0) { $0 + $1.nll } - summary.nll) < 1e-9 * summary.nll)
     let corpus = try Corpus(opening: URL(filePath: bench.corpus))
-    let tokens = try corpus.tokens(.test)
-    #expect(buckets[0].tokens == (0..<tokens.count).count { tokens[$0] < 10 })
+    #expect(try buckets[0].tokens == ids(.test, of: corpus).count { $0 < 10 })
+  }
+
+  private func ids(_ split: Split, of corpus: Corpus) throws -> [Int32] {
+    let tokens = try corpus.tokens(split)
+    var ids = [Int32](repeating: -1, count: tokens.count)
+    try ids.withUnsafeMutableBufferPointer { try tokens.copy(0..<tokens.count, into: $0) }
+    return ids
   }
 
   @Test func aWindowIsScoredLikeATextOfItsOwn() throws {

@@ -114,14 +114,14 @@ struct OpenFileTests {
     #expect(content == [1, 2, 3, 9])
   }
 
-  @Test func aMappedFileHasTheContent() throws {
-    try folder.write("text", to: "a")
-    try folder.write("", to: "empty")
-    let (file, empty) = (try MappedFile(folder.file("a")), try MappedFile(folder.file("empty")))
-    withExtendedLifetime((file, empty)) {
-      #expect(Array(file.bytes) == Array("text".utf8))
-      #expect(empty.bytes.isEmpty)
+  @Test func readsAtAnOffsetWithoutMoving() throws {
+    try folder.write("0123456789", to: "a")
+    let file = try OpenFile.reading(folder.file("a"))
+    var bytes = [UInt8](repeating: 0, count: 4)
+    for (offset, expected) in [(2, "2345"), (7, "789"), (10, ""), (99, "")] {
+      let count = try bytes.withUnsafeMutableBytes { try file.readAll(into: $0, at: offset) }
+      #expect(String(decoding: bytes[..<count], as: UTF8.self) == expected)
     }
-    #expect(throws: MilmError.self) { try MappedFile(folder.file("none")) }
+    #expect(try file.readAll() == Array("0123456789".utf8))
   }
 }

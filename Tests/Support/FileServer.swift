@@ -5,7 +5,8 @@ import Foundation
 /// `/whole/F` serves the requested range; `/breaks/F` closes each connection half-way through the rest; `/no-ranges/F`
 /// breaks off once and ignores ranges; `/busy/F` answers 503 once; `/stalls/F` stops sending once, without closing;
 /// `/wrong/F` has other bytes; `/long/F` and `/longer/F` announce ten bytes too many, for the rest and for the whole;
-/// `/missing/F` answers 404.
+/// `/missing/F` answers 404; `/drips/F` sends a byte every 50 ms, `/head-drips/F` its headers in that way, `/silent/F`
+/// nothing at all; `/counted/F` counts what it sends.
 package final class FileServer {
   private let folder: TemporaryFolder
   private let server: RunningProgram
@@ -37,6 +38,12 @@ package final class FileServer {
     return log.split(separator: "\n").map(String.init)
   }
 
+  /// The bytes that `/counted/F` has sent so far.
+  package var sentByteCount: Int {
+    let count = (try? String(contentsOfFile: folder.file("sent"), encoding: .utf8)) ?? ""
+    return Int(count) ?? 0
+  }
+
   private static let program = """
     import http.server, os, sys, time
     folder = sys.argv[1]
@@ -54,6 +61,10 @@ package final class FileServer {
         asked = self.headers.get("Range")
         with open(os.path.join(folder, "log"), "a") as log:
           print(fault, asked or "-", file=log)
+        if fault == "silent":
+          time.sleep(600)
+        if fault == "head-drips":
+          return self.drip(b"HTTP/1.1 200 OK\\r\\nX: " + b"x" * 9999)
         first = fault not in seen
         seen.add(fault)
         self.close_connection = True
@@ -77,10 +88,26 @@ package final class FileServer {
         self.end_headers()
         if (fault == "breaks" and len(rest) > 1000) or (fault in ("no-ranges", "stalls") and first):
           rest = rest[:len(rest) // 2]
+        if fault == "drips":
+          return self.drip(rest)
+        pieces = range(0, len(rest), 65536) if fault == "counted" else []
+        for start in pieces:
+          self.wfile.write(rest[start:start + 65536])
+          with open(os.path.join(folder, "sent.new"), "w") as file:
+            file.write(str(start + 65536))
+          os.rename(os.path.join(folder, "sent.new"), os.path.join(folder, "sent"))
+        if fault == "counted":
+          return
         self.wfile.write(rest)
         self.wfile.flush()
         if fault == "stalls" and first:
           time.sleep(600)
+
+      def drip(self, data):
+        for index in range(len(data)):
+          self.wfile.write(data[index:index + 1])
+          self.wfile.flush()
+          time.sleep(0.05)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     with open(os.path.join(folder, "port.new"), "w") as file:

@@ -14,13 +14,21 @@ protocol StreamDecoder: AnyObject {
   ) throws -> Int
 }
 
-/// How a text file is compressed, by its file name extension.
+/// How a text file is compressed.
 enum Compression: String {
   case zstd = "zst"
   case gzip = "gz"
   case zip
 
-  init?(_ file: URL) { self.init(rawValue: file.pathExtension.lowercased()) }
+  /// By the first bytes; a file that lacks them must be what its name's extension says.
+  init?(_ file: URL, first: FileSignature?) {
+    switch first {
+    case .gzip: self = .gzip
+    case .zstd: self = .zstd
+    case .zip: self = .zip
+    default: self.init(rawValue: file.pathExtension.lowercased())
+    }
+  }
 }
 
 /// Decompresses deflate data: a gzip file of one or several members, or an entry of a zip archive.
@@ -44,6 +52,9 @@ final class InflateDecoder: StreamDecoder {
   private let stream: UnsafeMutablePointer<z_stream>
   private let input: UnsafeMutableRawBufferPointer
   private var isInsideMember = false
+  private var hasMembers = false
+  private var isPadded = false
+  private var isInputAtEnd = false
   private var isAtEnd = false
 
   init(_ format: Format, name: String) throws {
@@ -70,34 +81,55 @@ final class InflateDecoder: StreamDecoder {
     var filled = 0
     while filled < buffer.count && !isAtEnd {
       if stream.pointee.avail_in == 0 { try refill(from: next) }
-      guard !isAtEnd else { break }
-      let room = min(buffer.count - filled, Int(UInt32.max))
-      stream.pointee.next_out = buffer.baseAddress.map { ($0 + filled).assumingMemoryBound(to: UInt8.self) }
-      stream.pointee.avail_out = UInt32(room)
-      let result = inflate(stream, Z_NO_FLUSH)
-      filled += room - Int(stream.pointee.avail_out)
-      switch result {
-      case Z_OK, Z_BUF_ERROR: isInsideMember = true
-      case Z_STREAM_END: endMember()
-      default: throw corrupted(stream.pointee.msg.map { String(cString: $0) } ?? "error \(result)")
+      if hasMembers && !isInsideMember { try skipPadding() }
+      guard isInsideMember || stream.pointee.avail_in > 0 else {
+        isAtEnd = isInputAtEnd
+        continue
       }
+      isInsideMember = true
+      filled += try inflateSome(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
     }
     return filled
   }
 
+  private func inflateSome(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    let room = min(buffer.count, Int(UInt32.max))
+    stream.pointee.next_out = buffer.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    stream.pointee.avail_out = UInt32(room)
+    let result = inflate(stream, Z_NO_FLUSH)
+    let byteCount = room - Int(stream.pointee.avail_out)
+    switch result {
+    case Z_OK, Z_BUF_ERROR:
+      // Without input it still returns what it has buffered.
+      guard byteCount > 0 || !isInputAtEnd else { throw corrupted("a truncated file") }
+    case Z_STREAM_END: endMember()
+    default: throw corrupted(stream.pointee.msg.map { String(cString: $0) } ?? "error \(result)")
+    }
+    return byteCount
+  }
+
   private func refill(from next: (UnsafeMutableRawBufferPointer) throws -> Int) throws {
     let byteCount = try next(input)
-    if byteCount == 0 {
-      guard !isInsideMember else { throw corrupted("a truncated file") }
-      isAtEnd = true
-    }
+    isInputAtEnd = byteCount == 0
     stream.pointee.next_in = input.baseAddress?.assumingMemoryBound(to: UInt8.self)
     stream.pointee.avail_in = UInt32(byteCount)
+  }
+
+  /// Skips zeros after a gzip member, which pad it to the end of the file, as on a tape.
+  private func skipPadding() throws {
+    guard let next = stream.pointee.next_in else { return }
+    let rest = UnsafeBufferPointer(start: next, count: Int(stream.pointee.avail_in))
+    let zeroCount = rest.prefix { $0 == 0 }.count
+    isPadded = isPadded || zeroCount > 0
+    guard !isPadded || zeroCount == rest.count else { throw corrupted("other bytes after zeros") }
+    stream.pointee.next_in += zeroCount
+    stream.pointee.avail_in -= UInt32(zeroCount)
   }
 
   /// Another member may follow a gzip member; an entry of a zip archive is complete.
   private func endMember() {
     isInsideMember = false
+    hasMembers = true
     if format == .gzip { inflateReset(stream) } else { isAtEnd = true }
   }
 

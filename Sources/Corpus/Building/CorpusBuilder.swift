@@ -19,7 +19,7 @@ package struct CorpusBuilder: Sendable {
     /// Default: all words of tokenized texts, all processors.
     package init(
       vocabulary: VocabularySelection = .init(), tokenizing: Bool = false,
-      threadCount: Int = ProcessInfo.processInfo.activeProcessorCount
+      threadCount: Int = Processors.allowed.usableCount
     ) {
       self.vocabulary = vocabulary
       self.tokenizing = tokenizing
@@ -50,7 +50,7 @@ package struct CorpusBuilder: Sendable {
   private let entropyRate: Double?
   private let check: @Sendable (CorpusDescription) throws -> Void
 
-  /// A builder for texts, plain or compressed (`.zst`, `.gz`, `.zip`); the texts of a split are concatenated.
+  /// A builder for texts, plain or compressed (zstd, gzip, zip); the texts of a split are concatenated.
   package init(train: [URL], valid: [URL] = [], test: [URL] = [], options: Options = .init()) {
     let files: [Split: [URL]] = [.train: train, .valid: valid, .test: test]
     self.init(sources: files.mapValues { $0.map(TextSource.file) }, options: options, entropyRate: nil)

@@ -14,21 +14,25 @@ package struct Download: Sendable {
   package var byteCount: Int?
   /// What the user can do if no address serves the file; ends the message.
   package var advice: String
-  /// Seconds without a byte after which a connection counts as broken.
+  /// Seconds without a byte after which a connection counts as broken, without complete headers after which the
+  /// address is given up, and between judgements of its throughput.
   package var timeoutSeconds: Double
+  /// The throughput below which an address is given up, in bytes per second.
+  package var minimumBytesPerSecond: Double
   /// Retries of an address after broken connections that brought nothing new.
   package var retryCount: Int
 
   /// A download; nothing happens before `fetch`.
   package init(
     addresses: [URL], sha256: String, byteCount: Int? = nil, advice: String = "try again later",
-    timeoutSeconds: Double = 30, retryCount: Int = 3
+    timeoutSeconds: Double = 30, minimumBytesPerSecond: Double = 10_000, retryCount: Int = 3
   ) {
     self.addresses = addresses
     self.sha256 = sha256.lowercased()
     self.byteCount = byteCount
     self.advice = advice
     self.timeoutSeconds = timeoutSeconds
+    self.minimumBytesPerSecond = minimumBytesPerSecond
     self.retryCount = retryCount
   }
 
@@ -84,8 +88,8 @@ package struct Download: Sendable {
     while true {
       let before = PartialFile.byteCount(part)
       let transfer = try HTTPTransfer(
-        address, into: PartialFile(part), wantedByteCount: byteCount, timeoutSeconds: timeoutSeconds,
-        progress: progress)
+        address, into: PartialFile(part), wantedByteCount: byteCount,
+        limits: .init(seconds: timeoutSeconds, bytesPerSecond: minimumBytesPerSecond), progress: progress)
       switch transfer.run() {
       case .whole: return
       case .refused(let reason): throw MilmError(reason)

@@ -1,6 +1,7 @@
 import Dispatch
 import Foundation
 import Platform
+import Synchronization
 
 #if canImport(FoundationNetworking)
   import FoundationNetworking
@@ -8,7 +9,10 @@ import Platform
 
 /// One HTTP request for the missing end of a file.
 ///
-/// `@unchecked Sendable`: the session's queue runs one call at a time, and `run` reads only after the last one.
+/// Memory is bounded: the server waits while data that has been received is being written.
+///
+/// `@unchecked Sendable`: the session's queue runs one call at a time, and `run` reads only after the last one, except
+/// for what mutexes guard.
 final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable {
   /// How a request ended.
   enum Outcome {
@@ -16,7 +20,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     case whole
     /// The connection broke; a retry may succeed.
     case broken(String)
-    /// The server does not have the file, or has a different one.
+    /// The server does not have the file, has a different one, or is too slow.
     case refused(String)
   }
 
@@ -24,6 +28,9 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
   private let file: PartialFile
   private let wantedByteCount: Int?
   private let timeoutSeconds: Double
+  private let pace: Mutex<TransferPace>
+  /// What the server is too slow at, once it has been given up.
+  private let slowness = Mutex<String?>(nil)
   private let progress: (Int, Int) -> Void
   private let finished = DispatchSemaphore(value: 0)
   private var totalByteCount: Int?
@@ -33,13 +40,14 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
 
   /// - Parameter wantedByteCount: the expected length of the whole file, if known.
   init(
-    _ address: URL, into file: PartialFile, wantedByteCount: Int?, timeoutSeconds: Double,
+    _ address: URL, into file: PartialFile, wantedByteCount: Int?, limits: TransferPace.Limits,
     progress: @escaping (Int, Int) -> Void
   ) {
     self.address = address
     self.file = file
     self.wantedByteCount = wantedByteCount
-    self.timeoutSeconds = timeoutSeconds
+    timeoutSeconds = limits.seconds
+    pace = Mutex(TransferPace(limits, start: .now))
     self.progress = progress
   }
 
@@ -49,33 +57,41 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     defer { file.release() }
     let configuration = URLSessionConfiguration.ephemeral
     configuration.timeoutIntervalForRequest = timeoutSeconds
-    let queue = OperationQueue()
-    queue.maxConcurrentOperationCount = 1
-    let session = URLSession(configuration: configuration, delegate: self, delegateQueue: queue)
+    let session = URLSession(configuration: configuration, delegate: self, delegateQueue: BoundedQueue())
     var request = URLRequest(url: address)
     request.setValue("identity", forHTTPHeaderField: "Accept-Encoding")
     if file.byteCount > 0 { request.setValue("bytes=\(file.byteCount)-", forHTTPHeaderField: "Range") }
-    session.dataTask(with: request).resume()
-    finished.wait()
+    let task = session.dataTask(with: request)
+    task.resume()
+    while finished.wait(timeout: .now() + .milliseconds(100)) == .timedOut { giveUpIfSlow(task) }
     session.finishTasksAndInvalidate()
     return outcome
+  }
+
+  private func giveUpIfSlow(_ task: URLSessionDataTask) {
+    guard let fault = pace.withLock({ $0.fault(at: .now) }) else { return }
+    slowness.withLock { $0 = fault }
+    task.cancel()
   }
 
   func urlSession(
     _ session: URLSession, dataTask: URLSessionDataTask, didReceive response: URLResponse,
     completionHandler: @escaping (URLSession.ResponseDisposition) -> Void
   ) {
+    pace.withLock { $0.noteHeaders(at: .now) }
     do {
       early = try begin(response)
-      completionHandler(early == nil ? .allow : .cancel)
     } catch {
       early = .refused("\(error)")
-      completionHandler(.cancel)
     }
+    completionHandler(early == nil ? .allow : .cancel)
+    // On Linux the answer is ignored, and the body would still be fetched.
+    if early != nil { dataTask.cancel() }
   }
 
   func urlSession(_ session: URLSession, dataTask: URLSessionDataTask, didReceive data: Data) {
     guard early == nil else { return }
+    pace.withLock { $0.note(byteCount: data.count) }
     do {
       if let limit = totalByteCount ?? wantedByteCount, file.byteCount + data.count > limit {
         throw MilmError("expected \(limit) bytes, found more")
@@ -94,7 +110,10 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
   }
 
   private func ended(with error: (any Error)?) -> Outcome {
+    if let slowness = slowness.withLock({ $0 }) { return .refused(slowness) }
     if let error {
+      let pace = pace.withLock { $0 }
+      if !pace.hasHeaders, (error as? URLError)?.code == .timedOut { return .refused(pace.headersAreMissing) }
       // A retry would not help.
       let isHopeless = [.cannotFindHost, .unsupportedURL, .badURL].contains((error as? URLError)?.code)
       return isHopeless ? .refused(error.localizedDescription) : .broken(error.localizedDescription)
@@ -134,5 +153,28 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
       throw MilmError("expected a file of \(wantedByteCount) bytes, found one of \(totalByteCount)")
     }
     return nil
+  }
+}
+
+/// Runs the session's calls one at a time; the session waits while many are pending, and the server then waits too.
+///
+/// `@unchecked Sendable`: nothing but the semaphore is added to a queue.
+private final class BoundedQueue: OperationQueue, @unchecked Sendable {
+  /// A call has at most 16 KiB of data.
+  private static let capacity = 256
+  private let room = DispatchSemaphore(value: 0)
+
+  override init() {
+    super.init()
+    maxConcurrentOperationCount = 1
+    for _ in 0..<Self.capacity { room.signal() }
+  }
+
+  override func addOperation(_ block: @escaping @Sendable () -> Void) {
+    room.wait()
+    super.addOperation { [room] in
+      block()
+      room.signal()
+    }
   }
 }

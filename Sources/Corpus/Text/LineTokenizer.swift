@@ -29,21 +29,40 @@ struct LineTokenizer {
       case .comma, .symbol: tokens.writeToken(run, to: &output)
       case .stop: writeStops(position..<end, in: chunk, into: &tokens, output: &output)
       case .hyphen: writeHyphens(position..<end, in: chunk, into: &tokens, output: &output)
-      case .apostrophe: writeApostrophe(position, in: chunk, into: &tokens, output: &output)
+      case .apostrophe: writeApostrophe(position..<end, in: chunk, into: &tokens, output: &output)
       case .letter, .digit, .space, .lineEnd: tokens.write(run, to: &output)
       }
       position = end
     }
   }
 
-  /// The end of the run of letters and digits, of stops or of hyphens at `start`; other characters form no runs.
+  /// The end of the run of letters and digits, of stops or of hyphens at `start`, or of the symbol there.
   private func runEnd(from start: Int, in chunk: Range<Int>) -> Int {
     let first = characters[start]
     var end = start + 1
-    guard first.isWordPart || first.kind == .stop || first.kind == .hyphen else { return end }
+    guard first.isWordPart || first.kind == .stop || first.kind == .hyphen else {
+      return symbolEnd(from: start, in: chunk)
+    }
     while end < chunk.upperBound
       && (first.isWordPart ? characters[end].isWordPart : characters[end].kind == first.kind)
     {
+      end += 1
+    }
+    return end
+  }
+
+  /// The end of one symbol of one or several characters.
+  private func symbolEnd(from start: Int, in chunk: Range<Int>) -> Int {
+    var end = start + 1
+    while end < chunk.upperBound {
+      let next = characters[end]
+      let isJoined =
+        switch next.joining {
+        case .extender, .joiner: true
+        case .flagLetter: end == start + 1 && characters[start].joining == .flagLetter
+        case .none: next.kind == .symbol && characters[end - 1].joining == .joiner
+        }
+      guard isJoined else { break }
       end += 1
     }
     return end
@@ -78,15 +97,15 @@ struct LineTokenizer {
   }
 
   private func writeApostrophe(
-    _ position: Int, in chunk: Range<Int>, into tokens: inout TokenWriter, output: inout ByteBuffer
+    _ run: Range<Int>, in chunk: Range<Int>, into tokens: inout TokenWriter, output: inout ByteBuffer
   ) {
-    let following = characters[(position + 1)..<chunk.upperBound].prefix { $0.isWordPart }
+    let following = characters[run.upperBound..<chunk.upperBound].prefix { $0.isWordPart }
     let tail = bytes(following.startIndex..<following.endIndex)
     let beginsToken =
-      if position == chunk.lowerBound {
+      if run.lowerBound == chunk.lowerBound {
         Self.clitics.contains(where: tail.elementsEqual)
       } else {
-        switch characters[position - 1].kind {
+        switch characters[run.lowerBound - 1].kind {
         case .letter: following.first?.kind == .letter
         case .digit: tail.elementsEqual(Self.clitics[0])
         default: false

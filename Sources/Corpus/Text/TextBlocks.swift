@@ -41,15 +41,10 @@ final class TextBlocks: @unchecked Sendable {
     return true
   }
 
-  /// Checks that a block is UTF-8, tokenizes it if requested, and passes its tokens to `body`.
+  /// Checks that a block is text, tokenizes it if requested, and passes its tokens to `body`.
   func prepare(_ block: TextBlock, _ body: (borrowing ByteBuffer) -> Void) {
-    do {
-      _ = try UTF8Span(validating: Span(_unsafeBytes: block.bytes.bytes))
-      block.invalidOffset = nil
-    } catch {
-      block.invalidOffset = error.byteOffsets.lowerBound
-      return
-    }
+    block.fault = TextFault(in: block.bytes.bytes)
+    guard block.fault == nil else { return }
     guard let tokenizer else {
       block.bytes.seal()
       return body(block.bytes)
@@ -60,14 +55,14 @@ final class TextBlocks: @unchecked Sendable {
     body(block.tokenized)
   }
 
-  /// Counts a block's lines, in the order of the blocks; throws if the block is not UTF-8.
+  /// Counts a block's lines, in the order of the blocks; throws if the block is not text.
   func count(_ block: TextBlock, lineCount: Int) throws {
     if countedSource != block.sourceIndex { (countedSource, countedLineCount) = (block.sourceIndex, 0) }
-    if let invalid = block.invalidOffset {
-      let line = countedLineCount + block.bytes.bytes[..<invalid].count { $0 == UInt8(ascii: "\n") } + 1
+    if let fault = block.fault {
+      let line = countedLineCount + block.bytes.bytes[..<fault.offset].count { $0 == UInt8(ascii: "\n") } + 1
       throw MilmError(
-        "expected UTF-8 in \(sources[block.sourceIndex].name), "
-          + "found another byte in line \(line), byte \(block.offset + invalid)")
+        "expected \(fault.expected) in \(sources[block.sourceIndex].name), "
+          + "found \(fault.found) in line \(line), byte \(block.offset + fault.offset)")
     }
     countedLineCount += lineCount
   }
@@ -78,8 +73,8 @@ final class TextBlock {
   var bytes = ByteBuffer(capacity: BlockReader.byteCount)
   /// The tokenized form, which replaces `bytes` if the text is raw.
   var tokenized = ByteBuffer()
-  /// The offset in the block of the first byte that is not UTF-8, if any, after validation.
-  var invalidOffset: Int?
+  /// What is wrong with it, after validation.
+  var fault: TextFault?
   fileprivate(set) var sourceIndex = 0
   /// The offset of the block in its text.
   fileprivate(set) var offset = 0
@@ -126,8 +121,7 @@ struct BlockReader {
   /// Reads the next block; false at the end of the last text.
   mutating func read(into block: TextBlock) throws -> Bool {
     guard sourceIndex < sources.count else { return false }
-    let stream = try self.stream ?? sources[sourceIndex].open(hashing: hashing)
-    self.stream = stream
+    let stream = try self.stream ?? begin(sources[sourceIndex])
     begin(block)
     while true {
       block.bytes.reserve(Self.byteCount)
@@ -140,10 +134,20 @@ struct BlockReader {
       block.bytes.extend(by: readByteCount)
       lastByte = block.bytes.bytes.last
       if cut(block, searchingLast: readByteCount) { break }
+      // No longer text; where it ends is of no interest.
+      let latest = UnsafeRawBufferPointer(rebasing: block.bytes.bytes.suffix(readByteCount))
+      if latest.firstOffset(of: 0) != nil { break }
       guard block.bytes.count <= Self.byteCountLimit else { throw unbounded() }
     }
     offset += block.bytes.count
     return true
+  }
+
+  private mutating func begin(_ source: TextSource) throws -> TextStream {
+    let stream = try source.open(hashing: hashing)
+    offset = try stream.begin(name: source.name)
+    self.stream = stream
+    return stream
   }
 
   private mutating func begin(_ block: TextBlock) {
@@ -198,7 +202,6 @@ struct BlockReader {
     stream = nil
     lastByte = nil
     sourceIndex += 1
-    offset = 0
   }
 
   private func unbounded() -> MilmError {

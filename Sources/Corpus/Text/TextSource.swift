@@ -1,8 +1,8 @@
 import Foundation
 import Platform
 
-/// A text to read: a file, plain or compressed (`.zst`, `.gz`, `.zip` with one file in it), an entry of a zip
-/// archive, or bytes in memory.
+/// A text to read: a file, plain or compressed (zstd, gzip, zip with one file in it), an entry of a zip archive, or
+/// bytes in memory.
 enum TextSource: Sendable {
   case file(URL)
   /// The only entry of this name in a zip archive, in any folder.
@@ -46,16 +46,21 @@ enum TextSource: Sendable {
       return try open(archive.entry(named: name), in: archive, hashing: hashing ? .text : nil)
     case .file(let url):
       let hashing: TextStream.Hashing? = hashing ? .stored : nil
+      let stored = try StoredBytes(name: name, file: url)
       let decoder: (any StreamDecoder)?
-      switch Compression(url) {
+      switch Compression(url, first: try stored.signature()) {
       case .zip:
+        guard stored.isSeekable else {
+          throw MilmError(
+            "expected a zip archive in a file, found one on a pipe at \(name); unpack it first, with: funzip")
+        }
         let archive = try ZipArchive(opening: url)
         return try open(archive.entry(), in: archive, hashing: hashing.map { _ in .text })
       case .zstd: decoder = try ZstdDecoder(name: name)
       case .gzip: decoder = try InflateDecoder(.gzip, name: name)
       case nil: decoder = nil
       }
-      return TextStream(try StoredBytes(name: name, file: url), decoder: decoder, hashing: hashing)
+      return TextStream(stored, decoder: decoder, hashing: hashing)
     }
   }
 
@@ -66,13 +71,14 @@ enum TextSource: Sendable {
     return TextStream(stored, decoder: try ZipEntryDecoder(entry, name: name), hashing: hashing)
   }
 
-  /// The whole text, sealed, for small files.
-  func bytes() throws -> ByteBuffer {
-    var bytes = ByteBuffer(capacity: try storedByteCount())
-    let stream = try open(hashing: false)
+  /// The whole file as stored, sealed.
+  static func storedBytes(of url: URL) throws -> ByteBuffer {
+    let source = TextSource.file(url)
+    var bytes = ByteBuffer(capacity: try source.storedByteCount())
+    let stored = try StoredBytes(name: source.name, file: url)
     while true {
       bytes.reserve(1 << 16)
-      let byteCount = try stream.read(into: bytes.free)
+      let byteCount = try stored.read(into: bytes.free)
       if byteCount == 0 { break }
       bytes.extend(by: byteCount)
     }
@@ -95,6 +101,7 @@ final class TextStream {
   private let decoder: (any StreamDecoder)?
   private let hashing: Hashing?
   private var hash = SHA256Digest()
+  private var lookahead = Lookahead()
 
   init(_ stored: StoredBytes, decoder: (any StreamDecoder)? = nil, hashing: Hashing? = nil) {
     self.stored = stored
@@ -105,6 +112,19 @@ final class TextStream {
   /// Bytes of the file read so far, as stored.
   var storedByteCount: Int { stored.takenByteCount }
 
+  /// Drops a byte-order mark at the start and returns its length; called before anything is read.
+  ///
+  /// - Throws: if the first bytes are those of something that is not text.
+  func begin(name: String) throws -> Int {
+    lookahead = try Lookahead(from: readDecoded)
+    if let foreign = lookahead.foreignText {
+      throw MilmError("expected text in \(name), found \(foreign)")
+    }
+    guard lookahead.signature == .utf8Mark else { return 0 }
+    lookahead.drop(FileSignature.utf8MarkByteCount)
+    return FileSignature.utf8MarkByteCount
+  }
+
   /// Fills `buffer` and returns the byte count, which is smaller than the buffer only at the end.
   func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
     var filled = 0
@@ -113,7 +133,6 @@ final class TextStream {
       if byteCount == 0 { break }
       filled += byteCount
     }
-    if hashing == .text { update(buffer[..<filled]) }
     return filled
   }
 
@@ -121,8 +140,15 @@ final class TextStream {
   func digest() -> String? { hashing.map { _ in hash.hexadecimal } }
 
   private func readSome(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    let examinedByteCount = lookahead.take(into: buffer)
+    return examinedByteCount > 0 ? examinedByteCount : try readDecoded(into: buffer)
+  }
+
+  private func readDecoded(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
     guard let decoder else { return try readStored(into: buffer) }
-    return try decoder.read(into: buffer, from: readStored)
+    let byteCount = try decoder.read(into: buffer, from: readStored)
+    if hashing == .text { update(buffer[..<byteCount]) }
+    return byteCount
   }
 
   private func readStored(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
@@ -142,10 +168,14 @@ final class StoredBytes {
   private let memory: [UInt8]
   /// The largest number of bytes to read.
   private let limit: Int
+  /// Whether it is a file that can be read from anywhere; false for a pipe.
+  let isSeekable: Bool
+  private var lookahead = Lookahead()
   private(set) var takenByteCount = 0
 
   init(memory: [UInt8]) {
     file = nil
+    isSeekable = false
     self.memory = memory
     limit = memory.count
   }
@@ -154,9 +184,16 @@ final class StoredBytes {
   init(name: String, file: URL, range: Range<Int>? = nil) throws {
     let opened = try OpenFile.stream(file.path, reportedAs: name)
     if let range { try opened.seek(to: range.lowerBound) }
+    isSeekable = opened.isSeekable
     self.file = consume opened
     memory = []
     limit = range?.count ?? .max
+  }
+
+  /// What the first bytes say, which are still to be read; called before anything is read.
+  func signature() throws -> FileSignature? {
+    lookahead = try Lookahead(from: fill)
+    return lookahead.signature
   }
 
   /// Reads what is available into `buffer` and returns the byte count, 0 at the end.
@@ -168,6 +205,8 @@ final class StoredBytes {
   }
 
   private func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    let examinedByteCount = lookahead.take(into: buffer)
+    if examinedByteCount > 0 { return examinedByteCount }
     if let byteCount = try file?.read(into: buffer) { return byteCount }
     let taken = memory[takenByteCount...].prefix(buffer.count)
     buffer.copyBytes(from: taken)

@@ -14,7 +14,8 @@
 ///   Stops inside a word stay (`example.com`), several in a row are a token (`...`).
 /// - An apostrophe between letters begins a token (`game 's`, `don 't`, `O 'Brien`), and so does one before
 ///   `s` after a digit, or before `s t d m ll re ve` at the beginning. Any other is a token.
-/// - All other punctuation and symbols are tokens of one character.
+/// - All other punctuation and symbols are tokens of one character, with the marks, variation selectors and skin
+///   tones that follow it; symbols joined by U+200D are one token, and so are the two letters of a flag.
 ///   Letters, marks and numbers of every script, and invisible format characters, are parts of words.
 /// - Typographic quotes become `"` and `'`, Unicode's hyphens `-`.
 /// - The tokens `<unk>`, `<eos>`, `@-@`, `@,@` and `@.@` stay, so text that is tokenized
@@ -124,10 +125,23 @@ struct TextCharacter {
     case symbol
   }
 
+  /// How a character and its neighbours form one symbol; a subset of the rules of Unicode's UAX 29.
+  enum Joining: UInt8 {
+    case none
+    /// A mark, variation selector or skin tone: part of what precedes it.
+    case extender
+    /// U+200D: part of what precedes it, to which it joins the next symbol.
+    case joiner
+    /// A letter of a flag, of two.
+    case flagLetter
+  }
+
   let offset: Int
   let byteCount: Int
   let kind: Kind
   let isLowercase: Bool
+  /// How it joins its neighbours to one symbol.
+  let joining: Joining
 
   /// Whether it is always part of a word.
   var isWordPart: Bool { kind == .letter || kind == .digit }
@@ -140,11 +154,13 @@ struct TextCharacter {
       byteCount = 1
       kind = Self.kind(ofASCII: first)
       isLowercase = first >= UInt8(ascii: "a") && first <= UInt8(ascii: "z")
+      joining = .none
     } else {
       byteCount = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
       let scalar = Self.scalar(text[offset..<offset + byteCount])
       kind = Self.kind(of: scalar)
       isLowercase = scalar.properties.isLowercase
+      joining = Self.joining(of: scalar)
     }
   }
 
@@ -179,6 +195,14 @@ struct TextCharacter {
       .finalPunctuation, .otherPunctuation, .mathSymbol, .currencySymbol, .modifierSymbol, .otherSymbol:
       return .symbol
     default: return .letter
+    }
+  }
+
+  private static func joining(of scalar: Unicode.Scalar) -> Joining {
+    switch scalar {
+    case "\u{200D}": .joiner
+    case "\u{1F1E6}"..."\u{1F1FF}": .flagLetter
+    default: scalar.properties.isGraphemeExtend || scalar.properties.isEmojiModifier ? .extender : .none
     }
   }
 

@@ -63,12 +63,12 @@ package struct Lanes: Equatable, Sendable {
   package func read(
     segmentIndex: Int, lanes: Range<Int>, from tokens: some TokenSequence,
     inputs: UnsafeMutableBufferPointer<Int32>, targets: UnsafeMutableBufferPointer<Int32>
-  ) {
+  ) throws {
     precondition(lanes.lowerBound >= 0 && lanes.upperBound <= laneCount, "lanes \(lanes) of \(laneCount)")
     precondition(tokens.count == tokenCount, "\(tokens.count) tokens where \(tokenCount) were divided")
     let firstStep = position(segmentIndex).segmentInEpoch * segmentLength
     for (row, lane) in lanes.enumerated() {
-      readStream(
+      try readStream(
         from: lane * laneLength, firstStep: firstStep, stepCount: segmentLength, of: tokens,
         before: endOfSentenceID, inputs: inputs, targets: targets, firstRow: row, rowStride: lanes.count)
     }
@@ -81,19 +81,19 @@ package struct Lanes: Equatable, Sendable {
 /// - Parameters:
 ///   - start: the position of the stream's first token.
 ///   - before: the input of the stream's first token.
-func readStream(
+package func readStream(
   from start: Int, firstStep: Int, stepCount: Int, of tokens: some TokenSequence, before: Int32,
   inputs: UnsafeMutableBufferPointer<Int32>, targets: UnsafeMutableBufferPointer<Int32>, firstRow: Int,
   rowStride: Int
-) {
+) throws {
   guard stepCount > 0 else { return }
-  withUnsafeTemporaryAllocation(of: Int32.self, capacity: stepCount + 1) { ids in
+  try withUnsafeTemporaryAllocation(of: Int32.self, capacity: stepCount + 1) { ids in
     let first = start + firstStep
     if firstStep == 0 {
       ids[0] = before
-      tokens.copy(first..<first + stepCount, into: UnsafeMutableBufferPointer(rebasing: ids[1...]))
+      try tokens.copy(first..<first + stepCount, into: UnsafeMutableBufferPointer(rebasing: ids[1...]))
     } else {
-      tokens.copy(first - 1..<first + stepCount, into: ids)
+      try tokens.copy(first - 1..<first + stepCount, into: ids)
     }
     for step in 0..<stepCount {
       inputs[firstRow + step * rowStride] = ids[step]

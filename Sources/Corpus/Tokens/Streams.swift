@@ -61,11 +61,11 @@ package struct Streams: Equatable, Sendable {
   package func read(
     _ block: Block, from tokens: some TokenSequence, inputs: UnsafeMutableBufferPointer<Int32>,
     targets: UnsafeMutableBufferPointer<Int32>
-  ) {
+  ) throws {
     precondition(tokens.count == tokenCount, "\(tokens.count) tokens where \(tokenCount) were divided")
     for stream in 0..<streamCount {
       let isLiveAtEnd = stream < block.liveStreamCountInLastStep
-      readStream(
+      try readStream(
         from: range(of: stream).lowerBound, firstStep: block.firstStep,
         stepCount: block.stepCount - (isLiveAtEnd ? 0 : 1), of: tokens, before: endOfSentenceID,
         inputs: inputs, targets: targets, firstRow: stream, rowStride: streamCount)

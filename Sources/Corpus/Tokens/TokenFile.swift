@@ -9,75 +9,107 @@ package enum Verification: Sendable {
   case headerOnly
 }
 
-/// A token file mapped into memory; no copy is kept.
+/// A token file, read where its tokens are needed; no copy is kept.
+///
+/// A file that is truncated, changed or lost while it is in use is an error of the read.
 package final class TokenFile: TokenSequence {
   /// The number of tokens.
   package let count: Int
-  /// XXH64 of the ids according to the header, in hexadecimal: equal on all hosts that have the same file.
+  /// XXH64 of the ids that full verification has read, or as the header states it, in hexadecimal: equal on all hosts
+  /// that have the same file.
   package let checksum: String
-  private let file: MappedFile
+  private let file: OpenFile
+  private let name: String
   private let width: Int
+  private let vocabularyCount: Int
 
-  /// Maps the file at `url` and verifies it.
+  /// Opens the file at `url` and verifies it.
   ///
-  /// - Parameter vocabularyCount: all ids must be below it, which full verification checks.
+  /// - Parameter vocabularyCount: all ids must be below it, which full verification checks, and every read.
   /// - Throws: an error that names the file and what is wrong with it.
   package init(opening url: URL, vocabularyCount: Int, verification: Verification = .full) throws {
-    let name = url.relativePath
+    name = url.relativePath
     guard !isDirectory(url.path) else {
       throw MilmError("expected a token file at \(name), found a directory")
     }
-    let file = try MappedFile(url.path, followsLinks: true)
-    let header = try TokenFileHeader(file.bytes, name: name)
+    file = try OpenFile.reading(url.path, followsLinks: true)
+    let header = try TokenFileHeader(of: file, name: name)
+    var hash = header.checksum
     if verification == .full {
-      try file.readingSequentially {
-        try header.verifyIDs(file.bytes, vocabularyCount: vocabularyCount, name: name)
-      }
+      hash = try header.verifyIDs(file, vocabularyCount: vocabularyCount, name: name)
     }
-    self.file = file
     count = header.count
-    checksum = String(header.checksum, radix: 16)
+    checksum = String(hash, radix: 16)
     width = header.width
-  }
-
-  /// The id of the token at a position from 0.
-  package subscript(position: Int) -> Int32 {
-    precondition(position >= 0 && position < count, "position \(position) of \(count) tokens")
-    return width == 2 ? Int32(narrow[position].littleEndian) : wide[position].littleEndian
+    self.vocabularyCount = vocabularyCount
   }
 
   /// Copies the ids of a range to the start of `destination`, which must be large enough.
-  package func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {
+  package func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) throws {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) of \(count) tokens")
     precondition(range.count <= destination.count, "no room for \(range.count) tokens")
-    let first = range.lowerBound
+    let ids = UnsafeMutableBufferPointer(rebasing: destination[..<range.count])
     if width == 2 {
-      for index in 0..<range.count { destination[index] = Int32(narrow[first &+ index].littleEndian) }
+      try withUnsafeTemporaryAllocation(of: UInt16.self, capacity: range.count) { narrow in
+        try read(range, into: UnsafeMutableRawBufferPointer(narrow))
+        for index in ids.indices { ids[index] = Int32(narrow[index].littleEndian) }
+      }
     } else {
-      for index in 0..<range.count { destination[index] = wide[first &+ index].littleEndian }
+      try read(range, into: UnsafeMutableRawBufferPointer(ids))
+      for index in ids.indices { ids[index] = ids[index].littleEndian }
+    }
+    // Negative ids are the largest as unsigned numbers.
+    let largest = ids.reduce(UInt32(0)) { max($0, UInt32(bitPattern: $1)) }
+    guard ids.isEmpty || largest < vocabularyCount else {
+      throw MilmError(
+        "expected ids below \(vocabularyCount) in \(name), found \(largest) in tokens \(range.lowerBound) to "
+          + "\(range.upperBound - 1); the file has changed since it was opened")
     }
   }
 
-  private var narrow: UnsafeBufferPointer<UInt16> { ids(as: UInt16.self) }
-  private var wide: UnsafeBufferPointer<Int32> { ids(as: Int32.self) }
-
-  private func ids<ID>(as type: ID.Type) -> UnsafeBufferPointer<ID> {
-    let payload = file.bytes[TokenFileHeader.byteCount...]
-    return UnsafeRawBufferPointer(rebasing: payload).assumingMemoryBound(to: type)
+  private func read(_ range: Range<Int>, into bytes: UnsafeMutableRawBufferPointer) throws {
+    let offset = TokenFileHeader.byteCount + range.lowerBound * width
+    let byteCount = try file.readAll(into: bytes, at: offset)
+    guard byteCount == bytes.count else {
+      throw MilmError(
+        "expected \(count) tokens in \(name), found the file truncated to \(try file.byteCount()) bytes; "
+          + "it has changed since it was opened")
+    }
   }
 }
 
 extension TokenFileHeader {
-  /// Checks in one pass that all ids are below `vocabularyCount` and that their bytes have the checksum.
+  /// Parses the header of a file and checks it against the file's size.
+  fileprivate init(of file: borrowing OpenFile, name: String) throws {
+    let byteCount = try file.byteCount()
+    var first = [UInt8](repeating: 0, count: min(byteCount, StoragePointer.byteCountLimit + 1))
+    let readByteCount = try first.withUnsafeMutableBytes { try file.readAll(into: $0, at: 0) }
+    if let pointer = StoragePointer(first) {
+      throw MilmError("expected a token file at \(name), found \(pointer)")
+    }
+    try self.init(Array(first[..<readByteCount].prefix(Self.byteCount)), fileByteCount: byteCount, name: name)
+  }
+
+  /// Checks in one pass that all ids are below `vocabularyCount` and that their bytes have the checksum, which it returns.
   fileprivate func verifyIDs(
-    _ file: UnsafeRawBufferPointer, vocabularyCount: Int, name: String
-  ) throws {
+    _ file: borrowing OpenFile, vocabularyCount: Int, name: String
+  ) throws -> UInt64 {
     var hash = XXH64()
     var largest: UInt32 = 0
-    for start in stride(from: Self.byteCount, to: file.count, by: 1 << 18) {
-      let part = UnsafeRawBufferPointer(rebasing: file[start..<min(start + (1 << 18), file.count)])
-      hash.update(part)
-      largest = max(largest, largestID(part))
+    var offset = Self.byteCount
+    let end = Self.byteCount + count * width
+    var buffer = [UInt32](repeating: 0, count: 1 << 16)
+    while offset < end {
+      let byteCount = try buffer.withUnsafeMutableBytes { buffer in
+        let part = UnsafeMutableRawBufferPointer(rebasing: buffer.prefix(end - offset))
+        let byteCount = try file.readAll(into: part, at: offset)
+        let bytes = UnsafeRawBufferPointer(rebasing: part[..<byteCount])
+        hash.update(bytes)
+        largest = max(largest, largestID(bytes))
+        return byteCount
+      }
+      guard byteCount > 0 else { break }
+      offset += byteCount
     }
     guard hash.value == checksum else {
       throw MilmError("expected ids with checksum \(hexadecimal(checksum)) in \(name), found other ids")
@@ -85,6 +117,7 @@ extension TokenFileHeader {
     guard count == 0 || largest < vocabularyCount else {
       throw MilmError("expected ids below \(vocabularyCount) in \(name), found \(largest)")
     }
+    return hash.value
   }
 
   private func largestID(_ ids: UnsafeRawBufferPointer) -> UInt32 {
@@ -118,36 +151,39 @@ struct TokenFileHeader {
     self.checksum = checksum
   }
 
-  /// Parses the header of a file and checks it against the file's size.
-  init(_ file: UnsafeRawBufferPointer, name: String) throws {
-    guard file.count >= Self.byteCount else {
+  /// Parses the first bytes of a file of `fileByteCount` bytes.
+  init(_ first: [UInt8], fileByteCount: Int, name: String) throws {
+    guard first.count == Self.byteCount else {
       throw MilmError(
-        "expected a token file at \(name), found \(file.count) bytes, fewer than its header has")
+        "expected a token file at \(name), found \(fileByteCount) bytes, fewer than its header has")
     }
-    guard file.starts(with: Self.magic) else {
+    guard first.starts(with: Self.magic) else {
       throw MilmError("expected a token file at \(name), found none of its magic, MILMTOK1")
     }
-    let version = UInt32(littleEndian: file.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
+    func number<Number: FixedWidthInteger>(_ offset: Int, as type: Number.Type) -> Number {
+      first.withUnsafeBytes { Number(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: type)) }
+    }
+    let version = number(8, as: UInt32.self)
     guard version == Self.version else {
       throw MilmError("expected token file version \(Self.version) in \(name), found \(version)")
     }
-    let width = UInt32(littleEndian: file.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
+    let width = number(12, as: UInt32.self)
     guard width == 2 || width == 4 else {
       throw MilmError("expected 2 or 4 bytes per id in \(name), found \(width)")
     }
-    let count = UInt64(littleEndian: file.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+    let count = number(16, as: UInt64.self)
     let (payload, overflow) = count.multipliedReportingOverflow(by: UInt64(width))
-    guard !overflow && payload == UInt64(file.count - Self.byteCount) else {
+    guard !overflow && payload == UInt64(fileByteCount - Self.byteCount) else {
       throw MilmError(
         "expected \(count) ids of \(width) bytes in \(name), "
-          + "found \(file.count - Self.byteCount) bytes of ids")
+          + "found \(fileByteCount - Self.byteCount) bytes of ids")
     }
-    guard file[32..<Self.byteCount].allSatisfy({ $0 == 0 }) else {
+    guard first[32...].allSatisfy({ $0 == 0 }) else {
       throw MilmError("expected zeros from byte 32 to 64 of \(name), found other bytes")
     }
     self.width = Int(width)
     self.count = Int(count)
-    checksum = UInt64(littleEndian: file.loadUnaligned(fromByteOffset: 24, as: UInt64.self))
+    checksum = number(24, as: UInt64.self)
   }
 
   var bytes: [UInt8] {
@@ -218,11 +254,10 @@ package protocol TokenSequence: Sendable {
   /// The number of tokens.
   var count: Int { get }
 
-  /// The id of the token at a position from 0.
-  subscript(position: Int) -> Int32 { get }
-
   /// Copies the ids of a range to the start of `destination`, which must be large enough.
-  func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>)
+  ///
+  /// - Throws: if they cannot be read, or are none of the vocabulary.
+  func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) throws
 }
 
 /// Tokens held in memory.
@@ -237,9 +272,6 @@ package struct TokenArray: TokenSequence, Equatable {
 
   /// The number of tokens.
   package var count: Int { ids.count }
-
-  /// The id of the token at a position from 0.
-  package subscript(position: Int) -> Int32 { ids[position] }
 
   /// Copies the ids of a range to the start of `destination`, which must be large enough.
   package func copy(_ range: Range<Int>, into destination: UnsafeMutableBufferPointer<Int32>) {

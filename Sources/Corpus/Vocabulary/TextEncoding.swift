@@ -12,11 +12,11 @@ package struct EncodedText: Sendable, Equatable {
 }
 
 extension Vocabulary {
-  /// The tokens of a text file, plain or compressed (`.zst`, `.gz`, a `.zip` with one file in it); a last line
-  /// without a newline counts as a line.
+  /// The tokens of a text file, plain or compressed (zstd, gzip, zip with one file in it); a last line without a
+  /// newline counts as a line.
   ///
   /// - Parameter tokenizing: whether the file is raw text that must be tokenized first.
-  /// - Throws: if the file cannot be read or is not UTF-8.
+  /// - Throws: if the file cannot be read or is not text.
   package func encode(
     contentsOf url: URL, tokenizing: Bool = false, threadCount: Int = 2
   ) throws -> EncodedText {

@@ -109,7 +109,10 @@ extension Vocabulary {
   ///   white space in a line, no newline at the end, or `<unk>` or `<eos>` missing.
   package init(contentsOf url: URL) throws {
     let name = url.relativePath
-    let bytes = try TextSource.file(url).bytes()
+    let bytes = try TextSource.storedBytes(of: url)
+    if let pointer = StoragePointer(bytes.bytes) {
+      throw MilmError("expected a vocabulary at \(name), found \(pointer)")
+    }
     try Self.checkUTF8(bytes.bytes, name: name)
     guard bytes.bytes.last == UInt8(ascii: "\n") else {
       throw MilmError(

@@ -25,8 +25,8 @@ package struct VocabularySelection: Equatable, Sendable {
 extension Vocabulary {
   /// The vocabulary of a text that is given by its word counts.
   ///
-  /// Words are sorted by descending count, ties by their bytes. `<unk>` and `<eos>` are always included,
-  /// sorted by their own counts, and count towards the selection's size.
+  /// Words are sorted by descending count, ties by their bytes. `<unk>` and `<eos>` are always included, and count
+  /// towards the selection's size; the count of `<unk>` includes those of all words that are not selected.
   ///
   /// - Parameter counts: words and their counts; repeated words add up. `<eos>` occurs once per line.
   /// - Throws: for an impossible selection, or a word that is empty or holds white space.
@@ -51,20 +51,25 @@ struct WordRanking {
 
   /// Selects from all words of a table; `<unk>` and `<eos>` are added if they are missing.
   ///
+  /// In the table, the counts of words that are not selected are added to that of `<unk>`.
+  ///
   /// - Parameter lineCount: added to the count of `<eos>`.
   init(_ words: inout WordTable, lineCount: Int, selection: VocabularySelection) throws {
     try selection.validate()
     let unknown = try words.add(Vocabulary.unknownWord, count: 0)
     let end = try words.add(Vocabulary.endOfSentenceWord, count: lineCount)
-    var room = (selection.size ?? Int.max) - 2
-    var order: [Int32] = []
-    for rank in words.ranks(atLeast: selection.minCount, and: [unknown, end]) {
-      if rank.id != unknown && rank.id != end {
-        guard room > 0 else { continue }
-        room -= 1
-      }
-      order.append(rank.id)
+    let room = (selection.size ?? Int.max) - 2
+    var ranks = words.ranks(atLeast: selection.minCount, without: [unknown, end])
+    ranks.removeLast(max(0, ranks.count - room))
+    let selectedCount = ranks.reduce(words.occurrenceCount(of: Int(unknown))) { $0 + $1.count }
+    let totalCount = (0..<words.count).reduce(0) { $0 + words.occurrenceCount(of: $1) }
+    let othersCount = totalCount - selectedCount - words.occurrenceCount(of: Int(end))
+    try words.add(Vocabulary.unknownWord, count: othersCount)
+    for special in [unknown, end] {
+      let rank = words.rank(of: special)
+      ranks.insert(rank, at: ranks.firstIndex { words.precedes(rank, $0) } ?? ranks.count)
     }
+    let order = ranks.map(\.id)
     guard let unknownID = order.firstIndex(of: unknown), let endID = order.firstIndex(of: end) else {
       preconditionFailure("the special words are always selected")
     }
@@ -109,21 +114,25 @@ extension WordTable {
     }
   }
 
-  /// The words with at least `minCount` occurrences and the `special` ones, most frequent first, ties in the
-  /// order of their bytes.
-  fileprivate func ranks(atLeast minCount: Int, and special: [Int32]) -> [Rank] {
+  /// The words with at least `minCount` occurrences except `others`, most frequent first, ties in the order of their
+  /// bytes.
+  fileprivate func ranks(atLeast minCount: Int, without others: [Int32]) -> [Rank] {
     var ranks: [Rank] = []
     ranks.reserveCapacity(count)
-    for id in 0..<count {
-      let occurrences = occurrenceCount(of: id)
-      guard occurrences >= minCount || special.contains(Int32(id)) else { continue }
-      ranks.append(Rank(count: occurrences, order: order(of: id), id: Int32(id)))
+    for id in 0..<count where occurrenceCount(of: id) >= minCount && !others.contains(Int32(id)) {
+      ranks.append(rank(of: Int32(id)))
     }
-    ranks.sort { left, right in
-      if left.count != right.count { return left.count > right.count }
-      if left.order != right.order { return left.order < right.order }
-      return bytes(of: Int(left.id)).lexicographicallyPrecedes(bytes(of: Int(right.id)))
-    }
+    ranks.sort { precedes($0, $1) }
     return ranks
+  }
+
+  fileprivate func rank(of id: Int32) -> Rank {
+    Rank(count: occurrenceCount(of: Int(id)), order: order(of: Int(id)), id: id)
+  }
+
+  fileprivate func precedes(_ left: Rank, _ right: Rank) -> Bool {
+    if left.count != right.count { return left.count > right.count }
+    if left.order != right.order { return left.order < right.order }
+    return bytes(of: Int(left.id)).lexicographicallyPrecedes(bytes(of: Int(right.id)))
   }
 }

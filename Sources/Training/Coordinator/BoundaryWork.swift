@@ -42,6 +42,9 @@ final class BoundaryWork {
   /// Whether the run was stopped because checkpoints could not be written; known on rank 0.
   var hasGivenUpWriting: Bool { coordinator?.hasGivenUpWriting ?? false }
 
+  /// Why the background work of rank 0 cannot go on.
+  var failure: (any Error)? { coordinator?.evaluationFailure }
+
   /// Does what is due before a step; false where the run ends here, by early stopping.
   ///
   /// `limits` say how long ranks wait for each other.

@@ -246,13 +246,16 @@ extension Coordinator {
     }
   }
 
+  /// Why an evaluation has failed.
+  var evaluationFailure: (any Error)? { progress.withLock { $0.evaluationFailure } }
+
   /// The perplexity of the evaluation of a step, waited for.
   func perplexity(at step: Int) throws -> Double {
     if known(at: step) == nil {
       logger.info("waiting for the evaluation", metadata: ["step": "\(step)"])
     }
     evaluating.waitUntilIdle()
-    if let failure = progress.withLock({ $0.evaluationFailure }) { throw failure }
+    if let failure = evaluationFailure { throw failure }
     guard let perplexity = known(at: step) else {
       throw MilmError("no evaluation was begun at step \(step)")
     }

@@ -13,6 +13,7 @@ package struct TrainingData: Sendable {
   package let ownLanes: Range<Int>
   let inputs: Vector<Int32>
   let targets: Vector<Int32>
+  private let ahead: StepTokens
   private let arena = Arena()
 
   /// This rank's lanes of a split; throws where ranks do not divide the lanes, or the text is too short.
@@ -26,21 +27,25 @@ package struct TrainingData: Sendable {
       tokenCount: tokens.count, laneCount: training.lanes, segmentLength: training.segment,
       endOfSentenceID: endOfSentenceID)
     ownLanes = laneLayout.lanes(of: ranks.rank)
+    ahead = StepTokens(tokens, lanes)
     inputs = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
     targets = arena.vector(of: Int32.self, count: ownLanes.count * training.segment)
   }
 
+  /// Reads the tokens of a step's segments, so that a file that cannot be read is found out before the step begins.
+  package func readAhead(_ segments: Range<Int>, lanes: Range<Int>) throws {
+    try ahead.read(segments, lanes: lanes)
+  }
+
   /// Segment `index` of the run, counted over all epochs; the tokens stay valid until the next one is read.
-  package func segment(_ index: Int, firstTime: Int, key: RandomKey) -> Segment {
-    lanes.read(
-      segmentIndex: index, lanes: ownLanes, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
+  package func segment(_ index: Int, firstTime: Int, key: RandomKey) throws -> Segment {
+    try read(index, lanes: ownLanes, inputs: inputs, targets: targets)
     return Segment(
       inputs: inputs, targets: targets, firstLane: ownLanes.lowerBound, firstTime: firstTime, key: key)
   }
 
   /// The tokens of any lanes in segment `index`, time-major.
-  func read(_ index: Int, lanes others: Range<Int>, inputs: Vector<Int32>, targets: Vector<Int32>) {
-    lanes.read(
-      segmentIndex: index, lanes: others, from: tokens, inputs: inputs.buffer, targets: targets.buffer)
+  func read(_ index: Int, lanes: Range<Int>, inputs: Vector<Int32>, targets: Vector<Int32>) throws {
+    try ahead.copy(index, lanes: lanes, inputs: inputs, targets: targets)
   }
 }

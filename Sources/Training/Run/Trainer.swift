@@ -78,15 +78,21 @@ package final class Trainer {
 
   private func runSteps(until lastStep: Int) throws -> Ending {
     var isStopRequested = false
-    while state.counters.step < lastStep && !isStopRequested {
+    var isFailing = false
+    if state.counters.step < lastStep {
+      try state.ranks.onAllRanks("read the tokens of the first step") { try step.readAhead() }
+    }
+    while state.counters.step < lastStep && !isStopRequested && !isFailing {
       let start = ContinuousClock.now
       guard try boundary.beforeStep(limits: step.timeouts.limits) else { break }
       let stalledSeconds = (ContinuousClock.now - start).inSeconds
 
-      let report = try step.run(flushing: boundary.isSnapshotDue(afterSteps: 1))
+      let report = try step.run(
+        flushing: boundary.isSnapshotDue(afterSteps: 1), isFailing: boundary.failure != nil)
 
       isStopRequested = report.agreed.isStopRequested
-      let isLast = isStopRequested || state.counters.step == lastStep
+      isFailing = report.agreed.isFailing && state.counters.step < lastStep
+      let isLast = isStopRequested || isFailing || state.counters.step == lastStep
       reporter?.add(report, stalledSeconds: stalledSeconds, state.counters, isLast: isLast)
       try trace?.flushIfDue()
       try verifyReplicas(isLast: isLast)
@@ -96,7 +102,18 @@ package final class Trainer {
       }
     }
     try trace?.flush()
-    return .finished(try finish(isInterrupted: isStopRequested && state.counters.step < lastStep))
+    let isInterrupted = (isStopRequested || isFailing) && state.counters.step < lastStep
+    let outcome = try finish(isInterrupted: isInterrupted)
+    if isFailing { try reportFailure() }
+    return .finished(outcome)
+  }
+
+  /// Throws on all ranks why one of them cannot go on; the checkpoint is written.
+  private func reportFailure() throws {
+    try state.ranks.onAllRanks("end the run") {
+      guard let failure = step.readingFailure ?? boundary.failure else { return }
+      throw MilmError("\(failure); the run has stopped after step \(state.counters.step), with a checkpoint")
+    }
   }
 
   /// Throws where the ranks' parameters differ, before a checkpoint is written.

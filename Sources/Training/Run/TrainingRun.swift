@@ -141,11 +141,12 @@ package struct TrainingRun: Sendable {
   /// Throws on all ranks where a host has too little memory.
   private func checkMemory(_ corpus: Corpus, vocabularyGroupSize: Int?) throws {
     let engine = try configuration.training.engine(ranks)
+    let available = try ranks.control.hostShare().memory
     try ranks.onAllRanks("check the memory") {
       try MemoryNeed(
         configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks, engine: engine,
         vocabularyGroupSize: vocabularyGroupSize
-      ).check(rankCountOnHost: ranks.countOnHost)
+      ).check(available)
     }
   }
 
@@ -307,7 +308,7 @@ extension TrainingRun {
       try storage?.record.begin(
         RunSession(
           beginning, step: state.counters.step, tokens: state.counters.tokenCount, lastStep: lastStep,
-          version: programVersion, ranks: ranks.rankCount, hosts: Set(ranks.control.hostNames).count,
+          version: programVersion, ranks: ranks.rankCount, hosts: ranks.hostCount,
           engine: state.engine.summary,
           model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
           parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize))
@@ -339,7 +340,7 @@ extension TrainingRun {
     logger.info(
       "compute",
       metadata: [
-        "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
+        "ranks": "\(ranks.rankCount)", "hosts": "\(ranks.hostCount)",
         "engine": "\(state.engine.summary)",
         "codec":
           "\(state.codec.rawValue) (\(state.counters.codecDecisions.last?.reason ?? "auto: to be measured"))",
@@ -360,7 +361,7 @@ extension TrainingRun {
 extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
   package func engine(_ ranks: Ranks) throws -> ComputeEngine {
-    let threadCount = try ranks.defaultThreadCount()
+    let threadCount = try ranks.control.hostShare().threadCount
     return ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
   }
 }

@@ -281,7 +281,7 @@ extension TrainingState {
   /// Whether the exchange's threads have a core that no compute thread of this host uses; the other ranks of the host are
   /// assumed to have the same cores.
   package var hasSpareCore: Bool {
-    ranks.countOnHost * engine.threadCount < Processors.allowed.count
+    ranks.countOnHost * engine.threadCount < Processors.allowed.usableCount
   }
 }
 

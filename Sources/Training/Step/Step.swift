@@ -23,6 +23,8 @@ package final class Step {
   package let gradients: ParameterBuffer
   /// How long ranks wait for each other, in the next step.
   private(set) var timeouts: StepTimeouts
+  /// Why this rank cannot read the tokens of the next step.
+  private(set) var readingFailure: (any Error)?
   /// Whether the run has diverged, after the last step; the same on all ranks.
   private(set) var divergence: Divergence?
 
@@ -50,7 +52,9 @@ package final class Step {
   package var byteCount: Int { MemoryLayout<Float>.stride * gradients.flat.count + arena.byteCount }
 
   /// Takes a step; if it is `flushing`, gradient and residuals travel exactly.
-  package func run(flushing: Bool = false) throws -> StepReport {
+  ///
+  /// All ranks learn whether one of them is `failing`, or cannot read the tokens of the next step.
+  package func run(flushing: Bool = false, isFailing: Bool = false) throws -> StepReport {
     let start = ContinuousClock.now
     let step = state.counters.step
     let spans = trace?.begin(step: step)
@@ -65,7 +69,10 @@ package final class Step {
     let exchange = try finishExchange()
     spans?.end("wait for the exchange", .wait)
 
-    let agreed = try agree(loss: loss)
+    noteReadingFailure {
+      try readAhead(from: state.counters.segmentIndex + state.configuration.training.accumulate)
+    }
+    let agreed = try agree(loss: loss, isFailing: isFailing || readingFailure != nil)
     spans?.end("agree on the step", .wait)
     switch judge(agreed) {
     case .sound: update(agreed)
@@ -81,6 +88,24 @@ package final class Step {
     timeouts.note(stepSeconds: (ContinuousClock.now - start).inSeconds)
     divergence = stepGuard.divergence(state.counters)
     return StepReport(agreed, computeSeconds: computeSeconds, exchange: exchange)
+  }
+}
+
+// MARK: - Tokens
+
+extension Step {
+  /// Reads the tokens of the next step, unless they have been read.
+  func readAhead() throws { try readAhead(from: state.counters.segmentIndex) }
+
+  private func readAhead(from segment: Int) throws {
+    guard !data.ownLanes.isEmpty else { return }
+    try data.readAhead(
+      segment..<segment + state.configuration.training.accumulate,
+      lanes: state.placement.lanes(own: data.ownLanes))
+  }
+
+  private func noteReadingFailure(_ read: () throws -> Void) {
+    do { try read() } catch { readingFailure = error }
   }
 }
 
@@ -113,6 +138,7 @@ extension Step {
       try sink?.finish(rows: gradients[model.tiedMatrix].rows(0..<0), of: data.inputs)
       return 0
     }
+    try readAhead()
     let training = state.configuration.training
     let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(state.counters.step)
     let lossScale = state.laneLayout.gradientWeight / Float(data.inputs.count * training.accumulate)
@@ -120,8 +146,8 @@ extension Step {
     for index in 0..<training.accumulate {
       let segmentIndex = state.counters.segmentIndex + index
       if data.lanes.isEpochStart(segmentIndex) { state.pass.carriedState.reset() }
-      let segment = data.segment(segmentIndex, firstTime: index * training.segment, key: key)
-      state.placement.read(segmentIndex, of: data)
+      let segment = try data.segment(segmentIndex, firstTime: index * training.segment, key: key)
+      try state.placement.read(segmentIndex, of: data)
       loss += try state.pass.accumulate(
         segment, index: index, lossScale: lossScale, gradients: gradients, sink: sink)
     }
@@ -145,11 +171,12 @@ extension Step {
 
 extension Step {
   /// Sums up what every rank contributes, in one all-reduce.
-  private func agree(loss: Double) throws -> Agreement {
+  private func agree(loss: Double, isFailing: Bool) throws -> Agreement {
     let squares = state.optimizer.squares(of: gradients)
     let own = StepSums(
       loss: loss, learningRate: state.ranks.isCoordinator ? learningRate : 0,
-      stopRequestCount: stop.isMade ? 1 : 0, retuneRequestCount: tuner.isRetuningRequested ? 1 : 0,
+      stopRequestCount: stop.isMade ? 1 : 0, failureCount: isFailing ? 1 : 0,
+      retuneRequestCount: tuner.isRetuningRequested ? 1 : 0,
       // Every group has all shards.
       ownedSquares: state.layout.group(of: state.ranks.rank) == 0 ? squares.owned : 0)
     let sums = try own.summed(
@@ -220,12 +247,14 @@ private struct StepSums {
   /// Zero on all ranks but 0: the last digits of a cosine differ between CPUs.
   var learningRate: Double
   var stopRequestCount: Double
+  /// Ranks that cannot take the next step.
+  var failureCount: Double
   var retuneRequestCount: Double
   /// Squares of the elements of the gradient that only one rank of a group has.
   var ownedSquares: Double
 
   private static let fields: [WritableKeyPath<StepSums, Double> & Sendable] = [
-    \.loss, \.learningRate, \.stopRequestCount, \.retuneRequestCount, \.ownedSquares,
+    \.loss, \.learningRate, \.stopRequestCount, \.failureCount, \.retuneRequestCount, \.ownedSquares,
   ]
 
   func summed(_ name: String, over control: any Communicator, limits: StallLimits) throws -> StepSums {
@@ -246,6 +275,8 @@ struct Agreement {
   let learningRate: Double
   /// Whether any rank has received a stop request.
   let isStopRequested: Bool
+  /// Whether any rank cannot take the next step.
+  let isFailing: Bool
   /// Whether rank 0 asks to choose the codec again.
   let isRetuneRequested: Bool
 
@@ -254,6 +285,7 @@ struct Agreement {
     gradientNorm = (commonSquares + sums.ownedSquares).squareRoot()
     learningRate = sums.learningRate
     isStopRequested = sums.stopRequestCount > 0
+    isFailing = sums.failureCount > 0
     isRetuneRequested = sums.retuneRequestCount > 0
   }
 }

@@ -102,10 +102,16 @@ extension ShardedVocabulary {
     average?.begin(step: step, flushing: flushing, limits: limits, isTraced: isTraced)
   }
 
-  func read(_ segmentIndex: Int, of data: TrainingData) {
+  func lanes(own: Range<Int>) -> Range<Int> {
+    let (first, last) = (laneLayout.lanes(of: group.lowerBound), laneLayout.lanes(of: group.upperBound - 1))
+    return first.lowerBound..<last.upperBound
+  }
+
+  func read(_ segmentIndex: Int, of data: TrainingData) throws {
     for (place, rank) in group.enumerated() {
       let rows = place * rowCount..<(place + 1) * rowCount
-      data.read(segmentIndex, lanes: laneLayout.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
+      try data.read(
+        segmentIndex, lanes: laneLayout.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
       distinct[place] = UnsafeBufferPointer(sorted[rows].setDistinct(of: inputs[rows]).buffer)
     }
   }

@@ -23,8 +23,11 @@ package protocol VocabularyPlacement: AnyObject {
   /// Begins the exchange of a step. `flushing`, gradient and residuals travel exactly.
   func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool)
 
-  /// Reads the tokens of the lanes of the ranks over which the vocabulary is sharded, in a segment.
-  func read(_ segmentIndex: Int, of data: TrainingData)
+  /// The lanes of all ranks over which the vocabulary is sharded, given the lanes of this rank.
+  func lanes(own: Range<Int>) -> Range<Int>
+
+  /// Reads the tokens of these lanes in a segment.
+  func read(_ segmentIndex: Int, of data: TrainingData) throws
 
   /// Sums the gradient rows of looked-up tokens where the rows of the matrix live.
   func finish(rows: Matrix, of tokens: Vector<Int32>, into gradients: ParameterBuffer) throws
@@ -47,7 +50,8 @@ extension VocabularyPlacement {
   package var byteCount: Int { 0 }
   package func begin(step: Int, limits: StallLimits?, isTraced: Bool) {}
   package func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {}
-  package func read(_ segmentIndex: Int, of data: TrainingData) {}
+  package func lanes(own: Range<Int>) -> Range<Int> { own }
+  package func read(_ segmentIndex: Int, of data: TrainingData) throws {}
   package func finish(_ gradients: ParameterBuffer, _ report: inout ExchangeReport) throws {}
   package func commit() {}
   package func rollback() {}
