@@ -116,7 +116,9 @@ private struct FoundCheckpoints {
   /// The checkpoint that a link points to or would point to, why, and whether it is the best; nil where there is none.
   func choose(_ link: CheckpointLink) throws -> (Checkpoint, String, isBest: Bool)? {
     let isBest = link == .best
-    if let location = links[link], steps.contains(location.step) || newest == nil {
+    // A process that continues points `best` back to what counts for the run, until its next checkpoint.
+    let known = isBest ? newest?.state.best?.step ?? 0 : 0
+    if let location = links[link], newest == nil || location.step >= known && steps.contains(location.step) {
       return (try Checkpoint(at: location, followsLinks: true), "\(link.rawValue) of the run", isBest)
     }
     if let copy = copies[link] {

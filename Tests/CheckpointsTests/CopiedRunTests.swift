@@ -112,6 +112,22 @@ struct CopiedRunTests {
     #expect(try CheckpointChoice(run.path).warnings == [])
   }
 
+  /// The run was continued, and killed before its next checkpoint.
+  @Test func theEvaluationOfAStopCountsUntilThereIsANewerCheckpoint() throws {
+    try copy(.faithful)
+    let store = try CheckpointStore(lock: RunLock(run))
+    var stopped = state(step: 4)
+    (stopped.bestStep, stopped.bestPerplexity) = (2, 50)
+    stopped.stopEvaluation = .init(step: 4, perplexity: 40)
+    try withFiles([.model]) { _ = try store.write(files: $0, state: stopped) }
+    try store.rewind(to: 4, bestStep: 2)
+    let choice = try CheckpointChoice(run.path)
+    #expect(choice.checkpoint.state.step == 4 && choice.isBest && choice.warnings.isEmpty)
+    #expect(stopped.best == .init(step: 4, perplexity: 40) && stopped.ownPerplexity == 40)
+    try write(5, to: store)
+    #expect(try CheckpointChoice(run.path).checkpoint.state.step == 2)
+  }
+
   /// As the caches of Hugging Face and DVC have them.
   @Test func aFileMayBeOneLinkToARegularFileWhereAUserNamesIt() throws {
     try copy(.faithful)

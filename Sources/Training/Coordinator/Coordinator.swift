@@ -170,7 +170,8 @@ extension Coordinator {
     let previous = try store.scheduledStep(before: state.step, isScheduled: isScheduled)
     try store.prune(
       keepLast: configuration.coordinator.keepLast,
-      protecting: Set([state.pendingEvaluation?.step, state.best?.step, previous].compactMap { $0 }),
+      protecting: Set(
+        [state.pendingEvaluation?.step, state.bestStep, state.best?.step, previous].compactMap { $0 }),
       isScheduled: isScheduled)
   }
 
