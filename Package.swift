@@ -2,10 +2,27 @@
 import Foundation
 import PackageDescription
 
-/// oneDNN multiplies where its development package is there; with MILM_WITHOUT_ONEDNN in the environment it is left out.
+/// Where oneDNN is, if the environment names a folder with `include` and `lib`; else the system's is taken.
+let oneDNNFolder = Context.environment["MILM_ONEDNN"]
+/// oneDNN, version 2 or 3, multiplies where its headers are; with MILM_WITHOUT_ONEDNN in the environment it is left out.
 let hasOneDNN =
-  FileManager.default.fileExists(atPath: "/usr/include/dnnl.h")
+  FileManager.default.fileExists(atPath: (oneDNNFolder ?? "/usr") + "/include/dnnl.h")
   && Context.environment["MILM_WITHOUT_ONEDNN"] == nil
+
+/// Another folder's library is linked by its path: the linker searches the system's folders first.
+let oneDNN: [Target] =
+  hasOneDNN
+  ? [
+    .target(
+      name: "CDNNL",
+      cSettings: oneDNNFolder.map { [.unsafeFlags(["-isystem", "\($0)/include"])] },
+      linkerSettings: [
+        oneDNNFolder.map {
+          .unsafeFlags(["\($0)/lib/libdnnl.so", "-rpath", "\($0)/lib"].flatMap { ["-Xlinker", $0] })
+        } ?? .linkedLibrary("dnnl"),
+        .linkedLibrary("gomp"),
+      ])
+  ] : []
 
 /// Only Tests/EndToEnd/build-documentation.sh sets MILM_DOCS.
 let documentationPlugin: [Package.Dependency] =
@@ -83,7 +100,7 @@ let package = Package(
 
     .target(name: "TestSupport", dependencies: ["Communication", "Platform"], path: "Tests/Support"),
     .executableTarget(
-      name: "RankProgram", dependencies: ["Communication", "Platform", "Tensors", "TestSupport"],
+      name: "RankProgram", dependencies: ["Communication", "Platform", "TestSupport"],
       path: "Tests/RankProgram"),
     .target(
       name: "KernelLevels", path: "Tests/KernelLevels",
@@ -92,13 +109,13 @@ let package = Package(
       ]),
     .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"]),
     .testTarget(
-      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Platform", "Tensors", "TestSupport"]),
-    .testTarget(name: "LayersTests", dependencies: ["Layers", "Platform", "Tensors", "TestSupport"]),
+      name: "TensorsTests", dependencies: ["CKernels", "KernelLevels", "Tensors", "TestSupport"]),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors", "TestSupport"]),
     .testTarget(
       name: "LanguageModelTests",
       dependencies: ["Checkpoints", "LanguageModel", "Layers", "Platform", "Tensors", "TestSupport"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "CorpusTests", dependencies: ["CKernels", "Corpus", "Platform", "TestSupport"]),
+    .testTarget(name: "CorpusTests", dependencies: ["Corpus", "Platform", "TestSupport"]),
     .testTarget(
       name: "CommunicationTests",
       dependencies: ["Communication", "Platform", "RankProgram", "Tensors", "TestSupport"]),
@@ -125,12 +142,12 @@ let package = Package(
     .testTarget(
       name: "MeasurementTests",
       dependencies: [
-        "Communication", "LanguageModel", "Measurement", "Platform", "TestSupport", "Training",
+        "Communication", "LanguageModel", "Measurement", "Platform", "Tensors", "TestSupport", "Training",
       ]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
-    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),
-  ] + (hasOneDNN ? [.systemLibrary(name: "CDNNL", providers: [.apt(["libdnnl-dev"])])] : []),
+    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
+  ] + oneDNN,
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11
 )

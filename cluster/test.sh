@@ -35,7 +35,7 @@ fi
 
 install() {
   local packages=()
-  [ -z "$ci" ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross qemu-user-static)
+  [ -z "$ci" ] || packages=(shellcheck iproute2 libc6-dev-arm64-cross qemu-user-static debootstrap)
   cluster/install.sh "${packages[@]}"
 }
 
@@ -55,7 +55,7 @@ run_tests() {
 }
 
 has_onednn() {
-  [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && [ -e /usr/include/dnnl.h ]
+  [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && [ -e "${MILM_ONEDNN:-/usr}/include/dnnl.h" ]
 }
 
 # The build for machines without oneDNN. It comes first: the next build reuses all objects that do not depend on oneDNN.
@@ -190,6 +190,11 @@ pytorch_agreement() {
     "$work/quickstart/corpus"
 }
 
+# Another Debian than most machines have: Open MPI 5 and oneDNN 3.
+other_debian() {
+  Tests/EndToEnd/debian.sh --quick 13
+}
+
 documentation() {
   quietly "$work/documentation.log" Tests/EndToEnd/build-documentation.sh "$work/documentation"
 }
@@ -248,6 +253,13 @@ elif [ -n "$ci" ]; then
   fail "expected torch and safetensors to be installable in CI, found that they are not"
 else
   skipped "perplexity equal to PyTorch's" "torch and safetensors are not installed (CI=true installs them)"
+fi
+if [ -z "$ci" ]; then
+  skipped "Debian 13" "it needs 5 GB and some minutes (CI=true runs it)"
+elif no_debian=$(Tests/EndToEnd/debian.sh --check 13 2>&1); then
+  stage "Debian 13" other_debian
+else
+  skipped "Debian 13" "$no_debian"
 fi
 # Last, since it adds a dependency to the package.
 if [ -n "$ci" ] || MILM_DOCS=1 swift package resolve >/dev/null 2>&1; then

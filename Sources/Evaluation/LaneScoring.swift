@@ -5,7 +5,7 @@ import Tensors
 /// Every rank scores lanes of its own, recurrence and softmax; a rank alone scores them all.
 final class LaneScoring: BlockScoring {
   private let channel: ScoringChannel
-  private let shares: [LaneRows]
+  private let assignments: [LaneRows]
   private let scorer: any BlockScorer
   private let cache: NeuralCache?
   private let inputs: Vector<Int32>
@@ -17,9 +17,9 @@ final class LaneScoring: BlockScoring {
   /// Rank 0's side.
   init(_ text: TextScorer, method: ScoringMethod, order: ReadingOrder) {
     let rankCount = text.ranks.rankCount
-    shares = (0..<rankCount).map { LaneRows(of: $0, laneCount: order.laneCount, rankCount: rankCount) }
-    channel = Self.channel(stepCount: order.stepCount, shares: shares, ranks: text.ranks)
-    let own = shares[Ranks.coordinator].lanes.count
+    assignments = (0..<rankCount).map { LaneRows(of: $0, laneCount: order.laneCount, rankCount: rankCount) }
+    channel = Self.channel(stepCount: order.stepCount, assignments: assignments, ranks: text.ranks)
+    let own = assignments[Ranks.coordinator].lanes.count
     if let dynamic = method.dynamic {
       scorer = DynamicScorer(
         text.model, parameters: text.weights, stepCount: order.stepCount, learningRate: dynamic.rate,
@@ -38,13 +38,13 @@ final class LaneScoring: BlockScoring {
   /// The other ranks' side, for blocks of `stepCount` steps of `laneCount` lanes.
   static func serve(_ text: TextScorer, stepCount: Int, laneCount: Int) throws {
     let rankCount = text.ranks.rankCount
-    let shares = (0..<rankCount).map { LaneRows(of: $0, laneCount: laneCount, rankCount: rankCount) }
-    let ownLaneCount = shares[text.ranks.rank].lanes.count
+    let assignments = (0..<rankCount).map { LaneRows(of: $0, laneCount: laneCount, rankCount: rankCount) }
+    let ownLaneCount = assignments[text.ranks.rank].lanes.count
     let scorer = Scorer(
       text.model, parameters: text.weights, stepCount: stepCount, streamCount: ownLaneCount,
       engine: text.engine)
     let inputCount = stepCount * ownLaneCount
-    try channel(stepCount: stepCount, shares: shares, ranks: text.ranks).serve { request, losses in
+    try channel(stepCount: stepCount, assignments: assignments, ranks: text.ranks).serve { request, losses in
       if request.resetsState { scorer.resetState() }
       let targets = request.content[inputCount..<request.content.count]
       let found = scorer.score(
@@ -56,20 +56,20 @@ final class LaneScoring: BlockScoring {
 
   /// A request is the inputs of a rank's lanes, then the targets of the rows up to the text's last.
   private static func channel(
-    stepCount: Int, shares: [LaneRows], ranks: any Communicator
+    stepCount: Int, assignments: [LaneRows], ranks: any Communicator
   ) -> ScoringChannel {
-    let rowCount = stepCount * (shares.map(\.lanes.count).max() ?? 0)
+    let rowCount = stepCount * (assignments.map(\.lanes.count).max() ?? 0)
     return ScoringChannel(ranks, contentCount: 2 * rowCount, lossCount: rowCount)
   }
 
   func score(_ block: Block) throws -> ScoredBlock? {
-    let counts = shares.enumerated().map { rank, share in
+    let counts = assignments.enumerated().map { rank, assignment in
       let content = channel.contents[rank]
       guard content.count > 0 else { return 0 }
-      let inputCount = share.rowCount(of: block.inputs.count)
-      let targetCount = share.rowCount(of: block.rowCount)
-      share.gather(block.inputs, into: content[0..<inputCount])
-      share.gather(block.targets, into: content[inputCount..<inputCount + targetCount])
+      let inputCount = assignment.rowCount(of: block.inputs.count)
+      let targetCount = assignment.rowCount(of: block.rowCount)
+      assignment.gather(block.inputs, into: content[0..<inputCount])
+      assignment.gather(block.targets, into: content[inputCount..<inputCount + targetCount])
       return inputCount + targetCount
     }
     try channel.send(counts, resetsState: block.resetsState, lossCounts: pendingCounts)
@@ -84,10 +84,10 @@ final class LaneScoring: BlockScoring {
   }
 
   private func scoreOwn(_ block: Block) throws -> Vector<Double> {
-    let share = shares[Ranks.coordinator]
-    let rows = 0..<share.rowCount(of: block.rowCount)
-    share.gather(block.inputs, into: inputs)
-    share.gather(block.targets, into: targets[rows])
+    let assignment = assignments[Ranks.coordinator]
+    let rows = 0..<assignment.rowCount(of: block.rowCount)
+    assignment.gather(block.inputs, into: inputs)
+    assignment.gather(block.targets, into: targets[rows])
     if block.resetsState { scorer.resetState() }
     let losses = try scorer.score(inputs: inputs, targets: targets, rowCount: rows.count)
     if let cache {
@@ -98,17 +98,17 @@ final class LaneScoring: BlockScoring {
   }
 
   private var pendingCounts: [Int] {
-    shares.enumerated().map { rank, share in
-      rank == Ranks.coordinator ? 0 : share.rowCount(of: pending?.block.rowCount ?? 0)
+    assignments.enumerated().map { rank, assignment in
+      rank == Ranks.coordinator ? 0 : assignment.rowCount(of: pending?.block.rowCount ?? 0)
     }
   }
 
   /// The pending block, whose losses have all arrived.
   private func collect() -> ScoredBlock? {
     guard let pending else { return nil }
-    for (rank, share) in shares.enumerated() {
+    for (rank, assignment) in assignments.enumerated() {
       let found = rank == Ranks.coordinator ? pending.ownLosses : channel.losses[rank]
-      share.scatter(found[0..<share.rowCount(of: pending.block.rowCount)], into: losses)
+      assignment.scatter(found[0..<assignment.rowCount(of: pending.block.rowCount)], into: losses)
     }
     return ScoredBlock(block: pending.block, losses: losses)
   }

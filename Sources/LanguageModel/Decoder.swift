@@ -35,11 +35,12 @@ struct Decoder: Sendable {
     let interaction: InteractionActivations
   }
 
-  var multiplicationsPerRow: Int {
+  /// The matrix products of `forward`.
+  var products: [LayerProduct] {
     switch kind {
-    case .linear(let linear): linear.multiplicationsPerRow
+    case .linear(let linear): linear.products
     case .interaction(let context, let interaction):
-      context.multiplicationsPerRow + interaction.multiplicationsPerRow
+      context.products + interaction.projectProducts + interaction.contractProducts
     }
   }
 

@@ -52,12 +52,13 @@ package struct LanguageModel: Sendable {
     softmax.gradientRanges + [decoderRange] + recurrence.gradientRanges
   }
 
+  /// The matrix products of the layers, forward.
+  package var products: [LayerProduct] { recurrence.products + decoder.products + softmax.products }
+
   /// The number of multiplications in the matrix products of one token, forward.
   ///
-  /// The sum over the layers. A training step has three times as many, and as many additions.
-  package var multiplicationsPerToken: Int {
-    recurrence.multiplicationsPerRow + decoder.multiplicationsPerRow + softmax.multiplicationsPerRow
-  }
+  /// A training step has three times as many, and as many additions.
+  package var multiplicationsPerToken: Int { products.reduce(0) { $0 + $1.multiplicationsPerRow } }
 
   /// One of `count` shards of the tied matrix.
   package func vocabularyShard(index: Int, count: Int) -> RowShard {

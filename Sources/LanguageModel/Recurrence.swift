@@ -63,9 +63,11 @@ struct Recurrence: Sendable {
     let interaction: InteractionActivations
   }
 
-  var multiplicationsPerRow: Int {
-    let encoding = encoder.map { $0.context.multiplicationsPerRow + $0.interaction.multiplicationsPerRow }
-    return lstm.multiplicationsPerRow + (encoding ?? 0)
+  /// The matrix products of `forward`; with an encoder the LSTM's input is computed within the recurrence.
+  var products: [LayerProduct] {
+    guard let encoder else { return lstm.products }
+    let recurrent = encoder.context.products + encoder.interaction.contractProducts + lstm.products
+    return encoder.interaction.projectProducts + recurrent.map(\.perStep)
   }
 
   func activations(stepCount: Int, laneCount: Int, in arena: Arena) -> Activations {

@@ -15,7 +15,13 @@ struct FullInteraction: InteractionForm {
       learningRateScale: InteractionShape.learningRateScale(fanIn: fanIn))
   }
 
-  var multiplicationsPerRow: Int { w.count }
+  func projectProducts(v: Parameter) -> [LayerProduct] {
+    let columns = (shape.contextWidth + 1) * shape.outputWidth
+    return [LayerProduct("\(v.name), \(w.name)", depth: shape.inputWidth, columns: columns)]
+  }
+
+  /// The sum over k is no matrix product.
+  var contractProducts: [LayerProduct] { [] }
 
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
     // x·V first, then x·Wₖ for every k; in the backward pass dz, then cₖ·dz.

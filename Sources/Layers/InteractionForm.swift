@@ -97,8 +97,11 @@ package struct InteractionActivations: Sendable {
 protocol InteractionForm: Sendable {
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations
 
-  /// The multiplications of the matrix products with the form's own tensors for one row, forward.
-  var multiplicationsPerRow: Int { get }
+  /// The matrix products of `project`.
+  func projectProducts(v: Parameter) -> [LayerProduct]
+
+  /// The matrix products of `contract`.
+  var contractProducts: [LayerProduct] { get }
 
   /// Computes what depends on the input alone.
   func project(

@@ -29,8 +29,10 @@ package struct LSTM: Sendable {
     bias = list.add("lstm.bias", shape: [4 * hiddenWidth], initialization: .zero, decays: false)
   }
 
-  /// The multiplications of its matrix products for one row, forward.
-  package var multiplicationsPerRow: Int { inputWeight.count + recurrentWeight.count }
+  /// The matrix products of its forward pass: `addInput`, `forward`.
+  package var products: [LayerProduct] {
+    [LayerProduct(transposed: inputWeight), LayerProduct(transposed: recurrentWeight).perStep]
+  }
 
   /// The saved values of a segment for its backward pass; slot t of `hidden` and `cell` is the state before step t.
   package struct Activations: Sendable {
@@ -42,8 +44,8 @@ package struct LSTM: Sendable {
     let cellTanh: Matrix
     /// T·B × 4H: activated gates, after backward the gradients of the pre-activations.
     let gates: Matrix
-    /// B × H: dL/dc.
-    let cellGradient: Matrix
+    /// B × H: dL/dc before the step that was last back-propagated.
+    package let cellGradient: Matrix
     let laneCount: Int
 
     /// Memory for segments of `stepCount` steps.
@@ -140,7 +142,4 @@ package struct LSTM: Sendable {
       transposed: gates, [input, before], addingTo: [gradients[inputWeight], gradients[recurrentWeight]])
     engine.addColumnSums(of: gates, to: gradients[bias])
   }
-
-  /// dL/dc before the first step, after its backward; for tests of the initial state's gradient.
-  package func initialCellGradient(_ activations: Activations) -> Matrix { activations.cellGradient }
 }

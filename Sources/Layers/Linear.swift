@@ -23,8 +23,8 @@ package struct RectifiedLinear: Sendable {
       decays: false)
   }
 
-  /// The multiplications of its matrix products for one row, forward.
-  package var multiplicationsPerRow: Int { weight.count }
+  /// The matrix product of its forward pass.
+  package var products: [LayerProduct] { [LayerProduct(transposed: weight)] }
 
   /// `output = ReLU(input · weightᵀ + bias)`; input is rows × inputs, output rows × outputs.
   package func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {
@@ -69,8 +69,8 @@ package struct Linear: Sendable {
     bias = list.add("\(name).b", shape: [outputWidth], initialization: .zero, decays: false)
   }
 
-  /// The multiplications of its matrix products for one row, forward.
-  package var multiplicationsPerRow: Int { weight.count }
+  /// The matrix product of its forward pass.
+  package var products: [LayerProduct] { [LayerProduct(weight)] }
 
   /// `output = input · V + b`.
   package func forward(_ input: Matrix, weights: Weights, into output: Matrix, engine: ComputeEngine) {

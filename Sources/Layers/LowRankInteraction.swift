@@ -25,7 +25,9 @@ struct LowRankInteraction: InteractionForm {
     c = factor("C", rows: shape.outputWidth, fanIn: shape.rank)
   }
 
-  var multiplicationsPerRow: Int { a.count + b.count + c.count }
+  func projectProducts(v: Parameter) -> [LayerProduct] { [LayerProduct(v), LayerProduct(b)] }
+
+  var contractProducts: [LayerProduct] { [LayerProduct(a), LayerProduct(transposed: c)] }
 
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
     InteractionActivations(

@@ -50,7 +50,9 @@ struct ModulatedInteraction: InteractionForm {
     buffer[d].reshaped(rowCount: shape.contextWidth, columnCount: d.count / shape.contextWidth)
   }
 
-  var multiplicationsPerRow: Int { d.count }
+  func projectProducts(v: Parameter) -> [LayerProduct] { [LayerProduct(v)] }
+
+  var contractProducts: [LayerProduct] { [isScalar ? LayerProduct(transposed: d) : LayerProduct(d)] }
 
   func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {
     InteractionActivations(

@@ -35,8 +35,11 @@ package struct MultiplicativeInteraction: Sendable {
     }
   }
 
-  /// The multiplications of its matrix products for one row, forward.
-  package var multiplicationsPerRow: Int { v.count + u.count + form.multiplicationsPerRow }
+  /// The matrix products of `project`.
+  package var projectProducts: [LayerProduct] { form.projectProducts(v: v) }
+
+  /// The matrix products of `contract`.
+  package var contractProducts: [LayerProduct] { [LayerProduct(u)] + form.contractProducts }
 
   /// Memory for `rowCount` rows.
   package func activations(rowCount: Int, in arena: Arena) -> InteractionActivations {

@@ -40,8 +40,10 @@ package struct SoftmaxLoss: Sendable {
       matrixRanges + [GradientRange(.softmaxBias, name: bias.name, range: bias.offset..<list.elementCount)]
   }
 
-  /// The multiplications of its matrix products for one row, forward.
-  package var multiplicationsPerRow: Int { embedding.count }
+  /// The matrix product of its forward pass: the logits, block after block.
+  package var products: [LayerProduct] {
+    [LayerProduct(transposed: embedding, blockLength: SoftmaxWorkspace.blockLength)]
+  }
 
   /// The sum of the negative log-likelihoods of this rank's own rows, in nats; sets their gradient to
   /// `scale · (p − onehot) · W`.

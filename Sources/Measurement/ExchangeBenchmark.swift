@@ -148,9 +148,10 @@ package struct ExchangeBenchmark {
     }
     guard let seconds = times.min() else { return nil }
     let elementCount = Double(state.model.parameters.elementCount)
-    let share = Double(ranks.rankCount - 1) / Double(ranks.rankCount)
+    let sentFraction = Double(ranks.rankCount - 1) / Double(ranks.rankCount)
     return Row(
-      codec: "MPI_Allreduce", ratio: 1, wireBytes: Int(8 * elementCount * share), encodeGigabytesPerSecond: 0,
+      codec: "MPI_Allreduce", ratio: 1, wireBytes: Int(8 * elementCount * sentFraction),
+      encodeGigabytesPerSecond: 0,
       decodeGigabytesPerSecond: 0, seconds: seconds, encodeSeconds: 0, wireSeconds: seconds,
       decodeSeconds: 0, exposedSeconds: seconds, stepSeconds: computeSeconds + seconds, relativeError: 0)
   }

@@ -13,40 +13,16 @@ import Training
 package struct PlanProbe {
   /// All measurements, on rank 0.
   package struct Result: Sendable {
-    /// Seconds of forward and backward pass of a planned step.
-    package let computeSeconds: Double
-    /// Seconds of norm and optimizer on a rank that has all vocabulary rows.
-    package let updateSeconds: Double
-    /// The exchange of the gradient.
-    package let exchange: ExchangeModel
-    /// The ranges of the gradient in the order in which they are ready: number, and at which fraction of the compute.
-    package let ready: [(range: Int, fraction: Double)]
-    /// The numbers of the ranges of the tied matrix.
-    package let tiedRanges: [Int]
-    /// A sharded vocabulary.
-    package let sharding: ShardingCosts
-    /// Costs of each allowed codec on each range, with gradients of the first steps.
-    package let codecs: [CodecMeasurement]
-    /// Elements of the rows of the tied matrix that a rank's tokens touch in a planned step.
-    package let rowElementCount: Double
+    /// The costs of a planned step, for any number of ranks.
+    package internal(set) var costs: StepCosts
+    /// The model whose steps were measured.
+    package let model: LanguageModel
     /// The link between the hosts of this job; nil for one host.
     package let link: LinkMeasurement?
     /// Whether the communication thread has a core that no compute thread uses.
     package let hasSpareCore: Bool
     /// Library, version, instruction set, precision and threads of matrix products.
     package let engine: String
-    /// Parameters of the model.
-    package let parameterCount: Int
-    /// Tokens per planned step on one rank.
-    package let tokenCountPerRank: Int
-
-    /// The same as costs for any number of ranks.
-    package var costs: StepCosts {
-      StepCosts(
-        computeSeconds: computeSeconds, updateSeconds: updateSeconds, exchange: exchange, ready: ready,
-        tiedRanges: tiedRanges, codecs: codecs, rowElementCount: rowElementCount,
-        tokenCount: tokenCountPerRank, sharding: sharding)
-    }
   }
 
   /// Tokens per step and rank from which longer segments are extrapolated.
@@ -67,51 +43,27 @@ package struct PlanProbe {
 
   /// Measures on all ranks.
   package func run() throws -> Result {
-    let configuration = benchmark.configuration
-    let segment = configuration.training.segment
+    let training = benchmark.configuration.training
+    let segment = training.segment
     let long = min(segment, max(4, Self.tokenLimit / laneCountPerRank))
-    let whole = try measure(segment: long)
-    var compute = whole.computeSeconds
-    var rows = whole.rowElementCount
+    var result = try measure(segment: long)
     if long < segment {
-      let half = try measure(segment: long / 2)
+      let (half, whole) = (try measure(segment: long / 2).costs, result.costs)
       let slope = (whole.computeSeconds - half.computeSeconds) / Double(long - long / 2)
-      compute += slope * Double(segment - long)
+      result.costs.computeSeconds += slope * Double(segment - long)
       // Distinct tokens grow more slowly than tokens: with the power that the two segments show.
       let power = log(whole.rowElementCount / half.rowElementCount) / log(Double(long) / Double(long / 2))
-      rows *= pow(Double(segment) / Double(long), power)
+      result.costs.rowElementCount *= pow(Double(segment) / Double(long), power)
     }
-    let accumulate = configuration.training.accumulate
-    let size = whole.vocabularySize
-    return Result(
-      computeSeconds: compute * Double(accumulate), updateSeconds: whole.updateSeconds,
-      exchange: whole.exchange, ready: whole.ready, tiedRanges: whole.tiedRanges,
-      sharding: ShardingCosts(
-        model: LanguageModel(configuration.model, vocabularySize: size),
-        rowCount: laneCountPerRank * segment, accumulation: accumulate,
-        updateSeconds: whole.vocabularyUpdateSeconds),
-      codecs: whole.codecs, rowElementCount: rows, link: whole.link, hasSpareCore: whole.hasSpareCore,
-      engine: whole.engine, parameterCount: whole.parameterCount,
-      tokenCountPerRank: laneCountPerRank * segment * accumulate)
+    result.costs.computeSeconds *= Double(training.accumulate)
+    result.costs.tokenCount = laneCountPerRank * segment * training.accumulate
+    result.costs.sharding?.rowCount = laneCountPerRank * segment
+    result.costs.sharding?.accumulation = training.accumulate
+    return result
   }
 
-  private struct Measurement {
-    var exchange: ExchangeModel
-    var tiedRanges: [Int] = []
-    var computeSeconds = 0.0
-    var updateSeconds = 0.0
-    var vocabularyUpdateSeconds = 0.0
-    var ready: [(range: Int, fraction: Double)] = []
-    var codecs: [CodecMeasurement] = []
-    var rowElementCount = 0.0
-    var link: LinkMeasurement?
-    var hasSpareCore = false
-    var engine = ""
-    var parameterCount = 0
-    var vocabularySize = 0
-  }
-
-  private func measure(segment: Int) throws -> Measurement {
+  /// The costs of a step of one segment.
+  private func measure(segment: Int) throws -> Result {
     let ranks = benchmark.ranks
     var configuration = benchmark.configuration
     configuration.training.segment = segment
@@ -133,31 +85,31 @@ package struct PlanProbe {
     let timer = StepTimer(state, data: data)
     state.choose(.lossless)
 
-    var result = Measurement(exchange: state.exchange.model)
-    for _ in 0..<3 { result.updateSeconds = max(0, try timer.update()) }
+    var updateSeconds = 0.0
+    for _ in 0..<3 { updateSeconds = max(0, try timer.update()) }
     let (model, shard) = (state.model, state.shard)
     let vocabularyElementCount = model.parameters.parameters.reduce(0) {
       $0 + ($1.elementsPerToken == nil ? 0 : $1.count)
     }
-    let perElement = result.updateSeconds / Double(shard.common.count + shard.ownedCount)
-    result.vocabularyUpdateSeconds = perElement * Double(vocabularyElementCount)
+    let perElement = updateSeconds / Double(shard.common.count + shard.ownedCount)
     if !shard.isCommon(model.tiedMatrix) {
-      result.updateSeconds = perElement * Double(shard.common.count + vocabularyElementCount)
+      updateSeconds = perElement * Double(shard.common.count + vocabularyElementCount)
     }
     let tied = model.tiedMatrix.range
-    result.tiedRanges = model.gradientRanges.filter { shard.common.contains($0.range.lowerBound) }
+    let tiedRanges = model.gradientRanges.filter { shard.common.contains($0.range.lowerBound) }
       .indices(where: { tied.contains($0.range.lowerBound) }).ranges.flatMap { $0 }
     let timing = state.exchange.timing
-    result.ready = timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }
-    result.computeSeconds = try (0..<Self.timedStepCount).map { _ in try timer.compute() }.median
-    result.rowElementCount = Double(timer.lastRowElementCount)
-    result.link = try state.exchange.measureLink()
-    result.codecs = try state.exchange.measure(
-      codecs, on: state.common(timer.gradients))
-    result.hasSpareCore = state.hasSpareCore
-    result.engine = engine.summary
-    result.parameterCount = state.model.parameters.parameterCount
-    result.vocabularySize = state.model.vocabularySize
-    return result
+    let computeSeconds = try (0..<Self.timedStepCount).map { _ in try timer.compute() }.median
+    let link = try state.exchange.measureLink()
+    let costs = StepCosts(
+      computeSeconds: computeSeconds, updateSeconds: updateSeconds, exchange: state.exchange.model,
+      ready: timing.submitted.map { ($0.range, $0.seconds / timing.finishSeconds) }, tiedRanges: tiedRanges,
+      codecs: try state.exchange.measure(codecs, on: state.common(timer.gradients)),
+      rowElementCount: Double(timer.lastRowElementCount), tokenCount: laneCountPerRank * segment,
+      sharding: ShardingCosts(
+        model: model, rowCount: laneCountPerRank * segment, accumulation: 1,
+        updateSeconds: perElement * Double(vocabularyElementCount)))
+    return Result(
+      costs: costs, model: model, link: link, hasSpareCore: state.hasSpareCore, engine: engine.summary)
   }
 }

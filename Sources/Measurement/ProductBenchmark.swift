@@ -63,27 +63,19 @@ package struct ProductBenchmark {
 
   private typealias Shape = (name: String, rows: Int, columns: Int, depth: Int)
 
+  /// The products that the layers state, forward and backward with respect to the input, on a rank's rows.
   private var shapes: [Shape] {
-    let (model, training) = (benchmark.configuration.model, benchmark.configuration.training)
+    let training = benchmark.configuration.training
     let laneCount = training.lanes / benchmark.ranks.rankCount
-    let rowCount = laneCount * training.segment
-    var shapes: [Shape] = [
-      ("LSTM, one step, forward", laneCount, 4 * model.hidden, model.hidden),
-      ("LSTM, one step, backward", laneCount, model.hidden, 4 * model.hidden),
-      ("LSTM, input of all steps", rowCount, 4 * model.hidden, model.embedding),
-      ("softmax, a block of the vocabulary", rowCount, 512, model.embedding),
-    ]
-    if model.variant != .lstm, model.form == .full {
-      let width = (model.decoderContext + 1) * model.embedding
-      shapes.append(("decoder, forward", rowCount, width, model.hidden))
-      shapes.append(("decoder, backward", rowCount, model.hidden, width))
+    let model = LanguageModel(benchmark.configuration.model, vocabularySize: benchmark.vocabularySize)
+    return model.products.flatMap { product -> [Shape] in
+      let rows = product.isPerStep ? laneCount : laneCount * training.segment
+      let (columns, depth) = (product.blockLength, product.depth)
+      return [
+        ("\(product.name), forward", rows, columns, depth),
+        ("\(product.name), backward", rows, depth, columns),
+      ]
     }
-    if model.variant == .multencdec, model.form == .full {
-      let width = (model.encoderContext + 1) * model.embedding
-      shapes.append(("encoder, forward", rowCount, width, model.embedding))
-      shapes.append(("encoder, backward", rowCount, model.embedding, width))
-    }
-    return shapes
   }
 
   /// GFLOP/s of a product so large that caches hardly matter.
@@ -102,8 +94,8 @@ package struct ProductBenchmark {
     let packed = engine.packedMatrix([b])
     engine.pack(packed)
     let operationCount = 2 * Double(m) * Double(n) * Double(k)
-    // Some milliseconds per repetition, so that the clock's overhead does not matter.
-    let callCount = max(1, Int(4e9 / operationCount))
+    // Some milliseconds per repetition, so that the clock's overhead does not matter; small products cost calls, not FLOPs.
+    let callCount = max(1, min(10_000, Int(4e9 / operationCount)))
     let clock = ContinuousClock()
     var best = 0.0
     for repetition in 0..<8 {

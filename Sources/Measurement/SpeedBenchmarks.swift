@@ -41,19 +41,11 @@ package struct StepBenchmark {
       thread: CommunicationThread())
     let step = Step(state, data: data)
 
-    var seconds: [Double] = []
-    var losses: [Double] = []
-    for index in 0..<totalCount {
-      let clock = ContinuousClock()
-      let start = clock.now
-      losses.append(try step.run().loss / Double(benchmark.configuration.tokensPerStep))
-      seconds.append((clock.now - start).inSeconds)
-      progress(index + 1, totalCount)
-    }
     return try benchmark.speed(
       of: state.model, engine: engine, flopsPerToken: 6 * state.model.multiplicationsPerToken,
-      tokensPerStep: benchmark.configuration.tokensPerStep,
-      timedSeconds: Array(seconds.dropFirst(Self.warmupStepCount)), losses: losses)
+      tokensPerStep: benchmark.configuration.tokensPerStep, stepCount: totalCount,
+      warmupStepCount: Self.warmupStepCount, progress: progress
+    ) { _ in try step.run().loss / Double(benchmark.configuration.tokensPerStep) }
   }
 }
 
@@ -88,22 +80,16 @@ package struct EvaluationBenchmark {
       model, parameters: weights, stepCount: training.segment, streamCount: data.ownLanes.count,
       engine: engine)
 
-    var seconds: [Double] = []
-    var losses: [Double] = []
-    for block in 0..<totalCount {
-      let clock = ContinuousClock()
-      let start = clock.now
+    return try benchmark.speed(
+      of: model, engine: engine, flopsPerToken: 2 * model.multiplicationsPerToken,
+      tokensPerStep: training.lanes * training.segment, stepCount: totalCount,
+      warmupStepCount: Self.warmupBlockCount, progress: progress
+    ) { block in
       let segment = try data.segment(block, firstTime: 0, key: RandomKey(seed: 0))
       let scores = scorer.score(
         inputs: segment.inputs, targets: segment.targets, rowCount: segment.inputs.count)
-      losses.append(scores.elements.reduce(0, +) / Double(scores.count))
-      seconds.append((clock.now - start).inSeconds)
-      progress(block + 1, totalCount)
+      return scores.elements.reduce(0, +) / Double(scores.count)
     }
-    return try benchmark.speed(
-      of: model, engine: engine, flopsPerToken: 2 * model.multiplicationsPerToken,
-      tokensPerStep: training.lanes * training.segment,
-      timedSeconds: Array(seconds.dropFirst(Self.warmupBlockCount)), losses: losses)
   }
 }
 
@@ -148,12 +134,23 @@ package struct ModelSpeed: Encodable, Sendable {
 }
 
 extension Benchmark {
-  /// Combines the times of all ranks, which all call it and get the same.
-  func speed(
+  /// Times steps after those of the warm-up and combines the times of all ranks, which all call it and get the same.
+  ///
+  /// `run` takes the number of a step, from 0, and returns its loss; `progress` gets the steps done and their total.
+  fileprivate func speed(
     of model: LanguageModel, engine: ComputeEngine, flopsPerToken: Int, tokensPerStep: Int,
-    timedSeconds: [Double],
-    losses: [Double]
+    stepCount: Int, warmupStepCount: Int, progress: (_ done: Int, _ total: Int) -> Void,
+    run: (Int) throws -> Double
   ) throws -> ModelSpeed {
+    var stepSeconds: [Double] = []
+    var losses: [Double] = []
+    for index in 0..<stepCount {
+      let start = ContinuousClock.now
+      losses.append(try run(index))
+      stepSeconds.append((ContinuousClock.now - start).inSeconds)
+      progress(index + 1, stepCount)
+    }
+    let timedSeconds = Array(stepSeconds.dropFirst(warmupStepCount))
     let training = configuration.training
     // Measured before the peak of products, which allocates memory of its own.
     let megabytes = try ranks.control.maximum("memory", UInt64(Host.peakByteCount) / 1_000_000)

@@ -66,13 +66,9 @@ package struct ShardingCosts: Sendable {
     guard let group = try? VocabularyLayout(.sharded, trainingRanks: 0..<groupSize) else {
       preconditionFailure("one group of all ranks")
     }
-    let own = group.traffic(
+    return group.traffic(
       model, rowCount: rowCount, accumulation: accumulation,
       distinctTokenCount: rowElementCount / Double(model.tiedMatrix.columnCount))
-    let bytes = own.byteCountToEach * Double(groupSize - 1)
-    return ExchangeTraffic(
-      roundCount: own.operationCount, messageCount: own.operationCount * (groupSize - 1), byteCount: bytes,
-      floatByteCount: bytes)
   }
 }
 

@@ -66,10 +66,11 @@ extension StepCosts {
       timing: timing(of: ready.map(\.range).filter { !isSharded || !tiedRanges.contains($0) }),
       rowElementCount: isSharded ? 0 : rowElementCount, hasSpareCore: cluster.hasSpareCore)
     var (traffic, seconds) = (costs.traffic, costs.costSeconds)
-    if isSharded, !tiedRanges.isEmpty {
+    if isSharded, let sharding, !tiedRanges.isEmpty {
       // Ranks of different groups that own the same rows; their exchange follows the other one on the same link.
       let owners = stride(from: 0, to: cluster.rankCount, by: groupSize).map { $0 }
-      costs = exchange.shard(of: tiedRanges, shardCount: groupSize, over: layout.subset(owners)).prediction(
+      let largest = sharding.model.vocabularyShard(index: 0, count: groupSize)
+      costs = exchange.shard(largest, of: tiedRanges, over: layout.subset(owners)).prediction(
         measurement, link: cluster.link, timing: timing(of: tiedRanges), hasSpareCore: cluster.hasSpareCore)
       traffic += costs.traffic
       seconds += costs.costSeconds

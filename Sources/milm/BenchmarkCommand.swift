@@ -89,8 +89,14 @@ struct BenchmarkCommand: ParsableCommand {
 }
 
 extension BenchmarkCommand.Options {
-  /// Prints what a model reaches.
-  static func show(_ speed: ModelSpeed) throws {
+  /// Measures what a model reaches.
+  fileprivate func measureSpeed(
+    unit: String, _ run: (Benchmark, (Int, Int) -> Void) throws -> ModelSpeed
+  ) {
+    measure("benchmark", unit: unit, run, show: show)
+  }
+
+  private func show(_ speed: ModelSpeed) throws {
     try printTable([
       ("model", "\(speed.parameters) parameters, \(speed.vocabulary) words"),
       ("shape", "\(speed.lanes) lanes × \(speed.segment) tokens"),
@@ -119,15 +125,11 @@ struct BenchmarkStepCommand: ParsableCommand {
   @Option(help: "Steps to time, after three of warm-up.")
   var steps = 8
 
-  func validate() throws {
-    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
-  }
+  func validate() throws { try requirePositive(steps, "--steps") }
 
   func run() throws {
-    options.measure("benchmark", unit: "steps") { benchmark, progress in
-      try StepBenchmark(benchmark, stepCount: steps).run(progress: progress)
-    } show: {
-      try BenchmarkCommand.Options.show($0)
+    options.measureSpeed(unit: "steps") {
+      try StepBenchmark($0, stepCount: steps).run(progress: $1)
     }
   }
 }
@@ -147,15 +149,11 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
   @Option(help: "Blocks of lanes × segment tokens to time, after two of warm-up.")
   var steps = 8
 
-  func validate() throws {
-    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
-  }
+  func validate() throws { try requirePositive(steps, "--steps") }
 
   func run() throws {
-    options.measure("benchmark", unit: "blocks") { benchmark, progress in
-      try EvaluationBenchmark(benchmark, blockCount: steps).run(progress: progress)
-    } show: {
-      try BenchmarkCommand.Options.show($0)
+    options.measureSpeed(unit: "blocks") {
+      try EvaluationBenchmark($0, blockCount: steps).run(progress: $1)
     }
   }
 }
@@ -190,4 +188,8 @@ struct BenchmarkProductsCommand: ParsableCommand {
           })
     }
   }
+}
+
+private func requirePositive(_ count: Int, _ option: String) throws {
+  if count < 1 { throw ValidationError("\(option): expected at least 1, found \(count)") }
 }

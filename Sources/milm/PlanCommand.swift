@@ -25,7 +25,7 @@ struct PlanCommand: ParsableCommand {
   /// Ranks of the curve: powers of two to this.
   private static let mostRanks = 1024
   /// What TCP leaves of a link's rate, and a usual latency, where the link is not measured.
-  private static let (linkShare, linkLatency) = (0.94, 50e-6)
+  private static let (linkEfficiency, linkLatency) = (0.94, 50e-6)
   /// Seconds that a message costs the thread that handles it, beyond latency and bytes.
   private static let secondsPerMessage = 5e-6
 
@@ -107,11 +107,11 @@ struct PlanCommand: ParsableCommand {
       let costs = probe.costs
       let given = command.link.map {
         LinkMeasurement(
-          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkShare,
+          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkEfficiency,
           secondsPerMessage: secondsPerMessage)
       }
       let assumed = LinkMeasurement(
-        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkShare,
+        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkEfficiency,
         secondsPerMessage: secondsPerMessage)
       let link = given ?? probe.link ?? assumed
       let onHost = here.countOnHost
@@ -119,10 +119,16 @@ struct PlanCommand: ParsableCommand {
       func cluster(_ ranks: Int) -> Cluster {
         Cluster(rankCount: ranks, ranksPerNode: perNode, link: link, hasSpareCore: probe.hasSpareCore)
       }
+      let memory = try PlannedMemory(
+        configuration, vocabularySize: probe.model.vocabularySize, rankCount: rankCount,
+        rankCountOnHost: onHost, engine: computeEngine)
+      func fittingBest(_ cluster: Cluster) -> StepPrediction {
+        costs.best(on: cluster) { memory.fits(groupSize: $0, on: cluster) }
+      }
       func predict(_ ranks: Int) -> StepPrediction {
         let cluster = cluster(ranks)
         return switch configuration.exchange.vocabulary {
-        case .auto: costs.best(on: cluster)
+        case .auto: fittingBest(cluster)
         case .replicated: costs.prediction(on: cluster)
         case .sharded: costs.prediction(on: cluster, groupSize: ranks)
         case .groups(let size):
@@ -130,7 +136,7 @@ struct PlanCommand: ParsableCommand {
         }
       }
       let tokenCount = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
-      parameters = probe.parameterCount
+      parameters = probe.model.parameters.parameterCount
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9
       let step = predict(rankCount)
@@ -138,14 +144,14 @@ struct PlanCommand: ParsableCommand {
       let nodes = NodeLayout(nodeOfRank: Array(0..<rankCount))
       func need(_ rank: Int) throws -> Int {
         try MemoryNeed(
-          configuration, vocabularySize: probe.sharding.model.vocabularySize, rank: rank, nodes: nodes,
+          configuration, vocabularySize: probe.model.vocabularySize, rank: rank, nodes: nodes,
           engine: computeEngine, vocabularyGroupSize: step.vocabularyGroup
         ).byteCount
       }
       memoryBytes = try need(rankCount - 1)
       coordinatorMemoryBytes = try need(Ranks.coordinator)
       self.step = step
-      best = costs.best(on: cluster(rankCount))
+      best = fittingBest(cluster(rankCount))
       hoursPerEpoch = Double(tokenCount) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
       curve = sequence(first: 1) { $0 < mostRanks ? 2 * $0 : nil }.map(predict)

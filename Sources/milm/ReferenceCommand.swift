@@ -29,7 +29,7 @@ struct ReferenceCommand: ParsableCommand {
       if check {
         try compare(path, with: text)
       } else {
-        try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
+        try AtomicFile.write(text, to: path)
       }
     }
   }

@@ -98,9 +98,9 @@ struct CheckpointStateTests {
     try open.store.write(files: [], state: full)
     let content = try bytes(path)
     for index in content.indices {
-      var damaged = content
-      damaged[index] ^= 1 << (index % 8)
-      try replaceContent(path, damaged)
+      var corrupted = content
+      corrupted[index] ^= 1 << (index % 8)
+      try replaceContent(path, corrupted)
       let error = try refusal { _ = try read() }
       #expect(error.hasPrefix("\(path): "))
     }

@@ -78,9 +78,9 @@ import Testing
     let run = try bench.train()
     var arguments = ["evaluate", run, "--corpus", bench.corpus]
     switch mistake {
-    case "truncated tokens": try damage("\(bench.corpus)/train.tokens") { $0.removeLast(3) }
-    case "flipped tokens": try damage("\(bench.corpus)/train.tokens") { $0[200] ^= 1 }
-    case "flipped checkpoint": try damage("\(run)/checkpoints/best/model.safetensors") { $0[3000] ^= 1 }
+    case "truncated tokens": try corrupt("\(bench.corpus)/train.tokens") { $0.removeLast(3) }
+    case "flipped tokens": try corrupt("\(bench.corpus)/train.tokens") { $0[200] ^= 1 }
+    case "flipped checkpoint": try corrupt("\(run)/checkpoints/best/model.safetensors") { $0[3000] ^= 1 }
     case "no checkpoint": arguments[1] = bench.folder.path
     case "other vocabulary":
       arguments[3] = bench.folder.file("other")
@@ -95,7 +95,7 @@ import Testing
     #expect(errorLines(result).count == 1 && result.errors.contains(expected), "\(result.transcript)")
   }
 
-  private func damage(_ path: String, _ change: (inout Data) -> Void) throws {
+  private func corrupt(_ path: String, _ change: (inout Data) -> Void) throws {
     let url = URL(filePath: path).resolvingSymlinksInPath()
     var data = try Data(contentsOf: url)
     change(&data)

@@ -20,12 +20,12 @@ import Testing
       #expect(alone[key] != nil && !(alone[key] is NSNull))
       #expect((alone["reservations"] as? [String])?.count == (options.isEmpty ? 0 : 1))
       for rankCount in [1, 2, 3] {
-        let together = try object(try mpirun(rankCount, arguments))
-        let found = try #require(together["perplexity"] as? Double)
+        let distributed = try object(try mpirun(rankCount, arguments))
+        let found = try #require(distributed["perplexity"] as? Double)
         #expect(abs(found - expected) <= 1e-6 * expected, "\(options) on \(rankCount) ranks")
-        #expect(together["ranks"] as? Int == rankCount)
+        #expect(distributed["ranks"] as? Int == rankCount)
         for key in ["tokens", "unknownTokens", "step", "parameters", "streams"] {
-          #expect(together[key] as? Int == alone[key] as? Int, "\(key)")
+          #expect(distributed[key] as? Int == alone[key] as? Int, "\(key)")
         }
       }
     }

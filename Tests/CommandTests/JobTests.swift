@@ -14,7 +14,7 @@ extension Tag {
     let bench = try CommandBench()
     let run = try bench.train(ranks: rankCount)
     let alone = try object(try bench.milm("evaluate", run, "--corpus", bench.corpus, "--json"))
-    let together = try object(
+    let distributed = try object(
       try bench.mpirunMilm(rankCount, "evaluate", run, "--corpus", bench.corpus, "--json"))
     #expect(
       Set(alone.keys).isSuperset(of: [
@@ -22,7 +22,7 @@ extension Tag {
         "checkpoint", "step",
       ]))
     let expected = try #require(alone["perplexity"] as? Double)
-    let found = try #require(together["perplexity"] as? Double)
+    let found = try #require(distributed["perplexity"] as? Double)
     #expect(abs(found - expected) <= 1e-6 * expected)
     #expect(expected < 402)
 

@@ -16,8 +16,6 @@ import Testing
         ])
       #expect(try communicator.minimum("least", UInt64(rank) + 5) == 5)
       #expect(try communicator.maximum("most", UInt64(rank)) == UInt64(rankCount - 1))
-      #expect(try communicator.allEqual("same", 3))
-      #expect(try communicator.allEqual("different", UInt64(rank)) == (rankCount == 1))
     }
   }
 

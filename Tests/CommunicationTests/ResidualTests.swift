@@ -90,7 +90,7 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
 
   /// Applied means plus residuals equal all mean gradients: over a hundred steps on two nodes of two ranks, of which one is
   /// skipped, then on three separate ranks.
-  @Test(arguments: [Codec.bfloat16, .int8, .int4]) func nothingIsLostWhenStepsAreSkippedAndRanksChange(
+  @Test(arguments: Codec.allCases.filter { !$0.isExact }) func nothingIsLostWhenStepsAreSkippedAndRanksChange(
     _ codec: Codec
   ) throws {
     var total = [Double](repeating: 0, count: elementCount)
@@ -165,7 +165,11 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
       _ = try exchange.runStep(1, rank: communicator.rank)
       #expect(!exchange.residualsAreZero)
       try exchange.restoreResiduals(nil, over: communicator, from: 0)
-      return exchange.residualsAreZero && exchange.senderResidual.allSatisfy { $0 == 0 }
+      let wereZero = exchange.residualsAreZero
+      let mean = try exchange.runStep(2, rank: communicator.rank)
+      let other = try makeExchange(communicator, thread)
+      #expect(try mean.bits == other.runStep(2, rank: communicator.rank).bits)
+      return wereZero
     }
     #expect(areZero == [true, true])
   }

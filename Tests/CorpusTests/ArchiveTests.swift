@@ -50,10 +50,10 @@ struct ArchiveTests {
   @Test(arguments: [
     ("cut off", "truncated"), ("flipped", "a.gz"), ("no gzip", "gzip"), ("more behind", "gzip"),
   ])
-  func refusesCorruptedGzip(damage: String, part: String) throws {
+  func refusesCorruptedGzip(corruption: String, part: String) throws {
     try python("open('a.gz', 'wb').write(gzip.compress(open('text', 'rb').read()))")
     var bytes = Array(try Data(contentsOf: folder.url("a.gz")))
-    switch damage {
+    switch corruption {
     case "cut off": bytes.removeLast(9)
     case "flipped": bytes[bytes.count / 2] ^= 4
     case "no gzip": bytes = Array("plain text".utf8)

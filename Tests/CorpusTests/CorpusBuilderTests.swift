@@ -108,8 +108,9 @@ struct CorpusBuilderTests {
 
   @Test func refusesCorruptedCompressedFiles() throws {
     let whole = Zstandard.compress(Array(String(repeating: text, count: 50).utf8))
-    for damaged in [Array(whole.dropLast()), Array(whole.dropFirst()), Array(whole.prefix(5)), whole + [7]] {
-      let packed = try folder.write(damaged, to: "train.txt.zst")
+    for corrupted in [Array(whole.dropLast()), Array(whole.dropFirst()), Array(whole.prefix(5)), whole + [7]]
+    {
+      let packed = try folder.write(corrupted, to: "train.txt.zst")
       let said = try #require(message { try CorpusBuilder(train: [packed]).build(at: folder.url("c")) })
       #expect(said.contains("train.txt.zst") && said.contains("zstd") && !said.contains("\n"), "\(said)")
       #expect(try entries() == [])

@@ -59,9 +59,9 @@ struct TokenFileTests {
     let url = try write((0..<20).map { Int32($0) }, vocabularyCount: vocabularyCount)
     let bytes = [UInt8](try Data(contentsOf: url))
     for offset in bytes.indices {
-      var damaged = bytes
-      damaged[offset] ^= 0x10
-      try Data(damaged).write(to: url)
+      var corrupted = bytes
+      corrupted[offset] ^= 0x10
+      try Data(corrupted).write(to: url)
       let said = message { _ = try TokenFile(opening: url, vocabularyCount: vocabularyCount) }
       #expect(said?.contains("ids.tokens") == true, "byte \(offset)")
       #expect(said?.contains("\n") == false)

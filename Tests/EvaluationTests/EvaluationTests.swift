@@ -33,10 +33,10 @@ import Testing
   func theScoreIsTheSameOnAnyNumberOfRanks(rankCount: Int) throws {
     for method in Self.methods {
       let alone = try bench.evaluate(method, text: .split(.train))
-      let together = try bench.evaluate(method, text: .split(.train), rankCount: rankCount)
-      #expect(abs(together.nll - alone.nll) <= 1e-6 * alone.nll, "\(method)")
-      #expect(together.tokens == alone.tokens && together.unknownTokens == alone.unknownTokens)
-      #expect(together.score.buckets.map(\.tokens) == alone.score.buckets.map(\.tokens))
+      let distributed = try bench.evaluate(method, text: .split(.train), rankCount: rankCount)
+      #expect(abs(distributed.nll - alone.nll) <= 1e-6 * alone.nll, "\(method)")
+      #expect(distributed.tokens == alone.tokens && distributed.unknownTokens == alone.unknownTokens)
+      #expect(distributed.score.buckets.map(\.tokens) == alone.score.buckets.map(\.tokens))
     }
   }
 

@@ -49,6 +49,9 @@ import Testing
       !biases.contains(String($0.name.split(separator: ".").last ?? ""))
     }
     #expect(model.multiplicationsPerToken == weights.reduce(0) { $0 + $1.count })
+    // Every such tensor is in one product, under its name.
+    let names = model.products.flatMap { $0.name.split(separator: ", ").map(String.init) }
+    #expect(names.sorted() == weights.map(\.name).sorted())
   }
 
   /// Lanes are independent: two passes over halves of them give the sums of one pass over all, dropout on.

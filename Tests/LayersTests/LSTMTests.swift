@@ -54,7 +54,7 @@ import Testing
       rows: 0..<rows, weights: weights, into: xGradient, activations: activations, engine: engine)
     layer.addWeightGradients(input: x, gradients: gradients, activations: activations, engine: engine)
     let cellGradient = arena.matrix(rowCount: lanes, columnCount: hidden)
-    cellGradient.copy(from: layer.initialCellGradient(activations))
+    cellGradient.copy(from: activations.cellGradient)
 
     expectGradientsMatch(
       weights.checked(against: gradients) + [

@@ -1,7 +1,9 @@
 import Communication
 import LanguageModel
 import Measurement
+import Tensors
 import Testing
+import Training
 
 /// The cost model against sums that can be done by hand.
 struct StepPredictionTests {
@@ -138,6 +140,33 @@ struct StepPredictionTests {
     #expect(sharded.vocabularyGroup > 1)
     #expect(sharded.secondsPerStep < shardable().prediction(on: cluster(4, link: slow)).secondsPerStep)
     #expect(shardable().best(on: cluster(4, link: fast)).vocabularyGroup == 1)
+  }
+
+  /// Hosts with room for the smallest need of groups of two, but not for a replicated vocabulary.
+  @Test func planConsidersTheGroupsThatFitOnItsHosts() throws {
+    let configuration = try RunConfiguration(
+      yaml: """
+        model: { variant: lstm, embedding: 64, hidden: 16 }
+        training: { lanes: 8, segment: 4, precision: float32, threads: 1 }
+        """, source: "the test", settings: [])
+    let engine = ComputeEngine(threadCount: 1)
+    func memory(_ available: Int?) throws -> PlannedMemory {
+      try PlannedMemory(
+        configuration, vocabularySize: 20_000, rankCount: 4, rankCountOnHost: 2, engine: engine,
+        availableByteCount: available)
+    }
+    // Weak scaling: of eight ranks each has as many lanes as of four.
+    for ranks in [4, 8] {
+      let cluster = self.cluster(ranks)
+      func need(_ groupSize: Int) throws -> Int {
+        try memory(nil).need(ofRank: 0, groupSize: groupSize, on: cluster).byteCount
+      }
+      let needs = try [1, 2, 4].map(need)
+      #expect(needs[1] < needs[0], "\(needs)")
+      let tight = try memory(2 * needs[1])
+      #expect([1, 2].map { tight.fits(groupSize: $0, on: cluster) } == [false, true])
+      #expect([1, 2, 4].allSatisfy { (try? memory(nil).fits(groupSize: $0, on: cluster)) == true })
+    }
   }
 
   @Test func groupsThatDoNotFitInMemoryAreNotChosen() {

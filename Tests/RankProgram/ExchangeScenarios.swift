@@ -66,7 +66,7 @@ func allReduceMeansAllSizes(_ ranks: Ranks) throws {
         try ranks.claimEqual(values, what)
         try claim(isClose(values, expected, codec), "\(what): expected the mean")
         try claim(
-          (report.wireByteCount > 0) == exchange.sends,
+          (report.wireByteCount > 0) == (exchange.layout.leaders(ofSliceOf: ranks.rank).count > 1),
           "\(what): \(report.wireByteCount) bytes sent")
       }
     }
@@ -160,8 +160,6 @@ func flushSendsExactly(_ ranks: Ranks) throws {
   }
   let worst = zip(applied, owed).reduce(0) { max($0, abs($1.0 - $1.1)) }
   try claim(worst < 1e-6, "expected all of the gradient to be applied, \(worst) is missing")
-  try claim(exchange.senderResidual.allSatisfy { $0 == 0 }, "expected no sender residual")
-  try claim(exchange.ownerResidual.allSatisfy { $0 == 0 }, "expected no owner residual")
 }
 
 func residualsAreSavedAndRestored(_ ranks: Ranks) throws {
@@ -180,9 +178,9 @@ func residualsAreSavedAndRestored(_ ranks: Ranks) throws {
     ? SavedResiduals(rankCount: ranks.rankCount, nodeOfRank: exchange.layout.nodeOfRank) { saved[$0] ?? [] }
     : nil
   try restored.restoreResiduals(source, over: control, from: 0)
-  try claim(
-    restored.senderResidual.elementsEqual(exchange.senderResidual), "expected the same sender residual")
-  try claim(restored.ownerResidual.elementsEqual(exchange.ownerResidual), "expected the same owner residual")
+  var savedAgain: [ResidualPart: [Float]] = [:]
+  try restored.gatherResiduals(over: control, to: 0) { savedAgain[$0] = Array($1) }
+  try claim(savedAgain == saved, "expected the same residuals")
 }
 
 func wrongStepIsRefused(_ ranks: Ranks) throws {

@@ -122,11 +122,12 @@ struct MetricsLogTests {
   @Test(.timeLimit(.minutes(5))) func aLineThatDoesNotFitLeavesNoPart() async throws {
     await #expect(processExitsWith: .success) { [path = path as String] in
       let log = try MetricsLog(path: path, keepingThroughStep: nil)
+      try log.append(metrics(step: 1))
       // Room for two lines and a half.
-      var limit = rlimit(rlim_cur: 900, rlim_max: 900)
+      let byteCount = rlim_t(try Data(contentsOf: URL(filePath: path)).count) * 5 / 2
+      var limit = rlimit(rlim_cur: byteCount, rlim_max: byteCount)
       try #require(setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0)
       signal(SIGXFSZ, SIG_IGN)
-      try log.append(metrics(step: 1))
       try log.append(metrics(step: 2))
       for _ in 1...2 {
         #expect(throws: MilmError.self) { try log.append(metrics(step: 3)) }

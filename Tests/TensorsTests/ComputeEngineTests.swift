@@ -27,6 +27,17 @@ import Testing
     #expect(values.elements == [0, 0])
   }
 
+  @Test(.enabled(if: ComputeEngine.hasOneDNN), arguments: Precision.allCases)
+  func theVersionOfOneDNNAndItsInstructionsHaveNames(precision: Precision) throws {
+    let engine = ComputeEngine(threadCount: 1, precision: precision)
+    // OpenBLAS replaces oneDNN on a processor without AVX2.
+    guard engine.name == "onednn" else { return }
+    let summary = try #require(
+      try /oneDNN [23]\.\d+\.\d+, (\w+), (\w+), 1 thread/.wholeMatch(in: engine.summary), "\(engine.summary)")
+    #expect(summary.1.hasPrefix("avx2") || summary.1.hasPrefix("avx512_core"))
+    #expect(summary.2 == engine.precision.rawValue)
+  }
+
   @Test func gateFunctionsAreAccurate() {
     // One LSTM row whose candidate and gates have the same inputs: σ and tanh against the library's.
     let width = 4001

@@ -113,13 +113,13 @@ import Training
       "model.safetensors", "optimizer.safetensors", "carry.safetensors", "exchange.safetensors", "state.json",
     ],
     ["flip", "truncate", "remove"])
-  func aCorruptedCheckpointIsRefusedAndThePreviousOneUsed(file: String, damage: String) throws {
+  func aCorruptedCheckpointIsRefusedAndThePreviousOneUsed(file: String, corruption: String) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("exchange.codec=int8")
     try bench.train(configuration, output: "whole", rankCount: 2)
     try bench.train(configuration, output: "run", rankCount: 2, lastStep: 12)
     let path = bench.folder.file("run/checkpoints/step-00000012/\(file)")
-    try inflict(damage, on: path)
+    try apply(corruption, on: path)
     let log = LogLines()
     try bench.train(configuration, output: "run", rankCount: 2, resume: .auto, log: log)
     #expect(log.contains("a checkpoint was refused"))
@@ -133,7 +133,7 @@ import Training
     try bench.train(configuration, output: "run", lastStep: 12)
     let checkpoints = bench.folder.file("run/checkpoints")
     for name in try bench.folder.entries("run/checkpoints") where name.hasPrefix("step-") {
-      try inflict("flip", on: "\(checkpoints)/\(name)/model.safetensors")
+      try apply("flip", on: "\(checkpoints)/\(name)/model.safetensors")
     }
     let before = try bench.folder.entries("run/checkpoints")
     let error = #expect(throws: MilmError.self) {
@@ -191,7 +191,7 @@ import Training
     let configuration = try bench.configuration()
     try bench.train(configuration, output: "run", lastStep: 12)
     let checkpoint = bench.folder.file("run/checkpoints/step-00000012")
-    try inflict("flip", on: "\(checkpoint)/model.safetensors")
+    try apply("flip", on: "\(checkpoint)/model.safetensors")
     do {
       try bench.train(configuration, output: "run", rankCount: 2, resume: .checkpoint(checkpoint))
       Issue.record("the corrupted checkpoint was accepted")
@@ -200,10 +200,10 @@ import Training
     }
   }
 
-  private func inflict(_ damage: String, on path: String) throws {
+  private func apply(_ corruption: String, on path: String) throws {
     let url = URL(filePath: path)
     var data = try Data(contentsOf: url)
-    switch damage {
+    switch corruption {
     case "flip": data[data.count / 2] ^= 1
     case "truncate": data.removeLast(7)
     default: return try FileManager.default.removeItem(at: url)

@@ -203,7 +203,7 @@ import Training
       LanguageModel(configuration.model, vocabularySize: 2500),
       rowCount: configuration.training.lanes / rankCount * configuration.training.segment,
       accumulation: accumulation, distinctTokenCount: 10)
-    #expect(count.load(ordering: .relaxed) == rankCount * traffic.operationCount)
+    #expect(count.load(ordering: .relaxed) == rankCount * traffic.roundCount)
   }
 
   @Test func groupsAreOfConsecutiveTrainingRanks() throws {

@@ -1,4 +1,5 @@
 import Platform
+import Tensors
 
 /// When the ranges of a step's gradient are submitted, in seconds from its start.
 package struct StepTiming: Sendable, Equatable {
@@ -98,14 +99,16 @@ package struct ExchangeModel: Sendable {
     ExchangeModel(ranges: ranges, rows: rows, bucketByteCount: bucketByteCount, layout: layout)
   }
 
-  /// The exchange of one of `shardCount` shards of some ranges, between the ranks that own it.
-  package func shard(of numbers: [Int], shardCount: Int, over owners: NodeLayout) -> ExchangeModel {
+  /// The exchange of a shard of some ranges, which are the rows of a matrix, between the ranks that own it.
+  ///
+  /// Blocks of rows are assigned round-robin, so a shard has the same fraction of each range.
+  package func shard(_ shard: RowShard, of numbers: [Int], over owners: NodeLayout) -> ExchangeModel {
     let shards = ranges.enumerated().map { number, whole in
       guard numbers.contains(number) else { return whole }
       let first = whole.range.lowerBound
+      let count = whole.range.count * shard.ownRowCount / max(shard.rowCount, 1)
       return ExchangeRange(
-        range: first..<first + max(whole.range.count / shardCount, 1), blockLength: whole.blockLength,
-        name: whole.name)
+        range: first..<first + max(count, 1), blockLength: whole.blockLength, name: whole.name)
     }
     return ExchangeModel(ranges: shards, rows: nil, bucketByteCount: bucketByteCount, layout: owners)
   }

@@ -64,16 +64,6 @@ extension GradientExchange {
   /// Whether there is nothing to save; the same on all ranks.
   package var residualsAreZero: Bool { residuals?.areZero ?? true }
 
-  /// Rounding errors of this rank's encodings, one element for each of the flat gradient; empty for exact codecs.
-  package var senderResidual: UnsafeBufferPointer<Float> {
-    residuals?.sender.committed.values ?? UnsafeBufferPointer(start: nil, count: 0)
-  }
-
-  /// Rounding errors of the means this rank owns, in the order of its chunks; empty for exact codecs.
-  package var ownerResidual: UnsafeBufferPointer<Float> {
-    residuals?.owner.committed.values ?? UnsafeBufferPointer(start: nil, count: 0)
-  }
-
   /// Passes all ranks' residuals to `save` on rank `root`: each sender's, by rank, then the owners', combined.
   ///
   /// Only one array is in memory at a time. Residuals that are zero on all ranks are not passed.

@@ -145,9 +145,6 @@ package final class GradientExchange: @unchecked Sendable {
       + (rows?.byteCount ?? 0) + (node?.byteCount ?? 0) + (residuals?.byteCount ?? 0)
   }
 
-  /// Whether this rank sends to other nodes.
-  package var sends: Bool { peers.count > 1 }
-
   /// Whether the codec rounds and there is another node to send to.
   private var roundsOnTheWire: Bool { !codec.isExact && layout.nodeCount > 1 }
 

@@ -135,11 +135,6 @@ extension Communicator {
     try allGatherValues(name, [value]).reduce(value) { max($0, $1[0]) }
   }
 
-  /// Whether all ranks pass the same value.
-  package func allEqual(_ name: String, _ value: UInt64) throws -> Bool {
-    try allGatherValues(name, [value]).allSatisfy { $0[0] == value }
-  }
-
   /// The values of all ranks, by rank; every rank must pass equally many.
   func allGatherValues(
     _ name: String, _ values: [UInt64], limits: StallLimits? = nil

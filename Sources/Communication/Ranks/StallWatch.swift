@@ -82,10 +82,10 @@ struct StallWatch {
   private func checkHeartbeats(_ seconds: Double, _ lateRanks: () -> [Int]) throws(MilmError) {
     guard let liveness, seconds >= liveness.heartbeatLimits.abortSeconds / 2 else { return }
     let abortSeconds = liveness.heartbeatLimits.abortSeconds
-    let silent = lateRanks().filter { liveness.secondsSinceHeartbeat(of: $0) >= abortSeconds }
-    guard silent.isEmpty else {
+    let unresponsive = lateRanks().filter { liveness.secondsSinceHeartbeat(of: $0) >= abortSeconds }
+    guard unresponsive.isEmpty else {
       throw MilmError(
-        "\(sentence(seconds, silent)), without a heartbeat; the limit is \(abortSeconds) s")
+        "\(sentence(seconds, unresponsive)), without a heartbeat; the limit is \(abortSeconds) s")
     }
   }
 

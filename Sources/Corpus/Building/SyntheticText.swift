@@ -17,7 +17,6 @@ package struct SyntheticText: Sendable {
   /// Entropy in nats per token, including the `<eos>` of each line.
   package let entropyRate: Double
   private let rows: [[Successor]]
-  private let states: [String: Int]
   private let name: String
 
   /// A source of `wordCount` words, at least 16, all of which occur.
@@ -28,7 +27,6 @@ package struct SyntheticText: Sendable {
     entropyRate = zip(Self.stationaryDistribution(rows), rows).reduce(0) { sum, state in
       sum - state.0 * state.1.reduce(0) { $0 + $1.probability * log($1.probability) }
     }
-    states = Dictionary(uniqueKeysWithValues: zip(words, 1...))
     name = "synthetic text, \(wordCount) words, seed \(seed)"
   }
 
@@ -51,23 +49,6 @@ package struct SyntheticText: Sendable {
       count += 1
     }
     return text
-  }
-
-  /// Mean negative log-likelihood of a text under the chain, in nats per token; throws if it is impossible.
-  package func crossEntropy(of text: String) throws -> Double {
-    var (state, sum, count) = (0, 0.0, 0)
-    for line in text.split(separator: "\n", omittingEmptySubsequences: true) {
-      for next in line.split(separator: " ").map({ states[String($0)] }) + [0] {
-        guard let next, let successor = rows[state].first(where: { $0.state == next }) else {
-          throw MilmError(
-            "expected a text of this chain, found an impossible transition after \(count) tokens")
-        }
-        sum -= log(successor.probability)
-        count += 1
-        state = next
-      }
-    }
-    return sum / Double(count)
   }
 
   /// Writes a corpus of texts of this source, with about the given number of tokens in each split.

@@ -46,9 +46,6 @@ package struct Lanes: Equatable, Sendable {
   /// Tokens at the ends of all lanes that fill no segment.
   package var droppedTailTokenCount: Int { laneCount * (laneLength - segmentsPerEpoch * segmentLength) }
 
-  /// Targets per epoch, over all lanes.
-  package var tokensPerEpoch: Int { laneCount * segmentsPerEpoch * segmentLength }
-
   /// The epoch of a segment and its index in the epoch; segments are numbered from 0 over the whole run.
   package func position(_ segmentIndex: Int) -> (epoch: Int, segmentInEpoch: Int) {
     (segmentIndex / segmentsPerEpoch, segmentIndex % segmentsPerEpoch)

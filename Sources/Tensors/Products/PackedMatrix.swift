@@ -63,7 +63,7 @@ package final class PackedMatrix: Sendable {
     var place = 0
     for source in sources {
       let panelWidth = panelWidth ?? suitableWidth(depth: height, wholeWidth: width)
-      for columns in stretches(of: source.columnCount, panelWidth) {
+      for columns in spans(of: source.columnCount, panelWidth) {
         panels.append(
           Panel(
             columns: place + columns.lowerBound..<place + columns.upperBound,
@@ -77,7 +77,7 @@ package final class PackedMatrix: Sendable {
   private static func panels(ofTransposed sources: [Matrix], _ panelWidth: Int?) -> [Panel] {
     let height = sources[0].rowCount
     let panelWidth = panelWidth ?? suitableWidth(depth: sources[0].columnCount, wholeWidth: height)
-    return stretches(of: height, panelWidth).map { rows in
+    return spans(of: height, panelWidth).map { rows in
       var place = 0
       let blocks = sources.map { source in
         defer { place += source.columnCount }
@@ -88,7 +88,7 @@ package final class PackedMatrix: Sendable {
     }
   }
 
-  private static func stretches(of count: Int, _ width: Int) -> [Range<Int>] {
+  private static func spans(of count: Int, _ width: Int) -> [Range<Int>] {
     stride(from: 0, to: count, by: width).map { $0..<min($0 + width, count) }
   }
 

@@ -62,24 +62,26 @@ package struct ConfigurationKey: Sendable {
 
   /// `auto`, which is nil, or a choice.
   static func automaticChoice<Value: RawRepresentable<String> & CaseIterable & Sendable>(
-    _ path: String, _ place: Place<Value?>, _ meaning: String
+    _ path: String, _ place: Place<Value?>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, false,
+      path, place, meaning, mayDiffer,
       values: (["auto"] + Value.allCases.map(\.rawValue)).joined(separator: " | "),
       parse: { text in text == "auto" ? .some(nil) : Value(rawValue: text).map { .some($0) } },
       format: { $0?.rawValue ?? "auto" })
   }
 
-  static func flag(_ path: String, _ place: Place<Bool>, _ meaning: String) -> ConfigurationKey {
+  static func flag(
+    _ path: String, _ place: Place<Bool>, _ meaning: String, mayDiffer: Bool = false
+  ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, false, values: "true | false", parse: { ["true": true, "false": false][$0] },
+      path, place, meaning, mayDiffer, values: "true | false", parse: { ["true": true, "false": false][$0] },
       format: { "\($0)" })
   }
 
   /// `auto`, which is nil, or an integer from 1 to 1024.
   static func automaticInteger(
-    _ path: String, _ place: Place<Int?>, _ meaning: String, mayDiffer: Bool
+    _ path: String, _ place: Place<Int?>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
       path, place, meaning, mayDiffer, values: "auto or an integer from 1 to 1024",

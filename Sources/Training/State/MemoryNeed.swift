@@ -113,9 +113,11 @@ package struct MemoryNeed {
       isExact: settings.largestCodec.isExact, bucketByteCount: settings.bucketMegabytes * 1_000_000)
   }
 
-  /// Whether this host has the memory for all of its ranks; true where the host does not say what is available.
-  package func isAvailable(rankCountOnHost: Int) -> Bool {
-    Host.availableByteCount.map { byteCount <= $0 / rankCountOnHost } ?? true
+  /// Whether a host has the memory for all of its ranks (default: this host); true where it does not say what is available.
+  package func isAvailable(
+    rankCountOnHost: Int, of availableByteCount: Int? = Host.availableByteCount
+  ) -> Bool {
+    availableByteCount.map { byteCount <= $0 / rankCountOnHost } ?? true
   }
 
   /// Throws where the ranks of this host need more memory than is available.

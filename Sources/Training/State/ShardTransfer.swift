@@ -8,13 +8,13 @@ import Tensors
 /// Sends the shards of all ranks to rank 0's snapshot, on a thread of its own, while training continues.
 ///
 /// Every rank has one where the vocabulary is sharded. A rank copies its shard, at the speed of memory, and sends the copy
-/// over a communicator that carries nothing else. Ranks wait for the messages of steps, so the copy pauses after each piece,
+/// over a communicator that carries nothing else. Ranks wait for the messages of steps, so the sender pauses after each message,
 /// until it is urgent.
 ///
 /// `@unchecked Sendable`: `copies` are filled only once the previous transfer is done.
 final class ShardTransfer: @unchecked Sendable {
-  /// The pause after a piece, as a multiple of the time that the piece took.
-  private static let pausesPerPiece = 3.0
+  /// The pause after a message, as a multiple of the time that the message took.
+  private static let pausePerSecond = 3.0
 
   /// By rank.
   private let shards: [ParameterShard]
@@ -34,7 +34,7 @@ final class ShardTransfer: @unchecked Sendable {
     copies = state.buffers.map { [arena] _ in arena.matrix(rowCount: 1, columnCount: count) }
   }
 
-  /// Copies this rank's shard and begins to send it; on rank 0 begins to receive those of the others into `snapshot`.
+  /// Copies this rank's shard and starts sending it; on rank 0 starts receiving those of the others into `snapshot`.
   func begin(_ state: TrainingState, into snapshot: Snapshot?) throws {
     try finish()
     isUrgent.store(false, ordering: .relaxed)
@@ -67,7 +67,7 @@ final class ShardTransfer: @unchecked Sendable {
   }
 
   private func pause(after seconds: Double) {
-    let end = ContinuousClock.now + .seconds(Self.pausesPerPiece * seconds)
+    let end = ContinuousClock.now + .seconds(Self.pausePerSecond * seconds)
     while !isUrgent.load(ordering: .relaxed), ContinuousClock.now < end { usleep(1000) }
   }
 

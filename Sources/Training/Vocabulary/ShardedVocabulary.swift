@@ -29,7 +29,7 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   private let inputs: Vector<Int32>
   private let targets: Vector<Int32>
   private let sorted: Vector<Int32>
-  private var distinct: [UnsafeBufferPointer<Int32>] = []
+  private var distinct: [UnsafeBufferPointer<Int32>]
   /// z of all ranks of the group, and its gradient.
   private let output: Matrix
   private let gradient: Matrix
@@ -54,6 +54,7 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
     inputs = arena.vector(of: Int32.self, count: groupRowCount)
     targets = arena.vector(of: Int32.self, count: groupRowCount)
     sorted = arena.vector(of: Int32.self, count: groupRowCount)
+    distinct = Array(repeating: UnsafeBufferPointer(start: nil, count: 0), count: shard.count)
     output = arena.matrix(rowCount: groupRowCount, columnCount: width)
     gradient = arena.matrix(rowCount: groupRowCount, columnCount: width)
     exchange = ShardExchange(
@@ -107,11 +108,11 @@ extension ShardedVocabulary {
   }
 
   func read(_ segmentIndex: Int, of data: TrainingData) throws {
-    distinct = try group.enumerated().map { place, rank in
+    for (place, rank) in group.enumerated() {
       let rows = place * rowCount..<(place + 1) * rowCount
       try data.read(
         segmentIndex, lanes: laneLayout.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
-      return UnsafeBufferPointer(sorted[rows].setDistinct(of: inputs[rows]).buffer)
+      distinct[place] = UnsafeBufferPointer(sorted[rows].setDistinct(of: inputs[rows]).buffer)
     }
   }
 

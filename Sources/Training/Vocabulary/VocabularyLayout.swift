@@ -1,3 +1,4 @@
+import Communication
 import LanguageModel
 import Layers
 import Platform
@@ -94,33 +95,29 @@ package struct VocabularyLayout: Sendable, Equatable {
   }
 }
 
-/// What a placement sends in a step of one rank, beside the gradient that all ranks exchange.
-package struct VocabularyTraffic: Sendable, Equatable {
-  /// Exchanges within a group, for each of which all of its ranks wait.
-  package var operationCount = 0
-  /// Bytes that a rank sends to each other rank of its group, uncompressed.
-  package var byteCountToEach = 0.0
-}
-
 extension VocabularyLayout {
-  /// What each training rank sends: `rowCount` rows of z per segment, `accumulation` segments per step, of whose tokens
-  /// `distinctTokenCount` are distinct.
+  /// What each training rank sends to the others of its group in a step: the operations of `ShardedVocabulary`.
+  ///
+  /// `rowCount` rows of z per segment, `accumulation` segments per step, of whose tokens `distinctTokenCount` are distinct.
   package func traffic(
     _ model: LanguageModel, rowCount: Int, accumulation: Int, distinctTokenCount: Double,
     logitsByteBudget: Int = SegmentPass.defaultLogitsByteBudget
-  ) -> VocabularyTraffic {
-    guard isSharded else { return VocabularyTraffic() }
-    let width = Double(model.tiedMatrix.columnCount)
-    let shard = model.vocabularyShard(index: 0, count: groupSize)
+  ) -> ExchangeTraffic {
+    guard isSharded else { return ExchangeTraffic() }
+    let operations = ShardTraffic(ownerCount: groupSize, width: model.tiedMatrix.columnCount)
     let chunkCount = SoftmaxWorkspace.chunkCount(
-      of: groupSize * rowCount, shard: shard, byteBudget: logitsByteBudget, precision: .bfloat16)
-    let segments = Double(accumulation)
-    // z and its gradient; of each row's statistics all shards' parts to the rank that merges them, and what it makes of them.
-    let rowBytes = 2 * 4 * width + 2 * Double(MemoryLayout<Double>.size * SoftmaxStatistics.numbersPerRow)
-    // Looked-up rows in each segment, their gradients with their numbers once.
-    let lookups = distinctTokenCount / Double(groupSize) * (4 * width * segments + 4 * (width + 1))
-    return VocabularyTraffic(
-      operationCount: accumulation * (3 + 2 * chunkCount) + 1,
-      byteCountToEach: segments * Double(rowCount) * rowBytes + lookups)
+      of: groupSize * rowCount, shard: model.vocabularyShard(index: 0, count: groupSize),
+      byteBudget: logitsByteBudget, precision: .bfloat16)
+    let others = Double(groupSize - 1)
+    let zCount = Double(rowCount * model.tiedMatrix.columnCount)
+    // Doubles, as two floats each.
+    let sumCount = Double(2 * SoftmaxStatistics.numbersPerRow * rowCount) / Double(chunkCount)
+    // Looked-up tokens are spread evenly over the shards.
+    let lookupCount = distinctTokenCount / Double(groupSize) * others
+    let combine = operations.allToAll(otherChunks: sumCount * others) + operations.allGather(chunk: sumCount)
+    let segment =
+      operations.fetchRows(lookupCount) + operations.allGather(chunk: zCount) + combine * chunkCount
+      + operations.allToAll(otherChunks: zCount * others)
+    return segment * accumulation + operations.reduceRows(lookupCount)
   }
 }

@@ -2,7 +2,7 @@ import Communication
 import Testing
 import Training
 
-@Suite struct CodecChoiceTests {
+@Suite struct CodecTunerTests {
   @Test func aResumedRunKeepsItsCodec() throws {
     let bench = try TrainingBench()
     let log = LogLines()
@@ -33,6 +33,7 @@ import Training
     #expect(Codec(rawValue: chosen.codec)?.isExact == true)
     #expect(!log.contains("int8 "))
   }
+
   /// The link becomes slower after the choice: 10 ms per exchange, of which a step has nine.
   private func trainOnALinkThatSlows(_ bench: TrainingBench, retunes: Bool) throws -> LogLines {
     let log = LogLines()
