@@ -358,7 +358,8 @@ run() {
 # Open MPI's settings: only the lab's links between hosts, and its files where they are removed with the lab.
 mpi=(OMPI_MCA_plm=rsh OMPI_MCA_plm_rsh_agent="$state/agent" OMPI_MCA_pml=ob1 OMPI_MCA_btl='tcp,vader,self'
   OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0 OMPI_MCA_orte_tmpdir_base="$state/private"
-  OMPI_MCA_btl_vader_backing_directory="$state/private" OMPI_MCA_osc_sm_backing_directory="$state/private")
+  OMPI_MCA_btl_vader_backing_directory="$state/private" OMPI_MCA_btl_sm_backing_directory="$state/private"
+  OMPI_MCA_osc_sm_backing_directory="$state/private")
 
 status() {
   expect_up

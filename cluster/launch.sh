@@ -13,9 +13,11 @@
 #                    By default Open MPI chooses, InfiniBand first, and may try bridges without a route.
 # In a Slurm job the hosts are the job's, and -n and --threads default to its tasks and its CPUs per task.
 # MILM names the program (default .build/release/milm). Any other setting of Open MPI can be set in the environment,
-# e.g. OMPI_MCA_plm_rsh_args='-p 2222'.
+# e.g. OMPI_MCA_plm_rsh_args='-p 2222'. Open MPI 5 reads what concerns its launcher under other names, PRTE_MCA_…: they
+# are set as well.
 #
 # The exit status is mpirun's: that of the first rank that failed. 75 means interrupted: continue with --resume auto.
+# mpirun may end with 0 although a host was lost or nothing was started: then it is 1, unless milm has reported its end.
 # SIGTERM and SIGUSR1 request a checkpoint at the next step and then the end; a repeated one ends the job at once.
 set -euo pipefail
 
@@ -79,7 +81,7 @@ set_variable() {
   export "$1=$2"
   shown+=("$1=$2")
   # Open MPI exports its own variables by itself, and srun exports all.
-  [[ $1 == OMPI_* ]] || [ -n "$srun" ] || flags+=(-x "$1")
+  [[ $1 == OMPI_* || $1 == PRTE_* ]] || [ -n "$srun" ] || flags+=(-x "$1")
 }
 
 on_many_hosts="" slots=""
@@ -118,6 +120,21 @@ if [ -n "$interface" ]; then
   set_variable OMPI_MCA_btl_tcp_if_include "$interface"
   set_variable OMPI_MCA_oob_tcp_if_include "$interface"
 fi
+
+# Open MPI 5's launcher is PRRTE, which ignores Open MPI 4's names for it: NAME-OF-4=NAME-OF-5.
+for pair in plm=plm plm_rsh_agent=plm_ssh_agent plm_rsh_args=plm_ssh_args orte_tmpdir_base=prte_tmpdir_base \
+  oob_tcp_if_include=prte_if_include oob_tcp_keepalive_time=oob_tcp_keepalive_time \
+  oob_tcp_keepalive_intvl=oob_tcp_keepalive_intvl oob_tcp_keepalive_probes=oob_tcp_keepalive_probes; do
+  old=OMPI_MCA_${pair%=*} new=PRTE_MCA_${pair#*=}
+  if [ -n "${!old-}" ] && [ -z "${!new-}" ]; then
+    value=${!old}
+    [ "$pair" != plm=plm ] || value=${value/#rsh/ssh}
+    set_variable "$new" "$value"
+  fi
+done
+# Otherwise Open MPI 5 warns about every pair of addresses of different families.
+[ -n "${OMPI_MCA_reachable-}" ] || [ -z "$on_many_hosts" ] || set_variable OMPI_MCA_reachable weighted
+
 if [ -n "$threads" ]; then
   set_variable OPENBLAS_NUM_THREADS "$threads"
   set_variable OMP_NUM_THREADS "$threads"
@@ -127,6 +144,10 @@ if [ "$(id -u)" -eq 0 ] && [ -z "$srun" ]; then
   set_variable OMPI_ALLOW_RUN_AS_ROOT_CONFIRM 1
 fi
 
+# Other programs, which can be started for a trial, report nothing.
+checks_end=""
+[ -n "$srun$dry_run" ] || [ "$(basename "$milm")" != milm ] || checks_end=1
+[ -z "$checks_end" ] || flags+=(-x MILM_END_MARK)
 [ -n "$srun$dry_run" ] || flags+=(-x MILM_LAUNCHED_BY)
 line=("$starter" -n "$ranks" "${flags[@]}" "$milm" "${remaining[@]}")
 if [ -n "$dry_run" ]; then
@@ -136,11 +157,44 @@ if [ -n "$dry_run" ]; then
   exit 0
 fi
 printf 'launch: %s\n' "${shown[*]} ${line[*]}" >&2
-"${line[@]}" <&0 &
-job=$!
+
+# watch_end : copies mpirun's standard error, and ends with status 0 if milm has reported there that it has finished.
+watch_end() {
+  local text finished=1
+  # Signals of the terminal end mpirun, and this with it.
+  trap '' INT TERM HUP USR1 PIPE
+  while IFS= read -r text || [ -n "$text" ]; do
+    case $text in
+      *"$MILM_END_MARK: finished") finished=0 text=${text%"$MILM_END_MARK: finished"} ;;
+      *"$MILM_END_MARK: end") return "$finished" ;;
+    esac
+    [ -z "$text" ] && [ "$finished" -eq 0 ] || printf '%s\n' "$text" >&2 || true
+  done
+  return "$finished"
+}
+
+watcher=""
+if [ -z "$checks_end" ]; then
+  "${line[@]}" <&0 &
+  job=$!
+else
+  export MILM_END_MARK="milm-$$-$RANDOM"
+  exec {errors}> >(watch_end)
+  watcher=$!
+  "${line[@]}" <&0 2>&"$errors" &
+  job=$!
+fi
 
 # mpirun answers SIGTERM by killing the ranks, but forwards SIGUSR1 to them; so does srun.
 forward_signals USR1 TERM USR1
 # A terminal sends Ctrl-C to mpirun as well: only its end is awaited.
 trap receive_signal INT
-await_job
+status=0
+await_job || status=$?
+[ -n "$watcher" ] || exit "$status"
+# A daemon on a lost host may hold the other end open for long.
+printf '%s: end\n' "$MILM_END_MARK" >&"$errors"
+job=$watcher
+await_job || [ "$status" -ne 0 ] ||
+  fail "expected milm to report its end, found that mpirun has ended with status 0: a host was lost, or nothing started"
+exit "$status"

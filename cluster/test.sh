@@ -55,7 +55,7 @@ run_tests() {
 }
 
 has_onednn() {
-  [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && [ -e "${MILM_ONEDNN:-/usr}/include/dnnl.h" ]
+  [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && { [ -n "${MILM_ONEDNN:-}" ] || [ -e /usr/include/dnnl.h ]; }
 }
 
 # The build for machines without oneDNN. It comes first: the next build reuses all objects that do not depend on oneDNN.

@@ -47,42 +47,46 @@ package struct Checkpoint: Sendable {
   package let path: String
   /// The content of its `state.json`.
   package let state: CheckpointState
+  /// Whether a file may be one link to a regular file.
+  private let followsLinks: Bool
 
   /// Reads and verifies the `state.json` of a checkpoint directory.
-  package init(directory path: String) throws {
+  ///
+  /// A run reads its own files alone. Where a user names a checkpoint to read, `followsLinks` lets each file be one link to a
+  /// regular file.
+  package init(directory path: String, followsLinks: Bool = false) throws {
     self.path = path
-    state = try CheckpointState(contentsOf: "\(path)/\(stateFileName)")
+    self.followsLinks = followsLinks
+    let file = "\(path)/\(stateFileName)"
+    state = try CheckpointState(contentsOf: followsLinks ? followingOneLink(file) : file)
   }
 
   /// The checkpoint at a location in a run, whose step must be that in `state.json`.
-  init(at location: CheckpointLocation) throws {
+  init(at location: CheckpointLocation, followsLinks: Bool = false) throws {
     guard case .directory = try FileEntry(at: location.path) else {
       throw MilmError(location.path, "expected the directory of a checkpoint")
     }
-    try self.init(directory: location.path)
+    try self.init(directory: location.path, followsLinks: followsLinks)
     guard state.step == location.step else {
       throw MilmError(path, "expected a checkpoint of step \(location.step), found step \(state.step)")
     }
   }
 
-  /// Opens a checkpoint directory, or `best` of a run directory if there is one, else `last`.
-  ///
-  /// Only `state.json` is verified; see `verify()`.
-  package static func open(_ path: String) throws -> Checkpoint {
-    if case .file = try FileEntry(at: "\(path)/\(stateFileName)") {
-      return try Checkpoint(directory: path)
+  /// Whether a directory has the `state.json` of a checkpoint.
+  static func isCheckpoint(_ path: String) throws -> Bool {
+    switch try FileEntry(at: "\(path)/\(stateFileName)") {
+    case .file, .symbolicLink: true
+    default: false
     }
-    let run = RunDirectory(path: path)
-    guard let location = try run.location(of: .best) ?? run.location(of: .last) else {
-      throw MilmError(path, "expected a checkpoint or a run that has one, found neither")
-    }
-    return try Checkpoint(at: location)
   }
+
+  /// Opens the checkpoint that a path means: see `CheckpointChoice`.
+  package static func open(_ path: String) throws -> Checkpoint { try CheckpointChoice(path).checkpoint }
 
   /// Reads every file and throws if its length or sha256 differs from that in `state.json`.
   package func verify() throws {
     for (name, expected) in state.files.sorted(by: { $0.key < $1.key }) {
-      let filePath = "\(path)/\(name)"
+      let filePath = try file(name)
       let byteCount = try OpenFile.reading(filePath).byteCount()
       guard byteCount == expected.byteCount else {
         throw MilmError(filePath, "expected \(expected.byteCount) bytes, found \(byteCount)")
@@ -103,6 +107,11 @@ package struct Checkpoint: Sendable {
     guard contains(part) else {
       throw MilmError(path, "expected \(part.fileName) in this checkpoint, found none")
     }
-    return try SafetensorsFile(path: "\(path)/\(part.fileName)")
+    return try SafetensorsFile(path: file(part.fileName))
+  }
+
+  private func file(_ name: String) throws -> String {
+    let filePath = "\(path)/\(name)"
+    return followsLinks ? try followingOneLink(filePath) : filePath
   }
 }

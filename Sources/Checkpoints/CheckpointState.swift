@@ -28,8 +28,20 @@ package struct CheckpointState: Codable, Sendable, Equatable {
   package var bestPerplexity: Double?
   /// The step of `bestPerplexity`.
   package var bestStep: Int?
+  /// The latest evaluation whose result has taken effect; nil in checkpoints of versions that did not record it.
+  package var lastEvaluation: Evaluation?
+  /// The evaluation of a step at which a process has stopped, though none was due: it counts for what is read from the run
+  /// and never takes effect, so that a run that continues is the same as one that never stopped.
+  package var stopEvaluation: Evaluation?
   /// An evaluation whose result has not taken effect yet.
   package var pendingEvaluation: PendingEvaluation?
+  /// Whether the run writes a checkpoint at this step wherever its processes stop: the guard returns to no other.
+  ///
+  /// Nil in checkpoints of versions that did not record it.
+  package var isScheduled: Bool?
+  /// The number of lines of training in `metrics.jsonl` through this step; nil in checkpoints of versions that did not
+  /// record it.
+  package var metricsLineCount: Int?
   /// The codecs chosen so far, in the order of their steps.
   package var codecDecisions: [CodecDecision] = []
 
@@ -55,6 +67,9 @@ package struct CheckpointState: Codable, Sendable, Equatable {
   package var configuration: String
   /// The hash of the model's vocabulary.
   package var vocabularyHash: String
+  /// The checksum of the tokens of each split of the corpus, by the split's name; nil in checkpoints of versions that did
+  /// not record it.
+  package var tokenChecksums: [String: String]?
 
   /// Whether the training text was raw text and was tokenized, so that other texts must be too.
   package var isTokenized = false
@@ -93,6 +108,19 @@ package struct CheckpointState: Codable, Sendable, Equatable {
 
     /// A record of no steps.
     package init() {}
+  }
+
+  /// The result of an evaluation.
+  package struct Evaluation: Codable, Sendable, Equatable {
+    /// The step whose parameters were evaluated.
+    package var step: Int
+    package var perplexity: Double
+
+    /// The result of the parameters of `step`.
+    package init(step: Int, perplexity: Double) {
+      self.step = step
+      self.perplexity = perplexity
+    }
   }
 
   /// An evaluation whose result has not taken effect yet.
@@ -142,30 +170,6 @@ package struct CheckpointState: Codable, Sendable, Equatable {
     self.programVersion = programVersion
     self.configuration = configuration
     self.vocabularyHash = vocabularyHash
-  }
-
-  /// The reason why a state of the right types is unusable, nil if there is none.
-  var defect: String? {
-    let counts: [(String, Int)] = [
-      ("step", step), ("segmentIndex", segmentIndex), ("tokenCount", tokenCount),
-      ("skippedStepCount", skippedStepCount), ("consecutiveSkippedStepCount", consecutiveSkippedStepCount),
-      ("plateau.evaluationsWithoutGain", plateau.evaluationsWithoutGain), ("patienceUsed", patienceUsed),
-      ("guardRecord.returnCount", guardRecord?.returnCount ?? 0), ("bestStep", bestStep ?? 0),
-      ("pendingEvaluation.step", pendingEvaluation?.step ?? 0),
-    ]
-    if let (name, value) = counts.first(where: { $0.1 < 0 }) {
-      return "expected a \(name) of 0 or more, found \(value)"
-    }
-    for (name, value) in [("rankCount", rankCount), ("threadCount", threadCount)] where value < 1 {
-      return "expected a \(name) of 1 or more, found \(value)"
-    }
-    if let scale = guardRecord?.rateScale, !(scale > 0 && scale <= 1) {
-      return "expected a guardRecord.rateScale above 0 and at most 1, found \(scale)"
-    }
-    if let name = files.keys.first(where: { !isPlainFileName($0) }) {
-      return "expected the names of files beside it, found \(name)"
-    }
-    return nil
   }
 }
 

@@ -46,9 +46,13 @@ package final class CheckpointStore: Sendable {
   /// Writes the checkpoint of `state.step`, replacing one of the same step, and points `last` to it.
   ///
   /// Fills in `state.files`. Returns when everything is on disk. On an error this attempt is removed, and earlier
-  /// checkpoints and links are unchanged.
+  /// checkpoints and links are unchanged. A directory of the run that has vanished is made again.
   @discardableResult
   package func write(files: [CheckpointFile], state: CheckpointState) throws -> CheckpointLocation {
+    if case .absent = try FileEntry(at: run.checkpointsPath) {
+      try run.create()
+      try lock.renew()
+    }
     let location = run.location(ofStep: state.step)
     let draft = HiddenName.draft.path(of: location)
     try? removeEntry(draft)
@@ -61,6 +65,7 @@ package final class CheckpointStore: Sendable {
       throw error
     }
     _ = verifiedSteps.withLock { $0.insert(state.step) }
+    try run.noteCheckpoint(state.step)
     return location
   }
 
@@ -74,13 +79,19 @@ package final class CheckpointStore: Sendable {
     try synchronizeDirectory(run.checkpointsPath)
   }
 
-  /// Removes all but the newest `count` checkpoints.
+  /// Removes the checkpoints older than the newest `count` that are scheduled.
   ///
+  /// Others, written where a process stopped, are not counted, so that a run that was stopped has the same ones to return to.
   /// The targets of `best` and `last`, the newest checkpoint that verifies and `protected` steps, such as one that
   /// may still become the best, are kept at any age; if none verifies, nothing is removed.
-  package func prune(keepLast count: Int, protecting protected: Set<Int> = []) throws {
+  package func prune(
+    keepLast count: Int, protecting protected: Set<Int> = [],
+    isScheduled: (CheckpointState) -> Bool = { _ in true }
+  ) throws {
     let steps = try list()
-    let surplus = steps.dropLast(max(count, 1))
+    let scheduled = try steps.filter { try self.isScheduled($0, isScheduled) }
+    guard let oldest = scheduled.suffix(max(count, 1)).first else { return }
+    let surplus = steps.prefix { $0 < oldest }
     guard !surplus.isEmpty, let anchor = try newestVerified(onRefusal: { _ in })?.state.step else { return }
     var kept = protected.union([anchor])
     for link in CheckpointLink.allCases {
@@ -91,27 +102,60 @@ package final class CheckpointStore: Sendable {
     }
   }
 
-  /// The newest checkpoint up to a step whose files all verify; for each newer one, `onRefusal` receives a line that
-  /// says why it was refused.
-  package func newestVerified(through last: Int = .max, onRefusal: (String) -> Void) throws -> Checkpoint? {
+  /// The step of the newest scheduled checkpoint before a step; nil where there is none.
+  package func scheduledStep(before step: Int, isScheduled: (CheckpointState) -> Bool) throws -> Int? {
+    try list().last { try $0 < step && self.isScheduled($0, isScheduled) }
+  }
+
+  /// A checkpoint whose state is corrupted counts: nothing is known of it.
+  private func isScheduled(_ step: Int, _ isScheduled: (CheckpointState) -> Bool) throws -> Bool {
+    do {
+      return isScheduled(try Checkpoint(at: run.location(ofStep: step)).state)
+    } catch let error as MilmError where !error.isReadFailure {
+      return true
+    }
+  }
+
+  /// The newest checkpoint up to a step whose files all verify and whose state is a `candidate`; for each newer one,
+  /// `onRefusal` receives a line that says why it was refused.
+  ///
+  /// Throws where one cannot be read: it may be good.
+  package func newestVerified(
+    through last: Int = .max, where isCandidate: (CheckpointState) -> Bool = { _ in true },
+    onRefusal: (String) -> Void
+  ) throws -> Checkpoint? {
     for step in try list().reversed() where step <= last {
       do {
         let checkpoint = try Checkpoint(at: run.location(ofStep: step))
+        guard isCandidate(checkpoint.state) else { continue }
         if !verifiedSteps.withLock({ $0.contains(step) }) { try checkpoint.verify() }
         _ = verifiedSteps.withLock { $0.insert(step) }
         return checkpoint
       } catch let error as MilmError {
+        guard !error.isReadFailure else {
+          throw MilmError(
+            "\(error.description): \(run.location(ofStep: step).path) may be good, so nothing is changed; expected a "
+              + "checkpoint that can be read, or --resume with another one")
+        }
         onRefusal(error.description)
       }
     }
     return nil
   }
 
+  /// What happens to checkpoints beyond the step that a run is rewound to.
+  package enum Newer: Sendable {
+    /// They were read and found wrong, or lead to a divergence.
+    case areRemoved
+    /// They get another name, which no run reads.
+    case areSetAside
+  }
+
   /// Makes `step` the newest checkpoint of the run: `last` points to it, `best` to `bestStep`, and newer
-  /// checkpoints are removed.
+  /// checkpoints are removed or set aside.
   ///
   /// If the checkpoint of `bestStep` no longer exists, there is no `best` until the next is marked.
-  package func rewind(to step: Int, bestStep: Int?) throws {
+  package func rewind(to step: Int, bestStep: Int?, newer: Newer = .areRemoved) throws {
     let steps = try list()
     try point(.last, to: step)
     if let bestStep, bestStep <= step, steps.contains(bestStep) {
@@ -119,10 +163,14 @@ package final class CheckpointStore: Sendable {
     } else if try run.location(of: .best) != nil {
       try removeEntry(run.path(of: .best))
     }
-    for newer in steps.reversed() where newer > step {
-      try remove(newer)
+    for other in steps.reversed() where other > step {
+      switch newer {
+      case .areRemoved: try remove(other)
+      case .areSetAside: try setAside(run.location(ofStep: other).path)
+      }
     }
     try synchronizeDirectory(run.checkpointsPath)
+    try run.recordNewestCheckpoint(step)
   }
 }
 
@@ -171,11 +219,15 @@ extension CheckpointStore {
     try? removeEntry(earlier)
   }
 
-  /// Replaces a link atomically.
+  /// Replaces a link atomically; on a file system without links there is none, and `state.json` says what it would.
   private func point(_ link: CheckpointLink, to step: Int) throws {
     let temporary = "\(run.checkpointsPath)/.\(link.rawValue).tmp-\(getpid())"
     unlink(temporary)
-    try check(symlink(CheckpointLocation.name(ofStep: step), temporary), "create the link", temporary)
+    if symlink(CheckpointLocation.name(ofStep: step), temporary) == -1 {
+      let code = errno
+      if [EPERM, ENOSYS, EOPNOTSUPP].contains(code) { return }
+      throw MilmError(temporary, cannot: "create the link", code: code)
+    }
     do {
       try move(temporary, to: run.path(of: link))
     } catch {
@@ -191,6 +243,51 @@ extension CheckpointStore {
     try move(location.path, to: removed)
     _ = verifiedSteps.withLock { $0.remove(step) }
     try removeEntry(removed)
+  }
+
+  /// Gives an entry a name that no run reads: `NAME.set-aside`, with a number where that is taken.
+  private func setAside(_ path: String) throws {
+    for number in 1... {
+      let name = "\(path).set-aside\(number == 1 ? "" : "-\(number)")"
+      guard case .absent = try FileEntry(at: name) else { continue }
+      return try move(path, to: name)
+    }
+  }
+
+  /// Puts copies of a run in order, which have directories or files in place of the links.
+  ///
+  /// A directory that is the copy of a checkpoint that verifies is removed; one whose checkpoint is missing becomes it.
+  private func replaceCopiedLinks() throws {
+    for link in CheckpointLink.allCases {
+      let path = run.path(of: link)
+      switch try FileEntry(at: path) {
+      case .absent, .symbolicLink: continue
+      case .directory:
+        guard let copy = try copiedCheckpoint(path) else { break }
+        let location = run.location(ofStep: copy.state.step)
+        if case .absent = try FileEntry(at: location.path) {
+          try move(path, to: location.path)
+          continue
+        }
+        guard let original = try copiedCheckpoint(location.path), original.state == copy.state,
+          try newestVerified(
+            through: copy.state.step, where: { $0.step == copy.state.step }, onRefusal: { _ in }) != nil
+        else { break }
+        try removeEntry(path)
+        continue
+      case .file, .other: break
+      }
+      try setAside(path)
+    }
+  }
+
+  /// What may be a checkpoint; nil where it is none.
+  private func copiedCheckpoint(_ path: String) throws -> Checkpoint? {
+    do {
+      return try Checkpoint(directory: path)
+    } catch let error as MilmError where !error.isReadFailure {
+      return nil
+    }
   }
 
   private func move(_ path: String, to newPath: String) throws {
@@ -209,6 +306,7 @@ extension CheckpointStore {
         try removeEntry(path)
       }
     }
+    try replaceCopiedLinks()
     try synchronizeDirectory(run.checkpointsPath)
   }
 

@@ -27,6 +27,8 @@ package struct RunDirectory: Sendable, Equatable {
   package var tensorboardPath: String { "\(path)/tensorboard" }
   /// The traces, one file per rank.
   package var tracePath: String { "\(path)/trace" }
+  /// The name of the newest checkpoint, outside `checkpoints`: it tells a run without any from one whose disk is away.
+  package var newestCheckpointPath: String { "\(path)/newest-checkpoint" }
   /// The directory of the checkpoints and of the links to them.
   package var checkpointsPath: String { "\(path)/checkpoints" }
 
@@ -75,21 +77,57 @@ package struct RunDirectory: Sendable, Equatable {
     CheckpointLocation(step: step, path: "\(checkpointsPath)/\(CheckpointLocation.name(ofStep: step))")
   }
 
-  /// The checkpoint that `last` or `best` points to, nil if there is no such link.
+  /// The checkpoint that `last` or `best` points to; nil if there is no such link, as in a copy that has a directory or a file
+  /// in its place.
   ///
-  /// Throws if it is not a symbolic link to the name of a checkpoint in the same directory.
+  /// Throws if it is a symbolic link to anything but the name of a checkpoint in the same directory.
   package func location(of link: CheckpointLink) throws -> CheckpointLocation? {
     let linkPath = path(of: link)
-    switch try FileEntry(at: linkPath) {
-    case .absent: return nil
-    case .symbolicLink: break
-    default: throw MilmError(linkPath, "expected a symbolic link")
-    }
+    guard case .symbolicLink = try FileEntry(at: linkPath) else { return nil }
     let target = try linkTarget(linkPath)
     guard let step = CheckpointLocation.step(ofName: target) else {
       throw MilmError(linkPath, "expected a link to step-… beside it, found \(target)")
     }
     return location(ofStep: step)
+  }
+
+  /// Records the step of the newest checkpoint; nil: the run begins and has none.
+  package func recordNewestCheckpoint(_ step: Int?) throws {
+    try AtomicFile.write("\(step.map(CheckpointLocation.name) ?? "none")\n", to: newestCheckpointPath)
+  }
+
+  /// Records a checkpoint that was completed; on a full disk an earlier record stays, which says as much.
+  func noteCheckpoint(_ step: Int) throws {
+    do {
+      try recordNewestCheckpoint(step)
+    } catch {
+      guard try recordedStep() != nil else { throw error }
+    }
+  }
+
+  private func recordedStep() throws -> Int? {
+    guard let content = try regularFileContent(newestCheckpointPath) else { return nil }
+    return CheckpointLocation.step(ofName: String(decoding: content.prefix { $0 != 0x0A }, as: UTF8.self))
+  }
+
+  /// What a run says elsewhere about its checkpoints.
+  package enum CheckpointRecord: Equatable, Sendable {
+    /// Nothing, as in runs of versions that kept no record.
+    case absent
+    /// The run has completed no checkpoint.
+    case none
+    /// The run has completed one of this step.
+    case step(Int, by: String)
+  }
+
+  /// What the run says about its newest checkpoint in places other than the checkpoint itself.
+  package func checkpointRecord() throws -> CheckpointRecord {
+    for link in CheckpointLink.allCases {
+      if let location = try location(of: link) { return .step(location.step, by: path(of: link)) }
+    }
+    if let step = try recordedStep() { return .step(step, by: newestCheckpointPath) }
+    if case .absent = try FileEntry(at: newestCheckpointPath) { return .absent }
+    return .none
   }
 
   func path(of link: CheckpointLink) -> String {

@@ -69,6 +69,26 @@ extension CorpusDescription {
     } catch let error as DecodingError {
       throw MilmError("expected the description of a corpus in \(url.relativePath), found \(error.summary)")
     }
+    if let defect { throw MilmError("\(url.relativePath): \(defect)") }
+  }
+
+  /// The reason why a description of the right types is unusable, nil if there is none: its counts are used in sums.
+  private var defect: String? {
+    let (tokenLimit, wordLimit) = (1 << 48, Int(Int32.max))
+    guard (2...wordLimit).contains(vocabularySize) else {
+      return "expected a vocabularySize from 2 to \(wordLimit), found \(vocabularySize)"
+    }
+    for (name, counts) in splits.sorted(by: { $0.key < $1.key }) {
+      guard (0...tokenLimit).contains(counts.tokens) else {
+        return "expected 0 to \(tokenLimit) tokens in splits.\(name), found \(counts.tokens)"
+      }
+      for (what, count) in [("lines", counts.lines), ("unknownTokens", counts.unknownTokens)]
+      where !(0...counts.tokens).contains(count) {
+        return
+          "expected 0 to \(counts.tokens) \(what) in splits.\(name), as many as tokens at most, found \(count)"
+      }
+    }
+    return nil
   }
 
   func write(into folder: URL) throws {

@@ -57,7 +57,7 @@ package struct EvaluationRun: Sendable {
   package func evaluate(
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> EvaluationSummary? {
-    let defaultThreadCount = try ranks.defaultThreadCount()
+    let defaultThreadCount = try ranks.control.hostShare().threadCount
     let engine = ComputeEngine(threadCount: threadCount ?? defaultThreadCount, precision: precision)
     let source =
       try ranks.onCoordinator("read the checkpoint and the text") { try checkpoint.map(read) } ?? nil

@@ -21,6 +21,8 @@ package struct EvaluationSummary: Encodable, Sendable {
   package let checkpoint: String
   /// The checkpoint's step.
   package let step: Int
+  /// Why it is this checkpoint; nil where nobody chose.
+  package var checkpointReason: String?
 
   /// Tokens scored, `<eos>` and `<unk>` included.
   package var tokens: Int { score.tokenCount }
@@ -64,7 +66,7 @@ package struct EvaluationSummary: Encodable, Sendable {
   private enum CodingKeys: String, CodingKey {
     case split, text, tokens, nll, perplexity, unknownTokens, streams, window, cache, dynamic
     case caveats = "reservations"
-    case buckets, ranks, tokensPerSecond, parameters, checkpoint, step
+    case buckets, ranks, tokensPerSecond, parameters, checkpoint, step, checkpointReason
   }
 
   private enum CacheKeys: CodingKey {
@@ -91,6 +93,7 @@ package struct EvaluationSummary: Encodable, Sendable {
     try object.encode(parameters, forKey: .parameters)
     try object.encode(checkpoint, forKey: .checkpoint)
     try object.encode(step, forKey: .step)
+    try object.encode(checkpointReason, forKey: .checkpointReason)
   }
 
   private func encodeCache(into object: inout KeyedEncodingContainer<CodingKeys>) throws {

@@ -15,8 +15,18 @@ package struct Advice: Sendable {
     ranks: [RankFacts], links: [Diagnosis.Link], clockOffsets: [Double], uncertainty: Double
   ) {
     lines =
-      Self.differences(ranks) + Self.bindings(ranks) + Self.networks(ranks, links) + Self.engines(ranks)
+      Self.loads(ranks) + Self.differences(ranks) + Self.bindings(ranks) + Self.networks(ranks, links)
+      + Self.engines(ranks)
       + Self.space(ranks) + Self.clocks(ranks, clockOffsets, uncertainty)
+  }
+
+  private static func loads(_ ranks: [RankFacts]) -> [String] {
+    hosts(ranks).compactMap { there in
+      let facts = there[0]
+      guard HostLoad.disturbs(facts.otherLoad, of: facts.hostProcessorCount) else { return nil }
+      return "other programs keep \(figure(facts.otherLoad)) of \(facts.hostProcessorCount) processors of "
+        + "\(facts.host) busy: until they end, training is slower and every figure of doctor, plan and benchmark is off"
+    }
   }
 
   private static func differences(_ ranks: [RankFacts]) -> [String] {
@@ -39,13 +49,18 @@ package struct Advice: Sendable {
         "rank \(rank) (\(facts.host)) may run on \(facts.processorCount) of \(facts.hostProcessorCount) processors: "
           + "start with cluster/launch.sh, or with mpirun --bind-to none")
     }
-    for host in hosts(ranks) {
-      let there = ranks.filter { $0.host == host }
+    for there in hosts(ranks) {
       let threads = there.reduce(0) { $0 + $1.threadCount }
-      guard threads > there[0].hostProcessorCount else { continue }
-      lines.append(
-        "\(host) has \(there[0].hostProcessorCount) processors for \(threads) compute threads of \(there.count) "
-          + "ranks: start fewer ranks or set training.threads")
+      let host = there[0].host
+      if let quota = there.compactMap(\.processorQuota).min(), quota < Double(there[0].processorCount) {
+        lines.append(
+          "the container or job on \(host) may use the time of \(figure(quota)) of \(there[0].processorCount) "
+            + "processors, for \(threads) compute threads: raise its CPU quota, or expect to wait for it")
+      } else if threads > there[0].hostProcessorCount {
+        lines.append(
+          "\(host) has \(there[0].hostProcessorCount) processors for \(threads) compute threads of \(there.count) "
+            + "ranks: start fewer ranks or set training.threads")
+      }
     }
     return lines
   }
@@ -53,14 +68,13 @@ package struct Advice: Sendable {
   /// Whether a rank is bound to fewer processors than its share of the host's.
   private static func isBoundToLess(_ ranks: [RankFacts], _ rank: Int) -> Bool {
     let facts = ranks[rank]
-    let sharing = ranks.count { $0.host == facts.host && $0.processorMask == facts.processorMask }
-    let onHost = ranks.count { $0.host == facts.host }
+    let sharing = ranks.count { $0.node == facts.node && $0.processorMask == facts.processorMask }
+    let onHost = ranks.count { $0.node == facts.node }
     return facts.processorCount * onHost < facts.hostProcessorCount * sharing
   }
 
   private static func networks(_ ranks: [RankFacts], _ links: [Diagnosis.Link]) -> [String] {
-    let names = hosts(ranks)
-    guard names.count > 1 else { return [] }
+    guard hosts(ranks).count > 1 else { return [] }
     var lines: [String] = []
     let virtual = ["docker", "virbr", "br-", "cni", "flannel", "veth", "lxc"]
     let misleading = ranks[0].tcpInterfaces.filter { name in virtual.contains { name.hasPrefix($0) } }
@@ -102,11 +116,10 @@ package struct Advice: Sendable {
         "\(ranks[0].host) has \(ranks[0].diskByteCount / 1_000_000) MB of free disk here: a checkpoint takes 12 bytes "
           + "per parameter, and coordinator.keepLast of them are kept")
     }
-    for host in hosts(ranks) {
-      let there = ranks.filter { $0.host == host }
+    for there in hosts(ranks) {
       guard there.count > 1, there[0].sharedMemoryByteCount < leastSharedMemoryByteCount else { continue }
       lines.append(
-        "\(host) has \(there[0].sharedMemoryByteCount / 1_000_000) MB in /dev/shm for \(there.count) ranks: "
+        "\(there[0].host) has \(there[0].sharedMemoryByteCount / 1_000_000) MB in /dev/shm for \(there.count) ranks: "
           + "enlarge it (containers: --shm-size, or a volume in memory)")
     }
     return lines
@@ -122,11 +135,9 @@ package struct Advice: Sendable {
     ]
   }
 
-  /// The hosts in rank order.
-  private static func hosts(_ ranks: [RankFacts]) -> [String] {
-    ranks.indices.filter { rank in ranks.firstIndex { $0.host == ranks[rank].host } == rank }.map {
-      ranks[$0].host
-    }
+  /// The ranks of each host, in rank order.
+  private static func hosts(_ ranks: [RankFacts]) -> [[RankFacts]] {
+    Dictionary(grouping: ranks, by: \.node).sorted { $0.key < $1.key }.map(\.value)
   }
 
   private static func gigabits(_ link: Diagnosis.Link) -> String {

@@ -36,18 +36,21 @@ package struct Diagnosis: Encodable, Sendable {
   /// What to change, one line each.
   package let advice: [String]
 
+  /// Duration of the measurement of the load of hosts: ranks do nothing meanwhile.
+  private static let loadMicroseconds: useconds_t = 400_000
   /// Duration of the measurement of a round of links.
   private static let linkSeconds = 0.3
 
   /// Gathers the facts of all ranks, which all call it and get the same.
   package init(_ own: RankFacts, communicator: any Communicator) throws {
+    var own = own
+    own.node = communicator.layout.node(of: communicator.rank)
+    own.threadCount = try communicator.hostShare().threadCount
+    let load = HostLoad()
+    usleep(Self.loadMicroseconds)
+    own.otherLoad = try load.otherProcessors(over: communicator)[communicator.rank]
     let blobs = try communicator.allGather("facts", Array(try JSONEncoder().encode(own)))
-    var ranks = try blobs.map { try JSONDecoder().decode(RankFacts.self, from: Data($0)) }
-    for index in ranks.indices {
-      let facts = ranks[index]
-      let sharing = ranks.count { $0.host == facts.host && $0.processorMask == facts.processorMask }
-      ranks[index].threadCount = Processors(mask: facts.processorMask).threadCount(sharedBy: sharing)
-    }
+    let ranks = try blobs.map { try JSONDecoder().decode(RankFacts.self, from: Data($0)) }
     let clocks = try Self.compareClocks(communicator)
     let links = try Self.measureLinks(communicator)
     self.ranks = ranks
@@ -77,7 +80,7 @@ package struct Diagnosis: Encodable, Sendable {
   /// Measures neighbors pairwise in two rounds, so that the time does not depend on the number of hosts.
   private static func measureLinks(_ communicator: any Communicator) throws -> [Link] {
     let names = communicator.hostNames
-    let first = names.indices.filter { names.firstIndex(of: names[$0]) == $0 }
+    let first = communicator.layout.nodes.map { $0[0] }
     var measured: [Double] = Array(repeating: 0, count: 2 * max(first.count - 1, 0))
     for round in 0..<2 {
       for number in stride(from: round, to: first.count - 1, by: 2) {

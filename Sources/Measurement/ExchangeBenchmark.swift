@@ -83,6 +83,7 @@ package struct ExchangeBenchmark {
   /// If it `isResumed` it starts from `checkpoint`, which rank 0 alone has.
   package func run(from checkpoint: Checkpoint?, isResumed: Bool) throws -> Result {
     let engine = try configuration.training.engine(ranks)
+    try benchmark.checkMemory(configuration)
     // Generated tokens last for some steps, then repeat.
     let drawnStepCount = 16
     let (text, data) = try ranks.onAllRanks("open the text") {

@@ -61,6 +61,7 @@ package struct FilterBenchmark {
   package func run(
     thresholds: [Double], progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> Result {
+    try benchmark.checkMemory(benchmark.configuration)
     let loaded = try LoadedModel(checkpoint, configuration: benchmark.configuration.model)
     let exact = ParameterBuffer(loaded.model.parameters)
     var rows: [Row] = []

@@ -15,12 +15,13 @@ package struct MeasuredVocabularyDecision: VocabularyDecision {
   ) throws -> VocabularyChoice {
     let rankCount = try LaneLayout(configuration, rankCount: ranks.rankCount).trainingRanks.count
     let engine = try configuration.training.engine(ranks)
+    let memory = try ranks.control.hostShare().memory
     let fitting = try (1...rankCount).filter(rankCount.isMultiple).filter { groupSize in
       let need = try MemoryNeed(
         configuration, vocabularySize: vocabularySize, ranks: ranks, engine: engine,
         vocabularyGroupSize: groupSize)
       return try ranks.control.maximum(
-        "memory of groups", need.isAvailable(rankCountOnHost: ranks.countOnHost) ? 0 : 1) == 0
+        "memory of groups", need.isAvailable(in: memory) ? 0 : 1) == 0
     }
     guard fitting.first == 1 else {
       return VocabularyChoice(

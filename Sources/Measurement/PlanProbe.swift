@@ -23,11 +23,18 @@ package struct PlanProbe {
     package let hasSpareCore: Bool
     /// Library, version, instruction set, precision and threads of matrix products.
     package let engine: String
+    /// How far apart the times of a pass were: the longest less the shortest, divided by the median.
+    package internal(set) var computeSpread: Double
+    /// Processors of the busiest host that other programs used meanwhile.
+    package internal(set) var otherLoad = 0.0
   }
 
   /// Tokens per step and rank from which longer segments are extrapolated.
   private static let tokenLimit = 1024
   private static let timedStepCount = 3
+  /// Passes are timed again, up to so many rounds, while their times are farther apart than `toleratedSpread`.
+  private static let maximumRoundCount = 3
+  package static let toleratedSpread = 0.15
 
   private let benchmark: Benchmark
   private let laneCountPerRank: Int
@@ -44,11 +51,14 @@ package struct PlanProbe {
   /// Measures on all ranks.
   package func run() throws -> Result {
     let training = benchmark.configuration.training
+    let load = HostLoad()
     let segment = training.segment
     let long = min(segment, max(4, Self.tokenLimit / laneCountPerRank))
     var result = try measure(segment: long)
     if long < segment {
-      let (half, whole) = (try measure(segment: long / 2).costs, result.costs)
+      let shorter = try measure(segment: long / 2)
+      let (half, whole) = (shorter.costs, result.costs)
+      result.computeSpread = max(result.computeSpread, shorter.computeSpread)
       let slope = (whole.computeSeconds - half.computeSeconds) / Double(long - long / 2)
       result.costs.computeSeconds += slope * Double(segment - long)
       // Distinct tokens grow more slowly than tokens: with the power that the two segments show.
@@ -59,6 +69,7 @@ package struct PlanProbe {
     result.costs.tokenCount = laneCountPerRank * segment * training.accumulate
     result.costs.sharding?.rowCount = laneCountPerRank * segment
     result.costs.sharding?.accumulation = training.accumulate
+    result.otherLoad = try load.otherProcessors(over: benchmark.ranks.control).max() ?? 0
     return result
   }
 
@@ -74,7 +85,8 @@ package struct PlanProbe {
     let codecs = configuration.exchange.candidates(for: configuration.optimizer)
     configuration.exchange.codec = Codec.uncompressed
     let engine = try configuration.training.engine(ranks)
-    let stepCount = 2 * Self.timedStepCount + 4
+    try benchmark.checkMemory(configuration)
+    let stepCount = (Self.maximumRoundCount + 1) * Self.timedStepCount + 4
     let text = try ranks.onAllRanks("open the text") {
       try benchmark.text(tokenCount: configuration.tokensPerStep * stepCount + configuration.training.lanes)
     }
@@ -99,7 +111,7 @@ package struct PlanProbe {
     let tiedRanges = model.gradientRanges.filter { shard.common.contains($0.range.lowerBound) }
       .indices(where: { tied.contains($0.range.lowerBound) }).ranges.flatMap { $0 }
     let timing = state.exchange.timing
-    let computeSeconds = try (0..<Self.timedStepCount).map { _ in try timer.compute() }.median
+    let (computeSeconds, computeSpread) = try compute(timer)
     let link = try state.exchange.measureLink()
     let costs = StepCosts(
       computeSeconds: computeSeconds, updateSeconds: updateSeconds, exchange: state.exchange.model,
@@ -110,6 +122,20 @@ package struct PlanProbe {
         model: model, rowCount: laneCountPerRank * segment, accumulation: 1,
         updateSeconds: perElement * Double(vocabularyElementCount)))
     return Result(
-      costs: costs, model: model, link: link, hasSpareCore: state.hasSpareCore, engine: engine.summary)
+      costs: costs, model: model, link: link, hasSpareCore: state.hasSpareCore, engine: engine.summary,
+      computeSpread: computeSpread)
+  }
+
+  /// The median time of a pass on this rank, and how far apart times were on the rank where they differed most.
+  private func compute(_ timer: StepTimer) throws -> (seconds: Double, spread: Double) {
+    var seconds: [Double] = []
+    var spread = 0.0
+    repeat {
+      seconds += try (0..<Self.timedStepCount).map { _ in try timer.compute() }
+      let own = ((seconds.max() ?? 0) - (seconds.min() ?? 0)) / max(seconds.median, 1e-9)
+      spread =
+        1e-6 * Double(try benchmark.ranks.control.maximum("spread of times", UInt64(min(own, 1e6) * 1e6)))
+    } while spread > Self.toleratedSpread && seconds.count < Self.maximumRoundCount * Self.timedStepCount
+    return (seconds.median, spread)
   }
 }

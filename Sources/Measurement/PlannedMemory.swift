@@ -1,5 +1,4 @@
 import Communication
-import Platform
 import Tensors
 import Training
 
@@ -8,15 +7,13 @@ package struct PlannedMemory {
   private let configuration: RunConfiguration
   private let vocabularySize: Int
   private let laneCountPerRank: Int
-  private let rankCountOnHost: Int
   private let engine: ComputeEngine
-  private let availableByteCount: Int?
+  private let available: HostShare.Memory?
 
-  /// Jobs whose ranks have the lanes of a rank of `rankCount`; each host has `rankCountOnHost` of them and
-  /// `availableByteCount` of memory (default: what this host has available).
+  /// Jobs whose ranks have the lanes of a rank of `rankCount`; `available` is what those on a host share.
   package init(
-    _ configuration: RunConfiguration, vocabularySize: Int, rankCount: Int, rankCountOnHost: Int,
-    engine: ComputeEngine, availableByteCount: Int? = Host.availableByteCount
+    _ configuration: RunConfiguration, vocabularySize: Int, rankCount: Int, engine: ComputeEngine,
+    available: HostShare.Memory?
   ) throws {
     laneCountPerRank = try LaneLayout(configuration, rankCount: rankCount).laneCountPerRank
     var configuration = configuration
@@ -25,9 +22,8 @@ package struct PlannedMemory {
     configuration.exchange.vocabulary = .auto
     self.configuration = configuration
     self.vocabularySize = vocabularySize
-    self.rankCountOnHost = rankCountOnHost
     self.engine = engine
-    self.availableByteCount = availableByteCount
+    self.available = available
   }
 
   /// What a rank needs with groups of `groupSize` ranks.
@@ -43,7 +39,7 @@ package struct PlannedMemory {
   package func fits(groupSize: Int, on cluster: Cluster) -> Bool {
     [Ranks.coordinator, cluster.rankCount - 1].allSatisfy { rank in
       guard let need = try? need(ofRank: rank, groupSize: groupSize, on: cluster) else { return false }
-      return need.isAvailable(rankCountOnHost: rankCountOnHost, of: availableByteCount)
+      return need.isAvailable(in: available)
     }
   }
 }

@@ -49,6 +49,9 @@ package struct ProductBenchmark {
     let engine = try benchmark.configuration.training.engine(benchmark.ranks)
     let reference = ComputeEngine(threadCount: engine.threadCount, library: .openBLAS)
     let shapes = self.shapes
+    // The right operand is packed too.
+    let needs = shapes.map { $0.rows * $0.depth + 2 * $0.depth * $0.columns + $0.rows * $0.columns }
+    try benchmark.checkMemory(floatCount: needs.max() ?? 0)
     let products = shapes.enumerated().map { index, shape in
       defer { progress(index + 1, shapes.count) }
       return Product(

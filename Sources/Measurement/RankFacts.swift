@@ -5,8 +5,10 @@ import Tensors
 
 /// Facts about a rank and its host.
 package struct RankFacts: Codable, Sendable, Equatable {
-  /// The rank's host.
+  /// The name of the rank's host.
   package var host = ""
+  /// The number of the host: ranks of the same number share memory.
+  package var node = 0
   /// The processor's name.
   package var processor = ""
   /// Instruction sets that matrix products use: avx2, avx512f, avx512_bf16, amx_bf16.
@@ -17,6 +19,8 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var processorCount = 0
   /// Their set, in hexadecimal as the kernel writes it.
   package var processorMask = ""
+  /// The limit of processor time of a container or batch job, in processors; nil if there is none.
+  package var processorQuota: Double?
   /// Compute threads of a training with `training.threads: auto`.
   package var threadCount = 0
   /// Library, version, instruction set and precision of matrix products in bfloat16.
@@ -35,8 +39,12 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var interfaces: [String] = []
   /// Network interfaces that MPI's TCP may use; none where it does not use TCP.
   package var tcpInterfaces: [String] = []
-  /// Bytes of available memory.
+  /// Processors of the host that other programs keep busy.
+  package var otherLoad = 0.0
+  /// Bytes of memory available to the rank's host, or to its container or batch job.
   package var memoryByteCount = 0
+  /// The limit of memory of a container or batch job in bytes; nil if there is none.
+  package var memoryLimitByteCount: Int?
   /// Free bytes of disk in the working directory.
   package var diskByteCount = 0
   /// Free bytes of shared memory.
@@ -64,9 +72,10 @@ package struct RankFacts: Codable, Sendable, Equatable {
     processor = Host.processorName ?? "unknown"
     instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16"].filter(
       flags.contains)
-    hostProcessorCount = max(1, information.split(separator: "\n").count { $0.hasPrefix("processor") })
+    hostProcessorCount = Host.processorCount
     processorCount = allowed.count
     processorMask = allowed.mask
+    processorQuota = allowed.quota?.processors
     self.engine = engine.summary
     engineNote = engine.precisionNote
     mpi = MPIWorld.libraryVersion
@@ -81,7 +90,9 @@ package struct RankFacts: Codable, Sendable, Equatable {
         $0.serves(including: transports.tcpIncluded, excluding: transports.tcpExcluded)
       }.map(\.name)
     }
-    memoryByteCount = Host.availableByteCount ?? 0
+    let group = ControlGroups().memory
+    memoryByteCount = min(Host.availableByteCount ?? 0, group?.availableByteCount ?? .max)
+    memoryLimitByteCount = group?.limitByteCount
     diskByteCount = Host.freeByteCount(FileManager.default.currentDirectoryPath) ?? 0
     sharedMemoryByteCount = Host.freeByteCount("/dev/shm") ?? 0
   }

@@ -29,6 +29,7 @@ package struct StepBenchmark {
     let training = benchmark.configuration.training
     let totalCount = stepCount + Self.warmupStepCount
     let engine = try training.engine(ranks)
+    try benchmark.checkMemory(benchmark.configuration)
     let text = try ranks.onAllRanks("open the text") {
       try benchmark.text(
         tokenCount: benchmark.configuration.tokensPerStep * totalCount + training.lanes)
@@ -69,6 +70,7 @@ package struct EvaluationBenchmark {
     let training = benchmark.configuration.training
     let totalCount = blockCount + Self.warmupBlockCount
     let engine = try training.engine(benchmark.ranks)
+    try benchmark.checkMemory(benchmark.configuration)
     let text = try benchmark.text(tokenCount: training.lanes * training.segment * totalCount + training.lanes)
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: benchmark.configuration,

@@ -19,6 +19,11 @@ package struct XXH64 {
     withUnsafePointer(to: state) { CKernels_xxh64Finish($0) }
   }
 
+  /// The hash of a text in UTF-8.
+  package static func hash(of text: String) -> UInt64 {
+    Array(text.utf8).withUnsafeBytes { hash($0) }
+  }
+
   /// The hash of contiguous bytes.
   package static func hash(_ bytes: UnsafeRawBufferPointer, seed: UInt64 = 0) -> UInt64 {
     CKernels_xxh64(bytes.baseAddress, bytes.count, seed)

@@ -25,10 +25,20 @@ package enum FileEntry {
 
 /// The names in a directory, sorted.
 package func directoryEntries(_ path: String) throws(MilmError) -> [String] {
-  do {
-    return try FileManager.default.contentsOfDirectory(atPath: path).sorted()
-  } catch {
-    throw MilmError(path, "cannot list the directory")
+  guard let stream = opendir(path) else { throw MilmError(path, cannot: "list the directory") }
+  defer { closedir(stream) }
+  var names: [String] = []
+  while true {
+    errno = 0
+    guard let entry = readdir(stream) else {
+      let code = errno
+      guard code == 0 else { throw MilmError(path, cannot: "list the directory", code: code) }
+      return names.sorted()
+    }
+    let name = withUnsafePointer(to: &entry.pointee.d_name) {
+      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+    }
+    if name != "." && name != ".." { names.append(name) }
   }
 }
 
@@ -43,11 +53,16 @@ package func removeEntry(_ path: String) throws(MilmError) {
 
 /// Creates a directory and its parents; an existing one is left unchanged.
 ///
-/// Whatever the umask, only the owner may write in them.
+/// Whatever the umask, only the owner may write in them. Each new one is on disk in its parent, as far as the file system
+/// can do that.
 package func makeDirectories(_ path: String) throws(MilmError) {
   let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
   if !parent.isEmpty, !isDirectory(path) { try makeDirectories(parent) }
-  guard mkdir(path, 0o755) == -1 else { return }
+  guard mkdir(path, 0o755) == -1 else {
+    // A parent that may be searched but not read cannot be synchronized.
+    try? synchronizeDirectory(parentDirectory(of: path))
+    return
+  }
   let code = errno
   guard code == EEXIST, isDirectory(path) else {
     throw MilmError(path, cannot: "create the directory", code: code)
@@ -70,6 +85,15 @@ package func linkTarget(_ path: String) throws(MilmError) -> String {
   } catch {
     throw MilmError(path, "cannot read the symbolic link")
   }
+}
+
+/// The path that a symbolic link at `path` points to; `path` itself where it is no link.
+///
+/// One link alone is followed: what opens the result refuses another.
+package func followingOneLink(_ path: String) throws(MilmError) -> String {
+  guard case .symbolicLink = try FileEntry(at: path) else { return path }
+  let target = try linkTarget(path)
+  return target.hasPrefix("/") ? target : "\(parentDirectory(of: path))/\(target)"
 }
 
 /// The directory that holds the entry `path`.

@@ -8,6 +8,11 @@ package enum Host {
   /// The model of the processors, nil if the kernel does not say.
   package static var processorName: String? { value(of: "model name", in: text("/proc/cpuinfo")) }
 
+  /// The number of processors, whoever may use them.
+  package static var processorCount: Int {
+    max(1, text("/proc/cpuinfo").split(separator: "\n").count { $0.hasPrefix("processor") })
+  }
+
   /// Memory that can be allocated without swapping, nil if the kernel does not say.
   package static var availableByteCount: Int? { byteCount(of: "MemAvailable", in: text("/proc/meminfo")) }
 
@@ -39,32 +44,61 @@ package enum Host {
   }
 }
 
-/// The processors of this host that a process may run on.
+/// The processors of this host that a process may run on, and how much of their time it may use.
 package struct Processors: Sendable, Equatable {
   /// The set as the kernel writes it, in hexadecimal: equal for two processes that share the same processors.
   package let mask: String
+  /// The limit of processor time of a container or batch job; nil if there is none.
+  package let quota: ControlGroups.Quota?
 
   /// Those of this process: fewer than all if a launcher or a container has bound it.
   package static var allowed: Processors {
     let mask = Host.value(of: "Cpus_allowed", in: Host.text("/proc/self/status"))
-    return Processors(mask: mask ?? String(ProcessInfo.processInfo.processorCount, radix: 16))
+    return Processors(
+      mask: mask ?? String(ProcessInfo.processInfo.processorCount, radix: 16), quota: ControlGroups().quota)
   }
 
   /// The processors of a mask in hexadecimal; commas are ignored.
-  package init(mask: String) { self.mask = mask }
+  package init(mask: String, quota: ControlGroups.Quota? = nil) {
+    self.mask = mask
+    self.quota = quota
+  }
 
   /// Number of processors.
   package var count: Int {
     max(1, mask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) })
   }
 
-  /// Threads for each of `rankCount` ranks that share these processors: `OMP_NUM_THREADS`, or else an equal share.
+  /// The processors that can be kept busy: as many as there are, or as the quota pays for.
+  package var usableCount: Int { min(count, quotaShare(sharedBy: 1)) }
+
+  /// Threads for each of `rankCount` ranks that share these processors, and of `quotaRankCount` that share the quota:
+  /// `OMP_NUM_THREADS`, or else an equal share, never more than the share of the quota.
   package func threadCount(
-    sharedBy rankCount: Int, environment: [String: String] = ProcessInfo.processInfo.environment
+    sharedBy rankCount: Int, quotaSharedBy quotaRankCount: Int? = nil,
+    environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Int {
-    if let requested = environment["OMP_NUM_THREADS"].flatMap({ Int($0) }), requested > 0 {
-      return min(requested, count)
+    let quota = quotaShare(sharedBy: quotaRankCount ?? rankCount)
+    let requested = Self.requestedThreadCount(environment)
+    return max(1, min(requested.map { min($0, count) } ?? count / rankCount, quota))
+  }
+
+  private func quotaShare(sharedBy rankCount: Int) -> Int {
+    guard let quota else { return count }
+    return max(1, Int(min(quota.processors / Double(rankCount), Double(count))))
+  }
+
+  /// The threads of the outermost level as OpenMP reads them: the first of a list of positive numbers, at most
+  /// `OMP_THREAD_LIMIT`; nil where there is no such list.
+  private static func requestedThreadCount(_ environment: [String: String]) -> Int? {
+    func counts(_ name: String) -> [Int]? {
+      guard let text = environment[name] else { return nil }
+      let counts = text.split(separator: ",", omittingEmptySubsequences: false).map {
+        Int($0.trimmingCharacters(in: .whitespaces)) ?? 0
+      }
+      return counts.allSatisfy { $0 > 0 } ? counts : nil
     }
-    return max(1, count / rankCount)
+    let limit = counts("OMP_THREAD_LIMIT").flatMap { $0.count == 1 ? $0[0] : nil }
+    return counts("OMP_NUM_THREADS").map { min($0[0], limit ?? .max) } ?? limit
   }
 }

@@ -4,10 +4,17 @@ import Foundation
 package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
   /// The line.
   package let description: String
+  /// The `errno` of the system call that failed; nil where something was read and found wrong.
+  package let code: CInt?
 
   /// An error with this text; line breaks and control characters become escapes, and a very long text is cut.
   package init(_ description: String) {
+    self.init(description, code: nil)
+  }
+
+  private init(_ description: String, code: CInt?) {
     self.description = visible(String(description.unicodeScalars.prefix(4000)))
+    self.code = code
   }
 
   /// An error of the form `what: expected x, found y (place)`.
@@ -22,8 +29,16 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
 
   /// A failed system call on `path`; `code` is its `errno`.
   package init(_ path: String, cannot action: String, code: CInt = errno) {
-    self.init(path, "cannot \(action): \(String(cString: strerror(code)))")
+    self.init("\(path): cannot \(action): \(String(cString: strerror(code)))", code: code)
   }
+
+  /// Whether something could not be read at all, so that nothing is known about its content.
+  ///
+  /// That is an I/O error, a lack of rights or of descriptors. A file that is not there, or a link in its place, was looked at
+  /// and found wrong.
+  package var isReadFailure: Bool { code.map { ![ENOENT, ENOTDIR, ELOOP].contains($0) } ?? false }
+
+  package static func == (one: MilmError, other: MilmError) -> Bool { one.description == other.description }
 }
 
 /// Throws if a system call returned -1.

@@ -76,6 +76,9 @@ package struct OpenFile: ~Copyable {
     Int(try status().st_size)
   }
 
+  /// Whether the file has lost its name, and with it everything written from now on.
+  package func isUnlinked() throws(MilmError) -> Bool { try status().st_nlink == 0 }
+
   /// Whether there is a position to move; false for a pipe.
   package var isSeekable: Bool { lseek(descriptor, 0, SEEK_CUR) >= 0 }
 

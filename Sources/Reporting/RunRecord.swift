@@ -61,6 +61,26 @@ package final class RunRecord: Sendable {
     return events
   }
 
+  /// Lines of training in the metrics so far.
+  package var trainingLineCount: Int { log.trainingLineCount }
+
+  /// Returns once the metrics so far are on disk.
+  package func synchronize() throws { try log.synchronize() }
+
+  /// What is wrong with the metrics of a resumed run, of whose lines of training the checkpoint knows the number; nil where
+  /// nothing is.
+  package func defect(expectingLines count: Int?) -> String? {
+    let found = log.finding
+    let missing = count.map { $0 - found.trainingLineCount } ?? 0
+    let parts = [
+      missing > 0
+        ? "expected \(count ?? 0) lines of training through the checkpoint, found \(found.trainingLineCount)"
+        : nil,
+      found.unreadableLineCount > 0 ? "removed \(found.unreadableLineCount) that cannot be read" : nil,
+    ].compactMap { $0 }
+    return parts.isEmpty ? nil : "\(files.metrics): \(parts.joined(separator: "; "))"
+  }
+
   /// Records that a process begins to train.
   package func begin(_ session: RunSession) throws {
     let line = Array("\(try jsonLine(session))\n".utf8)
@@ -133,9 +153,7 @@ package struct RunFiles: Sendable {
   func history(_ table: MetricTable = .training) throws -> RunHistory {
     var history = RunHistory()
     var sessions: [RunSession] = []
-    let decoder = JSONDecoder()
-    try openIfPresent(self.sessions)?.forEachLine { line, _ in
-      guard let session = try? decoder.decode(RunSession.self, from: Data(line)) else { return }
+    try forEachSession { session in
       sessions.removeAll { $0.step > session.step }
       sessions.append(session)
     }
@@ -148,6 +166,25 @@ package struct RunFiles: Sendable {
     }
     for session in sessions { history.begin(session) }
     return history
+  }
+
+  /// The newest step that metrics or sessions speak of; 0 where there is none.
+  package func newestStep() throws -> Int {
+    var newest = 0
+    try forEachMetricsLine(.training) { newest = max(newest, $0.step) }
+    try forEachSession { newest = max(newest, $0.step) }
+    return newest
+  }
+
+  /// Calls `body` with every line of `sessions.jsonl` that a run may have written.
+  private func forEachSession(_ body: (RunSession) throws -> Void) throws {
+    let decoder = JSONDecoder()
+    try openIfPresent(sessions)?.forEachLine { line, _ in
+      guard let session = try? decoder.decode(RunSession.self, from: Data(line)), session.isPlausible else {
+        return
+      }
+      try body(session)
+    }
   }
 
   /// Calls `body` with every line of `metrics.jsonl` that can be read; memory does not grow with their number.

@@ -52,8 +52,8 @@ struct BenchmarkCommand: ParsableCommand {
     var json = false
 
     func validate() throws {
-      if vocabularySize < 2 {
-        throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)")
+      if !(2...1 << 31).contains(vocabularySize) {
+        throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
       }
     }
 
@@ -125,7 +125,7 @@ struct BenchmarkStepCommand: ParsableCommand {
   @Option(help: "Steps to time, after three of warm-up.")
   var steps = 8
 
-  func validate() throws { try requirePositive(steps, "--steps") }
+  func validate() throws { try requireSteps(steps, "--steps") }
 
   func run() throws {
     options.measureSpeed(unit: "steps") {
@@ -149,7 +149,7 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
   @Option(help: "Blocks of lanes × segment tokens to time, after two of warm-up.")
   var steps = 8
 
-  func validate() throws { try requirePositive(steps, "--steps") }
+  func validate() throws { try requireSteps(steps, "--steps") }
 
   func run() throws {
     options.measureSpeed(unit: "blocks") {
@@ -190,6 +190,10 @@ struct BenchmarkProductsCommand: ParsableCommand {
   }
 }
 
-private func requirePositive(_ count: Int, _ option: String) throws {
-  if count < 1 { throw ValidationError("\(option): expected at least 1, found \(count)") }
+/// Throws unless an option is a number of steps that a benchmark can take.
+func requireSteps(_ count: Int, _ option: String, atLeast least: Int = 1) throws {
+  let most = 1 << 20
+  guard (least...most).contains(count) else {
+    throw ValidationError("\(option): expected \(least) to \(most), found \(count)")
+  }
 }

@@ -47,10 +47,10 @@ struct BenchmarkExchangeCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
-    if warmup < 0 { throw ValidationError("--warmup: expected at least 0, found \(warmup)") }
-    if vocabularySize < 100 {
-      throw ValidationError("--vocabulary-size: expected at least 100, found \(vocabularySize)")
+    try requireSteps(steps, "--steps")
+    try requireSteps(warmup, "--warmup", atLeast: 0)
+    if !(100...1 << 31).contains(vocabularySize) {
+      throw ValidationError("--vocabulary-size: expected 100 to \(1 << 31), found \(vocabularySize)")
     }
   }
 
@@ -83,8 +83,8 @@ struct BenchmarkExchangeCommand: ParsableCommand {
     guard corpus != nil else {
       throw ValidationError("expected --corpus with the checkpoint's corpus")
     }
-    let last = "\(path)/checkpoints/last"
-    return try Checkpoint(directory: FileManager.default.fileExists(atPath: last) ? last : path)
+    let isRun = FileManager.default.fileExists(atPath: "\(path)/checkpoints")
+    return try Checkpoint.open(isRun ? "\(path)/checkpoints/last" : path)
   }
 
   private func show(_ result: ExchangeBenchmark.Result) throws {

@@ -37,7 +37,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
+    try requireSteps(steps, "--steps")
     if let wrong = thresholds.first(where: { !($0 > 0 && $0 < 1) }) {
       throw ValidationError("--threshold: expected a probability above 0 and below 1, found \(wrong)")
     }

@@ -71,6 +71,9 @@ struct DoctorCommand: ParsableCommand {
         (
           "rank \(rank)",
           "\(facts.host), \(facts.threadCount) threads on \(facts.processorCount) of \(facts.hostProcessorCount) processors"
+            + (facts.processorQuota.map { String(format: ", time of %.2f", $0) } ?? "")
+            + (HostLoad.disturbs(facts.otherLoad, of: facts.hostProcessorCount)
+              ? String(format: ", %.2f busy", facts.otherLoad) : "")
             + (rank == 0 ? "" : String(format: ", clock %+.1f ms", 1e3 * diagnosis.clockOffsets[rank]))
         ))
     }

@@ -16,8 +16,8 @@ struct EvaluateCommand: ParsableCommand {
     abstract: "Computes a checkpoint's perplexity, alone or under mpirun.",
     discussion: """
       Full softmax; <eos> and <unk> are scored like any token. By default the text is one stream whose state is carried \
-      from beginning to end; its first token is predicted from <eos>. A run means its best checkpoint, or its last one \
-      where there is no best one yet.
+      from beginning to end; its first token is predicted from <eos>. A run means its best checkpoint, or its newest one \
+      where none has been evaluated; the output says which it was and why.
 
       With --streams, --window, --cache or --dynamic the output says that the perplexity is not comparable with that of \
       the model alone on one stream.
@@ -109,7 +109,9 @@ struct EvaluateCommand: ParsableCommand {
     if cache != nil || dynamic, window != nil || streams ?? 1 > 1 {
       throw ValidationError("--cache and --dynamic: expected one stream, found --streams or --window")
     }
-    if let cache, cache < 1 { throw ValidationError("--cache: expected at least 1 token, found \(cache)") }
+    if let cache, !(1...1 << 24).contains(cache) {
+      throw ValidationError("--cache: expected 1 to \(1 << 24) tokens, found \(cache)")
+    }
     if cache == nil, cacheTheta != nil || cacheLambda != nil {
       throw ValidationError("expected --cache with --cache-theta or --cache-lambda")
     }
@@ -148,10 +150,11 @@ struct EvaluateCommand: ParsableCommand {
     onRanks { world in
       let source = text.map(EvaluationRun.Text.file) ?? .split(split ?? .test)
       let ranks = Ranks(world)
-      let checkpoint = try ranks.onCoordinator("open the checkpoint") { try Checkpoint.open(path) }
-      let configuration = try RunConfiguration.shared(fromRank0Checkpoint: checkpoint, ranks: ranks)
+      let choice = try ranks.onCoordinator("open the checkpoint") { try CheckpointChoice(path) }
+      choice?.printWarnings()
+      let configuration = try RunConfiguration.shared(fromRank0Checkpoint: choice?.checkpoint, ranks: ranks)
       let evaluation = EvaluationRun(
-        checkpoint, model: configuration.model, corpus: corpus, text: source, method: method,
+        choice?.checkpoint, model: configuration.model, corpus: corpus, text: source, method: method,
         precision: precision, threadCount: threads, tokenLossPath: perToken, ranks: ranks)
       var progress: StageProgress?
       let summary = try evaluation.evaluate { done, total in
@@ -159,7 +162,10 @@ struct EvaluateCommand: ParsableCommand {
         progress?.update(done: done)
       }
       progress?.finish()
-      if let summary { try report(summary) }
+      if var summary {
+        summary.checkpointReason = choice?.reason
+        try report(summary)
+      }
       return 0
     }
   }
@@ -168,6 +174,7 @@ struct EvaluateCommand: ParsableCommand {
     if json { return try printJSON(summary) }
     var rows = [
       ("checkpoint", "\(summary.checkpoint), step \(summary.step), \(summary.parameters) parameters"),
+      ("chosen", summary.checkpointReason ?? ""),
       ("text", summary.split ?? summary.text ?? ""),
       ("tokens", "\(summary.tokens), of which \(summary.unknownTokens) <unk>"),
       ("perplexity", String(format: "%.4f", summary.perplexity)),
@@ -196,6 +203,13 @@ struct EvaluateCommand: ParsableCommand {
       try printResult(
         zip(row, widths).map { String(repeating: " ", count: $1 - $0.count) + $0 }.joined(separator: "  "))
     }
+  }
+}
+
+extension CheckpointChoice {
+  /// Prints what a reader of the results should know to standard error.
+  func printWarnings() {
+    for warning in warnings { printMessage("warning: \(warning)") }
   }
 }
 

@@ -56,7 +56,9 @@ struct GenerateCommand: ParsableCommand {
   }
 
   func run() throws {
-    let checkpoint = try Checkpoint.open(path)
+    let choice = try CheckpointChoice(path)
+    choice.printWarnings()
+    let checkpoint = choice.checkpoint
     try checkpoint.verify()
     let vocabulary = try checkpoint.vocabulary(corpus: corpus)
     let loaded = try LoadedModel(checkpoint, configuration: RunConfiguration(checkpoint).model)

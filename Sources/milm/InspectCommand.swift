@@ -62,20 +62,20 @@ struct InspectCommand: ParsableCommand {
   }
 
   private func inspectCheckpoint() throws {
-    let checkpoint = try Checkpoint.open(path)
+    let choice = try CheckpointChoice(path)
+    choice.printWarnings()
+    let checkpoint = choice.checkpoint
     try checkpoint.verify()
     let configuration = try RunConfiguration(checkpoint)
     let size = try checkpoint.tensors(.model).shape(of: "embedding.weight")[0]
     let state = checkpoint.state
     try show(
-      Model(configuration.model, vocabularySize: size, checkpoint: checkpoint.path, step: state.step),
+      Model(configuration.model, vocabularySize: size, choice: choice),
       heading: [
         ("checkpoint", "\(checkpoint.path), verified"),
+        ("chosen", choice.reason),
         ("step", "\(state.step), \(state.tokenCount) tokens, \(state.skippedStepCount) steps skipped"),
-        (
-          "best",
-          state.bestPerplexity.map { "valid perplexity \($0) at step \(state.bestStep ?? 0)" } ?? "none yet"
-        ),
+        ("best", bestCheckpoint(choice)),
         (
           "written by",
           "milm \(state.programVersion), \(state.rankCount) ranks of \(state.threadCount) threads, "
@@ -84,10 +84,18 @@ struct InspectCommand: ParsableCommand {
       ])
   }
 
+  private func bestCheckpoint(_ choice: CheckpointChoice) -> String {
+    let step = choice.checkpoint.state.step
+    guard let best = choice.newest.best, !choice.isBest || best.step == step else {
+      return choice.isBest ? "step \(step); its perplexity is in metrics.jsonl alone" : "none yet"
+    }
+    return "valid perplexity \(best.perplexity) at step \(best.step)"
+  }
+
   private func inspectConfiguration() throws {
     let configuration = try RunConfiguration(contentsOf: path)
     try show(
-      Model(configuration.model, vocabularySize: vocabularySize, checkpoint: nil, step: nil),
+      Model(configuration.model, vocabularySize: vocabularySize, choice: nil),
       heading: [("configuration", path), ("vocabulary", "\(vocabularySize) words")])
   }
 
@@ -117,8 +125,11 @@ struct InspectCommand: ParsableCommand {
     let tensors: [Tensor]
     let checkpoint: String?
     let step: Int?
+    let checkpointReason: String?
+    let bestStep: Int?
+    let bestPerplexity: Double?
 
-    init(_ configuration: ModelConfiguration, vocabularySize: Int, checkpoint: String?, step: Int?) {
+    init(_ configuration: ModelConfiguration, vocabularySize: Int, choice: CheckpointChoice?) {
       let list = LanguageModel(configuration, vocabularySize: vocabularySize).parameters
       variant = configuration.variant.rawValue
       form = configuration.form.rawValue
@@ -127,8 +138,11 @@ struct InspectCommand: ParsableCommand {
       tensors = list.parameters.map {
         Tensor(name: $0.name, shape: $0.shape, parameters: $0.count, learningRateScale: $0.learningRateScale)
       }
-      self.checkpoint = checkpoint
-      self.step = step
+      checkpoint = choice?.checkpoint.path
+      step = choice?.checkpoint.state.step
+      checkpointReason = choice?.reason
+      bestStep = choice?.newest.best?.step
+      bestPerplexity = choice?.newest.best?.perplexity
     }
   }
 }

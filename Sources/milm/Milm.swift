@@ -27,6 +27,7 @@ struct Milm: ParsableCommand {
   /// Runs a command; an error in the command line is the same on all ranks, and rank 0 alone prints it.
   static func main() {
     StandardStream.prepare()
+    reportSuccess()
     var command: any ParsableCommand
     do {
       try requireUTF8()

@@ -59,12 +59,14 @@ struct PlanCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    if let ranks, ranks < 1 { throw ValidationError("--ranks: expected at least 1, found \(ranks)") }
+    if let ranks, !(1...1 << 20).contains(ranks) {
+      throw ValidationError("--ranks: expected 1 to \(1 << 20), found \(ranks)")
+    }
     if let link, !(link > 0) { throw ValidationError("--link: expected Gbit/s above 0, found \(link)") }
     if let tokens, tokens < 1 { throw ValidationError("--tokens: expected at least 1, found \(tokens)") }
     if !(epochs > 0) { throw ValidationError("--epochs: expected more than 0, found \(epochs)") }
-    if vocabularySize < 2 {
-      throw ValidationError("--vocabulary-size: expected at least 2, found \(vocabularySize)")
+    if !(2...1 << 31).contains(vocabularySize) {
+      throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
     }
   }
 
@@ -78,9 +80,11 @@ struct PlanCommand: ParsableCommand {
       let count = ranks ?? here.rankCount
       let probe = try PlanProbe(benchmark, rankCount: count).run()
       let computeEngine = try configuration.training.engine(here)
+      let available = try here.control.hostShare().memory
       guard here.isCoordinator else { return 0 }
       let plan = try Plan(
-        self, configuration, probe, rankCount: count, here: here, computeEngine: computeEngine)
+        self, configuration, probe, rankCount: count, here: here, computeEngine: computeEngine,
+        available: available)
       if json { try printJSON(plan) } else { try show(plan) }
       return 0
     }
@@ -93,16 +97,24 @@ struct PlanCommand: ParsableCommand {
     let linkGigabitsPerSecond: Double
     let memoryBytes: Int
     let coordinatorMemoryBytes: Int
+    /// What this rank's host, container or batch job has available for each of its ranks.
+    let availableMemoryBytes: Int?
     let step: StepPrediction
     /// The step with the placement of the vocabulary that makes it shortest.
     let best: StepPrediction
     let hoursPerEpoch: Double
     let hours: Double
     let curve: [StepPrediction]
+    /// How far apart the measured times of a pass were, as a fraction of their median.
+    let computeSpread: Double
+    /// Processors of this host that other programs kept busy meanwhile.
+    let otherLoad: Double
+    /// Why the figures may be off.
+    let caveats: [String]
 
     init(
       _ command: PlanCommand, _ configuration: RunConfiguration, _ probe: PlanProbe.Result, rankCount: Int,
-      here: Ranks, computeEngine: ComputeEngine
+      here: Ranks, computeEngine: ComputeEngine, available: HostShare.Memory?
     ) throws {
       let costs = probe.costs
       let given = command.link.map {
@@ -121,7 +133,7 @@ struct PlanCommand: ParsableCommand {
       }
       let memory = try PlannedMemory(
         configuration, vocabularySize: probe.model.vocabularySize, rankCount: rankCount,
-        rankCountOnHost: onHost, engine: computeEngine)
+        engine: computeEngine, available: available)
       func fittingBest(_ cluster: Cluster) -> StepPrediction {
         costs.best(on: cluster) { memory.fits(groupSize: $0, on: cluster) }
       }
@@ -150,18 +162,50 @@ struct PlanCommand: ParsableCommand {
       }
       memoryBytes = try need(rankCount - 1)
       coordinatorMemoryBytes = try need(Ranks.coordinator)
+      availableMemoryBytes = available?.byteCountPerRank
       self.step = step
       best = fittingBest(cluster(rankCount))
       hoursPerEpoch = Double(tokenCount) / step.tokensPerSecond / 3600
       hours = hoursPerEpoch * command.epochs
       curve = sequence(first: 1) { $0 < mostRanks ? 2 * $0 : nil }.map(predict)
+      computeSpread = probe.computeSpread
+      otherLoad = probe.otherLoad
+      caveats = PlanCommand.caveats(probe)
     }
+  }
+
+  /// Marks figures that something else has disturbed.
+  fileprivate static func caveats(_ probe: PlanProbe.Result) -> [String] {
+    var lines: [String] = []
+    if HostLoad.disturbs(probe.otherLoad, of: Host.processorCount) {
+      lines.append(
+        String(
+          format:
+            "other programs kept %.2f of %d processors busy: the predicted times are too long; run plan again on "
+            + "an idle machine", probe.otherLoad, Host.processorCount))
+    }
+    if probe.computeSpread > PlanProbe.toleratedSpread {
+      lines.append(
+        String(
+          format:
+            "the times of a pass differed by %.0f %% of their median, also after measuring again: expect the same "
+            + "spread of the prediction", 100 * probe.computeSpread))
+    }
+    return lines
   }
 
   private func corpusTokenCount() throws -> Int? {
     guard let corpus else { return nil }
     let description = try Corpus(opening: URL(filePath: corpus), verification: .headerOnly).description
     return description.counts(of: .train).map { Int($0.tokens) }
+  }
+
+  /// Says so where a host like this one has too little memory.
+  private func missingMemory(_ plan: Plan) -> String {
+    guard let available = plan.availableMemoryBytes, available < plan.coordinatorMemoryBytes else {
+      return ""
+    }
+    return "; too much for this host, with \(Readable.byteCount(available)) available per rank"
   }
 
   private func show(_ plan: Plan) throws {
@@ -173,6 +217,7 @@ struct PlanCommand: ParsableCommand {
       (
         "memory",
         "\(Readable.byteCount(plan.memoryBytes)) per rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) on rank 0"
+          + missingMemory(plan)
       ),
       ("ranks", "\(step.ranks) on \(step.nodes) nodes"),
       (
@@ -201,6 +246,7 @@ struct PlanCommand: ParsableCommand {
       try printResult(
         "\nexchange.vocabulary: \(plan.best.vocabularyGroup) is predicted to take \(seconds) s per step.")
     }
+    for caveat in plan.caveats { try printResult("\nwarning: \(caveat)") }
     try printResult("\nWeak scaling, same lanes per rank:\n")
     try printMarkdown(
       ["ranks", "nodes", "codec", "s per step", "MB sent per rank", "tokens/s", "efficiency"],

@@ -121,6 +121,7 @@ struct TrainCommand: ParsableCommand {
         return interruptedStatus
       }
       try report.get()
+      if outcome.hasGivenUpWriting { return 1 }
       return outcome.failedWriteCount == 0 ? 0 : 1
     }
   }
@@ -129,6 +130,11 @@ struct TrainCommand: ParsableCommand {
     if outcome.failedWriteCount > 0 {
       printMessage(
         "\(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why")
+    }
+    if outcome.hasGivenUpWriting {
+      printMessage(
+        "stopped at step \(outcome.step): checkpoints could not be written; once they can, continue with: "
+          + resumingCommand())
     }
     if outcome.isInterrupted {
       printMessage("interrupted at step \(outcome.step); continue with: \(resumingCommand())")

@@ -121,10 +121,45 @@ struct CheckpointStateTests {
     ("\"step\" : 12", "\"stop\" : 12", "expected a field step, found none"),
     ("\"step\" : 12", "\"step\" : \"12\"", "as step, found another type"),
     ("\"step\" : 12", "\"step\" : 1e40", "step"),
-    ("\"step\" : 12", "\"step\" : -1", "expected a step of 0 or more, found -1"),
+    ("\"step\" : 12", "\"step\" : -1", "expected a step from 0 to 2199023255552, found -1"),
     ("\"step\" : 12", "\"step\" : 12, \"step\" : 13", "occurs twice"),
     ("\"step\" : 12", "\"step\" : [[[[[[[[[[[[12]]]]]]]]]]]]", "nested deeper than 8"),
-    ("\"rankCount\" : 2", "\"rankCount\" : 0", "expected a rankCount of 1 or more, found 0"),
+    ("\"rankCount\" : 2", "\"rankCount\" : 0", "expected a rankCount from 1 to 1048576, found 0"),
+    (
+      "\"skippedStepCount\" : 0", "\"skippedStepCount\" : 13",
+      "expected a skippedStepCount from 0 to 12, found 13"
+    ),
+    (
+      "\"segmentIndex\" : 12", "\"segmentIndex\" : 9223372036854775807",
+      "expected a segmentIndex from 0 to 9007199254740992"
+    ),
+    (
+      "\"segmentIndex\" : 12", "\"segmentIndex\" : 11",
+      "expected as many segments as steps or more, found 11 and 12"
+    ),
+    ("\"tokenCount\" : 49152", "\"tokenCount\" : 9223372036854775806", "expected a tokenCount from 0 to"),
+    ("\"patienceUsed\" : 0", "\"patienceUsed\" : 9223372036854775807", "expected a patienceUsed from 0"),
+    ("\"rateScale\" : 1", "\"rateScale\" : \"NaN\"", "expected a plateau.rateScale from 0 to 1, found nan"),
+    ("\"step\" : 12", "\"step\" : 12, \"bestStep\" : 13", "expected a bestStep from 0 to 12, found 13"),
+    ("\"step\" : 12", "\"step\" : 12, \"nodeOfRank\" : []", "expected the node of each of 2 ranks"),
+    (
+      "\"step\" : 12", "\"step\" : 12, \"nodeOfRank\" : [0, 9223372036854775807]", "expected the node of each"
+    ),
+    (
+      "\"step\" : 12", "\"step\" : 12, \"vocabularyGroupSize\" : 0",
+      "vocabularyGroupSize from 1 to 2, found 0"
+    ),
+    ("\"step\" : 12", "\"step\" : 12, \"metricsLineCount\" : -1", "metricsLineCount from 0 to 12, found -1"),
+    (
+      "\"step\" : 12",
+      "\"step\" : 12, \"guardRecord\" : {\"rateScale\" : 1, \"returnCount\" : 0, \"losses\" : [1], \"norms\" : []}",
+      "expected as many guardRecord.losses as norms"
+    ),
+    (
+      "\"step\" : 12",
+      "\"step\" : 12, \"guardRecord\" : {\"rateScale\" : 1, \"returnCount\" : 0, \"losses\" : [\"NaN\"], \"norms\" : [1]}",
+      "expected finite numbers in guardRecord, found nan"
+    ),
     ("model.safetensors", "../model.safetensors", "found ../model.safetensors"),
     ("model.safetensors", "..", "found .."),
     ("model.safetensors", "state.json", "found state.json"),

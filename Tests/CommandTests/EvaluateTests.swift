@@ -31,6 +31,37 @@ import Testing
     }
   }
 
+  /// Of runs that stopped between evaluations, and of copies without links.
+  @Test func theOutputSaysWhichCheckpointWasReadAndWhy() throws {
+    let bench = try CommandBench()
+    let run = bench.folder.file("run")
+    let trained = try bench.milm(
+      "train", bench.configuration, "--corpus", bench.corpus, "--output", run, "--steps", "6", "--json")
+    #expect(try object(trained)["bestStep"] as? Int == 6)
+    func evaluated() throws -> ProgramRun {
+      let result = try bench.milm("evaluate", run, "--corpus", bench.corpus)
+      #expect(result.status == 0, "\(result.transcript)")
+      return result
+    }
+    let first = try evaluated()
+    #expect(
+      first.output.contains("step-00000006, step 6,")
+        && first.output.contains("chosen       best of the run\n"))
+    let inspected = try bench.milm("inspect", run)
+    #expect(inspected.output.contains(" at step 6\n") && inspected.output.contains("best of the run"))
+    for link in ["best", "last"] { unlink("\(run)/checkpoints/\(link)") }
+    #expect(try evaluated().output.contains("best of the run according to state.json of step 6"))
+    #expect(try object(bench.milm("inspect", run, "--json"))["bestStep"] as? Int == 6)
+    let named = try object(
+      bench.milm("evaluate", "\(run)/checkpoints/step-00000004", "--corpus", bench.corpus, "--json"))
+    #expect(named["checkpointReason"] as? String == "it was named" && named["step"] as? Int == 4)
+    let resumed = try bench.milm(
+      "train", bench.configuration, "--corpus", bench.corpus, "--output", run, "--resume", "auto")
+    #expect(resumed.status == 0, "\(resumed.transcript)")
+    #expect(
+      try FileManager.default.destinationOfSymbolicLink(atPath: "\(run)/checkpoints/last") == "step-00000012")
+  }
+
   @Test func theTableSaysWhatIsNotComparable() throws {
     let bench = try CommandBench()
     let run = try bench.train()

@@ -72,6 +72,27 @@ import Testing
     #expect(try abs(last - (#require(figures(of: whole).last))) < 0.01)
   }
 
+  /// Cloned images and containers: hosts are what shares memory.
+  @Test func hostsOfTheSameNameAreTwo() throws {
+    let bench = try CommandBench()
+    let lab = try Lab(hosts: 2, privateFolders: [bench.corpus])
+    for host in 1...2 { try lab.on(host, "hostname", "node") }
+    let arguments = training(bench, to: bench.folder.file("run"))
+    let run = try lab.milm(ranks: 2, arguments)
+    #expect(run.status == 0 && run.errors.contains("hosts=2"), "\(run.transcript)")
+    let facts = try object(lab.milm(ranks: 2, ["doctor", "--json"]))
+    #expect((facts["links"] as? [[String: Any]])?.first?["to"] as? String == "node#2", "\(facts)")
+
+    // The header stays, so that only who reads the ids of this host finds them changed.
+    try lab.on(
+      2, "dd", "if=/dev/zero", "of=\(bench.corpus)/train.tokens", "bs=1", "seek=4000", "count=40",
+      "conv=notrunc")
+    let corrupted = try lab.milm(ranks: 2, training(bench, to: bench.folder.file("corrupted")))
+    #expect(corrupted.status == 1, "\(corrupted.transcript)")
+    #expect(corrupted.errors.contains("rank 1 (node#2)"), "\(corrupted.transcript)")
+    #expect(corrupted.errors.contains("expected ids with checksum"), "\(corrupted.transcript)")
+  }
+
   @Test func aRankKilledOnAnotherHostEndsTheJob() throws {
     let bench = try CommandBench()
     let lab = try Lab(hosts: 2)

@@ -28,10 +28,51 @@ struct LaunchTests {
     for part in [
       "--hostfile \(hosts)", "--map-by slot:PE=16", "OMPI_MCA_btl_tcp_if_include=eth7",
       "OMPI_MCA_oob_tcp_if_include=eth7", "OMPI_MCA_oob_tcp_keepalive_time=10",
+      "PRTE_MCA_prte_if_include=eth7", "PRTE_MCA_oob_tcp_keepalive_time=10",
+      "PRTE_MCA_oob_tcp_keepalive_intvl=5", "PRTE_MCA_oob_tcp_keepalive_probes=2",
     ] {
       #expect(run.output.contains(part), "\(run.transcript)")
     }
     #expect(!run.output.contains("--oversubscribe"))
+  }
+
+  /// Open MPI 5 has other names for what the user sets for version 4; what is set for version 5 stays.
+  @Test func settingsOfTheLauncherAreGivenToBothVersions() throws {
+    let run = try launch(
+      ["-n", "2", "--host", "a,b", "--dry-run", "--", "train"],
+      environment: [
+        "OMPI_MCA_plm": "rsh", "OMPI_MCA_plm_rsh_agent": "/opt/agent",
+        "OMPI_MCA_orte_tmpdir_base": "/scratch",
+        "PRTE_MCA_prte_tmpdir_base": "/other",
+      ])
+    #expect(
+      run.output.contains("PRTE_MCA_plm=ssh") && run.output.contains("PRTE_MCA_plm_ssh_agent=/opt/agent"),
+      "\(run.transcript)")
+    #expect(!run.output.contains("PRTE_MCA_prte_tmpdir_base"), "\(run.transcript)")
+  }
+
+  /// Open MPI ends with status 0 when a daemon does not connect (4.1) or a host is lost (5).
+  @Test(arguments: [
+    ("exit 0", 0, 1), ("echo ready >&2", 0, 1), ("echo \"$MILM_END_MARK: finished\" >&2", 0, 0),
+    ("printf 'step 7%s: finished\\n' \"$MILM_END_MARK\" >&2", 0, 0), ("exit 0", 75, 75),
+    ("echo \"$MILM_END_MARK: finished\" >&2", 137, 137),
+  ])
+  func aJobHasSucceededIfMilmSaysSo(program: String, status: Int, expected: Int) throws {
+    let folder = try TemporaryFolder()
+    for (name, text) in [("milm", program), ("mpirun", "sh \(folder.file("milm")); exit \(status)")] {
+      try folder.write("#!/bin/sh\n\(text)\n", to: name)
+      chmod(folder.file(name), 0o755)
+    }
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
+    let run = try launch(
+      ["-n", "2", "--", "doctor"],
+      environment: ["PATH": "\(folder.path):\(path)", "MILM": folder.file("milm")])
+    #expect(run.status == expected, "\(run.transcript)")
+    #expect(!run.errors.contains(": finished") && !run.errors.contains(": end"), "\(run.transcript)")
+    #expect(
+      run.errors.contains("expected milm to report its end") == (status == 0 && expected == 1),
+      "\(run.transcript)")
+    if program.contains("step 7") { #expect(run.errors.contains("step 7\n"), "\(run.transcript)") }
   }
 
   @Test(arguments: [false, true])

@@ -55,6 +55,24 @@ import Testing
     #expect(abs(all - 3 * epoch) < 1e-9 * all)
   }
 
+  /// Other programs compete for every processor.
+  @Test func aBusyMachineIsReported() throws {
+    let bench = try CommandBench()
+    let others = try (0..<ProcessInfo.processInfo.activeProcessorCount).map { _ in
+      try RunningProgram(["timeout", "60", "sh", "-c", "while :; do :; done"])
+    }
+    defer { others.forEach { kill($0.processID, SIGTERM) } }
+    let doctor = try object(start([program("milm"), "doctor", "--json"]))
+    let advice = try #require(doctor["advice"] as? [String])
+    #expect(advice.contains { $0.contains("processors of") && $0.contains("busy") }, "\(advice)")
+    let plan = try object(
+      bench.milm("plan", bench.configuration, "--corpus", bench.corpus, "--ranks", "2", "--json"))
+    #expect((plan["otherLoad"] as? Double ?? 0) > 0.2, "\(plan)")
+    let caveats = try #require(plan["caveats"] as? [String])
+    #expect(caveats.contains { $0.contains("the predicted times are too long") }, "\(caveats)")
+    #expect(plan["computeSpread"] is Double)
+  }
+
   @Test func planRefusesRanksThatDoNotDivideTheLanes() throws {
     let bench = try CommandBench()
     let run = try start([

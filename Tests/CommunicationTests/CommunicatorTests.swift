@@ -19,6 +19,22 @@ import Testing
     }
   }
 
+  @Test func hostsOfTheSameNameAreNumbered() {
+    let layout = NodeLayout(nodeOfRank: [0, 1, 0, 2])
+    #expect(
+      layout.displayNames(["node", "node", "node", "other"]) == ["node#1", "node#2", "node#1", "other"])
+    #expect(NodeLayout(nodeOfRank: [0, 0]).displayNames(["node", "node"]) == ["node", "node"])
+  }
+
+  /// Ranks are on one host where they share memory, whatever its name is.
+  @Test func ranksThatShareMemoryShareTheirHost() throws {
+    let shares = try onLocalRanks(4, ranksPerNode: 2) { communicator, _ in try communicator.hostShare() }
+    for (rank, share) in shares.enumerated() {
+      #expect(share.threadCount == Processors.allowed.threadCount(sharedBy: 2), "rank \(rank)")
+      #expect(share.memory.map { $0.rankCount == 2 } ?? true, "rank \(rank)")
+    }
+  }
+
   @Test func ranksInDifferentOperationsNameBoth() {
     let error = #expect(throws: MilmError.self) {
       try onLocalRanks(2) { communicator, _ in

@@ -29,6 +29,14 @@ extension Tag {
     #expect(run.status == 0, "\(run.transcript)")
   }
 
+  @Test func aFlippedBitOfAnyMessageIsFound() throws {
+    let run = try mpirun(2, [program("RankProgram"), "corrupted-messages"])
+    #expect(run.status == 0, "\(run.transcript)")
+    for kind in CollectiveOperation.all.flatMap(\.kinds) {
+      #expect(run.output.contains("found: \(kind)\n"), "\(run.transcript)")
+    }
+  }
+
   @Test func aProcessAloneIsAJobOfOneRank() throws {
     let run = try start([program("RankProgram"), "alone"])
     #expect(run.status == 0, "\(run.transcript)")

@@ -54,9 +54,9 @@ struct EvaluationBench {
   /// Evaluates the checkpoint on ranks that are threads of this process, and gives what rank 0 gets.
   func evaluate(
     _ method: ScoringMethod = ScoringMethod(), text: EvaluationRun.Text = .split(.test),
-    tokenLossPath: String? = nil, rankCount: Int = 1
+    tokenLossPath: String? = nil, rankCount: Int = 1, reception: ReceptionFault? = nil
   ) throws -> EvaluationSummary {
-    let control = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: rankCount)
+    let control = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: rankCount, fault: reception)
     let gradients = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: rankCount)
     let results = Mutex<[Int: Result<EvaluationSummary?, any Error>]>([:])
     let group = DispatchGroup()

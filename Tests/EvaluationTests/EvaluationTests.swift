@@ -40,6 +40,23 @@ import Testing
     }
   }
 
+  /// One flipped bit of a message of an evaluation ends it with a line that names operation and ranks.
+  @Test(arguments: [ScoringMethod(), ScoringMethod(reading: .streams(3))])
+  func corruptedMessagesEndAnEvaluation(method: ScoringMethod) throws {
+    let listening = Corruption()
+    _ = try bench.evaluate(method, rankCount: 2, reception: listening.fault)
+    #expect(listening.kinds.contains { $0.name == "score" && !$0.isHeader })
+    for kind in listening.kinds {
+      let corruption = Corruption(kind)
+      let error = #expect(throws: MilmError.self, "\(kind)") {
+        try bench.evaluate(method, rankCount: 2, reception: corruption.fault)
+      }
+      let operation = try #require(corruption.corrupted?.operation, "\(kind)")
+      #expect(
+        error?.description.contains("message at \(operation) from rank ") == true, "\(kind): \(error as Any)")
+    }
+  }
+
   @Test func tokenLossesAreListedInOrder() throws {
     for (index, method) in [ScoringMethod(), ScoringMethod(reading: .windows(9)), Self.cached].enumerated() {
       let path = bench.folder.file("tokens-\(index).tsv")

@@ -4,9 +4,11 @@ import Testing
 
 /// Advice from the facts of ranks.
 struct AdviceTests {
+  /// Hosts of different names are different hosts.
   private func healthy(_ host: String = "a") -> RankFacts {
     var facts = RankFacts()
     facts.host = host
+    facts.node = host.unicodeScalars.reduce(0) { 256 * $0 + Int($1.value) }
     facts.processor = "P"
     facts.hostProcessorCount = 8
     facts.processorCount = 8
@@ -58,6 +60,32 @@ struct AdviceTests {
   @Test func moreThreadsThanProcessorsAreReported() {
     let lines = advice([healthy(), healthy()])
     #expect(lines.count == 1 && lines[0].contains("8 processors for 16 compute threads of 2 ranks"))
+  }
+
+  @Test func hostsOfTheSameNameAreTwo() {
+    let first = healthy()
+    var second = healthy()
+    second.node += 1
+    #expect(advice([first, second], gigabits: [25]).isEmpty)
+  }
+
+  @Test func aQuotaBelowTheProcessorsIsReported() {
+    var limited = healthy()
+    (limited.processorQuota, limited.threadCount) = (0.5, 1)
+    let lines = advice([limited])
+    #expect(lines.count == 1 && lines[0].contains("the time of 0.50 of 8 processors"), "\(lines)")
+    limited.processorQuota = 8
+    #expect(advice([limited]).isEmpty)
+  }
+
+  @Test func aBusyHostIsReportedFirst() {
+    var busy = healthy("b")
+    (busy.otherLoad, busy.mpi) = (6.5, "Open MPI 5")
+    let lines = advice([healthy("a"), busy], gigabits: [25])
+    #expect(lines.count == 2 && lines[0].contains("keep 6.50 of 8 processors of b busy"), "\(lines)")
+    busy = healthy()
+    busy.otherLoad = 0.1
+    #expect(advice([busy]).isEmpty)
   }
 
   @Test func hostsThatDifferAreNamed() {

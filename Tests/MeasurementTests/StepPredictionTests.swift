@@ -152,8 +152,8 @@ struct StepPredictionTests {
     let engine = ComputeEngine(threadCount: 1)
     func memory(_ available: Int?) throws -> PlannedMemory {
       try PlannedMemory(
-        configuration, vocabularySize: 20_000, rankCount: 4, rankCountOnHost: 2, engine: engine,
-        availableByteCount: available)
+        configuration, vocabularySize: 20_000, rankCount: 4, engine: engine,
+        available: available.map { HostShare.Memory(byteCount: $0, rankCount: 2, owner: "this host") })
     }
     // Weak scaling: of eight ranks each has as many lanes as of four.
     for ranks in [4, 8] {

@@ -36,6 +36,7 @@ let scenarios: [String: Scenario] = [
   "stopped-on-node": stoppedRankEndsItsNode,
   "slow-disk": aRankThatLivesMayBeSlow,
   "killed-rank": killedRankEndsTheJob,
+  "corrupted-messages": corruptedMessagesAreFound,
   "fuzz": mutantsAreRefused,
   "hash-mismatch": differentParametersAreNamed,
 ]

@@ -12,7 +12,7 @@ guard let scenario = scenarios[name] else {
     "expected one of \(scenarios.keys.sorted().joined(separator: ", ")), found '\(name)'")
   exit(64)
 }
-onRanks { world in
+onRanks(fault: corruption.fault) { world in
   let ranksPerNode = CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) } ?? 1
   try scenario(Ranks(world: world, thread: CommunicationThread(), ranksPerNode: ranksPerNode))
   return 0

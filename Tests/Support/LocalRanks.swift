@@ -6,10 +6,10 @@ import Synchronization
 ///
 /// The first error ends all ranks and is thrown.
 package func onLocalRanks<Value: Sendable>(
-  _ rankCount: Int, ranksPerNode: Int = 1,
+  _ rankCount: Int, ranksPerNode: Int = 1, fault: ReceptionFault? = nil,
   _ body: @escaping @Sendable (LocalCommunicator, CommunicationThread) throws -> Value
 ) throws -> [Value] {
-  let world = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
+  let world = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode, fault: fault)
   return try onThreads(over: [world]) { try body(world[$0], CommunicationThread()) }
 }
 

@@ -96,6 +96,9 @@ package func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [Str
 /// The environment that lets root run `mpirun`.
 package let mpirunEnvironment = ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
 
+/// The statuses with which `mpirun --timeout` ends after that time: of Open MPI 4 and 5.
+package let mpirunTimeoutStatuses: Set<Int32> = [110, 241]
+
 /// Runs a program under `mpirun`, which kills it after `timeoutSeconds`.
 ///
 /// The test runner never calls MPI itself, because then it could not run `mpirun`.

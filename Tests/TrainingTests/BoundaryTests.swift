@@ -13,6 +13,7 @@ import Training
     var evaluates = true
     var isInterrupted = false
     var patienceUsed = 0
+    var evaluatedStep: Int?
 
     var description: String {
       "step \(step), \(origin), pending \(pending.map { "\($0.step)" } ?? "none")"
@@ -33,6 +34,7 @@ import Training
     state.pendingEvaluation = place.pending
     state.consecutiveSkippedStepCount = place.isSkipping ? 1 : 0
     state.patienceUsed = place.patienceUsed
+    state.lastEvaluation = place.evaluatedStep.map { .init(step: $0, perplexity: 9) }
     return state
   }
 
@@ -97,17 +99,34 @@ import Training
 
   static let ends: [(Place, Boundary.Closing)] = [
     // The process stops, and another one continues.
-    (Place(step: 5), .init(isWritten: true)),
-    (Place(step: 5, pending: .init(step: 4)), .init(pending: .isAwaited, isWritten: true)),
-    (Place(step: 8), .init(last: .isLeftToTheNextProcess, isWritten: true)),
+    (Place(step: 5), .init(last: .isExtra, isWritten: true)),
+    (Place(step: 5, pending: .init(step: 4)), .init(pending: .isAwaited, last: .isExtra, isWritten: true)),
+    (Place(step: 8), .init(last: .isAwaited, isWritten: true)),
     (
       Place(step: 8, pending: .init(step: 4)),
-      .init(pending: .takesEffect, last: .isLeftToTheNextProcess, isWritten: true)
+      .init(pending: .takesEffect, last: .isAwaited, isWritten: true)
     ),
-    // It has taken no step.
-    (Place(step: 5, origin: .resumed(5), pending: .init(step: 4)), .init()),
-    (Place(step: 8, origin: .resumed(8), pending: .init(step: 8)), .init()),
-    (Place(step: 8, origin: .adopted(8), pending: .init(step: 8)), .init(isWritten: true)),
+    (Place(step: 5, evaluates: false), .init(isWritten: true)),
+    // While steps are skipped no evaluation is due.
+    (
+      Place(step: 8, pending: .init(step: 4), isSkipping: true),
+      .init(pending: .isAwaited, last: .isExtra, isWritten: true)
+    ),
+    // It has taken no step: what an earlier one has left is evaluated, and nothing else.
+    (
+      Place(step: 5, origin: .resumed(5), pending: .init(step: 4)), .init(last: .isExtra, isWritten: true)
+    ),
+    (
+      Place(step: 8, origin: .resumed(8), pending: .init(step: 8)),
+      .init(last: .isAwaited, isWritten: true)
+    ),
+    (Place(step: 8, origin: .resumed(8), pending: .init(step: 8, perplexity: 9)), .init()),
+    (Place(step: 8, origin: .resumed(8), evaluatedStep: 8), .init()),
+    (Place(step: 5, origin: .resumed(5), evaluates: false), .init()),
+    (
+      Place(step: 8, origin: .adopted(8), pending: .init(step: 8)),
+      .init(last: .isAwaited, isWritten: true)
+    ),
     // It is interrupted, and has little time.
     (Place(step: 5, isInterrupted: true), .init(pending: .isAbandoned, isWritten: true)),
     (
@@ -118,6 +137,9 @@ import Training
       Place(step: 8, pending: .init(step: 4), isInterrupted: true),
       .init(pending: .isAbandoned, isWritten: true)
     ),
+    (
+      Place(step: 8, isSkipping: true, isInterrupted: true), .init(pending: .isAbandoned, isWritten: true)
+    ),
     // The run is over: by its last step, which is evaluated whatever its number, or by early stopping.
     (Place(step: 20), .init(isOver: true, last: .takesEffect, isWritten: true)),
     (
@@ -125,16 +147,34 @@ import Training
       .init(isOver: true, pending: .takesEffect, last: .takesEffect, isWritten: true)
     ),
     (Place(step: 20, evaluates: false), .init(isOver: true, isWritten: true)),
-    (Place(step: 20, origin: .resumed(20)), .init(isOver: true)),
+    (Place(step: 20, origin: .resumed(20)), .init(isOver: true, last: .takesEffect, isWritten: true)),
+    (Place(step: 20, origin: .resumed(20), evaluatedStep: 20), .init(isOver: true)),
+    (Place(step: 20, origin: .resumed(20), evaluates: false), .init(isOver: true)),
+    (
+      Place(step: 20, origin: .resumed(20), pending: .init(step: 20)),
+      .init(isOver: true, pending: .takesEffect, isWritten: true)
+    ),
     (
       Place(step: 9, pending: .init(step: 8), patienceUsed: 2),
-      .init(isOver: true, pending: .takesEffect, isWritten: true)
+      .init(isOver: true, pending: .takesEffect, last: .isExtra, isWritten: true)
     ),
   ]
 
   @Test(arguments: ends) func whatIsDueAfterTheLastStep(_ place: Place, _ closing: Boundary.Closing) throws {
     let boundary = Boundary(try place.configuration, origin: place.origin, evaluates: place.evaluates)
     #expect(boundary.closing(at: Self.state(place), isInterrupted: place.isInterrupted) == closing)
+  }
+
+  static let scheduled: [(Place, Bool)] = [
+    (Place(step: 3), true), (Place(step: 4), true), (Place(step: 5), false), (Place(step: 20), true),
+    (Place(step: 4, evaluates: false), false), (Place(step: 3, isSkipping: true), false),
+    (Place(step: 5, origin: .resumed(5)), false), (Place(step: 5, origin: .adopted(5)), true),
+  ]
+
+  @Test(arguments: scheduled)
+  func aCheckpointIsScheduledWhereAnUninterruptedRunHasOne(_ place: Place, _ isScheduled: Bool) throws {
+    let boundary = Boundary(try place.configuration, origin: place.origin, evaluates: place.evaluates)
+    #expect(boundary.isScheduled(Self.state(place)) == isScheduled)
   }
 
   /// For all periods and all ways to cut a run into processes: evaluations begin and take effect at the same steps.
@@ -207,6 +247,8 @@ private struct SimulatedRun {
     case .takesEffect:
       evaluate(&run)
       apply(&run)
+    case .isAwaited: run.state.pendingEvaluation = .init(step: run.state.step, perplexity: 1)
+    case .isExtra: break
     case .isLeftToTheNextProcess: run.state.pendingEvaluation = .init(step: run.state.step)
     }
     return run

@@ -36,6 +36,13 @@ struct HostileConfigurationTests {
     "lists in a section": "model: " + String(repeating: "[", count: depth),
     "tagged objects": "model: { hidden: !!int " + String(repeating: "{", count: 900),
     "aliases of aliases": "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nmodel: *c",
+    "aliases as keys": (0..<40).reduce("a0: &a0 [x, x]\n") {
+      $0 + "a\($1 + 1): &a\($1 + 1) [*a\($1), *a\($1)]\n"
+    }
+      + "? *a40\n: 1\n? { *a40 : 1 }\n: 2\n",
+    "nested keys": String(repeating: "? ", count: 3000) + "a",
+    "objects as keys": String(repeating: "{", count: 15) + "a: 1" + String(repeating: "}: 1", count: 14)
+      + "}",
     "a long key": String(repeating: "k", count: 900_000) + ": 1",
     "a line break": "model: { hidden: \"a\\nb\" }",
   ]

@@ -51,14 +51,16 @@ struct TrainingBench {
     stop: StopRequest = StopRequest(), faults: [String] = [],
     vocabularyDecision: (any VocabularyDecision)? = nil,
     link: (any Communicator) -> any Communicator = { $0 },
-    snapshotLink: (any Communicator) -> any Communicator = { $0 }
+    snapshotLink: (any Communicator) -> any Communicator = { $0 },
+    reception: ReceptionFault? = nil
   ) throws -> Trainer.Outcome {
     var request = TrainingRequest(corpus: corpus, output: folder.file(output))
     request.resume = resume
     request.lastStep = lastStep
-    let control = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
-    let gradients = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
-    let snapshots = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode)
+    func world() -> [LocalCommunicator] {
+      LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode, fault: reception)
+    }
+    let (control, gradients, snapshots) = (world(), world(), world())
     let results = Mutex<[Int: Result<Trainer.Outcome, any Error>]>([:])
     let group = DispatchGroup()
     let plan = FaultPlan(try faults.map { try Fault($0) })

@@ -99,7 +99,8 @@ final class FrameChannel: @unchecked Sendable {
     return try report.timing(.wire) { _ in
       let slots = peers.indices.map { incoming[set][$0] }
       let byteCounts = try communicator.exchange(
-        operation, with: peers, outgoing: messages.map(\.bytes), incoming: slots, limits: limits)
+        operation.checkingItsBytes, with: peers, outgoing: messages.map(\.bytes), incoming: slots,
+        limits: limits)
       return zip(slots, byteCounts).map {
         FrameMessage(bytes: UnsafeRawBufferPointer(rebasing: $0[..<$1]))
       }

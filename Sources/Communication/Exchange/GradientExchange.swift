@@ -263,7 +263,10 @@ package final class GradientExchange: @unchecked Sendable {
       var (failure, report) = outcome.withLock { ($0.failure, $0.report) }
       guard failure == nil else { return }
       let start = ContinuousClock.now
-      do { try job(self, &report) } catch { failure = error }
+      do { try job(self, &report) } catch {
+        failure = error
+        thread.end(because: error)
+      }
       report.totalSeconds += (ContinuousClock.now - start).inSeconds
       outcome.withLock { $0 = Outcome(failure: failure, report: report) }
     }

@@ -1,8 +1,9 @@
 import CMPI
+import Platform
 
 /// Short messages of fixed size between all ranks of a group.
 ///
-/// No call waits; a message that cannot be sent at once is dropped.
+/// No call waits; a message that cannot be sent at once is dropped. Each ends with the XXH64 of the bytes before.
 ///
 /// `@unchecked Sendable`: one thread uses it.
 final class MPIMessages: @unchecked Sendable {
@@ -31,7 +32,8 @@ final class MPIMessages: @unchecked Sendable {
     guard isDone(peer) else { return }
     let message = message(peer)
     message.initializeMemory(as: UInt8.self, repeating: 0)
-    message.copyBytes(from: text.utf8.prefix(byteCount - 1))
+    message.copyBytes(from: text.utf8.prefix(textByteCount - 1))
+    message.storeBytes(of: checksum(of: message), toByteOffset: textByteCount, as: UInt64.self)
     _ = group.calls.status {
       MPI_Isend(
         message.baseAddress, CInt(byteCount), CMPI_byte(), CInt(peer), 0, group.handle, &requests[peer])
@@ -49,11 +51,17 @@ final class MPIMessages: @unchecked Sendable {
   }
 
   /// The message from a rank if one has arrived since the last call; then listens for the next.
+  ///
+  /// A corrupted one is a sign of life as well, but says nothing.
   func received(from peer: Int) -> String? {
     let index = group.rankCount + peer
     guard requests[index] != CMPI_requestNull(), isDone(index) else { return nil }
     defer { listen(to: peer) }
-    return String(decoding: message(index).prefix { $0 != 0 }, as: UTF8.self)
+    let message = message(index)
+    guard message.load(fromByteOffset: textByteCount, as: UInt64.self) == checksum(of: message) else {
+      return "a corrupted heartbeat"
+    }
+    return String(decoding: message.prefix(textByteCount).prefix { $0 != 0 }, as: UTF8.self)
   }
 
   /// Cancels the receive from a rank.
@@ -62,6 +70,12 @@ final class MPIMessages: @unchecked Sendable {
     guard requests[index] != CMPI_requestNull() else { return }
     _ = group.calls.status { MPI_Cancel(&requests[index]) }
     _ = group.calls.status { MPI_Request_free(&requests[index]) }
+  }
+
+  private var textByteCount: Int { byteCount - MemoryLayout<UInt64>.size }
+
+  private func checksum(of message: UnsafeMutableRawBufferPointer) -> UInt64 {
+    XXH64.hash(UnsafeRawBufferPointer(rebasing: message[..<textByteCount]))
   }
 
   private func message(_ index: Int) -> UnsafeMutableRawBufferPointer {

@@ -1,4 +1,5 @@
 import Platform
+import Synchronization
 
 /// A group of ranks that run the same operations in the same order.
 ///
@@ -9,7 +10,7 @@ package protocol Communicator: AnyObject, Sendable {
   var rank: Int { get }
   /// The number of ranks.
   var rankCount: Int { get }
-  /// The host each rank runs on, by rank.
+  /// The name of the host each rank runs on, by rank, for display: `layout` says which ranks share a host.
   var hostNames: [String] { get }
   /// The number each rank has in the whole job, by rank: messages name ranks by it.
   var jobRanks: [Int] { get }
@@ -21,6 +22,7 @@ package protocol Communicator: AnyObject, Sendable {
 
   /// Sends one blob to each other of `peers` and receives one from each; returns the byte counts received.
   ///
+  /// A checksum follows each blob unless the operation `checksItsBytes` itself: an error names operation and sender.
   /// Exactly the ranks of `peers` call it, all with the same `peers`. All arrays have an entry for each peer; this rank's own
   /// is ignored, its count is 0. `incoming` gives capacities; a longer blob is an error.
   func exchange(
@@ -34,7 +36,7 @@ package protocol Communicator: AnyObject, Sendable {
   /// same memory.
   func shareMemory(among ranks: [Int], byteCount: Int) throws -> SharedMemory
 
-  /// Copies `bytes` of rank `root` over those of all others; their count must be the same everywhere.
+  /// Copies `bytes` of rank `root` over those of all others, which check them; their count must be the same everywhere.
   func broadcast(_ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int)
     throws
 
@@ -140,6 +142,8 @@ package struct MessageTag: Sendable, Hashable, CustomStringConvertible {
   package let step: Int
   /// The number of the bucket; 0 for control operations.
   package let index: Int
+  /// Whether who receives the bytes checks them, as `FrameChannel` does, or does not use them: no checksum is added.
+  package private(set) var checksItsBytes = false
 
   /// An operation of a step's exchange.
   package init(name: String, phase: Phase, step: Int, index: Int) {
@@ -154,6 +158,13 @@ package struct MessageTag: Sendable, Hashable, CustomStringConvertible {
     MessageTag(name: name, phase: .control, step: 0, index: 0)
   }
 
+  /// The same operation, whose receivers check the bytes themselves or do not use them.
+  package var checkingItsBytes: MessageTag {
+    var tag = self
+    tag.checksItsBytes = true
+    return tag
+  }
+
   /// As in "step 12, embedding.weight 3/9, reduce".
   package var description: String {
     phase == .control ? "'\(name)'" : "step \(step), \(name), \(phase)"
@@ -165,6 +176,7 @@ package struct MessageTag: Sendable, Hashable, CustomStringConvertible {
 /// Every rank must submit the same collective operations in the same order. Denormal floats count as zero in jobs.
 package final class CommunicationThread: Sendable {
   private let thread = JobThread(name: "communication", flushesDenormals: true)
+  private let failure = Mutex<(any Error)?>(nil)
 
   package init() {}
 
@@ -173,10 +185,20 @@ package final class CommunicationThread: Sendable {
     thread.submit(job)
   }
 
+  /// Ends the use of the thread after an operation has failed in a job that nobody waits for: `run` throws `error`.
+  ///
+  /// This rank no longer runs the operations that the others run, and would take their messages for others.
+  func end(because error: any Error) {
+    failure.withLock { $0 = $0 ?? error }
+  }
+
   /// Runs `job` after all jobs submitted before it, waits for it, and returns its value or throws its error.
   ///
   /// Must not be called from a job: it would wait for itself.
   package func run<Value: Sendable>(_ job: @escaping @Sendable () throws -> Value) throws -> Value {
-    try thread.start(job).value()
+    try thread.start { [self] in
+      if let failure = failure.withLock({ $0 }) { throw failure }
+      return try job()
+    }.value()
   }
 }

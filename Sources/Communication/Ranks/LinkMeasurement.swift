@@ -71,29 +71,34 @@ private struct LinkProbe {
   /// Seconds of sending as many bytes to each other peer, and receiving them.
   func time(byteCount: Int) throws -> Double {
     let start = ContinuousClock.now
-    _ = try exchange(byteCount: byteCount)
+    _ = try exchange(byteCount: byteCount, operation.checkingItsBytes)
     return (ContinuousClock.now - start).inSeconds
   }
 
   /// The largest value of all peers.
   func largestOfPeers(_ value: Double) throws -> Double {
     outgoing.bytes.storeBytes(of: value.bitPattern, as: UInt64.self)
-    let slots = try exchange(byteCount: 8)
+    let slots = try exchange(byteCount: 8, operation)
     return peers.indices.reduce(value) { largest, index in
       guard peers[index] != communicator.rank else { return largest }
       return max(largest, Double(bitPattern: slots[index].load(as: UInt64.self)))
     }
   }
 
-  private func exchange(byteCount: Int) throws -> [UnsafeMutableRawBufferPointer] {
+  private var operation: MessageTag {
+    MessageTag(name: "measuring the link", phase: .probe, step: 0, index: 0)
+  }
+
+  private func exchange(
+    byteCount: Int, _ operation: MessageTag
+  ) throws -> [UnsafeMutableRawBufferPointer] {
     defer { withExtendedLifetime((outgoing, incoming)) {} }
     let message = UnsafeRawBufferPointer(rebasing: outgoing.bytes[..<byteCount])
     let slots = peers.indices.map {
       incoming.slice(from: $0 * messageByteCount, byteCount: messageByteCount)
     }
     _ = try communicator.exchange(
-      MessageTag(name: "measuring the link", phase: .probe, step: 0, index: 0), with: peers,
-      outgoing: peers.map { _ in message }, incoming: slots, limits: nil)
+      operation, with: peers, outgoing: peers.map { _ in message }, incoming: slots, limits: nil)
     return slots
   }
 }

@@ -12,6 +12,7 @@ package final class LocalCommunicator: Communicator {
   /// Which ranks act as if they were on one node.
   package let layout: NodeLayout
   private let mailbox: Mailbox
+  private let fault: ReceptionFault?
   /// Tells this communicator's messages from those of others over the same mailbox.
   private let context: Int
   private let collectiveCount = Atomic(0)
@@ -21,7 +22,8 @@ package final class LocalCommunicator: Communicator {
   package var liveness: (any Liveness)? { nil }
 
   private init(
-    rank: Int, hostNames: [String], jobRanks: [Int], layout: NodeLayout, mailbox: Mailbox, context: Int
+    rank: Int, hostNames: [String], jobRanks: [Int], layout: NodeLayout, mailbox: Mailbox, context: Int,
+    fault: ReceptionFault?
   ) {
     self.rank = rank
     self.hostNames = hostNames
@@ -29,16 +31,19 @@ package final class LocalCommunicator: Communicator {
     self.layout = layout
     self.mailbox = mailbox
     self.context = context
+    self.fault = fault
   }
 
   /// All ranks of a new job, for one thread each; `ranksPerNode` consecutive ones share memory.
-  package static func world(rankCount: Int, ranksPerNode: Int = 1) -> [LocalCommunicator] {
+  package static func world(
+    rankCount: Int, ranksPerNode: Int = 1, fault: ReceptionFault? = nil
+  ) -> [LocalCommunicator] {
     let mailbox = Mailbox()
     let layout = NodeLayout(nodeOfRank: (0..<rankCount).map { $0 / ranksPerNode })
     return (0..<rankCount).map {
       LocalCommunicator(
         rank: $0, hostNames: (0..<rankCount).map { "local-\($0)" }, jobRanks: Array(0..<rankCount),
-        layout: layout, mailbox: mailbox, context: 0)
+        layout: layout, mailbox: mailbox, context: 0, fault: fault)
     }
   }
 
@@ -49,7 +54,8 @@ package final class LocalCommunicator: Communicator {
     }
     return LocalCommunicator(
       rank: subsetRank, hostNames: ranks.map { hostNames[$0] }, jobRanks: ranks.map { jobRanks[$0] },
-      layout: layout.subset(ranks), mailbox: mailbox, context: mailbox.context(of: nextCall(ranks)))
+      layout: layout.subset(ranks), mailbox: mailbox, context: mailbox.context(of: nextCall(ranks)),
+      fault: fault)
   }
 
   package func exchange(
@@ -57,19 +63,26 @@ package final class LocalCommunicator: Communicator {
     incoming: [UnsafeMutableRawBufferPointer], limits: StallLimits?
   ) throws -> [Int] {
     precondition(outgoing.count == peers.count && incoming.count == peers.count, "one buffer per peer")
+    var checksum = MessageChecksum()
     for (index, peer) in peers.enumerated() where peer != rank {
-      mailbox.send(Array(outgoing[index]), by: route(from: rank, to: peer))
+      let sum = operation.checksItsBytes ? 0 : checksum.value(of: outgoing[index])
+      mailbox.send(.init(bytes: Array(outgoing[index]), checksum: sum), by: route(from: rank, to: peer))
     }
     var watch = watch(operation, limits)
     return try peers.enumerated().map { index, peer in
       guard peer != rank else { return 0 }
       let blob = try receive(from: peer, &watch)
-      guard blob.count <= incoming[index].count else {
+      guard blob.bytes.count <= incoming[index].count else {
         throw MilmError(
           "\(label(of: peer)) sent more than the \(incoming[index].count) bytes expected at \(operation)")
       }
-      incoming[index].copyBytes(from: blob)
-      return blob.count
+      incoming[index].copyBytes(from: blob.bytes)
+      let received = UnsafeMutableRawBufferPointer(rebasing: incoming[index][..<blob.bytes.count])
+      fault?(operation, peer, rank, received)
+      if !operation.checksItsBytes {
+        try check(UnsafeRawBufferPointer(received), against: blob.checksum, from: peer, operation)
+      }
+      return blob.bytes.count
     }
   }
 
@@ -85,13 +98,16 @@ package final class LocalCommunicator: Communicator {
     _ operation: MessageTag, _ bytes: UnsafeMutableRawBufferPointer, from root: Int
   ) throws {
     guard rank != root else {
-      for peer in 0..<rankCount where peer != root {
-        mailbox.send(Array(bytes), by: route(from: root, to: peer))
-      }
+      let message = Mailbox.Message(
+        bytes: Array(bytes), checksum: XXH64.hash(UnsafeRawBufferPointer(bytes)))
+      for peer in 0..<rankCount where peer != root { mailbox.send(message, by: route(from: root, to: peer)) }
       return
     }
     var watch = watch(operation, nil)
-    bytes.copyBytes(from: try receive(from: root, &watch))
+    let message = try receive(from: root, &watch)
+    bytes.copyBytes(from: message.bytes)
+    fault?(operation, root, rank, bytes)
+    try check(UnsafeRawBufferPointer(bytes), against: message.checksum, from: root, operation)
   }
 
   package func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {
@@ -115,7 +131,7 @@ package final class LocalCommunicator: Communicator {
     Mailbox.Route(context: context, sender: sender, receiver: receiver)
   }
 
-  private func receive(from sender: Int, _ watch: inout StallWatch) throws -> [UInt8] {
+  private func receive(from sender: Int, _ watch: inout StallWatch) throws -> Mailbox.Message {
     try mailbox.receive(by: route(from: sender, to: rank), watch: &watch) { isEmpty in
       (0..<rankCount).filter { $0 != rank && isEmpty(route(from: $0, to: rank)) }
     }
@@ -132,6 +148,12 @@ package final class LocalCommunicator: Communicator {
 ///
 /// `@unchecked Sendable`: the condition's lock is held around every use of the fields.
 private final class Mailbox: @unchecked Sendable {
+  /// Bytes, and their checksum where one follows them.
+  struct Message {
+    let bytes: [UInt8]
+    let checksum: UInt64
+  }
+
   /// The communicator, sender and receiver of a message.
   struct Route: Hashable {
     let context: Int
@@ -147,12 +169,12 @@ private final class Mailbox: @unchecked Sendable {
   }
 
   private let condition = NSCondition()
-  private var messages: [Route: [[UInt8]]] = [:]  // oldest first
+  private var messages: [Route: [Message]] = [:]  // oldest first
   private var closingReason: String?
   private var sharedBuffers: [Call: [AlignedBuffer]] = [:]
   private var contexts: [Call: Int] = [:]
 
-  func send(_ message: [UInt8], by route: Route) {
+  func send(_ message: Message, by route: Route) {
     condition.withLock {
       messages[route, default: []].append(message)
       condition.broadcast()
@@ -162,7 +184,7 @@ private final class Mailbox: @unchecked Sendable {
   /// The oldest message of a route, waited for; `lateRanks` gets a function that tells whether a route has none.
   func receive(
     by route: Route, watch: inout StallWatch, lateRanks: ((Route) -> Bool) -> [Int]
-  ) throws -> [UInt8] {
+  ) throws -> Message {
     condition.lock()
     defer { condition.unlock() }
     while true {

@@ -15,6 +15,7 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
   package var rankCount: Int { hostNames.count }
 
   private let group: MPIGroup
+  private let fault: ReceptionFault?
   private let transfers: PeerTransfers
   private var failure: (any Error)?
   private var windows: [MPISharedWindow] = []
@@ -24,9 +25,11 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
   /// A communicator over a group that carries nothing else.
   init(
     _ group: MPIGroup, hostNames: [String], jobRanks: [Int]? = nil, layout: NodeLayout,
-    liveness: (any Liveness)?
+    liveness: (any Liveness)?, fault: ReceptionFault? = nil
   ) {
+    precondition(group.rankCount == hostNames.count, "a name for each of \(group.rankCount) ranks")
     self.group = group
+    self.fault = fault
     self.hostNames = hostNames
     self.jobRanks = jobRanks ?? Array(hostNames.indices)
     self.layout = layout
@@ -42,7 +45,7 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
       let subset = MPICommunicator(
         try group.split(color: ranks[0]), hostNames: ranks.map { hostNames[$0] },
         jobRanks: ranks.map { jobRanks[$0] }, layout: layout.subset(ranks),
-        liveness: liveness.map { SubsetLiveness($0, ranks: ranks) })
+        liveness: liveness.map { SubsetLiveness($0, ranks: ranks) }, fault: fault)
       subsets.append(subset)
       return subset
     }
@@ -57,16 +60,33 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
     return try keepingFailure {
       var watch = watch(operation, limits)
       defer { watch.end() }
-      for offset in 1..<max(peers.count, 1) {
-        let index = (own + offset) % peers.count
+      let others = (1..<max(peers.count, 1)).map { (own + $0) % peers.count }
+      for index in others {
         try transfers.start(with: peers[index], outgoing: outgoing[index], incoming: incoming[index])
+      }
+      if !operation.checksItsBytes {
+        // While the messages are on their way.
+        var checksum = MessageChecksum()
+        for index in others {
+          try transfers.exchangeChecksums(with: peers[index], own: checksum.value(of: outgoing[index]))
+        }
       }
       do {
         try transfers.wait(onProgress: { watch.noteProgress() }, onPause: { try watch.check($0) })
       } catch let error as PeerTransfers.Failure {
         throw MilmError("\(operation), \(label(of: error.peer)): \(error.reason)")
       }
-      return peers.map { $0 == rank ? 0 : transfers.receivedByteCount(from: $0) }
+      return try zip(peers, incoming).map { peer, incoming in
+        guard peer != rank else { return 0 }
+        let byteCount = transfers.receivedByteCount(from: peer)
+        let received = UnsafeMutableRawBufferPointer(rebasing: incoming[..<byteCount])
+        fault?(operation, peer, rank, received)
+        if !operation.checksItsBytes {
+          try check(
+            UnsafeRawBufferPointer(received), against: transfers.checksum(from: peer), from: peer, operation)
+        }
+        return byteCount
+      }
     }
   }
 
@@ -78,16 +98,27 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
       defer { watch.end() }
       for start in stride(from: 0, to: bytes.count, by: PeerTransfers.messageByteCount) {
         let end = min(start + PeerTransfers.messageByteCount, bytes.count)
-        let message = UnsafeMutableRawBufferPointer(rebasing: bytes[start..<end])
-        var request = try group.startBroadcast(message, from: root)
-        var pace = WaitPace()
-        while try !group.isDone(&request) {
-          // MPI does not tell whom a broadcast waits for: the root, or a rank that forwards its bytes.
-          if pace.pause() { try watch.check { (0..<rankCount).filter { $0 != rank } } }
-        }
-        watch.noteProgress()
+        try broadcastMessage(UnsafeMutableRawBufferPointer(rebasing: bytes[start..<end]), from: root, &watch)
       }
+      guard rankCount > 1 else { return }
+      var checksum = rank == root ? XXH64.hash(UnsafeRawBufferPointer(bytes)) : 0
+      try withUnsafeMutableBytes(of: &checksum) { try broadcastMessage($0, from: root, &watch) }
+      guard rank != root else { return }
+      fault?(operation, root, rank, bytes)
+      try check(UnsafeRawBufferPointer(bytes), against: checksum, from: root, operation)
     }
+  }
+
+  private func broadcastMessage(
+    _ bytes: UnsafeMutableRawBufferPointer, from root: Int, _ watch: inout StallWatch
+  ) throws {
+    var request = try group.startBroadcast(bytes, from: root)
+    var pace = WaitPace()
+    while try !group.isDone(&request) {
+      // MPI does not tell whom a broadcast waits for: the root, or a rank that forwards its bytes.
+      if pace.pause() { try watch.check { (0..<rankCount).filter { $0 != rank } } }
+    }
+    watch.noteProgress()
   }
 
   package func transportSum(_ values: UnsafeMutableBufferPointer<Float>) throws {

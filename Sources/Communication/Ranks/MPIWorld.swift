@@ -26,18 +26,24 @@ package final class MPIWorld: Sendable {
   /// Where it takes longer than `startSeconds`, because a rank does not start or a host does not answer, the process
   /// ends with status 1 and a line that says so. With `limitsStart` ranks wait no longer than that for each other in
   /// any one operation, until `Liveness.endStartTimeout`.
-  package init(startSeconds: Double = MPIWorld.defaultStartSeconds, limitsStart: Bool = false) throws {
+  ///
+  /// `fault` corrupts what is received, in tests.
+  package init(
+    startSeconds: Double = MPIWorld.defaultStartSeconds, limitsStart: Bool = false,
+    fault: ReceptionFault? = nil
+  ) throws {
     let launch = LaunchWatch(seconds: startSeconds)
     defer { launch.end() }
     try calls.start()
     let world = try MPIGroup.world(calls)
-    let hostNames = try world.gatherHostNames()
     let layout = NodeLayout(nodeOfRank: try world.firstRanksOfNodes())
+    let hostNames = layout.displayNames(try world.gatherHostNames())
     let heartbeat = Heartbeat(
       try world.duplicated(), activity: RankActivity(), limits: Self.heartbeatLimits,
       startTimeoutSeconds: limitsStart ? startSeconds : .infinity)
     func communicator(_ liveness: (any Liveness)?) throws -> MPICommunicator {
-      MPICommunicator(try world.duplicated(), hostNames: hostNames, layout: layout, liveness: liveness)
+      MPICommunicator(
+        try world.duplicated(), hostNames: hostNames, layout: layout, liveness: liveness, fault: fault)
     }
     self.heartbeat = heartbeat
     gradients = try communicator(heartbeat)
@@ -47,6 +53,13 @@ package final class MPIWorld: Sendable {
     heartbeat.start()
     if hostNames.count > 1 {
       Watchdog(label: control.label(of: control.rank), liveness: heartbeat).start()
+    }
+    // MPI's own collectives, which have no checksums, have gathered them.
+    let gathered = XXH64.hash(of: "\(layout.nodes) \(hostNames)")
+    let all = try control.allGatherValues("compare the hosts of the job", [gathered])
+    guard all.allSatisfy({ $0 == [gathered] }) else {
+      throw MilmError(
+        "hosts of the job: expected the same on all ranks, found others (a message was corrupted)")
     }
   }
 
@@ -72,11 +85,14 @@ package final class MPIWorld: Sendable {
 ///
 /// With `startSeconds` ranks wait no longer for each other at any point of the start, which the program ends with
 /// `Liveness.endStartTimeout`; without, only the start of MPI itself is limited.
-package func onRanks(startSeconds: Double? = nil, _ body: (MPIWorld) throws -> Int32) -> Never {
+package func onRanks(
+  startSeconds: Double? = nil, fault: ReceptionFault? = nil, _ body: (MPIWorld) throws -> Int32
+) -> Never {
   let world: MPIWorld
   do {
     world = try MPIWorld(
-      startSeconds: startSeconds ?? MPIWorld.defaultStartSeconds, limitsStart: startSeconds != nil)
+      startSeconds: startSeconds ?? MPIWorld.defaultStartSeconds, limitsStart: startSeconds != nil,
+      fault: fault)
   } catch {
     printLine("\(error)")
     exit(1)

@@ -74,6 +74,20 @@ package struct NodeLayout: Sendable, Equatable {
     return nodes.map { $0[slice] }
   }
 
+  /// Names of the ranks' hosts for display, by rank: `names`, numbered where different nodes have the same, as in
+  /// "node#2".
+  package func displayNames(_ names: [String]) -> [String] {
+    let nodesOfName = Dictionary(grouping: nodes.indices) { names[nodes[$0][0]] }
+    return names.indices.map { rank in
+      let name = names[nodes[node(of: rank)][0]]
+      guard let same = nodesOfName[name], same.count > 1, let index = same.firstIndex(of: node(of: rank))
+      else {
+        return name
+      }
+      return "\(name)#\(index + 1)"
+    }
+  }
+
   /// Whether two layouts place the same ranks on the same nodes.
   package static func == (one: NodeLayout, other: NodeLayout) -> Bool { one.nodes == other.nodes }
 }

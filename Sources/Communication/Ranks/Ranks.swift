@@ -33,23 +33,16 @@ package struct Ranks: Sendable {
 
   /// Whether this is the first rank on its host: it does what is done once per host.
   package var isFirstOnHost: Bool {
-    control.hostNames.firstIndex(of: control.hostNames[rank]) == rank
+    control.layout.localIndex(of: rank) == 0
   }
 
   /// The number of ranks on this rank's host.
   package var countOnHost: Int {
-    control.hostNames.count { $0 == control.hostNames[rank] }
+    control.layout.nodes[control.layout.node(of: rank)].count
   }
 
-  /// The default number of compute threads: this rank's share of the processors that it may run on; all ranks call it.
-  package func defaultThreadCount() throws -> Int {
-    let own = Processors.allowed
-    let masks = try control.allGather("processors", Array(own.mask.utf8))
-    let sharing = (0..<rankCount).count { other in
-      control.hostNames[other] == control.hostNames[rank] && masks[other].elementsEqual(own.mask.utf8)
-    }
-    return own.threadCount(sharedBy: sharing)
-  }
+  /// The number of hosts.
+  package var hostCount: Int { control.layout.nodeCount }
 
   /// Runs `body` on every rank, and throws on all of them where it throws on one, so that no rank waits for a failed one.
   ///

@@ -19,7 +19,7 @@ package struct CorpusBuilder: Sendable {
     /// Default: all words of tokenized texts, all processors.
     package init(
       vocabulary: VocabularySelection = .init(), tokenizing: Bool = false,
-      threadCount: Int = ProcessInfo.processInfo.activeProcessorCount
+      threadCount: Int = Processors.allowed.usableCount
     ) {
       self.vocabulary = vocabulary
       self.tokenizing = tokenizing

@@ -15,7 +15,8 @@ package enum Verification: Sendable {
 package final class TokenFile: TokenSequence {
   /// The number of tokens.
   package let count: Int
-  /// XXH64 of the ids according to the header, in hexadecimal: equal on all hosts that have the same file.
+  /// XXH64 of the ids that full verification has read, or as the header states it, in hexadecimal: equal on all hosts
+  /// that have the same file.
   package let checksum: String
   private let file: OpenFile
   private let name: String
@@ -33,11 +34,12 @@ package final class TokenFile: TokenSequence {
     }
     file = try OpenFile.reading(url.path, followsLinks: true)
     let header = try TokenFileHeader(of: file, name: name)
+    var hash = header.checksum
     if verification == .full {
-      try header.verifyIDs(file, vocabularyCount: vocabularyCount, name: name)
+      hash = try header.verifyIDs(file, vocabularyCount: vocabularyCount, name: name)
     }
     count = header.count
-    checksum = String(header.checksum, radix: 16)
+    checksum = String(hash, radix: 16)
     width = header.width
     self.vocabularyCount = vocabularyCount
   }
@@ -88,10 +90,10 @@ extension TokenFileHeader {
     try self.init(Array(first[..<readByteCount].prefix(Self.byteCount)), fileByteCount: byteCount, name: name)
   }
 
-  /// Checks in one pass that all ids are below `vocabularyCount` and that their bytes have the checksum.
+  /// Checks in one pass that all ids are below `vocabularyCount` and that their bytes have the checksum, which it returns.
   fileprivate func verifyIDs(
     _ file: borrowing OpenFile, vocabularyCount: Int, name: String
-  ) throws {
+  ) throws -> UInt64 {
     var hash = XXH64()
     var largest: UInt32 = 0
     var offset = Self.byteCount
@@ -115,6 +117,7 @@ extension TokenFileHeader {
     guard count == 0 || largest < vocabularyCount else {
       throw MilmError("expected ids below \(vocabularyCount) in \(name), found \(largest)")
     }
+    return hash.value
   }
 
   private func largestID(_ ids: UnsafeRawBufferPointer) -> UInt32 {

@@ -83,8 +83,8 @@ extension MetricsLine {
 }
 
 extension MetricsLine {
-  /// Integers beyond this, which no run reaches, are refused: sums of them would overflow.
-  private static let largestInteger = 1 << 53
+  /// Others, which no run reaches, are refused: sums of them would overflow.
+  static let plausibleIntegers = 0...1 << 53
 
   /// Reads a line that `json` has written, also in a version with other metrics; nil where it is none.
   ///
@@ -103,7 +103,7 @@ extension MetricsLine {
       }
       switch (table.metrics[next].kind, value) {
       case (_, .null): break
-      case (.integer, .integer(let integer)) where (0...Self.largestInteger).contains(integer):
+      case (.integer, .integer(let integer)) where Self.plausibleIntegers.contains(integer):
         values[next] = .integer(integer)
       case (.number, .integer(let integer)), (.exactNumber, .integer(let integer)):
         values[next] = .number(Double(integer))

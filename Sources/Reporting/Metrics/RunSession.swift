@@ -56,4 +56,7 @@ package struct RunSession: Codable, Sendable, Equatable {
     time = Date().formatted(.iso8601)
     processor = Host.processorName ?? "unknown processor"
   }
+
+  /// Whether a run may have written it: sums of its numbers do not overflow.
+  var isPlausible: Bool { [step, tokens, lastStep].allSatisfy(MetricsLine.plausibleIntegers.contains) }
 }

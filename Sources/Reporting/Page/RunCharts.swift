@@ -89,7 +89,8 @@ struct RunCharts {
   private var learningRate: Chart? {
     let rates = points.map { (step: $0.step, value: $0["learningRate"].last) }
     guard let range = range(of: rates.compactMap(\.value) + [0]), range.upperBound > 0 else { return nil }
-    let exponent = range.upperBound < 0.01 ? Int((log10(range.upperBound) + 1e-6).rounded(.down)) : 0
+    let exponent =
+      range.upperBound < 0.01 ? max(Int((log10(range.upperBound) + 1e-6).rounded(.down)), -300) : 0
     let scale = pow(10, Double(-exponent))
     var chart = chart(
       "Learning rate", exponent == 0 ? "" : "× 10\(Readable.superscript(exponent))",
@@ -129,7 +130,7 @@ struct RunCharts {
       Curve.Point(
         Double($0.step), $0.tokensPerSecond, low: $0.tokensPerSecond.map { _ in 0 }, high: $0.tokensPerSecond)
     }
-    guard let highest = speeds.compactMap(\.y).max() else { return nil }
+    guard let highest = range(of: speeds.compactMap(\.y))?.upperBound else { return nil }
     var chart = chart("Throughput", "tokens/s, all ranks", .linear(0...highest))
     chart.curves = [Curve(color: .teal, points: speeds)]
     chart.legend = [

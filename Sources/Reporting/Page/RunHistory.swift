@@ -123,8 +123,8 @@ struct HistoryPoint {
     var both = self
     both.step = next.step
     both.lineCount += next.lineCount
-    both.stepCount += next.stepCount
-    both.tokenCount += next.tokenCount
+    both.stepCount = Int(clamping: Double(stepCount) + Double(next.stepCount))
+    both.tokenCount = Int(clamping: Double(tokenCount) + Double(next.tokenCount))
     both.seconds += next.seconds
     for index in summaries.indices { both.summaries[index].merge(next.summaries[index]) }
     return both

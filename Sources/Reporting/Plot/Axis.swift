@@ -38,6 +38,11 @@ package struct Axis: Sendable {
     let step = roundStep((high - low) / Double(tickCount))
     let first = (low / step + 1e-9).rounded(.down)
     let last = (high / step - 1e-9).rounded(.up)
+    // Values near the limits of what a number can hold have no round ticks.
+    guard step.isNormal, (first * step).isFinite, (last * step).isFinite, first < last, last - first < 1000
+    else {
+      return Axis(title, range: 0...1, ticks: [0, 1]) { label($0, step: 1) }
+    }
     let ticks = stride(from: first, through: last, by: 1).map { $0 * step }
     return Axis(title, range: first * step...last * step, ticks: ticks) { label($0, step: step) }
   }
@@ -56,7 +61,8 @@ package struct Axis: Sendable {
     guard values.upperBound / values.lowerBound > 1.6 else { return linear(values, title: title) }
     let exponents =
       Int(log10(values.lowerBound).rounded(.down))...Int(log10(values.upperBound).rounded(.up))
-    let all = exponents.flatMap { exponent in [1, 2, 5].map { $0 * pow(10, Double(exponent)) } }
+    let all = exponents.flatMap { exponent in [1, 2, 5].map { $0 * pow(10, Double(exponent)) } }.filter(
+      \.isNormal)
     let low = all.last { $0 <= values.lowerBound * 1.000_001 } ?? values.lowerBound
     let high = all.first { $0 >= values.upperBound * 0.999_999 } ?? values.upperBound
     var ticks = all.filter { (low...high).contains($0) }

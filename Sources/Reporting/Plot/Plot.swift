@@ -212,7 +212,8 @@ func escaped(_ text: String) -> String {
     .replacing("\"", with: "&quot;")
 }
 
-/// A coordinate with a fixed number of decimals.
+/// A coordinate with a fixed number of decimals; what lies far outside is at the edge of what fits.
 func coordinateText(_ value: Double, decimals: Int) -> String {
-  decimals == 0 ? "\(Int(value.rounded()))" : String(format: "%.*f", decimals, value)
+  let value = value.isNaN ? 0 : min(max(value, -1e9), 1e9)
+  return decimals == 0 ? "\(Int(value.rounded()))" : String(format: "%.*f", decimals, value)
 }

@@ -59,7 +59,8 @@ struct EventFile: ~Copyable {
   private static let prefix = "events.out.tfevents."
 
   private static func second(of name: String) -> Int? {
-    Int(name.dropFirst(prefix.count).prefix { $0.isNumber })
+    // Ten digits, as this program writes them; longer numbers sort elsewhere anyway.
+    Int(name.dropFirst(prefix.count).prefix { $0.isNumber }).flatMap { $0 < 9_999_999_999 ? $0 : nil }
   }
 }
 

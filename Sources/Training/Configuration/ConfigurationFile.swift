@@ -121,6 +121,8 @@ extension RunConfiguration {
 private struct ConfigurationReader {
   private static let nestingLimit = 16
   private static let markerLimit = 4000
+  /// Where a value, or a key, repeats others that repeat others, its size grows by a power of this.
+  private static let aliasLimit = 16
 
   let source: String
   let keys = ConfigurationKey.all
@@ -128,6 +130,10 @@ private struct ConfigurationReader {
   mutating func read(_ yaml: String, into configuration: inout RunConfiguration) throws {
     guard !isNestedTooDeep(yaml) else {
       throw MilmError("\(source): expected sections in sections, found deeper nesting")
+    }
+    guard aliasCount(yaml) <= Self.aliasLimit else {
+      throw MilmError(
+        "\(source): expected at most \(Self.aliasLimit) aliases (*name), found \(aliasCount(yaml))")
     }
     let root: Node?
     do {
@@ -205,6 +211,20 @@ private struct ConfigurationReader {
       if open > Self.nestingLimit || markers > Self.markerLimit { return true }
     }
     return false
+  }
+
+  /// What may be an alias, outside of comments: a star at the beginning of a word.
+  private func aliasCount(_ yaml: String) -> Int {
+    var (count, previous, isComment) = (0, UInt8(ascii: "\n"), false)
+    for byte in yaml.utf8 {
+      let startsWord =
+        previous <= 0x20 || [UInt8(ascii: "["), UInt8(ascii: "{"), UInt8(ascii: ",")].contains(previous)
+      if byte == UInt8(ascii: "\n") { isComment = false }
+      if byte == UInt8(ascii: "#"), previous <= 0x20 { isComment = true }
+      if byte == UInt8(ascii: "*"), startsWord, !isComment { count += 1 }
+      previous = byte
+    }
+    return count
   }
 
   private func keysInside(_ section: String) -> [String] {

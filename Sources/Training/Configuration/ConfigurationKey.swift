@@ -273,6 +273,10 @@ extension ConfigurationKey {
         "coordinator.keepLast", \.coordinator.keepLast, "Checkpoints kept besides the best one.", atLeast: 1,
         mayDiffer: true),
       .integer(
+        "coordinator.failedWrites", \.coordinator.failedWrites,
+        "Checkpoints in a row that could not be written until the run stops; 0 never stops it.", atLeast: 0,
+        mayDiffer: true),
+      .integer(
         "coordinator.patience", \.coordinator.patience,
         "Evaluations without improvement until the run ends; 0 turns early stopping off.", atLeast: 0),
     ]

@@ -131,6 +131,8 @@ package struct CoordinatorConfiguration: Sendable, Equatable {
   package var checkpointEvery = 1000
   /// Checkpoints to keep, beside the best one.
   package var keepLast = 3
+  /// The run stops after this many checkpoints in a row could not be written; 0: it goes on without.
+  package var failedWrites = 10
   /// The run ends after this many evaluations without improvement; 0: never.
   package var patience = 0
 }

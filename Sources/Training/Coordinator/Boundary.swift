@@ -50,7 +50,19 @@ package struct Boundary: Sendable {
   /// What is due after the last step of a process.
   package struct Closing: Equatable, Sendable {
     package enum PendingEvaluation { case none, takesEffect, isAbandoned, isAwaited }
-    package enum LastEvaluation { case none, takesEffect, isLeftToTheNextProcess }
+    package enum LastEvaluation {
+      case none
+      /// It counts as the run's last.
+      case takesEffect
+      /// It was due; its result takes effect in the next process, where it would have.
+      case isAwaited
+      /// It was not due, and never takes effect.
+      case isExtra
+      case isLeftToTheNextProcess
+
+      /// Whether this process evaluates.
+      var isMade: Bool { self != .none && self != .isLeftToTheNextProcess }
+    }
 
     /// Whether the run is over, by its last step or by early stopping.
     package var isOver: Bool
@@ -119,40 +131,66 @@ package struct Boundary: Sendable {
     return due
   }
 
+  /// Whether a run has a checkpoint of this state wherever its processes stop.
+  ///
+  /// While steps are skipped none is written; what a run began from is its first.
+  package func isScheduled(_ state: CheckpointState) -> Bool {
+    state.consecutiveSkippedStepCount == 0 && takesSnapshot(atStep: state.step)
+      || origin == .adopted(state.step)
+  }
+
   /// What is due after the last step that this process takes.
   ///
-  /// An interrupted run has little time: what is evaluated is left to its next process.
+  /// The last step is evaluated, so that the best checkpoint of the run is known. An interrupted run has little time: what is
+  /// evaluated is left to its next process, which evaluates the checkpoint that it finds where it takes no step.
   package func closing(at state: CheckpointState, isInterrupted: Bool) -> Closing {
     let step = state.step
-    var closing = Closing()
-    // Otherwise the process has done nothing, and its checkpoint is there.
-    closing.isWritten = origin != .resumed(step)
-    closing.isOver = step >= stepCount || state.hasRunOutOfPatience(settings.patience)
     let hasPending = state.pendingEvaluation != nil
+    let hasStepped = step != origin.step
+    let isDue = hasStepped && evaluates(atStep: step) && state.consecutiveSkippedStepCount == 0
+    var closing = Closing()
+    closing.isOver = step >= stepCount || state.hasRunOutOfPatience(settings.patience)
     if closing.isOver {
       closing.pending = hasPending ? .takesEffect : .none
-      if evaluateEvery != nil, step >= stepCount, closing.isWritten { closing.last = .takesEffect }
+      if isUnevaluated(state), state.pendingEvaluation?.step != step {
+        closing.last = step >= stepCount ? .takesEffect : .isExtra
+      }
     } else if isInterrupted {
       closing.pending = .isAbandoned
-      if evaluates(atStep: step), !hasPending { closing.last = .isLeftToTheNextProcess }
-    } else if step != origin.step {
-      // The last checkpoint is to have the result.
-      let isLast = evaluates(atStep: step)
-      closing.pending = !hasPending ? .none : isLast ? .takesEffect : .isAwaited
-      if isLast { closing.last = .isLeftToTheNextProcess }
+      if isDue, !hasPending { closing.last = .isLeftToTheNextProcess }
+    } else {
+      // The last checkpoint is to have the result of what is under way.
+      closing.pending = !hasPending || !hasStepped ? .none : isDue ? .takesEffect : .isAwaited
+      if isUnevaluated(state) {
+        closing.last = isDue || state.pendingEvaluation?.step == step ? .isAwaited : .isExtra
+      }
     }
+    // Otherwise the process has done nothing, and its checkpoint is there.
+    closing.isWritten = origin != .resumed(step) || closing.last.isMade || closing.pending == .takesEffect
     return closing
+  }
+
+  /// Whether nothing is known about the parameters of a state, though the process evaluates.
+  package func isUnevaluated(_ state: CheckpointState) -> Bool {
+    evaluateEvery != nil && state.step > 0 && state.ownPerplexity == nil
   }
 
   private func evaluates(atStep step: Int) -> Bool { evaluateEvery.map { step % $0 == 0 } ?? false }
 }
 
 extension CheckpointState {
+  /// Whether the run has this checkpoint wherever its processes stop; of an earlier version the step alone is known.
+  func isScheduled(_ configuration: RunConfiguration, evaluates: Bool) -> Bool {
+    isScheduled
+      ?? Boundary(configuration, origin: .fresh, evaluates: evaluates).takesSnapshot(atStep: step)
+  }
+
   /// Applies the result of an evaluation: best perplexity, patience and plateau.
   ///
   /// Every rank makes the same change from the same perplexity. Returns whether it is the best so far.
   mutating func apply(perplexity: Double, at evaluatedStep: Int, schedule: Schedule) -> Bool {
     pendingEvaluation = nil
+    lastEvaluation = Evaluation(step: evaluatedStep, perplexity: perplexity)
     let isBest = perplexity < bestPerplexity ?? .infinity
     guard !isBest else {
       bestPerplexity = perplexity

@@ -39,6 +39,9 @@ final class BoundaryWork {
   /// Writes of checkpoints and metrics that have failed; counted on rank 0.
   var failedWriteCount: Int { coordinator?.failedWriteCount ?? 0 }
 
+  /// Whether the run was stopped because checkpoints could not be written; known on rank 0.
+  var hasGivenUpWriting: Bool { coordinator?.hasGivenUpWriting ?? false }
+
   /// Why the background work of rank 0 cannot go on.
   var failure: (any Error)? { coordinator?.evaluationFailure }
 
@@ -46,11 +49,9 @@ final class BoundaryWork {
   ///
   /// `limits` say how long ranks wait for each other.
   func beforeStep(limits: StallLimits) throws -> Bool {
+    state.counters.stopEvaluation = nil
     let due = boundary.due(at: state.counters)
-    if let step = due.restartedEvaluation {
-      let isBegun = try state.ranks.broadcast(coordinator?.restartEvaluation(ofStep: step) ?? false)
-      if !isBegun { state.counters.pendingEvaluation = nil }
-    }
+    if let step = due.restartedEvaluation { try restartEvaluation(ofStep: step) }
     if due.effectiveEvaluation != nil { try applyPendingEvaluation() }
     if state.counters.hasRunOutOfPatience(state.configuration.coordinator.patience) { return false }
     try begin(writing: due.isWritten, evaluating: due.isEvaluated, limits)
@@ -60,18 +61,28 @@ final class BoundaryWork {
   /// Does what is due after the last step; returns whether the run is over.
   func close(isInterrupted: Bool, limits: StallLimits) throws -> Bool {
     let closing = boundary.closing(at: state.counters, isInterrupted: isInterrupted)
+    let step = state.counters.step
     switch closing.pending {
     case .none: break
-    case .takesEffect: try applyPendingEvaluation()
+    case .takesEffect:
+      try completePendingEvaluation()
+      try applyPendingEvaluation()
     case .isAbandoned: coordinator?.abandonEvaluation()
     case .isAwaited: _ = try state.counters.pendingEvaluation.map { try coordinator?.perplexity(at: $0.step) }
     }
     switch closing.last {
     case .none: break
     case .takesEffect:
-      try begin(writing: false, evaluating: true, limits)
+      try evaluate()
+      state.counters.pendingEvaluation = .init(step: step)
       try applyPendingEvaluation()
-    case .isLeftToTheNextProcess: state.counters.pendingEvaluation = .init(step: state.counters.step)
+    case .isAwaited:
+      try evaluate()
+      state.counters.pendingEvaluation = .init(step: step, perplexity: try perplexity(at: step))
+    case .isExtra:
+      try evaluate()
+      state.counters.stopEvaluation = .init(step: step, perplexity: try perplexity(at: step))
+    case .isLeftToTheNextProcess: state.counters.pendingEvaluation = .init(step: step)
     }
     if closing.isWritten {
       coordinator?.waitUntilWritten()
@@ -79,7 +90,7 @@ final class BoundaryWork {
     }
     try transfer?.finish()
     coordinator?.waitUntilWritten()
-    if let best = state.counters.bestStep { coordinator?.markBest(best) }
+    if let best = state.counters.best { coordinator?.markBest(best.step) }
     coordinator?.waitUntilWritten()
     return closing.isOver
   }
@@ -105,8 +116,31 @@ final class BoundaryWork {
       if evaluating { coordinator?.evaluate(snapshot) }
       coordinator?.write(snapshot)
     } else if evaluating {
-      try state.gatherParameters()
-      coordinator?.evaluate(step: step) { $0.copy(from: state.parameters, engine: state.engine) }
+      try evaluate()
+    }
+  }
+
+  /// Begins to evaluate the parameters as they are.
+  private func evaluate() throws {
+    try state.gatherParameters()
+    coordinator?.evaluate(step: state.counters.step) { $0.copy(from: state.parameters, engine: state.engine) }
+  }
+
+  /// Begins an evaluation again that an earlier process left unfinished; it is lost where its checkpoint is.
+  private func restartEvaluation(ofStep step: Int) throws {
+    let isBegun = try state.ranks.broadcast(coordinator?.restartEvaluation(ofStep: step) ?? false)
+    if !isBegun { state.counters.pendingEvaluation = nil }
+  }
+
+  /// Evaluates what an earlier process left to this one, where it takes no step before the result is needed.
+  private func completePendingEvaluation() throws {
+    guard let pending = state.counters.pendingEvaluation, pending.perplexity == nil,
+      state.counters.step == boundary.origin.step
+    else { return }
+    if pending.step < state.counters.step {
+      try restartEvaluation(ofStep: pending.step)
+    } else {
+      try evaluate()
     }
   }
 
@@ -119,6 +153,7 @@ final class BoundaryWork {
       return false
     }
     try faults.inject(.snapshot, step: step)
+    state.counters.isScheduled = boundary.isScheduled(state.counters)
     // From here on nobody waits for a disk: a late rank is stuck.
     try state.ranks.control.barrier("snapshot of step \(step)", limits: limits)
     try state.snapshot(into: snapshot, by: transfer)
@@ -128,13 +163,18 @@ final class BoundaryWork {
   /// Waits for the pending evaluation, if there is one, and applies its result.
   private func applyPendingEvaluation() throws {
     guard let pending = state.counters.pendingEvaluation else { return }
-    // Rank 0 may still wait for the parameters that it is to evaluate.
-    transfer?.setUrgent()
-    let own = try coordinator?.perplexity(at: pending.step) ?? 0
-    // A sum in which all ranks but 0 contribute zero is a broadcast that keeps every bit.
-    let perplexity = try state.ranks.control.sum("perplexity of step \(pending.step)", [own])[0]
+    let perplexity = try perplexity(at: pending.step)
     let isBest = state.counters.apply(
       perplexity: perplexity, at: pending.step, schedule: state.configuration.schedule)
     if isBest { coordinator?.markBest(pending.step) }
+  }
+
+  /// The perplexity of the parameters of a step on all ranks, waited for.
+  private func perplexity(at step: Int) throws -> Double {
+    // Rank 0 may still wait for the parameters that it is to evaluate.
+    transfer?.setUrgent()
+    let own = try coordinator?.perplexity(at: step) ?? 0
+    // A sum in which all ranks but 0 contribute zero is a broadcast that keeps every bit.
+    return try state.ranks.control.sum("perplexity of step \(step)", [own])[0]
   }
 }

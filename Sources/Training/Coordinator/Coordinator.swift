@@ -20,8 +20,10 @@ final class Coordinator: Sendable {
   private static let writeTimeoutSeconds = 10.0
 
   private let configuration: RunConfiguration
-  private let store: CheckpointStore
-  private let record: RunRecord
+  private let storage: RunStorage
+  private let stop: StopRequest
+  private var store: CheckpointStore { storage.store }
+  private var record: RunRecord { storage.record }
   /// The run of the checkpoint that this process began from.
   private let restoredRun: RunDirectory?
   private let validation: Validation?
@@ -34,9 +36,9 @@ final class Coordinator: Sendable {
 
   private struct Progress {
     var failedWriteCount = 0
-    /// The step of the newest complete checkpoint, and of the one before it.
-    var lastWrittenStep: Int?
-    var previousWrittenStep: Int?
+    /// Checkpoints in a row that have failed.
+    var failedCheckpointCount = 0
+    var hasGivenUpWriting = false
     /// Perplexities that have not taken effect, by step.
     var perplexities: [Int: Double] = [:]
     var isEvaluationAbandoned = false
@@ -48,10 +50,15 @@ final class Coordinator: Sendable {
   private struct Abandoned: Error {}
 
   /// A coordinator of a run; without a validation text nothing is evaluated.
-  init(configuration: RunConfiguration, storage: RunStorage, validation: Validation?, logger: Logger) {
+  ///
+  /// It makes a stop request where too many checkpoints in a row cannot be written.
+  init(
+    configuration: RunConfiguration, storage: RunStorage, validation: Validation?, stop: StopRequest,
+    logger: Logger
+  ) {
     self.configuration = configuration
-    store = storage.store
-    record = storage.record
+    self.storage = storage
+    self.stop = stop
     restoredRun = storage.checkpoint.map { RunDirectory(of: $0) }
     self.validation = validation
     self.logger = logger
@@ -59,12 +66,14 @@ final class Coordinator: Sendable {
     let isDedicated = configuration.coordinator.placement == .dedicated
     writing = JobThread(name: "checkpoints", hasLowestPriority: isDedicated)
     evaluating = JobThread(name: "evaluation", hasLowestPriority: isDedicated)
-    if storage.isOwn { progress.withLock { $0.lastWrittenStep = storage.checkpoint?.state.step } }
     evaluating.submit { validation?.parameters.touch() }
   }
 
   /// Writes of checkpoints and metrics that have failed.
   var failedWriteCount: Int { progress.withLock { $0.failedWriteCount } }
+
+  /// Whether as many checkpoints in a row have failed as the configuration allows.
+  var hasGivenUpWriting: Bool { progress.withLock { $0.hasGivenUpWriting } }
 
   /// The time spent in the background so far.
   var work: BackgroundWork {
@@ -72,13 +81,36 @@ final class Coordinator: Sendable {
   }
 
   /// Runs a write; its failure, as on a full disk, is logged and counted, and training continues.
-  private func attempt(_ what: String, _ body: () throws -> Void) {
+  @discardableResult
+  private func attempt(_ what: String, _ body: () throws -> Void) -> Bool {
     do {
       try body()
+      return true
     } catch {
       progress.withLock { $0.failedWriteCount += 1 }
       logger.error("could not \(what); training continues", metadata: ["reason": "\(error)"])
+      return false
     }
+  }
+
+  /// The same for a checkpoint: many failures in a row stop the run, which would train for nothing.
+  @discardableResult
+  private func attemptCheckpoint(ofStep step: Int, _ body: () throws -> Void) -> Bool {
+    let isWritten = attempt("write the checkpoint of step \(step)", body)
+    let limit = configuration.coordinator.failedWrites
+    let givesUp = progress.withLock {
+      $0.failedCheckpointCount = isWritten ? 0 : $0.failedCheckpointCount + 1
+      guard limit > 0, $0.failedCheckpointCount >= limit, !$0.hasGivenUpWriting else { return false }
+      $0.hasGivenUpWriting = true
+      return true
+    }
+    if givesUp {
+      logger.error(
+        "the run stops: as many checkpoints in a row failed as coordinator.failedWrites allows",
+        metadata: ["failedWrites": "\(limit)"])
+      stop.make()
+    }
+    return isWritten
   }
 }
 
@@ -95,33 +127,35 @@ extension Coordinator {
   func canBeginCheckpoint(ofStep step: Int) -> Bool {
     copying.wait()
     if writing.waitUntilIdle(timeoutSeconds: Self.writeTimeoutSeconds) { return true }
-    attempt("write the checkpoint of step \(step)") {
+    return attemptCheckpoint(ofStep: step) {
       throw MilmError("the previous checkpoint is still being written")
     }
-    return false
   }
 
   /// Begins to write a snapshot, which is not filled again before the next checkpoint can begin.
   func write(_ snapshot: Snapshot) {
+    // Lines that are appended from here on belong to later steps.
+    let lineCount = record.trainingLineCount
     writing.submit { [self] in
-      attempt("write the checkpoint of step \(snapshot.counters.step)") {
+      var state = snapshot.counters
+      state.metricsLineCount = lineCount
+      let isWritten = attemptCheckpoint(ofStep: state.step) {
         try snapshot.waitUntilComplete()
-        try writeFiles(of: snapshot)
+        try writeFiles(of: snapshot, state)
       }
+      if isWritten { attempt("remove old checkpoints") { try prune(after: state) } }
       record.requestPage()
     }
   }
 
-  private func writeFiles(of snapshot: Snapshot) throws {
+  private func writeFiles(of snapshot: Snapshot, _ counters: CheckpointState) throws {
     let start = ContinuousClock.now
-    var state = snapshot.counters
+    var state = counters
     if let pending = state.pendingEvaluation { state.pendingEvaluation?.perplexity = known(at: pending.step) }
+    try storage.restoreDescription()
+    // After a power failure the metrics reach at least as far as the checkpoint.
+    try record.synchronize()
     try store.write(files: snapshot.files(configuration), state: state)
-    let previousStep = progress.withLock {
-      if $0.lastWrittenStep != state.step { $0.previousWrittenStep = $0.lastWrittenStep }
-      $0.lastWrittenStep = state.step
-      return $0.previousWrittenStep
-    }
     logger.info(
       "checkpoint written",
       metadata: [
@@ -129,10 +163,20 @@ extension Coordinator {
         "time": "\(Readable.duration(seconds: (ContinuousClock.now - start).inSeconds))",
         "toCopy": "\(String(format: "%.1f ms", 1000 * snapshot.copySeconds))",
       ])
+  }
+
+  private func prune(after state: CheckpointState) throws {
     // The previous one is kept until the next: it is the last good one if these parameters turn out to have diverged.
+    let previous = try store.scheduledStep(before: state.step, isScheduled: isScheduled)
     try store.prune(
       keepLast: configuration.coordinator.keepLast,
-      protecting: Set([state.pendingEvaluation?.step, previousStep].compactMap { $0 }))
+      protecting: Set(
+        [state.pendingEvaluation?.step, state.bestStep, state.best?.step, previous].compactMap { $0 }),
+      isScheduled: isScheduled)
+  }
+
+  private func isScheduled(_ state: CheckpointState) -> Bool {
+    state.isScheduled(configuration, evaluates: validation != nil)
   }
 
   /// Points `best` to the checkpoint of a step.

@@ -13,7 +13,18 @@ struct RunStorage {
   let checkpoint: Checkpoint?
   /// Whether it is a checkpoint of this run, not of another run that this one continues.
   let isOwn: Bool
-  private let configuration: String
+  private let description: Description
+
+  /// The files that say what is trained.
+  private struct Description {
+    let configuration: String
+    let vocabulary: Vocabulary
+
+    func write(to run: RunDirectory) throws {
+      try run.writeConfiguration(configuration)
+      try vocabulary.write(to: URL(filePath: run.vocabularyPath))
+    }
+  }
 
   /// Locks the run directory, finds the checkpoint to start from, and rewinds the directory to its step.
   init(
@@ -28,7 +39,7 @@ struct RunStorage {
     }
     try run.create()
     store = try CheckpointStore(lock: RunLock(run)) { try faults.inject($0, step: $1) }
-    checkpoint = try Self.checkpoint(to: request.resume, store, logger)
+    checkpoint = try Self.checkpoint(to: request.resume, store, configuration, logger)
     isOwn = try checkpoint.map { try Self.isCheckpoint($0, of: run) } ?? false
     if let checkpoint {
       guard isOwn || !holdsRun else {
@@ -36,18 +47,40 @@ struct RunStorage {
           "\(checkpoint.path) belongs to a different run than \(request.output): expected a checkpoint of this run, "
             + "or a new directory")
       }
-      try Self.check(checkpoint, request, configuration, corpus)
+      try Self.check(checkpoint, request, configuration, corpus, logger)
     }
-    try run.writeConfiguration(configuration.yaml)
-    try corpus.vocabulary.write(to: URL(filePath: run.vocabularyPath))
-    record = try Self.record(of: run, after: checkpoint, configuration.yaml)
-    self.configuration = configuration.yaml
-    if let state = checkpoint?.state, isOwn { try store.rewind(to: state.step, bestStep: state.bestStep) }
+    description = Description(configuration: configuration.yaml, vocabulary: corpus.vocabulary)
+    try description.write(to: run)
+    let state = checkpoint?.state.continued(on: TextIdentity(corpus))
+    let takesSteps = state.map { !$0.isOver(configuration, lastStep: request.lastStep) } ?? true
+    record = try Self.record(of: run, after: state, takesSteps: takesSteps, configuration.yaml)
+    if let defect = record.defect(expectingLines: isOwn ? state?.metricsLineCount : nil) {
+      logger.warning("metrics are incomplete", metadata: ["reason": "\(defect)"])
+    }
+    guard let state, isOwn else {
+      try run.recordNewestCheckpoint(nil)
+      return
+    }
+    // What a stop has evaluated is the run's best only as long as it stands still.
+    try store.rewind(
+      to: state.step, bestStep: takesSteps ? state.bestStep : state.best?.step,
+      newer: request.resume == .auto ? .areRemoved : .areSetAside)
   }
 
-  /// The newest checkpoint up to `step` that verifies; nil where there is none.
-  func lastGoodCheckpoint(through step: Int, logger: Logger) throws -> Checkpoint? {
-    try store.newestVerified(through: step) {
+  /// Writes configuration and vocabulary again where the run's directory has vanished.
+  func restoreDescription() throws {
+    guard case .absent = try FileEntry(at: store.run.configurationPath) else { return }
+    try store.run.create()
+    try description.write(to: store.run)
+  }
+
+  /// The newest scheduled checkpoint up to `step` that verifies; nil where there is none.
+  ///
+  /// What a stop has written is no target of a return: a run that was never stopped does not have it.
+  func lastGoodCheckpoint(
+    through step: Int, isScheduled: (CheckpointState) -> Bool, logger: Logger
+  ) throws -> Checkpoint? {
+    try store.newestVerified(through: step, where: isScheduled) {
       logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
     }
   }
@@ -55,35 +88,38 @@ struct RunStorage {
   /// The same run, rewound to one of its checkpoints; later ones are removed.
   func returned(to checkpoint: Checkpoint) throws -> RunStorage {
     try store.rewind(to: checkpoint.state.step, bestStep: checkpoint.state.bestStep)
-    return try RunStorage(
-      store: store, record: Self.record(of: store.run, after: checkpoint, configuration),
-      checkpoint: checkpoint, isOwn: true, configuration: configuration)
+    let record = try Self.record(
+      of: store.run, after: checkpoint.state, takesSteps: true, description.configuration)
+    return RunStorage(
+      store: store, record: record, checkpoint: checkpoint, isOwn: true, description: description)
   }
 
   private init(
-    store: CheckpointStore, record: RunRecord, checkpoint: Checkpoint, isOwn: Bool, configuration: String
+    store: CheckpointStore, record: RunRecord, checkpoint: Checkpoint, isOwn: Bool, description: Description
   ) {
-    self.configuration = configuration
+    self.description = description
     self.store = store
     self.record = record
     self.checkpoint = checkpoint
     self.isOwn = isOwn
   }
 
-  /// Removes the lines of steps after the checkpoint, and of an evaluation that is repeated.
+  /// Removes the lines of steps after the checkpoint, of an evaluation that is repeated, and of one that only a stop has made.
   private static func record(
-    of run: RunDirectory, after checkpoint: Checkpoint?, _ configuration: String
+    of run: RunDirectory, after state: CheckpointState?, takesSteps: Bool, _ configuration: String
   ) throws -> RunRecord {
-    let pending = checkpoint?.state.pendingEvaluation
+    let pending = state?.pendingEvaluation
+    let isRepeated = state?.ownPerplexity == nil || takesSteps && state?.stopEvaluation != nil
+    let repeated = [pending?.perplexity == nil ? pending?.step : nil, isRepeated ? state?.step : nil]
     return try RunRecord(
       run.files, title: URL(filePath: run.path).standardizedFileURL.lastPathComponent,
-      configuration: configuration,
-      keepingThroughStep: checkpoint?.state.step,
-      evaluationsBeforeStep: pending?.perplexity == nil ? pending?.step : nil)
+      configuration: configuration, keepingThroughStep: state?.step,
+      evaluationsBeforeStep: repeated.compactMap { $0 }.min())
   }
 
   private static func checkpoint(
-    to resume: TrainingRequest.Resume, _ store: CheckpointStore, _ logger: Logger
+    to resume: TrainingRequest.Resume, _ store: CheckpointStore, _ configuration: RunConfiguration,
+    _ logger: Logger
   ) throws -> Checkpoint? {
     switch resume {
     case .never: return nil
@@ -99,12 +135,34 @@ struct RunStorage {
           "\(store.run.checkpointsPath): expected a checkpoint that verifies, found none among \(refusedCount); "
             + "move them away to start from the beginning")
       }
+      if checkpoint == nil { try requireNoneKnown(store.run, configuration) }
       return checkpoint
     case .checkpoint(let path):
       let checkpoint = try Checkpoint(directory: path)
       try checkpoint.verify()
       return checkpoint
     }
+  }
+
+  /// Throws where the run says that it has completed a checkpoint: their disk may be away.
+  private static func requireNoneKnown(_ run: RunDirectory, _ configuration: RunConfiguration) throws {
+    let known: (step: Int, source: String)
+    switch try run.checkpointRecord() {
+    case .none: return
+    case .step(let step, by: let source): known = (step, source)
+    case .absent:
+      // Of a run of an earlier version its metrics say how far it came.
+      let settings = configuration.coordinator
+      let first = min(settings.checkpointEvery, settings.evaluateEvery > 0 ? settings.evaluateEvery : .max)
+      let step = try run.files.newestStep()
+      guard step >= first else { return }
+      known = (step, run.metricsPath)
+    }
+    throw MilmError(
+      run.checkpointsPath, expected: "a checkpoint, since the run has reached step \(known.step)",
+      found:
+        "none, so that the run would begin anew; bring the checkpoints back (is their disk mounted?), or remove "
+        + "\(run.path)", at: known.source)
   }
 
   private static func isCheckpoint(_ checkpoint: Checkpoint, of run: RunDirectory) throws -> Bool {
@@ -114,17 +172,41 @@ struct RunStorage {
 
   /// Throws where the vocabulary differs, or a key of the configuration that may not differ on resume.
   private static func check(
-    _ checkpoint: Checkpoint, _ request: TrainingRequest, _ configuration: RunConfiguration, _ corpus: Corpus
+    _ checkpoint: Checkpoint, _ request: TrainingRequest, _ configuration: RunConfiguration, _ corpus: Corpus,
+    _ logger: Logger
   ) throws {
     guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
       throw MilmError(
         "\(request.corpus): the vocabulary differs from that of \(checkpoint.path): expected hash "
           + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash)")
     }
+    try checkTexts(checkpoint, request, TextIdentity(corpus), logger)
     let earlier = try RunConfiguration(
       yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
     if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
       throw MilmError("cannot resume with a different configuration: \(difference)")
+    }
+  }
+
+  /// Throws where the training text differs, whose position the checkpoint holds; says so where the validation split does.
+  private static func checkTexts(
+    _ checkpoint: Checkpoint, _ request: TrainingRequest, _ text: TextIdentity, _ logger: Logger
+  ) throws {
+    guard let earlier = checkpoint.state.tokenChecksums else { return }
+    let train = Split.train.rawValue
+    guard earlier[train] == text.tokenChecksums[train] else {
+      throw MilmError(
+        "\(request.corpus): the training text differs from that of \(checkpoint.path): expected tokens with checksum "
+          + "\(earlier[train] ?? "none"), found \(text.tokenChecksums[train] ?? "none"); a run continues with the text "
+          + "that it has begun, another text needs a new run")
+    }
+    if checkpoint.state.hasOtherValidation(than: text) {
+      logger.warning(
+        "the validation split differs from that of the run: its perplexities do not count, and a new best starts",
+        metadata: [
+          "expected": "\(earlier[Split.valid.rawValue] ?? "none")",
+          "found": "\(text.tokenChecksums[Split.valid.rawValue] ?? "none")",
+        ])
     }
   }
 }

@@ -27,10 +27,10 @@ package struct SingleNodeTest {
 
   /// Runs all checks and prints a table on rank 0; returns, on all ranks, whether all have passed.
   package func run() throws -> Bool {
-    guard Set(ranks.control.hostNames).count == 1 else {
+    guard ranks.hostCount == 1 else {
       throw MilmError(
         "the single-node test has one temporary folder: expected ranks on one host, found "
-          + "\(Set(ranks.control.hostNames).count) hosts")
+          + "\(ranks.hostCount) hosts")
     }
     let folder = try makeFolder()
     defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: folder) } }

@@ -13,12 +13,30 @@ package final class Trainer {
     package var isFinished: Bool
     /// Whether a `StopRequest` ended it before its last step.
     package var isInterrupted: Bool
+    /// Whether it was stopped because checkpoints could not be written.
+    package var hasGivenUpWriting = false
     /// The best perplexity on the validation split, where there was one.
     package var bestPerplexity: Double?
     /// The step of the best perplexity.
     package var bestStep: Int?
     /// Writes of checkpoints and metrics that have failed; counted on rank 0.
     package var failedWriteCount: Int
+
+    /// A run that has come to the step of `counters`.
+    init(
+      _ counters: CheckpointState, isFinished: Bool, isInterrupted: Bool = false,
+      hasGivenUpWriting: Bool = false,
+      failedWriteCount: Int = 0
+    ) {
+      step = counters.step
+      self.isFinished = isFinished
+      self.isInterrupted = isInterrupted
+      self.hasGivenUpWriting = hasGivenUpWriting
+      let best = counters.best
+      bestPerplexity = best?.perplexity
+      bestStep = best?.step
+      self.failedWriteCount = failedWriteCount
+    }
   }
 
   /// How a run, or a part of it, ended.
@@ -109,10 +127,11 @@ package final class Trainer {
 
   private func finish(isInterrupted: Bool) throws -> Outcome {
     let isFinished = try boundary.close(isInterrupted: isInterrupted, limits: step.timeouts.limits)
-    let counters = state.counters
+    let isCut = isInterrupted && !isFinished
+    let hasGivenUp = try isCut && state.ranks.broadcast(boundary.hasGivenUpWriting)
     return Outcome(
-      step: counters.step, isFinished: isFinished, isInterrupted: isInterrupted && !isFinished,
-      bestPerplexity: counters.bestPerplexity, bestStep: counters.bestStep,
+      state.counters, isFinished: isFinished, isInterrupted: isCut && !hasGivenUp,
+      hasGivenUpWriting: hasGivenUp,
       failedWriteCount: boundary.failedWriteCount + (reporter?.hasFailed == true ? 1 : 0))
   }
 }

@@ -61,11 +61,10 @@ package struct TrainingRun: Sendable {
     let state = try makeState(corpus, resuming: storage?.checkpoint)
     if isResumed { try resume(state, storage?.checkpoint) }
     describe(state, data)
-    if let outcome = alreadyFinished(state, isResumed: isResumed) { return outcome }
-
     // Rank 0 decides: the corpus of another host may lack the split.
     let evaluates = try ranks.broadcast(
       corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
+    if isResumed, let outcome = alreadyFinished(state, evaluates: evaluates) { return outcome }
     let step = state.counters.step
     var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
@@ -86,7 +85,7 @@ package struct TrainingRun: Sendable {
         if !isPageWritten { outcome.failedWriteCount += 1 }
         return outcome
       case .diverged(let divergence):
-        storage = try returnToGoodCheckpoint(state, storage, divergence)
+        storage = try returnToGoodCheckpoint(state, storage, divergence, evaluates: evaluates)
         origin = .adopted(state.counters.step)
         beginning = .returned
       }
@@ -142,11 +141,12 @@ package struct TrainingRun: Sendable {
   /// Throws on all ranks where a host has too little memory.
   private func checkMemory(_ corpus: Corpus, vocabularyGroupSize: Int?) throws {
     let engine = try configuration.training.engine(ranks)
+    let available = try ranks.control.hostShare().memory
     try ranks.onAllRanks("check the memory") {
       try MemoryNeed(
         configuration, vocabularySize: corpus.vocabulary.count, ranks: ranks, engine: engine,
         vocabularyGroupSize: vocabularyGroupSize
-      ).check(rankCountOnHost: ranks.countOnHost)
+      ).check(available)
     }
   }
 
@@ -162,7 +162,7 @@ package struct TrainingRun: Sendable {
           threadCount: state.engine.threadCount)
       }
       return Coordinator(
-        configuration: configuration, storage: storage, validation: validation, logger: logger)
+        configuration: configuration, storage: storage, validation: validation, stop: stop, logger: logger)
     }
     let reporter = storage.map { storage in
       RunReporter(
@@ -179,17 +179,19 @@ package struct TrainingRun: Sendable {
       reporter: reporter, faults: faults, trace: trace)
   }
 
-  /// The outcome of a run that an earlier process has finished.
-  private func alreadyFinished(_ state: TrainingState, isResumed: Bool) -> Trainer.Outcome? {
+  /// The outcome of a run that an earlier process has finished and evaluated.
+  private func alreadyFinished(_ state: TrainingState, evaluates: Bool) -> Trainer.Outcome? {
     let counters = state.counters
-    let isFinished =
-      counters.step >= configuration.training.steps
-      || counters.hasRunOutOfPatience(configuration.coordinator.patience)
-    guard isResumed && isFinished else { return nil }
+    guard counters.isOver(configuration, lastStep: nil) else { return nil }
     if ranks.isCoordinator { logger.info("the run is finished", metadata: ["step": "\(counters.step)"]) }
-    return Trainer.Outcome(
-      step: counters.step, isFinished: true, isInterrupted: false, bestPerplexity: counters.bestPerplexity,
-      bestStep: counters.bestStep, failedWriteCount: 0)
+    let boundary = Boundary(configuration, origin: .resumed(counters.step), evaluates: evaluates)
+    guard !evaluates || boundary.closing(at: counters, isInterrupted: false) == .init(isOver: true) else {
+      if ranks.isCoordinator {
+        logger.info("its last step has not been evaluated", metadata: ["step": "\(counters.step)"])
+      }
+      return nil
+    }
+    return Trainer.Outcome(counters, isFinished: true)
   }
 }
 
@@ -260,12 +262,14 @@ extension TrainingRun {
 
   /// Restores all ranks to the last good checkpoint, and lowers the learning rate.
   private func returnToGoodCheckpoint(
-    _ state: TrainingState, _ storage: RunStorage?, _ divergence: Divergence
+    _ state: TrainingState, _ storage: RunStorage?, _ divergence: Divergence, evaluates: Bool
   ) throws -> RunStorage? {
     let settings = configuration.guarding
     var record = state.counters.guardRecord ?? .init()
     let rewound = try ranks.onCoordinator("restore the last good checkpoint") {
-      let good = try storage?.lastGoodCheckpoint(through: divergence.lastGoodStep, logger: logger)
+      let good = try storage?.lastGoodCheckpoint(
+        through: divergence.lastGoodStep,
+        isScheduled: { $0.isScheduled(configuration, evaluates: evaluates) }, logger: logger)
       guard record.returnCount < settings.returns, let good else {
         throw MilmError(
           "\(divergence.reason), after \(record.returnCount) returns; the last good checkpoint is "
@@ -304,7 +308,7 @@ extension TrainingRun {
       try storage?.record.begin(
         RunSession(
           beginning, step: state.counters.step, tokens: state.counters.tokenCount, lastStep: lastStep,
-          version: programVersion, ranks: ranks.rankCount, hosts: Set(ranks.control.hostNames).count,
+          version: programVersion, ranks: ranks.rankCount, hosts: ranks.hostCount,
           engine: state.engine.summary,
           model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
           parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize))
@@ -336,7 +340,7 @@ extension TrainingRun {
     logger.info(
       "compute",
       metadata: [
-        "ranks": "\(ranks.rankCount)", "hosts": "\(Set(ranks.control.hostNames).count)",
+        "ranks": "\(ranks.rankCount)", "hosts": "\(ranks.hostCount)",
         "engine": "\(state.engine.summary)",
         "codec":
           "\(state.codec.rawValue) (\(state.counters.codecDecisions.last?.reason ?? "auto: to be measured"))",
@@ -357,7 +361,7 @@ extension TrainingRun {
 extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
   package func engine(_ ranks: Ranks) throws -> ComputeEngine {
-    let threadCount = try ranks.defaultThreadCount()
+    let threadCount = try ranks.control.hostShare().threadCount
     return ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
   }
 }

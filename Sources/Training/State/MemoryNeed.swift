@@ -113,21 +113,22 @@ package struct MemoryNeed {
       isExact: settings.largestCodec.isExact, bucketByteCount: settings.bucketMegabytes * 1_000_000)
   }
 
-  /// Whether a host has the memory for all of its ranks (default: this host); true where it does not say what is available.
-  package func isAvailable(
-    rankCountOnHost: Int, of availableByteCount: Int? = Host.availableByteCount
-  ) -> Bool {
-    availableByteCount.map { byteCount <= $0 / rankCountOnHost } ?? true
+  /// Whether `memory` is enough for all ranks that share it; true where the kernel does not say what is available.
+  package func isAvailable(in memory: HostShare.Memory?) -> Bool {
+    memory.map { byteCount <= $0.byteCountPerRank } ?? true
   }
 
-  /// Throws where the ranks of this host need more memory than is available.
-  func check(rankCountOnHost: Int) throws {
-    guard !isAvailable(rankCountOnHost: rankCountOnHost), let available = Host.availableByteCount else {
-      return
-    }
+  /// Throws where the ranks that share `memory` need more of it than is available.
+  package func check(_ memory: HostShare.Memory?) throws { try Self.check(byteCount, memory) }
+
+  /// Throws where `memory` does not have so many bytes for each rank that shares it.
+  package static func check(_ byteCount: Int, _ memory: HostShare.Memory?) throws {
+    guard let memory, byteCount > memory.byteCountPerRank else { return }
+    let ranks = memory.rankCount == 1 ? "1 rank" : "\(memory.rankCount) ranks"
     throw MilmError(
-      "a rank needs about \(Readable.byteCount(byteCount)), but this host has \(Readable.byteCount(available)) "
-        + "available for \(rankCountOnHost) ranks: expected a smaller model, fewer lanes or more memory")
+      "a rank needs about \(Readable.byteCount(byteCount)), but \(memory.owner) has "
+        + "\(Readable.byteCount(memory.byteCount)) available for \(ranks): expected a smaller model, fewer lanes "
+        + "or more memory")
   }
 }
 

@@ -1,30 +1,10 @@
 import Checkpoints
 import Communication
-import Corpus
 import Foundation
 import LanguageModel
 import Layers
 import Platform
 import Tensors
-
-/// The facts about a corpus that a model and its checkpoints depend on.
-package struct TextIdentity {
-  package let vocabularySize: Int
-  package let vocabularyHash: String
-  package let isTokenized: Bool
-
-  package init(vocabularySize: Int, vocabularyHash: String, isTokenized: Bool) {
-    self.vocabularySize = vocabularySize
-    self.vocabularyHash = vocabularyHash
-    self.isTokenized = isTokenized
-  }
-
-  package init(_ corpus: Corpus) {
-    self.init(
-      vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
-      isTokenized: corpus.description.tokenized)
-  }
-}
 
 /// All that a checkpoint holds, as this rank has it: parameters, moments of the optimizer, carried state of its lanes,
 /// residuals of the exchange, and counters.
@@ -33,6 +13,7 @@ package struct TextIdentity {
 package final class TrainingState {
   package let configuration: RunConfiguration
   package let ranks: Ranks
+  private let text: TextIdentity
   package let engine: ComputeEngine
   package let model: LanguageModel
   package let parameters: ParameterBuffer
@@ -65,6 +46,7 @@ package final class TrainingState {
   ) throws {
     self.configuration = configuration
     self.ranks = ranks
+    self.text = text
     self.engine = engine
     model = LanguageModel(configuration.model, vocabularySize: text.vocabularySize)
     parameters = ParameterBuffer(model.parameters)
@@ -98,6 +80,7 @@ package final class TrainingState {
     counters.trainingRankCount = laneLayout.trainingRankCount
     counters.vocabularyGroupSize = layout.groupSize
     counters.isTokenized = text.isTokenized
+    counters.tokenChecksums = text.tokenChecksums
     counters.codecDecisions = initialDecisions
   }
 
@@ -195,7 +178,7 @@ extension TrainingState {
       try parameters.load(from: checkpoint.tensors(.model))
       let file = try checkpoint.tensors(.optimizer)
       for moment in optimizer.moments { try moment.buffer.load(from: file, prefix: "\(moment.name).") }
-      return try checkpoint.state.encoded()
+      return try checkpoint.state.continued(on: text).encoded()
     }
     let shared = try ranks.control.broadcast("checkpoint's state", encoded, from: Ranks.coordinator)
     let saved = try CheckpointState(encoded: shared, path: "rank 0's checkpoint")
@@ -298,7 +281,7 @@ extension TrainingState {
   /// Whether the exchange's threads have a core that no compute thread of this host uses; the other ranks of the host are
   /// assumed to have the same cores.
   package var hasSpareCore: Bool {
-    ranks.countOnHost * engine.threadCount < Processors.allowed.count
+    ranks.countOnHost * engine.threadCount < Processors.allowed.usableCount
   }
 }
 
