@@ -19,7 +19,7 @@ only_help "$@"
 milm=$PWD/.build/release/milm
 ci=""
 [ "${CI:-}" != true ] || ci=1
-# Test perplexity on Wikipedia's lead paragraphs after configs/quickstart.yaml; word frequencies alone give about 600.
+# Test perplexity on Wikipedia's lead paragraphs after configs/quickstart.yaml; a unigram model gives about 600.
 text_perplexity_limit=450
 # Largest ratio to the lowest possible perplexity of a generated language.
 generated_perplexity_ratio=1.3
@@ -195,6 +195,10 @@ other_debian() {
   Tests/EndToEnd/debian.sh --quick 13
 }
 
+package_names() {
+  quietly "$work/package-names.log" Tests/EndToEnd/package-names.sh
+}
+
 documentation() {
   quietly "$work/documentation.log" Tests/EndToEnd/build-documentation.sh "$work/documentation"
 }
@@ -260,6 +264,13 @@ elif no_debian=$(Tests/EndToEnd/debian.sh --check 13 2>&1); then
   stage "Debian 13" other_debian
 else
   skipped "Debian 13" "$no_debian"
+fi
+if [ -z "$ci" ]; then
+  skipped "package names on several Debians" "it fetches 30 MB (CI=true runs it)"
+elif no_lists=$(Tests/EndToEnd/package-names.sh --check 2>&1); then
+  stage "package names on several Debians" package_names
+else
+  skipped "package names on several Debians" "$no_lists"
 fi
 # Last, since it adds a dependency to the package.
 if [ -n "$ci" ] || MILM_DOCS=1 swift package resolve >/dev/null 2>&1; then

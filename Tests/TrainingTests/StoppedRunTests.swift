@@ -67,7 +67,7 @@ import Training
   }
 }
 
-/// What a run refuses rather than to begin anew or to read another text.
+/// What a run refuses instead of restarting from step 0 or reading another text.
 @Suite struct ResumeRefusalTests {
   enum Loss: String, CaseIterable { case emptied, removed, dangling, ofAnEarlierVersion }
 
@@ -138,7 +138,9 @@ import Training
   private func change(_ split: String, of bench: TrainingBench) throws {
     let corpus = try Corpus(opening: URL(filePath: bench.corpus))
     let tokens = try corpus.tokens(try #require(Split(rawValue: split)))
-    let ids = (0..<tokens.count).map { tokens[tokens.count - 1 - $0] }
+    var ids = [Int32](repeating: 0, count: tokens.count)
+    try ids.withUnsafeMutableBufferPointer { try tokens.copy(0..<tokens.count, into: $0) }
+    ids.reverse()
     let writer = try TokenFileWriter(
       URL(filePath: "\(bench.corpus)/\(split).tokens"), vocabularyCount: corpus.vocabulary.count)
     try writer.append(ids)
