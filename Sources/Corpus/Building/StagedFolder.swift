@@ -28,7 +28,11 @@ final class StagedFolder {
     url = URL(fileURLWithPath: AtomicFile.temporaryPath(for: path), isDirectory: true)
     let parent = url.deletingLastPathComponent()
     newParents = try absentParents(of: url.path)
-    try makeDirectories(parent.path)
+    do {
+      try makeDirectories(parent.path)
+    } catch {
+      throw MilmError("\(name): \(error)")
+    }
     Self.removeLeftovers(of: self.destination.lastPathComponent, in: parent)
     guard mkdir(url.path, 0o755) == 0 else { throw MilmError(name, cannot: "write") }
     lock = try OpenFile.directory(url.path)
