@@ -63,7 +63,7 @@ for ((i = 0; i < ${#arguments[@]}; i++)); do
   esac
 done
 newest_checkpoint() {
-  [ -z "$output" ] || find "$output/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1
+  [ -z "$output" ] || find "$output/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1 || true
 }
 
 # A signal, or the loss of the terminal, ends the job with a checkpoint, and then this script.
