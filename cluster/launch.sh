@@ -165,7 +165,7 @@ if [ -z "$srun" ]; then
   [ -w "$temporary" ] || fail "expected a writable folder for Open MPI's files, found $temporary: set TMPDIR to one"
   remove_leftovers
 fi
-say 'launch: %s\n' "${shown[*]} ${line[*]}"
+say 'launch:%s\n' "$(printf ' %q' "${shown[@]}" "${line[@]}")"
 
 # watch_end : copies mpirun's standard error, and ends with status 0 if milm has reported there that it has finished.
 watch_end() {
