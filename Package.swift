@@ -3,10 +3,14 @@ import Foundation
 import PackageDescription
 
 /// Where oneDNN is, if the environment names a folder with `include` and `lib`; else the system's is taken.
-let oneDNNFolder = Context.environment["MILM_ONEDNN"]
+let oneDNNFolder = Context.environment["MILM_ONEDNN"].flatMap {
+  $0.isEmpty
+    ? nil
+    : URL(filePath: $0, relativeTo: URL(filePath: Context.packageDirectory, directoryHint: .isDirectory)).path
+}
 /// oneDNN, version 2 or 3, multiplies where its headers are; with MILM_WITHOUT_ONEDNN in the environment it is left out.
 let hasOneDNN =
-  FileManager.default.fileExists(atPath: (oneDNNFolder ?? "/usr") + "/include/dnnl.h")
+  (oneDNNFolder != nil || FileManager.default.fileExists(atPath: "/usr/include/dnnl.h"))
   && Context.environment["MILM_WITHOUT_ONEDNN"] == nil
 
 /// Another folder's library is linked by its path: the linker searches the system's folders first.

@@ -55,7 +55,7 @@ run_tests() {
 }
 
 has_onednn() {
-  [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && [ -e "${MILM_ONEDNN:-/usr}/include/dnnl.h" ]
+  [ -z "${MILM_WITHOUT_ONEDNN:-}" ] && { [ -n "${MILM_ONEDNN:-}" ] || [ -e /usr/include/dnnl.h ]; }
 }
 
 # The build for machines without oneDNN. It comes first: the next build reuses all objects that do not depend on oneDNN.
@@ -195,6 +195,10 @@ other_debian() {
   Tests/EndToEnd/debian.sh --quick 13
 }
 
+package_names() {
+  quietly "$work/package-names.log" Tests/EndToEnd/package-names.sh
+}
+
 documentation() {
   quietly "$work/documentation.log" Tests/EndToEnd/build-documentation.sh "$work/documentation"
 }
@@ -260,6 +264,13 @@ elif no_debian=$(Tests/EndToEnd/debian.sh --check 13 2>&1); then
   stage "Debian 13" other_debian
 else
   skipped "Debian 13" "$no_debian"
+fi
+if [ -z "$ci" ]; then
+  skipped "package names on several Debians" "it fetches 30 MB (CI=true runs it)"
+elif no_lists=$(Tests/EndToEnd/package-names.sh --check 2>&1); then
+  stage "package names on several Debians" package_names
+else
+  skipped "package names on several Debians" "$no_lists"
 fi
 # Last, since it adds a dependency to the package.
 if [ -n "$ci" ] || MILM_DOCS=1 swift package resolve >/dev/null 2>&1; then

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #if !__has_include(<dnnl.h>)
-#error "oneDNN's headers have gone since the manifest was read: run cluster/install.sh, or build with --manifest-cache none"
+#error "expected dnnl.h in MILM_ONEDNN/include or the system's, found none: run cluster/install.sh, or build with --manifest-cache none"
 #endif
 #include <dnnl.h>
 

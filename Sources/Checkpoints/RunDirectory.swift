@@ -27,7 +27,7 @@ package struct RunDirectory: Sendable, Equatable {
   package var tensorboardPath: String { "\(path)/tensorboard" }
   /// The traces, one file per rank.
   package var tracePath: String { "\(path)/trace" }
-  /// The name of the newest checkpoint, outside `checkpoints`: it tells a run without any from one whose disk is away.
+  /// The name of the newest checkpoint, outside `checkpoints`: distinguishes a run without any from an unmounted disk.
   package var newestCheckpointPath: String { "\(path)/newest-checkpoint" }
   /// The directory of the checkpoints and of the links to them.
   package var checkpointsPath: String { "\(path)/checkpoints" }

@@ -111,7 +111,7 @@ package final class SegmentPass: Sendable {
     return others.reduce(rounded) { $0 + weights.packedByteCount($1) }
   }
 
-  /// The same of the weights packed so far.
+  /// The bytes of the weights packed so far.
   package var allocatedPackedByteCount: Int { weights.byteCount }
 
   /// Reads the parameters' current values for the passes that follow; called whenever they have changed.

@@ -19,7 +19,7 @@ extension Benchmark {
     }
   }
 
-  /// Throws on all ranks where a host does not have so many floats for each of its ranks.
+  /// Throws on all ranks if a host has memory for fewer than `floatCount` floats for each of its ranks.
   func checkMemory(floatCount: Int) throws {
     let available = try ranks.control.hostShare().memory
     try ranks.onAllRanks("check the memory") {

@@ -25,7 +25,7 @@ package struct HostLoad: Sendable {
     return others
   }
 
-  /// Whether so many busy processors of a host disturb measurements on it.
+  /// Whether this many busy processors of a host disturb measurements on it.
   package static func disturbs(_ processors: Double, of processorCount: Int) -> Bool {
     processors > max(0.2, 0.05 * Double(processorCount))
   }

@@ -32,7 +32,7 @@ package struct PlanProbe {
   /// Tokens per step and rank from which longer segments are extrapolated.
   private static let tokenLimit = 1024
   private static let timedStepCount = 3
-  /// Passes are timed again, up to so many rounds, while their times are farther apart than `toleratedSpread`.
+  /// Passes are timed again, up to this many rounds, while their times are farther apart than `toleratedSpread`.
   private static let maximumRoundCount = 3
   package static let toleratedSpread = 0.15
 

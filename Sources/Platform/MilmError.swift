@@ -34,8 +34,7 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
 
   /// Whether something could not be read at all, so that nothing is known about its content.
   ///
-  /// That is an I/O error, a lack of rights or of descriptors. A file that is not there, or a link in its place, was looked at
-  /// and found wrong.
+  /// That is an I/O error, missing permission or too many open files. A file that is absent, or a link in its place, is not.
   package var isReadFailure: Bool { code.map { ![ENOENT, ENOTDIR, ELOOP].contains($0) } ?? false }
 
   package static func == (one: MilmError, other: MilmError) -> Bool { one.description == other.description }

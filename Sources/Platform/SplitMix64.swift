@@ -1,6 +1,4 @@
 /// The SplitMix64 generator (Steele, Lea, Flood 2014).
-///
-/// Public, so that the compiler can inline it in other modules.
 package struct SplitMix64: RandomNumberGenerator, Sendable {
   /// The step of its Weyl sequence: 2⁶⁴ divided by the golden ratio.
   package static var increment: UInt64 { 0x9E37_79B9_7F4A_7C15 }

@@ -168,7 +168,7 @@ package struct RunFiles: Sendable {
     return history
   }
 
-  /// The newest step that metrics or sessions speak of; 0 where there is none.
+  /// The newest step in metrics and sessions; 0 if there is none.
   package func newestStep() throws -> Int {
     var newest = 0
     try forEachMetricsLine(.training) { newest = max(newest, $0.step) }

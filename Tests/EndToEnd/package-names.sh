@@ -2,6 +2,7 @@
 # Checks that cluster/install.sh finds every package it needs in the lists of several Debian releases.
 #
 #   Tests/EndToEnd/package-names.sh [SUITE…]      # default: bookworm trixie testing
+#   Tests/EndToEnd/package-names.sh --check       # says why this machine cannot, or nothing
 #
 # Downloads the package lists of each suite (10 MB) into a temporary folder and simulates the installation on a system
 # without any package: for building, for a node, and for a node whose program is linked with libraries that its release has
@@ -13,6 +14,11 @@ repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
 # shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
 . "$repository/cluster/common.sh"
 
+check=""
+if [ "${1-}" = --check ]; then
+  check=1
+  shift
+fi
 only_help "$@"
 [ $# -gt 0 ] || set -- bookworm trixie testing
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -22,6 +28,11 @@ mirror=${MIRROR:-$(grep -oE 'https?://[^ ]+/debian/?( |$)' <<<"$sources" | head 
 mirror=${mirror:-http://deb.debian.org/debian}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+if [ -n "$check" ]; then
+  /usr/lib/apt/apt-helper -o Acquire::http::Timeout=10 -o Acquire::Retries=0 \
+    download-file "$mirror/dists/stable/InRelease" "$work/InRelease" >/dev/null 2>&1 || fail "$mirror cannot be reached"
+  exit 0
+fi
 
 # begin_suite SUITE : an apt of its own with the suite's lists, and a dpkg that has installed nothing.
 begin_suite() {

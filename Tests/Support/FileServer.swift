@@ -5,7 +5,7 @@ import Foundation
 /// `/whole/F` serves the requested range; `/breaks/F` closes each connection half-way through the rest; `/no-ranges/F`
 /// breaks off once and ignores ranges; `/busy/F` answers 503 once; `/stalls/F` stops sending once, without closing;
 /// `/wrong/F` has other bytes; `/long/F` and `/longer/F` announce ten bytes too many, for the rest and for the whole;
-/// `/missing/F` answers 404; `/drips/F` sends a byte every 50 ms, `/head-drips/F` its headers in that way, `/silent/F`
+/// `/missing/F` answers 404; `/sips/F` closes each connection after a byte; `/drips/F` sends a byte every 50 ms, `/head-drips/F` its headers in that way, `/silent/F`
 /// nothing at all; `/counted/F` counts what it sends.
 package final class FileServer {
   private let folder: TemporaryFolder
@@ -88,6 +88,8 @@ package final class FileServer {
         self.end_headers()
         if (fault == "breaks" and len(rest) > 1000) or (fault in ("no-ranges", "stalls") and first):
           rest = rest[:len(rest) // 2]
+        if fault == "sips":
+          rest = rest[:1]
         if fault == "drips":
           return self.drip(rest)
         pieces = range(0, len(rest), 65536) if fault == "counted" else []

@@ -70,8 +70,8 @@ struct Compression {
   /// codec, and saving less than a tenth does not pay.
   var largestFraction = 0.9
 
-  /// Codes and mantissas: level −1 finds the nearly proportional rows of a softmax gradient as well as level 1, and gives
-  /// up sooner where there are none.
+  /// Codes and mantissas: level −1 finds the nearly proportional rows of a softmax gradient as well as level 1, and stops
+  /// searching sooner where there are none.
   static let codes = Compression(level: -1, codesLiterals: false)
   /// Exponents repeat in no order: entropy coding gains all there is, match search only takes time.
   static let exponents = Compression(level: -5, codesLiterals: true)

@@ -23,7 +23,7 @@ package final class FrameCoder: @unchecked Sendable {
     rawCapacity(elementCount: maximumElementCount) + MemoryLayout<Float>.stride * maximumElementCount
   }
 
-  /// The same of this one.
+  /// The bytes of its scratch memory.
   var byteCount: Int { raw.bytes.count + scales.byteCount }
 
   /// Maximum bytes of a frame of `elementCount` values, in any codec.

@@ -45,7 +45,7 @@ final class NodeMemory: @unchecked Sendable {
     return sums + merged + SharedMemory.headerByteCount + area
   }
 
-  /// The same of this one.
+  /// The bytes of its buffers.
   var byteCount: Int {
     sumBuffer.byteCount + mergedRowBuffer.bytes.count + SharedMemory.headerByteCount
       + shared.areas[shared.localIndex].count

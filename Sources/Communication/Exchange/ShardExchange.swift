@@ -74,7 +74,7 @@ package final class ShardExchange: @unchecked Sendable {
       + 2 * ownerCount * MemoryLayout<Float>.stride * capacity
   }
 
-  /// The same of this one.
+  /// The bytes of its buffers.
   package var byteCount: Int {
     (sent + received).reduce(coder.byteCount + channel.byteCount) { $0 + $1.byteCount }
   }

@@ -49,7 +49,7 @@ final class SparseAllGather: @unchecked Sendable {
         peerCount: peerCount, frameElementCounts: [count, count * rows.width], outgoingCount: 1)
   }
 
-  /// The same of this one.
+  /// The bytes of its buffers.
   var byteCount: Int { channel.byteCount + rowNumbers.byteCount }
 
   /// The most rows all ranks of a node can touch.

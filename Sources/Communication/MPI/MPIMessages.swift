@@ -52,7 +52,7 @@ final class MPIMessages: @unchecked Sendable {
 
   /// The message from a rank if one has arrived since the last call; then listens for the next.
   ///
-  /// A corrupted one is a sign of life as well, but says nothing.
+  /// A corrupted message counts as a heartbeat; its text says that it is corrupted.
   func received(from peer: Int) -> String? {
     let index = group.rankCount + peer
     guard requests[index] != CMPI_requestNull(), isDone(index) else { return nil }

@@ -185,7 +185,7 @@ package final class CommunicationThread: Sendable {
     thread.submit(job)
   }
 
-  /// Ends the use of the thread after an operation has failed in a job that nobody waits for: `run` throws `error`.
+  /// Ends the use of the thread after an operation has failed in a job without a waiter: `run` throws `error`.
   ///
   /// This rank no longer runs the operations that the others run, and would take their messages for others.
   func end(because error: any Error) {

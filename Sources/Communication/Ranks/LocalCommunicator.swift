@@ -13,7 +13,7 @@ package final class LocalCommunicator: Communicator {
   package let layout: NodeLayout
   private let mailbox: Mailbox
   private let fault: ReceptionFault?
-  /// Tells this communicator's messages from those of others over the same mailbox.
+  /// Distinguishes this communicator's messages from those of others over the same mailbox.
   private let context: Int
   private let collectiveCount = Atomic(0)
 

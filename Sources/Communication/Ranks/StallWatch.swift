@@ -2,7 +2,7 @@ import Platform
 
 /// How long a rank waits for others without progress.
 package struct StallLimits: Sendable {
-  /// Seconds without progress until a warning names the late ranks.
+  /// Seconds without progress until a warning names the stragglers.
   package let warnSeconds: Double
   /// Seconds without progress until the operation fails.
   package let abortSeconds: Double

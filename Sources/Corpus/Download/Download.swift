@@ -85,15 +85,18 @@ package struct Download: Sendable {
     from address: URL, part: URL, progress: @escaping @Sendable (Int, Int) -> Void
   ) throws {
     var fruitlessCount = 0
+    var pace = TransferPace(.init(seconds: timeoutSeconds, bytesPerSecond: minimumBytesPerSecond))
     while true {
       let before = PartialFile.byteCount(part)
       let transfer = try HTTPTransfer(
-        address, into: PartialFile(part), wantedByteCount: byteCount,
-        limits: .init(seconds: timeoutSeconds, bytesPerSecond: minimumBytesPerSecond), progress: progress)
-      switch transfer.run() {
+        address, into: PartialFile(part), wantedByteCount: byteCount, pace: pace, progress: progress)
+      let outcome = transfer.run()
+      pace = transfer.pace
+      switch outcome {
       case .whole: return
       case .refused(let reason): throw MilmError(reason)
       case .broken(let reason):
+        if let fault = pace.fault() { throw MilmError(fault) }
         fruitlessCount = PartialFile.byteCount(part) > before ? 0 : fruitlessCount + 1
         guard fruitlessCount <= retryCount else { throw MilmError(reason) }
         Thread.sleep(forTimeInterval: 0.1 * pow(4, Double(fruitlessCount)))

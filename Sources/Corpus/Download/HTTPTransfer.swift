@@ -28,7 +28,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
   private let file: PartialFile
   private let wantedByteCount: Int?
   private let timeoutSeconds: Double
-  private let pace: Mutex<TransferPace>
+  private let paceOfAddress: Mutex<TransferPace>
   /// What the server is too slow at, once it has been given up.
   private let slowness = Mutex<String?>(nil)
   private let progress: (Int, Int) -> Void
@@ -40,16 +40,19 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
 
   /// - Parameter wantedByteCount: the expected length of the whole file, if known.
   init(
-    _ address: URL, into file: PartialFile, wantedByteCount: Int?, limits: TransferPace.Limits,
+    _ address: URL, into file: PartialFile, wantedByteCount: Int?, pace: TransferPace,
     progress: @escaping (Int, Int) -> Void
   ) {
     self.address = address
     self.file = file
     self.wantedByteCount = wantedByteCount
-    timeoutSeconds = limits.seconds
-    pace = Mutex(TransferPace(limits, start: .now))
+    timeoutSeconds = pace.limits.seconds
+    paceOfAddress = Mutex(pace)
     self.progress = progress
   }
+
+  /// The pace of the address, with what this request has added to it.
+  var pace: TransferPace { paceOfAddress.withLock { $0 } }
 
   /// Sends the request and waits for its end, then releases the file.
   func run() -> Outcome {
@@ -61,6 +64,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     var request = URLRequest(url: address)
     request.setValue("identity", forHTTPHeaderField: "Accept-Encoding")
     if file.byteCount > 0 { request.setValue("bytes=\(file.byteCount)-", forHTTPHeaderField: "Range") }
+    paceOfAddress.withLock { $0.begin() }
     let task = session.dataTask(with: request)
     task.resume()
     while finished.wait(timeout: .now() + .milliseconds(100)) == .timedOut { giveUpIfSlow(task) }
@@ -69,7 +73,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
   }
 
   private func giveUpIfSlow(_ task: URLSessionDataTask) {
-    guard let fault = pace.withLock({ $0.fault(at: .now) }) else { return }
+    guard let fault = paceOfAddress.withLock({ $0.fault() }) else { return }
     slowness.withLock { $0 = fault }
     task.cancel()
   }
@@ -78,7 +82,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     _ session: URLSession, dataTask: URLSessionDataTask, didReceive response: URLResponse,
     completionHandler: @escaping (URLSession.ResponseDisposition) -> Void
   ) {
-    pace.withLock { $0.noteHeaders(at: .now) }
+    paceOfAddress.withLock { $0.noteHeaders() }
     do {
       early = try begin(response)
     } catch {
@@ -91,7 +95,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
 
   func urlSession(_ session: URLSession, dataTask: URLSessionDataTask, didReceive data: Data) {
     guard early == nil else { return }
-    pace.withLock { $0.note(byteCount: data.count) }
+    paceOfAddress.withLock { $0.note(byteCount: data.count) }
     do {
       if let limit = totalByteCount ?? wantedByteCount, file.byteCount + data.count > limit {
         throw MilmError("expected \(limit) bytes, found more")
@@ -112,7 +116,6 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
   private func ended(with error: (any Error)?) -> Outcome {
     if let slowness = slowness.withLock({ $0 }) { return .refused(slowness) }
     if let error {
-      let pace = pace.withLock { $0 }
       if !pace.hasHeaders, (error as? URLError)?.code == .timedOut { return .refused(pace.headersAreMissing) }
       // A retry would not help.
       let isHopeless = [.cannotFindHost, .unsupportedURL, .badURL].contains((error as? URLError)?.code)

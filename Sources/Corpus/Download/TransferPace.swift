@@ -1,5 +1,9 @@
-/// Judges whether a server is too slow to wait for: its headers come within a time, and in every such time its data reaches
-/// a floor of throughput.
+import Foundation
+import Platform
+
+/// Judges whether a server is too slow to wait for, over all requests to one address.
+///
+/// The headers of every request come within a time, and in every such time the data reaches a floor of throughput.
 struct TransferPace {
   /// The limits of a transfer.
   struct Limits: Sendable {
@@ -9,31 +13,37 @@ struct TransferPace {
     var bytesPerSecond: Double
   }
 
-  private let limits: Limits
-  private var windowStart: ContinuousClock.Instant
+  let limits: Limits
+  private var requestStart = ContinuousClock.now
+  /// nil before the first headers.
+  private var windowStart: ContinuousClock.Instant?
   private var windowByteCount = 0
   private(set) var hasHeaders = false
 
-  init(_ limits: Limits, start: ContinuousClock.Instant) {
-    self.limits = limits
-    windowStart = start
+  init(_ limits: Limits) { self.limits = limits }
+
+  /// Notes that a request is sent.
+  mutating func begin() {
+    hasHeaders = false
+    requestStart = .now
   }
 
   /// Notes that the headers are complete: the data begins.
-  mutating func noteHeaders(at now: ContinuousClock.Instant) {
+  mutating func noteHeaders() {
     hasHeaders = true
-    windowStart = now
+    windowStart = windowStart ?? .now
   }
 
   mutating func note(byteCount: Int) { windowByteCount += byteCount }
 
   /// What the server is too slow at, nil if it is not.
-  mutating func fault(at now: ContinuousClock.Instant) -> String? {
+  mutating func fault() -> String? {
+    let now = ContinuousClock.now
+    if !hasHeaders, (now - requestStart).inSeconds >= limits.seconds { return headersAreMissing }
+    guard let windowStart, (now - windowStart).inSeconds >= limits.seconds else { return nil }
     let seconds = (now - windowStart).inSeconds
-    guard seconds >= limits.seconds else { return nil }
-    guard hasHeaders else { return headersAreMissing }
     let rate = Double(windowByteCount) / seconds
-    (windowStart, windowByteCount) = (now, 0)
+    (self.windowStart, windowByteCount) = (now, 0)
     guard rate < limits.bytesPerSecond else { return nil }
     return "expected at least \(Int(limits.bytesPerSecond)) bytes/s, "
       + "found \(Int(rate)) during \(text(seconds)) s"

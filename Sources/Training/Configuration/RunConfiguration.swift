@@ -59,7 +59,7 @@ package struct ExchangeSettings: Sendable, Equatable {
     case replicated
     /// Sharded over all training ranks: each computes the logits of its rows for all of them, and keeps their gradient.
     case sharded
-    /// Sharded over groups of so many consecutive training ranks; the groups exchange the gradient of each shard.
+    /// Sharded over groups of this many consecutive training ranks; the groups exchange the gradient of each shard.
     case groups(of: Int)
   }
 
@@ -71,7 +71,7 @@ package struct ExchangeSettings: Sendable, Equatable {
   package var bucketMegabytes = 16
   /// The number of ranks that add their gradients in shared memory, uncompressed; nil: all of a host.
   ///
-  /// 1 makes every rank a node of its own, so that ranks of one host exchange like ranks of several hosts.
+  /// 1 makes every rank a separate node, so that ranks of one host exchange like ranks of several hosts.
   package var ranksPerNode: Int?
   /// Steps between comparisons of the ranks' parameters; 0: never.
   package var hashEvery = 100
@@ -131,7 +131,7 @@ package struct CoordinatorConfiguration: Sendable, Equatable {
   package var checkpointEvery = 1000
   /// Checkpoints to keep, beside the best one.
   package var keepLast = 3
-  /// The run stops after this many checkpoints in a row could not be written; 0: it goes on without.
+  /// The run stops after this many checkpoints in a row could not be written; 0: it continues without.
   package var failedWrites = 10
   /// The run ends after this many evaluations without improvement; 0: never.
   package var patience = 0

@@ -32,7 +32,7 @@ package struct TrainingRequest: Sendable {
 
 /// A request that a run stop soon, with a checkpoint to resume from; it may be made from any thread.
 ///
-/// It travels with the all-reduce of every step's loss, so that all ranks stop after the same step.
+/// It is part of the all-reduce of every step's loss, so that all ranks stop after the same step.
 package final class StopRequest: Sendable {
   private let flag = Atomic(false)
 

@@ -98,9 +98,9 @@ package struct Boundary: Sendable {
     evaluateEvery = evaluates && settings.evaluateEvery > 0 ? settings.evaluateEvery : nil
   }
 
-  /// Whether the state after so many steps is written or evaluated.
+  /// Whether the state after `step` steps is written or evaluated.
   ///
-  /// In the update before it gradient and residuals travel exactly, so that the snapshot need not carry residuals.
+  /// In the update before it gradient and residuals are sent exactly, so that the snapshot need not carry residuals.
   package func takesSnapshot(atStep step: Int) -> Bool {
     step % settings.checkpointEvery == 0 || evaluates(atStep: step)
   }
@@ -209,7 +209,7 @@ extension CheckpointState {
     return false
   }
 
-  /// Whether so many evaluations in a row have brought no improvement; patience 0 never ends a run.
+  /// Whether `patience` evaluations in a row have brought no improvement; patience 0 never ends a run.
   func hasRunOutOfPatience(_ patience: Int) -> Bool {
     patience > 0 && patienceUsed >= patience
   }

@@ -29,9 +29,9 @@ final class BoundaryWork {
     }
   }
 
-  /// Whether the state is written or evaluated so many steps from now.
+  /// Whether the state is written or evaluated after `count` more steps.
   ///
-  /// In the update before it gradient and residuals travel exactly, so that the snapshot need not carry residuals.
+  /// In the update before it gradient and residuals are sent exactly, so that the snapshot need not carry residuals.
   func isSnapshotDue(afterSteps count: Int) -> Bool {
     boundary.takesSnapshot(atStep: state.counters.step + count)
   }
@@ -42,7 +42,7 @@ final class BoundaryWork {
   /// Whether the run was stopped because checkpoints could not be written; known on rank 0.
   var hasGivenUpWriting: Bool { coordinator?.hasGivenUpWriting ?? false }
 
-  /// Why the background work of rank 0 cannot go on.
+  /// Why the background work of rank 0 cannot continue.
   var failure: (any Error)? { coordinator?.evaluationFailure }
 
   /// Does what is due before a step; false where the run ends here, by early stopping.
@@ -126,7 +126,7 @@ final class BoundaryWork {
     coordinator?.evaluate(step: state.counters.step) { $0.copy(from: state.parameters, engine: state.engine) }
   }
 
-  /// Begins an evaluation again that an earlier process left unfinished; it is lost where its checkpoint is.
+  /// Restarts an evaluation that an earlier process left unfinished; without its checkpoint it is lost.
   private func restartEvaluation(ofStep step: Int) throws {
     let isBegun = try state.ranks.broadcast(coordinator?.restartEvaluation(ofStep: step) ?? false)
     if !isBegun { state.counters.pendingEvaluation = nil }
@@ -154,7 +154,7 @@ final class BoundaryWork {
     }
     try faults.inject(.snapshot, step: step)
     state.counters.isScheduled = boundary.isScheduled(state.counters)
-    // From here on nobody waits for a disk: a late rank is stuck.
+    // From here on no rank waits for a disk: a straggler has stalled.
     try state.ranks.control.barrier("snapshot of step \(step)", limits: limits)
     try state.snapshot(into: snapshot, by: transfer)
     return true

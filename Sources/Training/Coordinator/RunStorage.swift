@@ -61,7 +61,7 @@ struct RunStorage {
       try run.recordNewestCheckpoint(nil)
       return
     }
-    // What a stop has evaluated is the run's best only as long as it stands still.
+    // An evaluation made at a stop counts for the run's best only until the run takes another step.
     try store.rewind(
       to: state.step, bestStep: takesSteps ? state.bestStep : state.best?.step,
       newer: request.resume == .auto ? .areRemoved : .areSetAside)
@@ -76,7 +76,7 @@ struct RunStorage {
 
   /// The newest scheduled checkpoint up to `step` that verifies; nil where there is none.
   ///
-  /// What a stop has written is no target of a return: a run that was never stopped does not have it.
+  /// A checkpoint that was written at a stop is not returned to: a run that was never stopped does not have it.
   func lastGoodCheckpoint(
     through step: Int, isScheduled: (CheckpointState) -> Bool, logger: Logger
   ) throws -> Checkpoint? {
@@ -144,14 +144,14 @@ struct RunStorage {
     }
   }
 
-  /// Throws where the run says that it has completed a checkpoint: their disk may be away.
+  /// Throws if the run has completed a checkpoint before: the disk of the checkpoints may not be mounted.
   private static func requireNoneKnown(_ run: RunDirectory, _ configuration: RunConfiguration) throws {
     let known: (step: Int, source: String)
     switch try run.checkpointRecord() {
     case .none: return
     case .step(let step, by: let source): known = (step, source)
     case .absent:
-      // Of a run of an earlier version its metrics say how far it came.
+      // For a run of an earlier version the metrics tell its last step.
       let settings = configuration.coordinator
       let first = min(settings.checkpointEvery, settings.evaluateEvery > 0 ? settings.evaluateEvery : .max)
       let step = try run.files.newestStep()

@@ -22,7 +22,7 @@ package final class Trainer {
     /// Writes of checkpoints and metrics that have failed; counted on rank 0.
     package var failedWriteCount: Int
 
-    /// A run that has come to the step of `counters`.
+    /// A run at the step of `counters`.
     init(
       _ counters: CheckpointState, isFinished: Bool, isInterrupted: Bool = false,
       hasGivenUpWriting: Bool = false,
@@ -108,7 +108,7 @@ package final class Trainer {
     return .finished(outcome)
   }
 
-  /// Throws on all ranks why one of them cannot go on; the checkpoint is written.
+  /// Throws on all ranks why one of them cannot continue; the checkpoint is written.
   private func reportFailure() throws {
     try state.ranks.onAllRanks("end the run") {
       guard let failure = step.readingFailure ?? boundary.failure else { return }

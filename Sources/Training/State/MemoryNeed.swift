@@ -121,7 +121,7 @@ package struct MemoryNeed {
   /// Throws where the ranks that share `memory` need more of it than is available.
   package func check(_ memory: HostShare.Memory?) throws { try Self.check(byteCount, memory) }
 
-  /// Throws where `memory` does not have so many bytes for each rank that shares it.
+  /// Throws if `memory` has fewer than `byteCount` bytes for each rank that shares it.
   package static func check(_ byteCount: Int, _ memory: HostShare.Memory?) throws {
     guard let memory, byteCount > memory.byteCountPerRank else { return }
     let ranks = memory.rankCount == 1 ? "1 rank" : "\(memory.rankCount) ranks"

@@ -14,7 +14,7 @@ extension TrainingState {
 
   /// Begins the exchange of a step, which replaces `gradients` by the mean over all ranks.
   ///
-  /// `flushing`, gradient and residuals travel exactly.
+  /// If it is `flushing`, gradient and residuals are sent exactly.
   func beginExchange(of gradients: ParameterBuffer, flushing: Bool, limits: StallLimits, isTraced: Bool) {
     exchange.isTraced = isTraced
     exchange.begin(

@@ -51,7 +51,7 @@ package final class Step {
   /// The bytes of the gradient and of the saved carried state.
   package var byteCount: Int { MemoryLayout<Float>.stride * gradients.flat.count + arena.byteCount }
 
-  /// Takes a step; if it is `flushing`, gradient and residuals travel exactly.
+  /// Takes a step; if it is `flushing`, gradient and residuals are sent exactly.
   ///
   /// All ranks learn whether one of them is `failing`, or cannot read the tokens of the next step.
   package func run(flushing: Bool = false, isFailing: Bool = false) throws -> StepReport {
@@ -310,7 +310,7 @@ package struct StepReport {
 
 /// The timeouts within a step: those of the configuration, but never shorter than steps take.
 struct StepTimeouts {
-  /// A step that takes this many times as long as the longest one so far is stuck.
+  /// A step that takes this many times as long as the longest one so far has stalled.
   private static let factor = 5.0
   /// The timeout of the first step.
   private static let firstStepSeconds = 600.0

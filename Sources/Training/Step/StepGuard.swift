@@ -12,7 +12,7 @@ struct StepGuard {
   private static let leastLossDeviation = 0.05
   private static let leastRelativeNormDeviation = 0.5
 
-  /// So many skipped steps in a row are a divergence.
+  /// This many skipped steps in a row are a divergence.
   private static let skippedStepLimit = 10
 
   let settings: GuardConfiguration

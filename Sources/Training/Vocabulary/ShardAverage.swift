@@ -60,7 +60,7 @@ final class ShardAverage {
     return MemoryLayout<Float>.stride * shard.ownedCount + model.byteCount(of: index, isExact: isExact)
   }
 
-  /// The same of this one.
+  /// The bytes of its buffers.
   var byteCount: Int { arena.byteCount + exchange.byteCount }
 
   /// Begins a step.

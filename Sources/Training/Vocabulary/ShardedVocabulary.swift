@@ -13,7 +13,7 @@ import Tensors
 final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked Sendable {
   let shard: RowShard
   let gradientDivisor: Float
-  /// The owner of a row needs its gradient only when looked-up rows have come back, after back-propagation through time.
+  /// The owner of a row needs its gradient only once the looked-up rows' gradients arrive, after back-propagation through time.
   var defersMatrixGradient: Bool { true }
   var shards: any VocabularyShards { self }
 
@@ -35,7 +35,7 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   private let gradient: Matrix
   private let arena = Arena()
 
-  /// The shard of `group`'s rank that `communicator` is of, one of `rankCount / groupCount` over which gradients are means.
+  /// The shard of the rank of `communicator`, one of the ranks `group`; gradients are means over `groupCount` such groups.
   init(
     _ shard: RowShard, group: Range<Int>, groupCount: Int, average: ShardAverage?, model: LanguageModel,
     training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
@@ -151,7 +151,7 @@ extension ShardedVocabulary {
   /// Each rank merges some of the rows for all others: what is sent to each does not grow with the number of ranks.
   func combine(_ statistics: SoftmaxStatistics) throws {
     let numbers = statistics.numbers
-    // Bits of doubles, as two floats each: they travel as they are.
+    // The bits of doubles, as two floats each: they are sent unchanged.
     let floatsPerRow = 2 * SoftmaxStatistics.numbersPerRow
     let floats = UnsafeMutableRawPointer(numbers.data).assumingMemoryBound(to: Float.self)
     let chunks = chunks(of: 2 * numbers.count / floatsPerRow).map {

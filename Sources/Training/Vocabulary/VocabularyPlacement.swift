@@ -20,7 +20,7 @@ package protocol VocabularyPlacement: AnyObject {
   /// Begins a step; `limits` say how long ranks wait for each other.
   func begin(step: Int, limits: StallLimits?, isTraced: Bool)
 
-  /// Begins the exchange of a step. `flushing`, gradient and residuals travel exactly.
+  /// Begins the exchange of a step. If it is `flushing`, gradient and residuals are sent exactly.
   func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool)
 
   /// The lanes of all ranks over which the vocabulary is sharded, given the lanes of this rank.
