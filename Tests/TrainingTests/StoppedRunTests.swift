@@ -160,7 +160,9 @@ import Training
   private func change(_ split: String, of bench: TrainingBench) throws {
     let corpus = try Corpus(opening: URL(filePath: bench.corpus))
     let tokens = try corpus.tokens(try #require(Split(rawValue: split)))
-    let ids = (0..<tokens.count).map { tokens[tokens.count - 1 - $0] }
+    var ids = [Int32](repeating: 0, count: tokens.count)
+    try ids.withUnsafeMutableBufferPointer { try tokens.copy(0..<tokens.count, into: $0) }
+    ids.reverse()
     let writer = try TokenFileWriter(
       URL(filePath: "\(bench.corpus)/\(split).tokens"), vocabularyCount: corpus.vocabulary.count)
     try writer.append(ids)
