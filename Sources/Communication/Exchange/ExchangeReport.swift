@@ -26,7 +26,7 @@ package struct ExchangeReport: Sendable, Equatable {
     trace = isTraced ? ExchangeTrace(of: worker) : nil
   }
 
-  /// Adds the work of the coding thread for the same step.
+  /// Adds the work of the codec thread for the same step.
   mutating func add(_ coding: ExchangeReport) {
     rawByteCount += coding.rawByteCount
     wireByteCount += coding.wireByteCount

@@ -55,7 +55,7 @@ extension GradientExchange {
   /// the other is coded. The order is the same on all ranks; `PipelineSchedule` predicts the time.
   private func reduce(_ slices: [Slice], _ report: inout ExchangeReport) throws {
     guard layout.nodeCount > 1 else { return slices.forEach(applyOwnSums) }
-    // The coding thread must not use the gradient after this returns, even where it throws.
+    // The codec thread must not use the gradient after this returns, even where it throws.
     defer { waitForCoding() }
     var encoded = slices.first.map { encodeChunks($0, set: 0) }
     var summed: (slice: Slice, mean: Coding<[FrameMessage]>)?
@@ -99,7 +99,7 @@ extension GradientExchange {
   }
 }
 
-/// Work of the coding thread, started by the communication thread.
+/// Work of the codec thread, started by the communication thread.
 extension GradientExchange {
   /// A job in progress and its cost.
   private struct Coding<Value: Sendable> {
@@ -225,7 +225,7 @@ extension GradientExchange {
 
 /// The elements of a bucket that one rank of a node sends and receives for all of them.
 ///
-/// `@unchecked Sendable`: the communication thread hands it to the coding thread and waits before it uses its elements.
+/// `@unchecked Sendable`: the communication thread hands it to the codec thread and waits before it uses its elements.
 private struct Slice: @unchecked Sendable {
   let bucket: Bucket
   let range: Range<Int>

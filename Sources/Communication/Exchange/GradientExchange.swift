@@ -11,7 +11,7 @@ import Synchronization
 /// leaders; every leader, the owner included, decodes these bytes, and the node's ranks copy the result. Rounding errors of
 /// both hops are added to the next step (error feedback).
 ///
-/// One thread calls the methods; the communication thread sends, and while a bucket is on the wire the coding thread
+/// One thread calls the methods; the communication thread sends, and while a bucket is on the wire the codec thread
 /// decodes the previous one and encodes the next.
 ///
 /// `@unchecked Sendable`: what jobs read is changed only while no job is submitted;

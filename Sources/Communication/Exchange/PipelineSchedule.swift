@@ -30,7 +30,7 @@ package struct PipelineSchedule {
 
   /// When all added buckets are reduced.
   package var end: Double { max(wire, coding) }
-  /// When the communication thread and the coding thread are free.
+  /// When the communication thread and the codec thread are free.
   private var (wire, coding) = (0.0, 0.0)
 
   /// An empty schedule.
@@ -64,7 +64,7 @@ package struct PipelineSchedule {
     _ = code(bucket.decodeMeans)
   }
 
-  /// Adds a job that the communication thread gives to the coding thread; returns when it is done.
+  /// Adds a job that the communication thread gives to the codec thread; returns when it is done.
   private mutating func code(_ seconds: Double) -> Double {
     coding = max(coding, wire) + seconds
     return coding
