@@ -103,7 +103,7 @@ elif [ -n "$on_many_hosts" ]; then
   [ -z "$hostfile" ] || flags+=(--hostfile "$hostfile")
   [ -z "$host" ] || flags+=(--host "$host")
   if [ -n "$threads" ]; then flags+=(--map-by "slot:PE=$threads"); else flags+=(--bind-to none); fi
-  # mpirun gives up a host that has not answered for 20 seconds; by default it waits for ever, even after all ranks have
+  # mpirun gives up on a host that has not answered for 20 seconds; by default it waits forever, even after all ranks have
   # ended. Less than milm's own limit of 30 s: once mpirun has told the host to end, it waits for 15 minutes.
   set_variable OMPI_MCA_oob_tcp_keepalive_time "${OMPI_MCA_oob_tcp_keepalive_time:-10}"
   set_variable OMPI_MCA_oob_tcp_keepalive_intvl "${OMPI_MCA_oob_tcp_keepalive_intvl:-5}"

@@ -19,7 +19,7 @@ only_help "$@"
 milm=$PWD/.build/release/milm
 ci=""
 [ "${CI:-}" != true ] || ci=1
-# Test perplexity on Wikipedia's lead paragraphs after configs/quickstart.yaml; word frequencies alone give about 600.
+# Test perplexity on Wikipedia's lead paragraphs after configs/quickstart.yaml; a unigram model gives about 600.
 text_perplexity_limit=450
 # Largest ratio to the lowest possible perplexity of a generated language.
 generated_perplexity_ratio=1.3

@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// Texts that nobody intends to train on, or that are unreasonably long.
+/// Texts that are not meant for training, or are unreasonably long.
 struct UnusualTextTests {
   private let folder: TemporaryFolder
 

@@ -8,7 +8,7 @@
 # on 2 ranks, the tests on several hosts and the quickstart. --quick leaves the last two out.
 #
 # Needs root, debootstrap, overlayfs and 5 GB of disk. The root, and the build, are kept in $MILM_DEBIAN_CACHE (default
-# ~/.cache/milm/debian) and used again; a change to cluster/install.sh makes a new root. Remove the folder to begin anew.
+# ~/.cache/milm/debian) and used again; a change to cluster/install.sh makes a new root. Remove the folder to start over.
 # MILM_DEBIAN_MIRROR is the mirror (default: this machine's, else http://deb.debian.org/debian).
 set -euo pipefail
 

@@ -2,9 +2,9 @@
 
     python3 make_fixtures.py [--output ../LanguageModelTests/Fixtures]
 
-One tiny model for every variant and form, with random parameters, state and words, over two consecutive segments: the
+One tiny model for every variant and form, with random parameters, state and tokens, over two consecutive segments: the
 state is carried from the first to the second and cut there, as training does it. Losses are means in nats over the T·B
-words of a segment; gradients are those of the sum of the two means. Everything is computed in float64, from values that
+tokens of a segment; gradients are those of the sum of the two means. Everything is computed in float64, from values that
 float32 holds exactly, and then rounded once. The same command gives the same values.
 
 Each `<variant>-<form>.safetensors` (fp32) holds
@@ -61,7 +61,7 @@ def watch_contexts(model: LanguageModel) -> dict[Context, list[Tensor]]:
 
 
 def is_telling(preactivations: Tensor) -> bool:
-    """Whether a context keeps off the kink, and is on for some words and off for others."""
+    """Whether a context keeps off the kink, and is on for some tokens and off for others."""
     return bool(preactivations.abs().min() > KINK and preactivations.min() < 0 < preactivations.max())
 
 

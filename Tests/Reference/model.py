@@ -141,7 +141,7 @@ class LSTM(nn.Module):
 
 
 class Softmax(nn.Module):
-    """The bias of the output words; their weights are the input embedding's."""
+    """The bias of the output tokens; their weights are the input embedding's."""
 
     def __init__(self, vocabulary: int):
         super().__init__()
@@ -149,7 +149,7 @@ class Softmax(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """A variant put together. Call it with T × B words and the state; it gives T × B × E outputs and the new state."""
+    """A variant put together. Call it with T × B tokens and the state; it gives T × B × E outputs and the new state."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -186,7 +186,7 @@ class LanguageModel(nn.Module):
     def forward(self, words: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = []
         for x in self.embedding(words):
-            # The encoder's context is the state before this word.
+            # The encoder's context is the state before this token.
             h, c = self.lstm(x if self.encoder is None else self.encoder(h, x), h, c)
             hidden.append(h)
         outputs = torch.stack(hidden)

@@ -2,7 +2,7 @@
 
     python3 perplexity.py RUN/checkpoints/best CORPUS [--split test] [--tokens N]
 
-The split is one stream; the first word is predicted from the zero state and `<eos>`. `nll` is the total in nats."""
+The split is one stream; the first token is predicted from the zero state and `<eos>`. `nll` is the total in nats."""
 import argparse, json, math, pathlib, struct
 
 import torch
@@ -55,5 +55,5 @@ if __name__ == "__main__":
     for name in ("checkpoint", "corpus"):
         parser.add_argument(name, type=pathlib.Path)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--tokens", dest="limit", type=int, metavar="N", help="only the first N words")
+    parser.add_argument("--tokens", dest="limit", type=int, metavar="N", help="only the first N tokens")
     print(json.dumps(perplexity(**vars(parser.parse_args()))))

@@ -256,7 +256,7 @@ private struct SimulatedRun {
 }
 
 extension CheckpointState {
-  /// The counters of a run after so many steps.
+  /// The counters of a run after `step` steps.
   fileprivate init(step: Int) {
     self.init(
       step: step, segmentIndex: step, tokenCount: step, rankCount: 1, threadCount: 1, engine: "",

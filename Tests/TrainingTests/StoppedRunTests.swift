@@ -89,7 +89,7 @@ import Training
   }
 }
 
-/// What a run refuses rather than to begin anew or to read another text.
+/// What a run refuses instead of restarting from step 0 or reading another text.
 @Suite struct ResumeRefusalTests {
   enum Loss: String, CaseIterable { case emptied, removed, dangling, ofAnEarlierVersion }
 
