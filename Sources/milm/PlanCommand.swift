@@ -3,6 +3,7 @@ import Communication
 import Corpus
 import Foundation
 import Measurement
+import Platform
 import Reporting
 import Tensors
 import Training
