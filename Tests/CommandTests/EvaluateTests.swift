@@ -46,7 +46,7 @@ import Testing
     let first = try evaluated()
     #expect(
       first.output.contains("step-00000006, step 6,")
-        && first.output.contains("chosen       best of the run\n"))
+        && first.output.contains("  best of the run\n"))
     let inspected = try bench.milm("inspect", run)
     #expect(inspected.output.contains(" at step 6\n") && inspected.output.contains("best of the run"))
     for link in ["best", "last"] { unlink("\(run)/checkpoints/\(link)") }
