@@ -57,6 +57,16 @@ package struct RankFacts: Codable, Sendable, Equatable {
     NetworkInterface.ofThisHost.map(\.name).filter { $0 != "lo" }
   }
 
+  /// The settings of Open MPI that a user has made, without those that `mpirun` of version 4 or 5 adds for its ranks.
+  package static func mpiSettings(in environment: [String: String]) -> [String: String] {
+    let added = [
+      "orte_", "ess_", "pmix_", "initial_", "PREFIXES", "num_procs", "cpu_type", "shmem_RUNTIME_QUERY_hint",
+    ]
+    return environment.filter { name, _ in
+      name.hasPrefix("OMPI_MCA_") && !added.contains { name.dropFirst("OMPI_MCA_".count).hasPrefix($0) }
+    }
+  }
+
   /// Facts to be filled in.
   package init() {}
 
@@ -79,10 +89,7 @@ package struct RankFacts: Codable, Sendable, Equatable {
     self.engine = engine.summary
     engineNote = engine.precisionNote
     mpi = MPIWorld.libraryVersion
-    let own = ["OMPI_MCA_orte_", "OMPI_MCA_ess_", "OMPI_MCA_pmix_", "OMPI_MCA_initial_"]
-    mpiSettings = ProcessInfo.processInfo.environment.filter { name, _ in
-      name.hasPrefix("OMPI_MCA_") && !own.contains { name.hasPrefix($0) }
-    }
+    mpiSettings = Self.mpiSettings(in: ProcessInfo.processInfo.environment)
     self.transports = transports
     interfaces = Self.interfaceNames
     if transports.usesTCP {

@@ -114,10 +114,12 @@ import Testing
     #expect(end.run.status != 0)
     // The configured limit, and a few seconds for mpirun to end.
     #expect(end.seconds < 40)
-    #expect(
+    // Ranks see it with Open MPI 4; with version 5 its launcher does, and ends them with status 0.
+    let isSeenByRanks =
       end.run.errors.contains(" s without progress")
-        && end.run.errors.contains(" for rank 1 (\(lab.name)-2)"),
-      "\(end.run.transcript)")
+      && end.run.errors.contains(" for rank 1 (\(lab.name)-2)")
+    #expect(
+      isSeenByRanks || end.run.errors.contains("expected milm to report its end"), "\(end.run.transcript)")
   }
 
   @Test func aLabLeavesNothingBehind() throws {

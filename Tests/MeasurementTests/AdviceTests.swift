@@ -78,6 +78,16 @@ struct AdviceTests {
     #expect(advice([limited]).isEmpty)
   }
 
+  /// Names found in ranks of Open MPI 4.1.4 and 5.0.11.
+  @Test func whatMpirunAddsIsNoSettingOfTheUser() {
+    let own = ["OMPI_MCA_btl": "self,sm", "OMPI_MCA_plm_rsh_agent": "ssh -p 2222"]
+    let added = [
+      "orte_hnp_uri", "ess_base_jobid", "pmix_base", "initial_wdir", "PREFIXES", "num_procs", "cpu_type",
+      "shmem_RUNTIME_QUERY_hint",
+    ].reduce(into: ["HOME": "/root", "PMIX_MCA_gds": "hash"]) { $0["OMPI_MCA_\($1)"] = "x" }
+    #expect(RankFacts.mpiSettings(in: own.merging(added) { $1 }) == own)
+  }
+
   @Test func aBusyHostIsReportedFirst() {
     var busy = healthy("b")
     (busy.otherLoad, busy.mpi) = (6.5, "Open MPI 5")
