@@ -9,7 +9,7 @@ import Training
 /// What a process leaves where it stops, and what the next one makes of it.
 @Suite struct StoppedRunTests {
   /// The rate ruins the model every few steps, so that the run returns: to the same checkpoints, wherever it was stopped.
-  @Test(arguments: [0, 8], [1, 50])
+  @Test(arguments: [0, 8], [2, 50])
   func aStoppedRunEqualsTheUninterruptedOneWithTheGuardToo(evaluateEvery: Int, keepLast: Int) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration(
