@@ -59,7 +59,7 @@ let package = Package(
     .target(
       name: "Tensors", dependencies: ["CKernels", "COpenBLAS", "Platform"] + (hasOneDNN ? ["CDNNL"] : [])),
     .target(name: "Layers", dependencies: ["CKernels", "Platform", "Tensors"]),
-    .target(name: "LanguageModel", dependencies: ["Layers", "Tensors"]),
+    .target(name: "LanguageModel", dependencies: ["Layers", "Platform", "Tensors"]),
     .target(
       name: "Corpus",
       dependencies: ["CKernels", "CZlib", "CZstd", "Platform"]),

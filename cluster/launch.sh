@@ -156,7 +156,7 @@ if [ -n "$dry_run" ]; then
   printf '\n'
   exit 0
 fi
-printf 'launch: %s\n' "${shown[*]} ${line[*]}" >&2
+{ printf 'launch:' && printf ' %q' "${shown[@]}" "${line[@]}" && printf '\n'; } >&2
 
 # watch_end : copies mpirun's standard error, and ends with status 0 if milm has reported there that it has finished.
 watch_end() {

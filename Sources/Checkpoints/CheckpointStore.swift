@@ -124,23 +124,10 @@ package final class CheckpointStore: Sendable {
     through last: Int = .max, where isCandidate: (CheckpointState) -> Bool = { _ in true },
     onRefusal: (String) -> Void
   ) throws -> Checkpoint? {
-    for step in try list().reversed() where step <= last {
-      do {
-        let checkpoint = try Checkpoint(at: run.location(ofStep: step))
-        guard isCandidate(checkpoint.state) else { continue }
-        if !verifiedSteps.withLock({ $0.contains(step) }) { try checkpoint.verify() }
-        _ = verifiedSteps.withLock { $0.insert(step) }
-        return checkpoint
-      } catch let error as MilmError {
-        guard !error.isReadFailure else {
-          throw MilmError(
-            "\(error.description): \(run.location(ofStep: step).path) may be good, so nothing is changed; expected a "
-              + "checkpoint that can be read, or --resume with another one")
-        }
-        onRefusal(error.description)
-      }
-    }
-    return nil
+    let checkpoint = try run.newestVerified(
+      through: last, where: isCandidate, trusting: verifiedSteps.withLock { $0 }, onRefusal: onRefusal)
+    if let checkpoint { _ = verifiedSteps.withLock { $0.insert(checkpoint.state.step) } }
+    return checkpoint
   }
 
   /// What happens to checkpoints beyond the step that a run is rewound to.
@@ -171,6 +158,31 @@ package final class CheckpointStore: Sendable {
     }
     try synchronizeDirectory(run.checkpointsPath)
     try run.recordNewestCheckpoint(step)
+  }
+}
+
+extension RunDirectory {
+  /// The same without a store, as nothing is written; the files of `trusted` steps are not read.
+  package func newestVerified(
+    through last: Int = .max, where isCandidate: (CheckpointState) -> Bool = { _ in true },
+    trusting trusted: Set<Int> = [], onRefusal: (String) -> Void
+  ) throws -> Checkpoint? {
+    for step in try checkpointSteps().reversed() where step <= last {
+      do {
+        let checkpoint = try Checkpoint(at: location(ofStep: step))
+        guard isCandidate(checkpoint.state) else { continue }
+        if !trusted.contains(step) { try checkpoint.verify() }
+        return checkpoint
+      } catch let error as MilmError {
+        guard !error.isReadFailure else {
+          throw MilmError(
+            "\(error.description): \(location(ofStep: step).path) may be good, so nothing is changed; expected a "
+              + "checkpoint that can be read, or --resume with another one")
+        }
+        onRefusal(error.description)
+      }
+    }
+    return nil
   }
 }
 

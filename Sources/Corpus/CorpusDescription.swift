@@ -48,7 +48,8 @@ package struct CorpusDescription: Codable, Equatable, Sendable {
 extension CorpusDescription {
   static let fileName = "corpus.json"
 
-  init(readingFrom folder: URL) throws {
+  /// Reads the `corpus.json` of a corpus, and nothing else of it.
+  package init(readingFrom folder: URL) throws {
     let url = folder.appendingPathComponent(Self.fileName)
     guard let bytes = try readIfPresent(url.path) else {
       throw MilmError(

@@ -8,7 +8,7 @@ extension Checkpoint {
   package func vocabulary(corpus: String?) throws -> Vocabulary {
     let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
-    guard FileManager.default.fileExists(atPath: file) else {
+    if case .absent = try FileEntry(at: file, followingLinks: true) {
       throw MilmError(
         "\(file): expected the checkpoint's vocabulary, found no file; name its corpus with --corpus")
     }

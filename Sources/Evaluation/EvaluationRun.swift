@@ -90,7 +90,7 @@ package struct EvaluationRun: Sendable {
       split: splitName, text: textPath, method: method, score: score,
       tokensPerSecond: Double(score.tokenCount) / seconds, ranks: ranks.rankCount,
       parameters: source.loaded.model.parameters.parameterCount, checkpoint: source.checkpoint.path,
-      step: source.checkpoint.state.step)
+      step: source.checkpoint.state.step, warnings: source.warnings)
   }
 
   private var splitName: String? {
@@ -110,6 +110,7 @@ package struct EvaluationRun: Sendable {
     let tokens: any TokenSequence
     let special: SpecialTokens
     let lossFile: TokenLossFile?
+    let warnings: [String]
   }
 
   private func read(_ checkpoint: Checkpoint) throws -> Source {
@@ -117,6 +118,7 @@ package struct EvaluationRun: Sendable {
     try checkpoint.verify()
     let tokens: any TokenSequence
     let vocabulary: Vocabulary
+    var warnings: [String] = []
     switch (text, corpus) {
     case (.split(let split), let corpus?):
       let opened = try Corpus(opening: URL(filePath: corpus))
@@ -127,9 +129,13 @@ package struct EvaluationRun: Sendable {
       throw MilmError("expected a corpus with the split \(split.rawValue), found none")
     case (.file(let file), _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
-      tokens = try vocabulary.encode(
-        contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized
-      ).tokens
+      let encoded = try vocabulary.encode(
+        contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized)
+      tokens = encoded.tokens
+      warnings = try TextSuspicion(
+        encoded, isTokenized: checkpoint.state.isTokenized,
+        corpus: corpus.map { try CorpusDescription(readingFrom: URL(filePath: $0)) }
+      ).warnings
     }
     guard tokens.count > 0 else {
       throw MilmError("expected a text with tokens, found an empty one")
@@ -141,6 +147,7 @@ package struct EvaluationRun: Sendable {
     return Source(
       checkpoint: checkpoint, loaded: try LoadedModel(checkpoint, configuration: model), tokens: tokens,
       special: SpecialTokens(vocabulary),
-      lossFile: try tokenLossPath.map { try TokenLossFile(path: $0, vocabulary: vocabulary) })
+      lossFile: try tokenLossPath.map { try TokenLossFile(path: $0, vocabulary: vocabulary) },
+      warnings: warnings)
   }
 }

@@ -21,6 +21,8 @@ package struct EvaluationSummary: Encodable, Sendable {
   package let checkpoint: String
   /// The checkpoint's step.
   package let step: Int
+  /// Why the text may not be what the model reads, each with what to do.
+  package let warnings: [String]
   /// Why it is this checkpoint; nil where nobody chose.
   package var checkpointReason: String?
 
@@ -66,7 +68,7 @@ package struct EvaluationSummary: Encodable, Sendable {
   private enum CodingKeys: String, CodingKey {
     case split, text, tokens, nll, perplexity, unknownTokens, streams, window, cache, dynamic
     case caveats = "reservations"
-    case buckets, ranks, tokensPerSecond, parameters, checkpoint, step, checkpointReason
+    case warnings, buckets, ranks, tokensPerSecond, parameters, checkpoint, step, checkpointReason
   }
 
   private enum CacheKeys: CodingKey {
@@ -87,6 +89,7 @@ package struct EvaluationSummary: Encodable, Sendable {
     try encodeCache(into: &object)
     try object.encode(method.dynamic, forKey: .dynamic)
     try object.encode(caveats, forKey: .caveats)
+    try object.encode(warnings, forKey: .warnings)
     try object.encode(score.buckets, forKey: .buckets)
     try object.encode(ranks, forKey: .ranks)
     try object.encode(tokensPerSecond, forKey: .tokensPerSecond)

@@ -26,6 +26,10 @@ package struct LoadedModel: Sendable {
     try model.parameters.requireShapes(in: file)
     weights = ParameterBuffer(model.parameters)
     try weights.load(from: file)
+    for parameter in model.parameters.parameters where !weights.isFinite(parameter) {
+      throw MilmError(
+        "\(file.path): expected finite weights, found others in \(parameter.name): the model has diverged")
+    }
   }
 
   /// The model that rank 0 has loaded, broadcast to all ranks.

@@ -1,5 +1,6 @@
 import Foundation
 import Layers
+import Platform
 import Tensors
 
 /// Continues a text, one token at a time.
@@ -49,11 +50,14 @@ package final class Sampler {
     pass.carryState()
   }
 
-  /// Samples the next token, without reading it.
-  package func draw() -> Int32 {
+  /// Samples the next token, without reading it; throws where the model's output is not finite.
+  package func draw() throws -> Int32 {
     model.softmax.logits(pass.output, weights: pass.weights, into: logits)
     if let excluded = settings.excludedToken { logits[0, Int(excluded)] = -.infinity }
     let values = UnsafeBufferPointer(start: logits.data, count: logits.columnCount)
+    guard values.allSatisfy({ $0 < .infinity }), values.contains(where: \.isFinite) else {
+      throw MilmError("sampling: expected finite logits, found others: the model has diverged")
+    }
     defer { sampleCount += 1 }
     guard settings.temperature > 0 else { return likeliest(values) }
     return pick(candidates(values), at: key.uniform(sampleCount))

@@ -106,6 +106,11 @@ package final class ParameterBuffer: Sendable {
         start: flat.data + parameter.offset, count: parameter.count * MemoryLayout<Float>.stride))
   }
 
+  /// Whether no element of a tensor is infinite or not a number.
+  package func isFinite(_ parameter: Parameter) -> Bool {
+    UnsafeBufferPointer(start: flat.data + parameter.offset, count: parameter.count).allSatisfy(\.isFinite)
+  }
+
   /// Sets every element to zero.
   package func clear(engine: ComputeEngine) { clear(ParameterShard(all: list), engine: engine) }
 

@@ -1,12 +1,13 @@
 import Foundation
 
-/// The kind of entry at a path; a symbolic link is not followed.
+/// The kind of entry at a path.
 package enum FileEntry {
   case absent, file, directory, symbolicLink, other
 
-  package init(at path: String) throws(MilmError) {
+  /// The entry at a path, or with `followingLinks` what it leads to.
+  package init(at path: String, followingLinks: Bool = false) throws(MilmError) {
     var status = stat()
-    if lstat(path, &status) == -1 {
+    if (followingLinks ? stat(path, &status) : lstat(path, &status)) == -1 {
       let code = errno
       guard code == ENOENT || code == ENOTDIR else {
         throw MilmError(path, cannot: "examine", code: code)
@@ -23,7 +24,7 @@ package enum FileEntry {
   }
 }
 
-/// The names in a directory, sorted.
+/// The names in a directory, sorted; one that is not UTF-8 is left out, because it cannot be told from others.
 package func directoryEntries(_ path: String) throws(MilmError) -> [String] {
   guard let stream = opendir(path) else { throw MilmError(path, cannot: "list the directory") }
   defer { closedir(stream) }
@@ -35,10 +36,10 @@ package func directoryEntries(_ path: String) throws(MilmError) -> [String] {
       guard code == 0 else { throw MilmError(path, cannot: "list the directory", code: code) }
       return names.sorted()
     }
-    let name = withUnsafePointer(to: &entry.pointee.d_name) {
-      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+    let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+      String(validating: bytes.prefix { $0 != 0 }, as: UTF8.self)
     }
-    if name != "." && name != ".." { names.append(name) }
+    if let name, name != ".", name != ".." { names.append(name) }
   }
 }
 
@@ -47,7 +48,7 @@ package func removeEntry(_ path: String) throws(MilmError) {
   do {
     try FileManager.default.removeItem(atPath: path)
   } catch {
-    throw MilmError(path, "cannot remove: \(error.localizedDescription)")
+    throw MilmError(path, "cannot remove: \(systemReason(error))")
   }
 }
 
@@ -83,7 +84,7 @@ package func linkTarget(_ path: String) throws(MilmError) -> String {
   do {
     return try FileManager.default.destinationOfSymbolicLink(atPath: path)
   } catch {
-    throw MilmError(path, "cannot read the symbolic link")
+    throw MilmError(path, "cannot read the symbolic link: \(systemReason(error))")
   }
 }
 
@@ -104,8 +105,26 @@ package func parentDirectory(of path: String) -> String {
   return slash == path.startIndex ? "/" : String(path[..<slash])
 }
 
+/// The directories above `path` that are not there, the lowest first.
+package func absentParents(of path: String) throws(MilmError) -> [String] {
+  var absent: [String] = []
+  var parent = parentDirectory(of: path)
+  while case .absent = try FileEntry(at: parent), parent != ".", parent != "/" {
+    absent.append(parent)
+    parent = parentDirectory(of: parent)
+  }
+  return absent
+}
+
 /// Whether there is a directory at `path`, or a link to one.
 package func isDirectory(_ path: String) -> Bool {
   var status = stat()
   return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}
+
+/// What the system says about an error of Foundation.
+private func systemReason(_ error: any Error) -> String {
+  let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error
+  guard let code = (underlying as? POSIXError)?.code.rawValue else { return error.localizedDescription }
+  return String(cString: strerror(code))
 }

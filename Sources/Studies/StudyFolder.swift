@@ -25,11 +25,11 @@ struct StudyFolder {
     self.path = path
     let file = "\(path)/config.json"
     try makeDirectories("\(path)/settings")
-    guard let found = FileManager.default.contents(atPath: file) else {
+    guard let found = try readIfPresent(file) else {
       try write(configuration, to: "config.json")
       return
     }
-    guard found == configuration else {
+    guard found.elementsEqual(configuration) else {
       throw MilmError(
         file, "expected the configuration of this command, found a different one; use another folder")
     }

@@ -34,8 +34,7 @@ struct BenchmarkCommand: ParsableCommand {
       completion: .directory, transform: pathArgument)
     var corpus: String?
 
-    @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
-    var vocabularySize = 267_735
+    @OptionGroup var vocabulary: AssumedVocabulary
 
     @Option(help: "Lanes over all ranks (default: training.lanes).")
     var lanes: Int?
@@ -51,19 +50,13 @@ struct BenchmarkCommand: ParsableCommand {
     @Flag(help: "Print the result as one line of JSON.")
     var json = false
 
-    func validate() throws {
-      if !(2...1 << 31).contains(vocabularySize) {
-        throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
-      }
-    }
-
     func benchmark(_ ranks: Ranks) throws -> Benchmark {
       let own = [("lanes", lanes), ("segment", segment), ("threads", threads)].compactMap { key, value in
         value.map { "training.\(key)=\($0)" }
       }
       let configuration = try RunConfiguration.shared(
         fromRank0File: config, settings: overrides.settings + own, ranks: ranks)
-      return Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks)
+      return Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabulary.size, ranks: ranks)
     }
 
     /// Runs a benchmark with a progress line, and prints the result of rank 0.
@@ -81,6 +74,7 @@ struct BenchmarkCommand: ParsableCommand {
         }
         guard ranks.isCoordinator else { return 0 }
         progress?.finish()
+        for line in vocabulary.assumptions(corpus: corpus) { printMessage(line) }
         if json { try printJSON(result) } else { try show(result) }
         return 0
       }

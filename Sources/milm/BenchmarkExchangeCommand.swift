@@ -34,8 +34,7 @@ struct BenchmarkExchangeCommand: ParsableCommand {
 
   @OptionGroup var overrides: ConfigurationSettings
 
-  @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
-  var vocabularySize = 267_735
+  @OptionGroup var vocabulary: AssumedVocabulary
 
   @Option(help: "Steps with each codec; the fastest one counts.")
   var steps = 3
@@ -49,8 +48,8 @@ struct BenchmarkExchangeCommand: ParsableCommand {
   func validate() throws {
     try requireSteps(steps, "--steps")
     try requireSteps(warmup, "--warmup", atLeast: 0)
-    if !(100...1 << 31).contains(vocabularySize) {
-      throw ValidationError("--vocabulary-size: expected 100 to \(1 << 31), found \(vocabularySize)")
+    if vocabulary.size < 100 {
+      throw ValidationError("--vocabulary-size: expected at least 100, found \(vocabulary.size)")
     }
   }
 
@@ -65,11 +64,12 @@ struct BenchmarkExchangeCommand: ParsableCommand {
         ? RunConfiguration.shared(fromRank0Checkpoint: checkpoint, settings: overrides.settings, ranks: ranks)
         : RunConfiguration.shared(fromRank0File: path, settings: overrides.settings, ranks: ranks)
       let benchmark = ExchangeBenchmark(
-        Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: ranks),
+        Benchmark(configuration, corpusPath: corpus, vocabularySize: vocabulary.size, ranks: ranks),
         stepCount: steps, warmupStepCount: warmup)
       let result = try benchmark.run(from: checkpoint, isResumed: isResumed)
       try ranks.control.barrier("benchmark done")
       guard ranks.isCoordinator else { return 0 }
+      for line in vocabulary.assumptions(corpus: corpus) { printMessage(line) }
       if json { try printJSON(result) } else { try show(result) }
       return 0
     }

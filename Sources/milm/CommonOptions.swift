@@ -1,4 +1,5 @@
 import ArgumentParser
+import Corpus
 import Training
 
 /// `--set` of every command that reads a configuration.
@@ -8,6 +9,26 @@ struct ConfigurationSettings: ParsableArguments {
 
   func validate() throws {
     do { try RunConfiguration.check(settings: settings) } catch { throw WrongUsage(description: "\(error)") }
+  }
+}
+
+/// `--vocabulary-size` of every command that has a model without a corpus.
+struct AssumedVocabulary: ParsableArguments {
+  @Option(help: "Vocabulary size where no corpus is given (default: WikiText-103's, 267735).")
+  var vocabularySize: Int?
+
+  func validate() throws {
+    if let vocabularySize, !(2...1 << 31).contains(vocabularySize) {
+      throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
+    }
+  }
+
+  var size: Int { vocabularySize ?? WikiText103.vocabularySize }
+
+  /// What the size is taken from where nothing says it.
+  func assumptions(corpus: String?) -> [String] {
+    guard corpus == nil, vocabularySize == nil else { return [] }
+    return ["assumes WikiText-103's vocabulary of \(size) tokens; --vocabulary-size sets another"]
   }
 }
 

@@ -171,14 +171,15 @@ struct EvaluateCommand: ParsableCommand {
   }
 
   private func report(_ summary: EvaluationSummary) throws {
+    for warning in summary.warnings { printMessage("warning: \(warning)") }
     if json { return try printJSON(summary) }
     var rows = [
       ("checkpoint", "\(summary.checkpoint), step \(summary.step), \(summary.parameters) parameters"),
       ("chosen", summary.checkpointReason ?? ""),
       ("text", summary.split ?? summary.text ?? ""),
       ("tokens", "\(summary.tokens), of which \(summary.unknownTokens) <unk>"),
-      ("perplexity", String(format: "%.4f", summary.perplexity)),
-      ("nll", String(format: "%.3f nats", summary.nll)),
+      ("perplexity", Readable.decimal(summary.perplexity, 4)),
+      ("nll", "\(Readable.decimal(summary.nll, 3)) nats"),
     ]
     rows += summary.caveats.map { ("note", $0) }
     rows.append(("speed", "\(Readable.count(summary.tokensPerSecond)) tokens/s"))
@@ -194,8 +195,8 @@ struct EvaluateCommand: ParsableCommand {
       + summary.score.buckets.map { bucket in
         [
           "\(bucket.fromRank) to \(bucket.toRank)", "\(bucket.tokens)",
-          Readable.percent(Double(bucket.tokens) / Double(summary.tokens)),
-          bucket.perplexity.map { String(format: "%.2f", $0) } ?? "",
+          Readable.precisePercent(Double(bucket.tokens) / Double(summary.tokens)),
+          bucket.perplexity.map { Readable.decimal($0, 2) } ?? "",
         ]
       }
     let widths = cells[0].indices.map { column in cells.reduce(0) { max($0, $1[column].count) } }

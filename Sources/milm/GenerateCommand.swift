@@ -62,10 +62,14 @@ struct GenerateCommand: ParsableCommand {
     try checkpoint.verify()
     let vocabulary = try checkpoint.vocabulary(corpus: corpus)
     let loaded = try LoadedModel(checkpoint, configuration: RunConfiguration(checkpoint).model)
-    let promptTokens = try vocabulary.encode(
-      prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false
-    )
-    .tokens.ids
+    let encoded = try vocabulary.encode(
+      prompt, tokenizing: checkpoint.state.isTokenized, endsLastLine: false)
+    let promptTokens = encoded.tokens.ids
+    if encoded.unknownTokenCount > 0 {
+      printMessage(
+        "warning: \(encoded.unknownTokenCount) of the prompt's \(promptTokens.count) tokens are not in the vocabulary "
+          + "and are read as <unk>: expected words of the corpus, spelled and tokenized like it")
+    }
 
     var settings = Sampler.Settings()
     settings.temperature = temperature
@@ -82,7 +86,7 @@ struct GenerateCommand: ParsableCommand {
       try show(token, vocabulary)
     }
     for _ in 0..<tokens {
-      let token = sampler.draw()
+      let token = try sampler.draw()
       sampler.read(token)
       try show(token, vocabulary)
     }

@@ -5,6 +5,7 @@ import Foundation
 import LanguageModel
 import Layers
 import Platform
+import Reporting
 import Training
 
 /// `milm inspect`: the contents of a configuration, a checkpoint, a run or a corpus.
@@ -24,26 +25,20 @@ struct InspectCommand: ParsableCommand {
     transform: pathArgument)
   var path: String
 
-  @Option(help: "Vocabulary size for a configuration's model.")
-  var vocabularySize = 267_735
+  @OptionGroup var vocabulary: AssumedVocabulary
 
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
 
-  func validate() throws {
-    if vocabularySize < 2 || vocabularySize > 1 << 31 {
-      throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
-    }
-  }
-
   func run() throws {
-    if FileManager.default.fileExists(atPath: "\(path)/corpus.json") { return try inspectCorpus() }
-    var isDirectory: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+    switch try FileEntry(at: path, followingLinks: true) {
+    case .absent:
       throw MilmError("\(path): expected a checkpoint, a run, a corpus or a configuration, found nothing")
+    case .directory:
+      if case .absent = try FileEntry(at: "\(path)/corpus.json") { return try inspectCheckpoint() }
+      try inspectCorpus()
+    default: try inspectConfiguration()
     }
-    if isDirectory.boolValue { return try inspectCheckpoint() }
-    try inspectConfiguration()
   }
 
   private func inspectCorpus() throws {
@@ -89,19 +84,23 @@ struct InspectCommand: ParsableCommand {
     guard let best = choice.newest.best, !choice.isBest || best.step == step else {
       return choice.isBest ? "step \(step); its perplexity is in metrics.jsonl alone" : "none yet"
     }
-    return "valid perplexity \(best.perplexity) at step \(best.step)"
+    return "valid perplexity \(Readable.decimal(best.perplexity, 4)) at step \(best.step)"
   }
 
   private func inspectConfiguration() throws {
     let configuration = try RunConfiguration(contentsOf: path)
     try show(
-      Model(configuration.model, vocabularySize: vocabularySize, choice: nil),
-      heading: [("configuration", path), ("vocabulary", "\(vocabularySize) words")])
+      Model(
+        configuration.model, vocabularySize: vocabulary.size, choice: nil,
+        assumptions: vocabulary.assumptions(corpus: nil)),
+      heading: [("configuration", path), ("vocabulary", "\(vocabulary.size) words")])
   }
 
   private func show(_ model: Model, heading: [(String, String)]) throws {
     if json { return try printJSON(model) }
-    try printTable(heading + [("variant", model.variant), ("parameters", "\(model.parameters)")])
+    try printTable(
+      heading + [("variant", model.variant), ("parameters", "\(model.parameters)")]
+        + model.assumptions.map { ("note", $0) })
     try printResult()
     try printTable(
       model.tensors.map { tensor in
@@ -128,8 +127,13 @@ struct InspectCommand: ParsableCommand {
     let checkpointReason: String?
     let bestStep: Int?
     let bestPerplexity: Double?
+    /// What was not given and is not known.
+    let assumptions: [String]
 
-    init(_ configuration: ModelConfiguration, vocabularySize: Int, choice: CheckpointChoice?) {
+    init(
+      _ configuration: ModelConfiguration, vocabularySize: Int, choice: CheckpointChoice?,
+      assumptions: [String] = []
+    ) {
       let list = LanguageModel(configuration, vocabularySize: vocabularySize).parameters
       variant = configuration.variant.rawValue
       form = configuration.form.rawValue
@@ -143,6 +147,7 @@ struct InspectCommand: ParsableCommand {
       checkpointReason = choice?.reason
       bestStep = choice?.newest.best?.step
       bestPerplexity = choice?.newest.best?.perplexity
+      self.assumptions = assumptions
     }
   }
 }

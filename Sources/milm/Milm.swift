@@ -2,6 +2,7 @@ import ArgumentParser
 import Communication
 import Foundation
 import Platform
+import Reporting
 import Training
 
 /// The program and its commands.
@@ -105,7 +106,8 @@ func printMarkdown(_ header: [String], _ rows: [[String]]) throws {
 
 /// Three significant digits, or all before the point.
 func figure(_ value: Double) -> String {
-  String(format: value >= 100 ? "%.0f" : value >= 1 ? "%.3g" : "%.3f", value)
+  guard abs(value) < 1e9 else { return Readable.decimal(value, 0) }
+  return String(format: value >= 100 ? "%.0f" : value >= 1 ? "%.3g" : "%.3f", value)
 }
 
 /// Writes one line to standard error.

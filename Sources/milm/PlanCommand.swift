@@ -43,16 +43,15 @@ struct PlanCommand: ParsableCommand {
   @Option(help: "Tokens per epoch (default: the corpus's, else WikiText-103's).")
   var tokens: Int?
 
-  @Option(help: "Number of epochs.")
-  var epochs = 1.0
+  @Option(help: "Number of epochs (default: those of training.steps).")
+  var epochs: Double?
 
   @Option(
     help: "Read this corpus's training split (default: Zipf-distributed tokens).",
     completion: .directory, transform: pathArgument)
   var corpus: String?
 
-  @Option(help: "Vocabulary size of the Zipf-distributed tokens.")
-  var vocabularySize = 267_735
+  @OptionGroup var vocabulary: AssumedVocabulary
 
   @OptionGroup var overrides: ConfigurationSettings
 
@@ -65,9 +64,8 @@ struct PlanCommand: ParsableCommand {
     }
     if let link, !(link > 0) { throw ValidationError("--link: expected Gbit/s above 0, found \(link)") }
     if let tokens, tokens < 1 { throw ValidationError("--tokens: expected at least 1, found \(tokens)") }
-    if !(epochs > 0) { throw ValidationError("--epochs: expected more than 0, found \(epochs)") }
-    if !(2...1 << 31).contains(vocabularySize) {
-      throw ValidationError("--vocabulary-size: expected 2 to \(1 << 31), found \(vocabularySize)")
+    if let epochs, !(epochs > 0) || !epochs.isFinite {
+      throw ValidationError("--epochs: expected more than 0, found \(epochs)")
     }
   }
 
@@ -77,7 +75,7 @@ struct PlanCommand: ParsableCommand {
       let configuration = try RunConfiguration.shared(
         fromRank0File: config, settings: overrides.settings, ranks: here)
       let benchmark = Benchmark(
-        configuration, corpusPath: corpus, vocabularySize: vocabularySize, ranks: here)
+        configuration, corpusPath: corpus, vocabularySize: vocabulary.size, ranks: here)
       let count = ranks ?? here.rankCount
       let probe = try PlanProbe(benchmark, rankCount: count).run()
       let computeEngine = try configuration.training.engine(here)
@@ -104,7 +102,13 @@ struct PlanCommand: ParsableCommand {
     /// The step with the placement of the vocabulary that makes it shortest.
     let best: StepPrediction
     let hoursPerEpoch: Double
+    /// Of the run: of `steps`, which are `epochs`.
     let hours: Double
+    let epochs: Double
+    let steps: Int
+    let vocabularySize: Int
+    /// What was not given and is not known.
+    let assumptions: [String]
     let curve: [StepPrediction]
     /// How far apart the measured times of a pass were, as a fraction of their median.
     let computeSpread: Double
@@ -148,7 +152,14 @@ struct PlanCommand: ParsableCommand {
           costs.prediction(on: cluster, groupSize: ranks.isMultiple(of: size) ? size : 1)
         }
       }
-      let tokenCount = try command.tokens ?? command.corpusTokenCount() ?? 103_227_021
+      let knownTokenCount = try command.tokens ?? command.corpusTokenCount()
+      let tokenCount = knownTokenCount ?? WikiText103.trainingTokenCount
+      vocabularySize = probe.model.vocabularySize
+      let assumesTokens =
+        "assumes WikiText-103's \(tokenCount) tokens per epoch; --corpus or --tokens sets others"
+      assumptions =
+        command.vocabulary.assumptions(corpus: command.corpus)
+        + (knownTokenCount == nil ? [assumesTokens] : [])
       parameters = probe.model.parameters.parameterCount
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9
@@ -167,7 +178,11 @@ struct PlanCommand: ParsableCommand {
       self.step = step
       best = fittingBest(cluster(rankCount))
       hoursPerEpoch = Double(tokenCount) / step.tokensPerSecond / 3600
-      hours = hoursPerEpoch * command.epochs
+      let stepsPerEpoch = Double(tokenCount) / Double(configuration.tokensPerStep)
+      epochs = command.epochs ?? Double(configuration.training.steps) / stepsPerEpoch
+      steps =
+        command.epochs.map { Int(min($0 * stepsPerEpoch, 1e15).rounded(.up)) } ?? configuration.training.steps
+      hours = hoursPerEpoch * epochs
       curve = sequence(first: 1) { $0 < mostRanks ? 2 * $0 : nil }.map(predict)
       computeSpread = probe.computeSpread
       otherLoad = probe.otherLoad
@@ -211,35 +226,43 @@ struct PlanCommand: ParsableCommand {
 
   private func show(_ plan: Plan) throws {
     let step = plan.step
-    try printTable([
-      ("model", "\(Readable.count(Double(plan.parameters))) parameters"),
-      ("engine", plan.engine),
-      ("link", String(format: "%.2f Gbit/s for data", plan.linkGigabitsPerSecond)),
-      (
-        "memory",
-        "\(Readable.byteCount(plan.memoryBytes)) per rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) on rank 0"
-          + missingMemory(plan)
-      ),
-      ("ranks", "\(step.ranks) on \(step.nodes) nodes"),
-      (
-        "vocabulary",
-        step.vocabularyGroup == 1 ? "replicated" : "sharded in groups of \(step.vocabularyGroup) ranks"
-      ),
-      (
-        "per step",
-        String(
-          format: "%.3f s: %.3f compute, %.3f exposed exchange with ", step.secondsPerStep,
-          step.computeSeconds,
-          step.exchangeSeconds)
-          + step.codec
-      ),
-      (
-        "sent per step",
-        "\(Readable.byteCount(step.bytesPerStep)) per rank, \(String(format: "%.1f", step.ratio)) times less than fp32"
-      ),
-      ("tokens/s", Readable.count(step.tokensPerSecond)),
-      ("hours", String(format: "%.2f per epoch, %.2f for the run", plan.hoursPerEpoch, plan.hours)),
-    ])
+    try printTable(
+      [
+        (
+          "model",
+          "\(Readable.count(Double(plan.parameters))) parameters, vocabulary of \(plan.vocabularySize) tokens"
+        ),
+        ("engine", plan.engine),
+        ("link", String(format: "%.2f Gbit/s for data", plan.linkGigabitsPerSecond)),
+        (
+          "memory",
+          "\(Readable.byteCount(plan.memoryBytes)) per rank, \(Readable.byteCount(plan.coordinatorMemoryBytes)) on rank 0"
+            + missingMemory(plan)
+        ),
+        ("ranks", "\(step.ranks) on \(step.nodes) nodes"),
+        (
+          "vocabulary",
+          step.vocabularyGroup == 1 ? "replicated" : "sharded in groups of \(step.vocabularyGroup) ranks"
+        ),
+        (
+          "per step",
+          String(
+            format: "%.3f s: %.3f compute, %.3f exposed exchange with ", step.secondsPerStep,
+            step.computeSeconds,
+            step.exchangeSeconds)
+            + step.codec
+        ),
+        (
+          "sent per step",
+          "\(Readable.byteCount(step.bytesPerStep)) per rank, \(String(format: "%.1f", step.ratio)) times less than fp32"
+        ),
+        ("tokens/s", Readable.count(step.tokensPerSecond)),
+        (
+          "hours",
+          "\(Readable.decimal(plan.hoursPerEpoch, 2)) per epoch, \(Readable.decimal(plan.hours, 2)) for "
+            + "\(plan.steps) steps (\(Readable.decimal(plan.epochs, 2)) epochs)"
+        ),
+      ] + plan.assumptions.map { ("note", $0) })
     if plan.best.vocabularyGroup != step.vocabularyGroup,
       plan.best.secondsPerStep < 0.98 * step.secondsPerStep
     {

@@ -201,7 +201,7 @@ struct PrepareCommand: ParsableCommand {
         (split.rawValue, "\(counts.tokens) tokens, \(counts.lines) lines, \(counts.unknownTokens) <unk>"))
     }
     if let rate = description.entropyRate {
-      let perplexity = String(format: "%.3f", exp(rate))
+      let perplexity = Readable.decimal(exp(rate), 3)
       rows.append(
         ("generated", "entropy rate \(rate) nats per token (lower bound of perplexity \(perplexity))"))
     }

@@ -27,7 +27,7 @@ struct ReportCommand: ParsableCommand {
 
   func run() throws {
     let run = RunDirectory(path: path)
-    guard FileManager.default.fileExists(atPath: run.metricsPath) else {
+    if case .absent = try FileEntry(at: run.metricsPath, followingLinks: true) {
       throw MilmError("\(path): expected a run with metrics.jsonl, found none")
     }
     let configuration = try? String(contentsOfFile: run.configurationPath, encoding: .utf8)

@@ -109,8 +109,10 @@ struct TrainCommand: ParsableCommand {
         request, configuration: configuration, ranks: ranks, logger: logger, stop: stop,
         faults: plan, vocabularyDecision: MeasuredVocabularyDecision())
       if dryRun {
-        let parameterCount = try run.rehearse()
-        if json, ranks.isCoordinator { try printJSON(Rehearsal(parameters: parameterCount)) }
+        let found = try run.rehearse()
+        if json, ranks.isCoordinator {
+          try printJSON(Rehearsal(parameters: found.parameters, step: found.step))
+        }
         return 0
       }
       let outcome = try run.train()
@@ -142,7 +144,7 @@ struct TrainCommand: ParsableCommand {
     if json { return try printJSON(Summary(run: output, outcome)) }
     var rows = [("run", output), ("step", "\(outcome.step)\(outcome.isFinished ? ", finished" : "")")]
     if let perplexity = outcome.bestPerplexity, let step = outcome.bestStep {
-      rows.append(("best", String(format: "valid perplexity %.2f at step %d", perplexity, step)))
+      rows.append(("best", "valid perplexity \(Readable.decimal(perplexity, 2)) at step \(step)"))
     }
     try printTable(rows)
   }
@@ -162,6 +164,8 @@ struct TrainCommand: ParsableCommand {
   private struct Rehearsal: Encodable {
     let dryRun = true
     let parameters: Int
+    /// The step that training would continue from; 0 for a new run.
+    let step: Int
   }
 
   private struct Summary: Encodable {

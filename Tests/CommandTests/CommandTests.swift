@@ -34,6 +34,7 @@ import Testing
     let path = root.appendingPathComponent("configs/wikitext103-\(variant).yaml").path
     let result = try object(try start([program("milm"), "inspect", path, "--json"]))
     #expect(result["parameters"] as? Int == expected)
+    #expect((result["assumptions"] as? [String])?.first?.contains("vocabulary of 267735 tokens") == true)
     let tensors = try #require(result["tensors"] as? [[String: Any]])
     #expect(tensors.reduce(0) { $0 + ($1["parameters"] as? Int ?? 0) } == expected)
   }
@@ -60,7 +61,7 @@ import Testing
     let train = folder.file(mistake == "missing" ? "no-such.txt" : "train.txt")
     if mistake == "not UTF-8" { try Data([0x61, 0xFF, 0x0A]).write(to: URL(filePath: train)) }
     if mistake == "empty" { try folder.write("", to: "train.txt") }
-    let run = try start([program("milm"), "prepare", "--train", train, "--output", folder.file("corpus")])
+    let run = try start([program("milm"), "prepare", "--train", train, "--output", folder.file("new/corpus")])
     #expect(run.status == 1)
     #expect(errorLines(run).count == 1 && run.errors.contains(expected), "\(run.transcript)")
     let left = try FileManager.default.contentsOfDirectory(atPath: folder.path)

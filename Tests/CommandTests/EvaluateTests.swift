@@ -91,6 +91,36 @@ import Testing
     #expect(result["unknownTokens"] as? Int == 6 && result["tokens"] as? Int == 7)
   }
 
+  /// Raw text for a model of tokenized text has many unknown tokens, and a perplexity that looks good.
+  @Test func aTextThatIsNotLikeTheCorpusIsSaidToBe() throws {
+    let bench = try CommandBench()
+    let text = try bench.folder.write(
+      String(repeating: "A house, a tree; the sea.\n", count: 60), to: "like.txt"
+    ).path
+    let other = try bench.folder.write("Qwerty uiop asdf ghjkl.\n", to: "unlike.txt").path
+    for (tokenizes, alike, unlike) in [(false, 1, 2), (true, 0, 1)] {
+      let corpus = bench.folder.file("corpus-\(tokenizes)")
+      let run = bench.folder.file("run-\(tokenizes)")
+      let prepared = try start(
+        [program("milm"), "prepare", "--train", text, "--valid", text, "--output", corpus]
+          + (tokenizes ? ["--tokenize"] : []))
+      try #require(prepared.status == 0, "\(prepared.transcript)")
+      let trained = try bench.milm("train", bench.configuration, "--corpus", corpus, "--output", run)
+      try #require(trained.status == 0, "\(trained.transcript)")
+      for (file, count) in [(text, alike), (other, unlike)] {
+        let result = try bench.milm("evaluate", run, "--corpus", corpus, "--text", file, "--json")
+        #expect((try object(result)["warnings"] as? [String])?.count == count, "\(result.transcript)")
+        #expect(
+          result.errors.components(separatedBy: "milm: warning: ").count == count + 1, "\(result.errors)")
+      }
+      let split = try object(
+        try bench.milm("evaluate", run, "--corpus", corpus, "--split", "valid", "--json"))
+      #expect((split["warnings"] as? [String])?.isEmpty == true)
+      let generated = try bench.milm("generate", run, "--prompt", "Qwerty uiop", "--tokens", "2")
+      #expect(generated.errors.contains("2 of the prompt's 2 tokens are not in the vocabulary"))
+    }
+  }
+
   @Test(arguments: [
     ["--streams", "0"], ["--window", "0"], ["--window", "5", "--streams", "1"], ["--cache", "0"],
     ["--cache", "9", "--streams", "2"], ["--cache", "9", "--window", "7"], ["--cache-theta", "1"],

@@ -53,6 +53,20 @@ import Testing
     #expect(curve.compactMap { $0["ranks"] as? Int } == (0...10).map { 1 << $0 })
     let (epoch, all) = try (#require(plan["hoursPerEpoch"] as? Double), #require(plan["hours"] as? Double))
     #expect(abs(all - 3 * epoch) < 1e-9 * all)
+    #expect((plan["assumptions"] as? [String])?.isEmpty == true)
+  }
+
+  @Test func planSaysHowLongTheRunIsAndWhatItAssumes() throws {
+    let bench = try CommandBench()
+    let plan = try object(bench.milm("plan", bench.configuration, "--set", "training.steps=5000", "--json"))
+    let step = try #require((plan["step"] as? [String: Any])?["secondsPerStep"] as? Double)
+    let hours = try #require(plan["hours"] as? Double)
+    #expect(abs(hours - 5000 * step / 3600) < 1e-6 * hours && plan["steps"] as? Int == 5000)
+    #expect((plan["assumptions"] as? [String])?.count == 2 && plan["vocabularySize"] as? Int == 267_735)
+    let table = try bench.milm("plan", bench.configuration, "--vocabulary-size", "500")
+    #expect(table.output.contains("for 12 steps ("), "\(table.transcript)")
+    #expect(table.output.contains("assumes WikiText-103's 103227021 tokens per epoch"))
+    #expect(!table.output.contains("assumes WikiText-103's vocabulary"))
   }
 
   /// Other programs compete for every processor.

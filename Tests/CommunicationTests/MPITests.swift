@@ -85,6 +85,11 @@ extension Tag {
     #expect(run.transcript.contains("last known at writing a checkpoint for"), "\(run.transcript)")
   }
 
+  @Test func aLongEvaluationIsNoStall() throws {
+    let run = try mpirun(3, [program("RankProgram"), "long-evaluation"])
+    #expect(run.status == 0 && !run.transcript.contains("without progress"), "\(run.transcript)")
+  }
+
   @Test func aKilledRankEndsTheJobAtOnce() throws {
     let start = ContinuousClock.now
     let run = try mpirun(3, [program("RankProgram"), "killed-rank"])

@@ -79,17 +79,17 @@ import Testing
   }
 
   @Test(arguments: [(0, 1.0), (1, 1.0), (0, 1e-9)])
-  func theMostProbableTokenIsSampledWhereNoOtherIsAllowed(topK: Int, topP: Double) {
+  func theMostProbableTokenIsSampledWhereNoOtherIsAllowed(topK: Int, topP: Double) throws {
     let bench = Bench(small(.multencdec), lanes: 1, accumulation: 1)
     var settings = Sampler.Settings()
     settings.topK = topK
     settings.topP = topP
     settings.temperature = topK == 0 && topP == 1 ? 0 : 1
-    let tokens = (0..<2).map { seed in
+    let tokens = try (0..<2).map { seed in
       let sampler = Sampler(
         bench.model, parameters: bench.weights, settings: settings, seed: UInt64(seed), engine: bench.engine)
-      return (0..<12).map { _ in
-        let token = sampler.draw()
+      return try (0..<12).map { _ in
+        let token = try sampler.draw()
         sampler.read(token)
         return token
       }
@@ -97,15 +97,15 @@ import Testing
     #expect(tokens[0] == tokens[1])
   }
 
-  @Test func samplesDependOnTheirSeedAndOmitTheExcludedToken() {
+  @Test func samplesDependOnTheirSeedAndOmitTheExcludedToken() throws {
     let bench = Bench(small(.multdec), lanes: 1, accumulation: 1)
     var settings = Sampler.Settings()
     settings.excludedToken = 5
-    let texts = [1, 1, 2].map { (seed: UInt64) in
+    let texts = try [1, 1, 2].map { (seed: UInt64) in
       let sampler = Sampler(
         bench.model, parameters: bench.weights, settings: settings, seed: seed, engine: bench.engine)
       sampler.read(0)
-      return (0..<200).map { _ in sampler.draw() }
+      return try (0..<200).map { _ in try sampler.draw() }
     }
     #expect(texts[0] == texts[1] && texts[0] != texts[2])
     #expect(!texts[0].contains(5))

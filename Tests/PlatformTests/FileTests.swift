@@ -125,3 +125,39 @@ struct OpenFileTests {
     #expect(try file.readAll() == Array("0123456789".utf8))
   }
 }
+
+struct DirectoryTests {
+  @Test func theReasonOfTheSystemIsNamed() throws {
+    let folder = try TemporaryFolder()
+    let file = try folder.write("", to: "file").path
+    try FileManager.default.createSymbolicLink(atPath: folder.file("loop"), withDestinationPath: "loop")
+    func reason(_ path: String, _ body: () throws -> Void) -> String {
+      let error = #expect(throws: MilmError.self) { try body() }
+      return (error?.description ?? "").replacing("\(path): ", with: "")
+    }
+    #expect(reason(file) { _ = try directoryEntries(file) } == "cannot list the directory: Not a directory")
+    let loop = folder.file("loop")
+    #expect(
+      reason(loop) { _ = try directoryEntries(loop) }
+        == "cannot list the directory: Too many levels of symbolic links")
+    #expect(
+      reason(loop) { _ = try FileEntry(at: loop, followingLinks: true) }
+        == "cannot examine: Too many levels of symbolic links")
+    #expect(
+      reason(file) { _ = try linkTarget(file) } == "cannot read the symbolic link: Invalid argument")
+    let none = folder.file("none")
+    #expect(reason(none) { try removeEntry(none) } == "cannot remove: No such file or directory")
+    #expect(reason(folder.path) { _ = try readIfPresent(folder.path) }.contains("expected a file"))
+    #expect(try readIfPresent(none) == nil)
+  }
+
+  @Test func namesThatAreNotUTF8AreKeptApart() throws {
+    let folder = try TemporaryFolder()
+    try folder.write("", to: "a")
+    let path = Array("\(folder.path)/b".utf8CString.dropLast()) + [CChar(bitPattern: 0xFF), 0]
+    let descriptor = open(path, O_CREAT | O_WRONLY, 0o600)
+    try #require(descriptor >= 0)
+    close(descriptor)
+    #expect(try directoryEntries(folder.path) == ["a"])
+  }
+}

@@ -35,6 +35,7 @@ let scenarios: [String: Scenario] = [
   "stopped-in-broadcast": stoppedRankEndsABroadcast,
   "stopped-on-node": stoppedRankEndsItsNode,
   "slow-disk": aRankThatLivesMayBeSlow,
+  "long-evaluation": aLongEvaluationIsNoStall,
   "killed-rank": killedRankEndsTheJob,
   "corrupted-messages": corruptedMessagesAreFound,
   "fuzz": mutantsAreRefused,

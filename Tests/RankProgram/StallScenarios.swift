@@ -66,6 +66,19 @@ func aRankThatLivesMayBeSlow(_ ranks: Ranks) throws {
   try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }
 }
 
+/// Rank 0 evaluates for longer than the limit of warnings, and says so.
+func aLongEvaluationIsNoStall(_ ranks: Ranks) throws {
+  ranks.shortenHeartbeatLimits(abortSeconds: 30)
+  if ranks.rank == 0 {
+    ranks.world.control.liveness?.activity.note("evaluation of step 7", isExpectedToLast: true)
+    sleep(4)
+  } else {
+    // The activity of rank 0 has to arrive.
+    sleep(2)
+  }
+  try ranks.thread.run { [control = ranks.world.control] in try control.barrier("perplexity of step 7") }
+}
+
 func killedRankEndsTheJob(_ ranks: Ranks) throws {
   if ranks.rank == 1 { raise(SIGKILL) }
   try ranks.thread.run { [control = ranks.world.control] in try control.barrier("checkpoint") }

@@ -93,6 +93,17 @@ struct TrainingProgressTests {
     #expect(recorder.written.last?.hasSuffix("secondsLeft=10\n") == true)
   }
 
+  @Test func theEndIncludesTheLastEvaluationAndCheckpoint() {
+    let progress = progress(isTerminal: false)
+    time.advance(seconds: 50)
+    progress.update(metrics(step: 200), closingSeconds: 60)
+    progress.update(metrics(step: 400), closingSeconds: 60)
+    progress.update(metrics(step: 400))
+    #expect(
+      recorder.written[0].hasSuffix("secondsLeft=110\n") && recorder.written[1].hasSuffix("secondsLeft=60\n"))
+    #expect(!recorder.written[2].contains("secondsLeft"), "nothing is known of what remains")
+  }
+
   @Test(arguments: [true, false]) func showsNumbersThatAreNotFinite(isTerminal: Bool) {
     var broken = metrics(step: 0, loss: .nan)
     broken["tokensPerSecond"] = .number(.infinity)

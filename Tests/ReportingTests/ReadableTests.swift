@@ -36,6 +36,22 @@ struct ReadableTests {
   }
 
   @Test(
+    arguments: [
+      (1.005, "1.00"), (123.456, "123.46"), (999_999_999.9, "999999999.90"), (1e9, "1e+09"),
+      (-2e30, "-2e+30"),
+      (.infinity, "infinite"), (-.infinity, "-infinite"), (.nan, "?"),
+    ] as [(Double, String)])
+  func aDecimalCanBeRead(value: Double, text: String) {
+    #expect(Readable.decimal(value, 2) == text)
+  }
+
+  @Test(
+    arguments: [(0.0996, "10 %"), (0.666, "67 %"), (0.0123, "1.2 %"), (0.999, "100 %")] as [(Double, String)])
+  func sharesAreRounded(fraction: Double, text: String) {
+    #expect(Readable.precisePercent(fraction) == text)
+  }
+
+  @Test(
     arguments: [(0, "0 %"), (0.999, "99 %"), (1, "100 %"), (2, "100 %"), (-1, "0 %"), (.nan, "?")]
       as [(Double, String)])
   func percentagesAreRoundedDown(fraction: Double, text: String) {

@@ -204,3 +204,62 @@ struct EventFileTests {
     #expect(try folder.entries("tensorboard").count == 1)
   }
 }
+
+/// The report of a long run is drawn from its metrics in bounded memory.
+struct LongRunTests {
+  /// Lines as `json` writes them, with one that differs in layout, one of another version and some that are none.
+  @Test func everyReadableLineCounts() throws {
+    let folder = try TemporaryFolder()
+    let files = RunFiles(
+      metrics: folder.file("metrics.jsonl"), sessions: folder.file("sessions.jsonl"),
+      events: folder.file("tensorboard"), page: folder.file("report.html"))
+    let log = try MetricsLog(path: files.metrics, keepingThroughStep: nil)
+    for step in 1...30 { try log.append(metrics(step: step, loss: step == 7 ? .nan : 4 + 1 / Double(step))) }
+    try log.append(evaluation(step: 30, perplexity: 50.5))
+    func page(_ name: String) throws -> String {
+      try files.drawPage(title: "run", configuration: "", at: folder.file(name))
+      return try String(contentsOfFile: folder.file(name), encoding: .utf8).split(separator: "<footer")[0]
+        + ""
+    }
+    let expected = try page("first.html")
+    #expect(expected.contains("step 30 of 30") && expected.contains("50.5"))
+
+    // The same lines with spaces between, members in another order or more of them, and lines that are none.
+    let lines = try String(contentsOfFile: files.metrics, encoding: .utf8).split(separator: "\n").map(
+      String.init)
+    var odd = lines.enumerated().map { number, line in
+      switch number % 3 {
+      case 0: line.replacing("\":", with: "\" : ")
+      case 1: line.replacing("{", with: #"{"later":[1,{"a":null}],"#)
+      default: line
+      }
+    }
+    odd.insert(#"{"step":99999999999999999999}"#, at: 3)
+    odd.insert(#"{"step":9223372036854775807,"tokens":9223372036854775807}"#, at: 4)
+    odd.insert(#"{"step":-5}"#, at: 5)
+    odd.insert("{\"step\":12,\"tokens\":", at: 6)
+    odd.insert(String(repeating: "[", count: 100_000), at: 7)
+    try odd.joined(separator: "\n").write(toFile: files.metrics, atomically: false, encoding: .utf8)
+    #expect(try page("second.html") == expected)
+  }
+
+  @Test(.timeLimit(.minutes(2))) func manyLinesAreReadInBoundedMemory() async throws {
+    let folder = try TemporaryFolder()
+    let log = try MetricsLog(path: folder.file("metrics.jsonl"), keepingThroughStep: nil)
+    try log.append(metrics(step: 1_234_567))
+    let line = try Data(contentsOf: folder.url("metrics.jsonl"))
+    let lines = Data((0..<1000).flatMap { _ in line })
+    let file = try FileHandle(forWritingTo: folder.url("metrics.jsonl"))
+    for _ in 0..<60 { try file.write(contentsOf: lines) }
+    try file.close()
+    await #expect(processExitsWith: .success) { [path = folder.path as String] in
+      let files = RunFiles(
+        metrics: "\(path)/metrics.jsonl", sessions: "\(path)/sessions.jsonl",
+        events: "\(path)/tensorboard", page: "\(path)/report.html")
+      let before = Host.peakByteCount
+      try files.drawPage(title: "run", configuration: "")
+      // The file has 25 MB, its lines as values have as many again.
+      try #require(Host.peakByteCount - before < 15_000_000)
+    }
+  }
+}

@@ -11,6 +11,8 @@ final class Heartbeat: Liveness, @unchecked Sendable {
   private static let messageByteCount = 256
   private static let intervalMicroseconds: useconds_t = 250_000
   private static let roundsPerBeat = 4
+  /// The first character of an activity that is expected to last, and of any other.
+  private static let (lastingMark, otherMark): (Character, Character) = ("+", "-")
   /// A gap between two rounds beyond which this process was stopped itself.
   private static let ownStopSeconds = 2.0
 
@@ -24,6 +26,7 @@ final class Heartbeat: Liveness, @unchecked Sendable {
   private struct Received {
     var times: [ContinuousClock.Instant]
     var states: [String]
+    var isExpectedToLast: [Bool]
     var limits: StallLimits
     var startTimeoutSeconds: Double
   }
@@ -36,7 +39,8 @@ final class Heartbeat: Liveness, @unchecked Sendable {
     received = Mutex(
       Received(
         times: Array(repeating: .now, count: group.rankCount),
-        states: Array(repeating: "the start", count: group.rankCount), limits: limits,
+        states: Array(repeating: "the start", count: group.rankCount),
+        isExpectedToLast: Array(repeating: false, count: group.rankCount), limits: limits,
         startTimeoutSeconds: startTimeoutSeconds))
   }
 
@@ -45,6 +49,8 @@ final class Heartbeat: Liveness, @unchecked Sendable {
   }
 
   func lastState(of rank: Int) -> String { received.withLock { $0.states[rank] } }
+
+  func isExpectedToLast(_ rank: Int) -> Bool { received.withLock { $0.isExpectedToLast[rank] } }
 
   var heartbeatLimits: StallLimits { received.withLock { $0.limits } }
 
@@ -58,6 +64,10 @@ final class Heartbeat: Liveness, @unchecked Sendable {
     received.withLock { $0.startTimeoutSeconds = .infinity }
   }
 
+  private static func message(_ record: RankActivity.Record) -> String {
+    "\(record.isExpectedToLast ? lastingMark : otherMark)\(record)"
+  }
+
   /// Starts the thread.
   func start() {
     guard !peers.isEmpty else { return }
@@ -69,9 +79,12 @@ final class Heartbeat: Liveness, @unchecked Sendable {
         excuseOwnStop(since: &lastRound)
         for peer in peers {
           if let text = messages.received(from: peer) {
-            received.withLock { ($0.times[peer], $0.states[peer]) = (.now, text) }
+            received.withLock {
+              ($0.times[peer], $0.states[peer]) = (.now, String(text.dropFirst()))
+              $0.isExpectedToLast[peer] = text.first == Self.lastingMark
+            }
           }
-          if round % Self.roundsPerBeat == 0 { messages.send("\(activity.current)", to: peer) }
+          if round % Self.roundsPerBeat == 0 { messages.send(Self.message(activity.current), to: peer) }
         }
         round += 1
         usleep(Self.intervalMicroseconds)

@@ -12,6 +12,8 @@ package final class RankActivity: Sendable {
     var textSince = ContinuousClock.now
     /// Seconds of the same activity after which its own rank prints it; nil: never.
     var warnSeconds: Double?
+    /// Whether the activity takes long though all is well.
+    var isExpectedToLast = false
     var operation: MessageTag?
     /// When a call into MPI by the thread in `operation` last returned.
     var lastReturn = ContinuousClock.now
@@ -23,9 +25,12 @@ package final class RankActivity: Sendable {
   init() {}
 
   /// Notes what the program does from now on; after `warnSeconds` of it the rank prints its own state.
-  package func note(_ text: String, warnSeconds: Double? = nil) {
+  ///
+  /// Other ranks wait without a warning for an activity that `isExpectedToLast`.
+  package func note(_ text: String, warnSeconds: Double? = nil, isExpectedToLast: Bool = false) {
     record.withLock {
       ($0.text, $0.textSince, $0.warnSeconds) = (text, .now, warnSeconds)
+      $0.isExpectedToLast = isExpectedToLast
     }
   }
 
@@ -61,6 +66,8 @@ package protocol Liveness: AnyObject, Sendable {
   func secondsSinceHeartbeat(of rank: Int) -> Double
   /// The activity that heartbeat carried.
   func lastState(of rank: Int) -> String
+  /// Whether that activity takes long though all is well.
+  func isExpectedToLast(_ rank: Int) -> Bool
   /// The activity of this rank.
   var activity: RankActivity { get }
   /// How long any operation waits for ranks without a heartbeat.
@@ -86,6 +93,7 @@ final class SubsetLiveness: Liveness {
 
   func secondsSinceHeartbeat(of rank: Int) -> Double { base.secondsSinceHeartbeat(of: ranks[rank]) }
   func lastState(of rank: Int) -> String { base.lastState(of: ranks[rank]) }
+  func isExpectedToLast(_ rank: Int) -> Bool { base.isExpectedToLast(ranks[rank]) }
   var activity: RankActivity { base.activity }
   var heartbeatLimits: StallLimits { base.heartbeatLimits }
   func setHeartbeatLimits(_ limits: StallLimits) { base.setHeartbeatLimits(limits) }

@@ -73,10 +73,11 @@ struct StallWatch {
       throw MilmError("\(sentence(seconds, lateRanks())); the limit of the start is \(patience) s")
     }
     guard let general = limits ?? liveness?.heartbeatLimits else { return }
-    if seconds >= general.warnSeconds && !hasWarned {
-      hasWarned = true
-      general.warn(sentence(seconds, lateRanks()))
-    }
+    guard seconds >= general.warnSeconds && !hasWarned else { return }
+    let late = lateRanks()
+    if limits == nil, let liveness, late.allSatisfy(liveness.isExpectedToLast) { return }
+    hasWarned = true
+    general.warn(sentence(seconds, late))
   }
 
   private func checkHeartbeats(_ seconds: Double, _ lateRanks: () -> [Int]) throws(MilmError) {

@@ -12,6 +12,8 @@ final class StagedFolder {
   private let destination: URL
   private let name: String
   private let lock: OpenFile
+  /// The folders above that this one needed, the lowest first.
+  private let newParents: [String]
   private var isPublished = false
 
   /// Begins a folder that will appear at `destination`.
@@ -25,11 +27,8 @@ final class StagedFolder {
     let path = self.destination.path
     url = URL(fileURLWithPath: AtomicFile.temporaryPath(for: path), isDirectory: true)
     let parent = url.deletingLastPathComponent()
-    do {
-      try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
-    } catch {
-      throw MilmError("cannot create the folder \(parent.path) for \(name): \(error.localizedDescription)")
-    }
+    newParents = try absentParents(of: url.path)
+    try makeDirectories(parent.path)
     Self.removeLeftovers(of: self.destination.lastPathComponent, in: parent)
     guard mkdir(url.path, 0o755) == 0 else { throw MilmError(name, cannot: "write") }
     lock = try OpenFile.directory(url.path)
@@ -39,7 +38,10 @@ final class StagedFolder {
   }
 
   deinit {
-    if !isPublished { try? FileManager.default.removeItem(at: url) }
+    guard !isPublished else { return }
+    try? FileManager.default.removeItem(at: url)
+    // One that holds something else by now stays.
+    for parent in newParents { rmdir(parent) }
   }
 
   /// Gives the folder its name, replacing an earlier corpus.
@@ -87,7 +89,7 @@ final class StagedFolder {
     guard isFolder.boolValue else {
       throw MilmError("expected no file at \(name), or a corpus to replace; found a file")
     }
-    let entries = try FileManager.default.contentsOfDirectory(atPath: destination.path)
+    let entries = try directoryEntries(destination.path)
     let foreign = Set(entries).subtracting(Corpus.fileNames).sorted()
     if !entries.isEmpty,
       let example = foreign.first ?? (entries.contains("corpus.json") ? nil : entries.first)

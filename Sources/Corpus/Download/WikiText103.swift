@@ -18,8 +18,13 @@ package enum WikiText103 {
   package static let byteCount = 190_229_076
 
   /// Tokens of each split, with one `<eos>` per line.
-  private static let tokenCounts: [Split: Int] = [.train: 103_227_021, .valid: 217_646, .test: 245_569]
-  private static let vocabularySize = 267_735
+  private static let tokenCounts: [Split: Int] = [
+    .train: trainingTokenCount, .valid: 217_646, .test: 245_569,
+  ]
+  /// Tokens of its training split, `<eos>` included.
+  package static let trainingTokenCount = 103_227_021
+  /// Its number of distinct tokens.
+  package static let vocabularySize = 267_735
 
   /// A builder for the files `wiki.{train,valid,test}.tokens` of an archive.
   ///

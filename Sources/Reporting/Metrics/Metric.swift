@@ -75,10 +75,13 @@ package struct Metric: Sendable, Equatable {
 package struct MetricTable: Sendable, Equatable {
   package let metrics: [Metric]
   private let indices: [String: Int]
+  /// What a line of JSON has before each value.
+  let openings: [[UInt8]]
 
   /// A table of metrics with unique keys.
   package init(_ metrics: [Metric]) {
     self.metrics = metrics
+    openings = metrics.enumerated().map { Array("\($0 == 0 ? "{" : ",")\"\($1.key)\":".utf8) }
     indices = Dictionary(uniqueKeysWithValues: metrics.enumerated().map { ($1.key, $0) })
   }
 

@@ -12,7 +12,7 @@ package enum MetricValue: Sendable, Equatable {
 package struct MetricsLine: Sendable, Equatable {
   package let table: MetricTable
   /// In the order of the table.
-  private(set) var values: [MetricValue]
+  var values: [MetricValue]
 
   /// A line of these values; a metric without one is 0, `null` or empty.
   package init(_ table: MetricTable, _ values: KeyValuePairs<String, MetricValue> = [:]) {
@@ -83,40 +83,6 @@ extension MetricsLine {
 }
 
 extension MetricsLine {
-  /// Others, which no run reaches, are refused: sums of them would overflow.
-  static let plausibleIntegers = 0...1 << 53
-
-  /// Reads a line that `json` has written, also in a version with other metrics; nil where it is none.
-  ///
-  /// `training` is the table of reports of training.
-  init?(_ json: UnsafeRawBufferPointer, training: MetricTable) {
-    guard let members = try? JSONReader.members(of: json, maximumDepth: 2) else { return nil }
-    let isEvaluation = members.contains { $0.name == "split" }
-    self.init(isEvaluation ? .evaluation : training)
-    var hasStep = false
-    // Members are mostly in the order of the table.
-    var next = 0
-    for (name, value) in members {
-      if next >= table.metrics.count || table.metrics[next].key != name {
-        guard let index = table.index(of: name) else { continue }
-        next = index
-      }
-      switch (table.metrics[next].kind, value) {
-      case (_, .null): break
-      case (.integer, .integer(let integer)) where Self.plausibleIntegers.contains(integer):
-        values[next] = .integer(integer)
-      case (.number, .integer(let integer)), (.exactNumber, .integer(let integer)):
-        values[next] = .number(Double(integer))
-      case (.number, .real(let real)), (.exactNumber, .real(let real)): values[next] = .number(real)
-      case (.text, .string(let text)): values[next] = .text(text)
-      default: return nil
-      }
-      if name == "step", case .integer = value { hasStep = true }
-      next += 1
-    }
-    guard hasStep else { return nil }
-  }
-
   /// The values as numbers, in the order of the table.
   var numbers: some Sequence<Double> { values.lazy.map(\.number) }
 }

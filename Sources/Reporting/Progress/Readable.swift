@@ -31,8 +31,15 @@ package enum Readable {
     fraction.isFinite ? "\(Int((min(max(fraction, 0), 1) * 100).rounded(.down))) %" : "?"
   }
 
+  /// With so many decimals, or with an exponent where that is too long to read; `infinite` beyond all numbers.
+  package static func decimal(_ value: Double, _ decimals: Int) -> String {
+    guard !value.isNaN else { return "?" }
+    guard value.isFinite else { return value > 0 ? "infinite" : "-infinite" }
+    return abs(value) < 1e9 ? String(format: "%.*f", decimals, value) : String(format: "%.4g", value)
+  }
+
   /// A fraction as a percentage with at most one decimal.
-  static func precisePercent(_ fraction: Double) -> String {
+  package static func precisePercent(_ fraction: Double) -> String {
     guard fraction.isFinite else { return "?" }
     return String(format: fraction < 0.0995 ? "%.1f %%" : "%.0f %%", fraction * 100)
   }

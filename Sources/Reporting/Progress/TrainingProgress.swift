@@ -30,7 +30,9 @@ package final class TrainingProgress: Sendable {
   }
 
   /// Shows a report of training.
-  package func update(_ line: MetricsLine) {
+  ///
+  /// `closingSeconds` is the time that evaluation and checkpoint will take after the last step; nil where it is unknown.
+  package func update(_ line: MetricsLine, closingSeconds: Double? = nil) {
     let now = clock()
     let (isDue, savedByteCount) = state.withLock { state in
       state.savedByteCount += max(line.integer("rawBytes") - line.integer("wireBytes"), 0)
@@ -42,9 +44,9 @@ package final class TrainingProgress: Sendable {
       return (true, state.savedByteCount)
     }
     if !output.isTerminal {
-      output.writeLine(plainLine(line, savedByteCount))
+      output.writeLine(plainLine(line, savedByteCount, closingSeconds))
     } else if isDue {
-      output.redrawLine(drawnLine(line, savedByteCount))
+      output.redrawLine(drawnLine(line, savedByteCount, closingSeconds))
     }
   }
 
@@ -58,7 +60,9 @@ package final class TrainingProgress: Sendable {
   }
 
   /// As many parts as fit into the terminal's width; the least important are left out first.
-  private func drawnLine(_ line: MetricsLine, _ savedByteCount: Int) -> String {
+  private func drawnLine(
+    _ line: MetricsLine, _ savedByteCount: Int, _ closingSeconds: Double?
+  ) -> String {
     let fraction = Double(line.step) / Double(max(stepCount, 1))
     var parts: [(importance: Int, text: String)] = [
       (1, progressBar(fraction: fraction)), (8, Readable.percent(fraction)),
@@ -66,7 +70,7 @@ package final class TrainingProgress: Sendable {
       (6, "perplexity " + String(format: "%.2f", line.perplexity)),
       (5, "\(Readable.count(line.number("tokensPerSecond"))) tokens/s"),
     ]
-    if let remaining = remainingSeconds(line.step) {
+    if let remaining = remainingSeconds(line.step, closingSeconds) {
       parts.append((7, "\(Readable.duration(seconds: remaining)) left"))
     }
     if let ratio = line.compressionRatio {
@@ -82,7 +86,9 @@ package final class TrainingProgress: Sendable {
   }
 
   /// The metrics that are shown, in the order of their table, with what this process alone knows between them.
-  private func plainLine(_ line: MetricsLine, _ savedByteCount: Int) -> String {
+  private func plainLine(
+    _ line: MetricsLine, _ savedByteCount: Int, _ closingSeconds: Double?
+  ) -> String {
     var fields = line.progressFields
     func insert(_ name: String, _ value: String, after key: String) {
       let index = fields.firstIndex { $0.name == key } ?? fields.count - 1
@@ -93,14 +99,16 @@ package final class TrainingProgress: Sendable {
       insert("savedBytes", "\(savedByteCount)", after: "codec")
       insert("ratio", String(format: "%.2f", ratio), after: "codec")
     }
-    if let seconds = remainingSeconds(line.step) {
+    if let seconds = remainingSeconds(line.step, closingSeconds) {
       fields.append(("secondsLeft", String(format: "%.0f", seconds)))
     }
     return fields.map { "\($0.name)=\($0.value)" }.joined(separator: " ")
   }
 
-  private func remainingSeconds(_ step: Int) -> Double? {
-    guard step > firstStep else { return nil }
+  /// Nil where nothing is known of what remains.
+  private func remainingSeconds(_ step: Int, _ closingSeconds: Double?) -> Double? {
+    guard step > firstStep, step < stepCount || closingSeconds != nil else { return nil }
     return clock().inSeconds / Double(step - firstStep) * Double(max(stepCount - step, 0))
+      + (closingSeconds ?? 0)
   }
 }

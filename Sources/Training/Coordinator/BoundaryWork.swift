@@ -68,7 +68,7 @@ final class BoundaryWork {
       try completePendingEvaluation()
       try applyPendingEvaluation()
     case .isAbandoned: coordinator?.abandonEvaluation()
-    case .isAwaited: _ = try state.counters.pendingEvaluation.map { try coordinator?.perplexity(at: $0.step) }
+    case .isAwaited: _ = try state.counters.pendingEvaluation.map { try awaitPerplexity(of: $0.step) }
     }
     switch closing.last {
     case .none: break
@@ -173,8 +173,17 @@ final class BoundaryWork {
   private func perplexity(at step: Int) throws -> Double {
     // Rank 0 may still wait for the parameters that it is to evaluate.
     transfer?.setUrgent()
-    let own = try coordinator?.perplexity(at: step) ?? 0
+    let own = try awaitPerplexity(of: step) ?? 0
     // A sum in which all ranks but 0 contribute zero is a broadcast that keeps every bit.
     return try state.ranks.control.sum("perplexity of step \(step)", [own])[0]
+  }
+
+  /// The perplexity of an evaluation, waited for; nil on all ranks but 0, whose wait is no stall.
+  private func awaitPerplexity(of step: Int) throws -> Double? {
+    guard let coordinator else { return nil }
+    let activity = state.ranks.control.liveness?.activity
+    activity?.note("evaluation of step \(step)", isExpectedToLast: true)
+    defer { activity?.note("step \(state.counters.step): boundary") }
+    return try coordinator.perplexity(at: step)
   }
 }

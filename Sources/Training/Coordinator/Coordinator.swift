@@ -42,6 +42,9 @@ final class Coordinator: Sendable {
     /// Perplexities that have not taken effect, by step.
     var perplexities: [Int: Double] = [:]
     var isEvaluationAbandoned = false
+    /// What the last checkpoint and the last evaluation took.
+    var checkpointSeconds: Double?
+    var evaluationSeconds: Double?
     /// What ended an evaluation.
     var evaluationFailure: (any Error)?
   }
@@ -78,6 +81,15 @@ final class Coordinator: Sendable {
   /// The time spent in the background so far.
   var work: BackgroundWork {
     BackgroundWork(checkpointSeconds: writing.busySeconds, evaluationSeconds: evaluating.busySeconds)
+  }
+
+  /// Seconds that evaluation and checkpoint will take after the last step, as they took before; nil before the first ones.
+  var closingSeconds: Double? {
+    progress.withLock { progress in
+      guard let checkpoint = progress.checkpointSeconds else { return nil }
+      let evaluates = validation != nil && configuration.coordinator.evaluateEvery > 0
+      return evaluates ? progress.evaluationSeconds.map { $0 + checkpoint } : checkpoint
+    }
   }
 
   /// Runs a write; its failure, as on a full disk, is logged and counted, and training continues.
@@ -156,11 +168,13 @@ extension Coordinator {
     // After a power failure the metrics reach at least as far as the checkpoint.
     try record.synchronize()
     try store.write(files: snapshot.files(configuration), state: state)
+    let seconds = (ContinuousClock.now - start).inSeconds
+    progress.withLock { $0.checkpointSeconds = seconds }
     logger.info(
       "checkpoint written",
       metadata: [
         "step": "\(state.step)",
-        "time": "\(Readable.duration(seconds: (ContinuousClock.now - start).inSeconds))",
+        "time": "\(Readable.duration(seconds: seconds))",
         "toCopy": "\(String(format: "%.1f ms", 1000 * snapshot.copySeconds))",
       ])
   }
@@ -286,6 +300,7 @@ extension Coordinator {
         if progress.withLock({ $0.isEvaluationAbandoned }) { throw Abandoned() }
       }
       let seconds = (ContinuousClock.now - start).inSeconds
+      progress.withLock { $0.evaluationSeconds = seconds }
       logger.info(
         "evaluated",
         metadata: [

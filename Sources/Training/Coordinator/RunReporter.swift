@@ -11,6 +11,7 @@ final class RunReporter {
   private let logger: Logger
   private let codec: () -> String
   private let work: () -> BackgroundWork
+  private let closingSeconds: () -> Double?
   private let tokensPerStep: Int
   private let reportEvery: Int
   private let segmentsPerEpoch: Int
@@ -23,13 +24,15 @@ final class RunReporter {
 
   init(
     record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
-    work: @escaping () -> BackgroundWork, configuration: RunConfiguration, segmentsPerEpoch: Int
+    work: @escaping () -> BackgroundWork, closingSeconds: @escaping () -> Double?,
+    configuration: RunConfiguration, segmentsPerEpoch: Int
   ) {
     self.record = record
     self.progress = progress
     self.logger = logger
     self.codec = codec
     self.work = work
+    self.closingSeconds = closingSeconds
     self.segmentsPerEpoch = segmentsPerEpoch
     tokensPerStep = configuration.tokensPerStep
     reportEvery = configuration.coordinator.reportEvery
@@ -76,7 +79,7 @@ final class RunReporter {
       }
       hasFailed = true
     }
-    progress.update(line)
+    progress.update(line, closingSeconds: closingSeconds())
   }
 
   /// Ends the line of progress.

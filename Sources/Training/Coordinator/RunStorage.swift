@@ -14,6 +14,7 @@ struct RunStorage {
   /// Whether it is a checkpoint of this run, not of another run that this one continues.
   let isOwn: Bool
   private let description: Description
+  private let footprint: RunFootprint
 
   /// The files that say what is trained.
   private struct Description {
@@ -32,39 +33,63 @@ struct RunStorage {
     logger: Logger
   ) throws {
     let run = RunDirectory(path: request.output)
-    let holdsRun = try run.holdsRun()
-    if request.resume == .never, holdsRun {
-      throw MilmError(
-        "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
-    }
-    try run.create()
-    store = try CheckpointStore(lock: RunLock(run)) { try faults.inject($0, step: $1) }
-    checkpoint = try Self.checkpoint(to: request.resume, store, configuration, logger)
-    isOwn = try checkpoint.map { try Self.isCheckpoint($0, of: run) } ?? false
-    if let checkpoint {
-      guard isOwn || !holdsRun else {
-        throw MilmError(
-          "\(checkpoint.path) belongs to a different run than \(request.output): expected a checkpoint of this run, "
-            + "or a new directory")
-      }
-      try Self.check(checkpoint, request, configuration, corpus, logger)
-    }
+    try Self.requireNew(run, request)
+    footprint = try RunFootprint(run)
     description = Description(configuration: configuration.yaml, vocabulary: corpus.vocabulary)
-    try description.write(to: run)
-    let state = checkpoint?.state.continued(on: TextIdentity(corpus))
-    let takesSteps = state.map { !$0.isOver(configuration, lastStep: request.lastStep) } ?? true
-    record = try Self.record(of: run, after: state, takesSteps: takesSteps, configuration.yaml)
-    if let defect = record.defect(expectingLines: isOwn ? state?.metricsLineCount : nil) {
-      logger.warning("metrics are incomplete", metadata: ["reason": "\(defect)"])
+    try run.create()
+    // Whoever holds the lock may remove what it has created, and nobody else.
+    let lock = try RunLock(run)
+    do {
+      let store = try CheckpointStore(lock: lock) { try faults.inject($0, step: $1) }
+      let checkpoint = try Self.checkpoint(to: request.resume, run, configuration, logger) {
+        try store.newestVerified(onRefusal: $0)
+      }
+      isOwn = try checkpoint.map { try Self.isCheckpoint($0, of: run) } ?? false
+      if let checkpoint { try Self.check(checkpoint, run, request, configuration, corpus, logger) }
+      try description.write(to: run)
+      let state = checkpoint?.state.continued(on: TextIdentity(corpus))
+      let takesSteps = state.map { !$0.isOver(configuration, lastStep: request.lastStep) } ?? true
+      record = try Self.record(of: run, after: state, takesSteps: takesSteps, configuration.yaml)
+      if let defect = record.defect(expectingLines: isOwn ? state?.metricsLineCount : nil) {
+        logger.warning("metrics are incomplete", metadata: ["reason": "\(defect)"])
+      }
+      if let state, isOwn {
+        // An evaluation made at a stop counts for the run's best only until the run takes another step.
+        try store.rewind(
+          to: state.step, bestStep: takesSteps ? state.bestStep : state.best?.step,
+          newer: request.resume == .auto ? .areRemoved : .areSetAside)
+      } else {
+        try run.recordNewestCheckpoint(nil)
+      }
+      self.store = store
+      self.checkpoint = checkpoint
+    } catch {
+      footprint.restore()
+      throw error
     }
-    guard let state, isOwn else {
-      try run.recordNewestCheckpoint(nil)
-      return
+  }
+
+  /// The checkpoint that a run would continue from, with the checks of a start; nothing is written.
+  static func rehearse(
+    _ request: TrainingRequest, configuration: RunConfiguration, corpus: Corpus, logger: Logger
+  ) throws -> Checkpoint? {
+    let run = RunDirectory(path: request.output)
+    try requireNew(run, request)
+    try RunFootprint(run).requireWritable()
+    let checkpoint = try checkpoint(to: request.resume, run, configuration, logger) {
+      try run.newestVerified(onRefusal: $0)
     }
-    // An evaluation made at a stop counts for the run's best only until the run takes another step.
-    try store.rewind(
-      to: state.step, bestStep: takesSteps ? state.bestStep : state.best?.step,
-      newer: request.resume == .auto ? .areRemoved : .areSetAside)
+    if let checkpoint { try check(checkpoint, run, request, configuration, corpus, logger) }
+    return checkpoint
+  }
+
+  /// Removes what this process has created, after a start that failed.
+  func undoStart() { footprint.restore() }
+
+  private static func requireNew(_ run: RunDirectory, _ request: TrainingRequest) throws {
+    guard request.resume == .never, try run.holdsRun() else { return }
+    throw MilmError(
+      "\(request.output) already holds a run: expected a new directory, or --resume auto to continue it")
   }
 
   /// Writes configuration and vocabulary again where the run's directory has vanished.
@@ -91,13 +116,16 @@ struct RunStorage {
     let record = try Self.record(
       of: store.run, after: checkpoint.state, takesSteps: true, description.configuration)
     return RunStorage(
-      store: store, record: record, checkpoint: checkpoint, isOwn: true, description: description)
+      store: store, record: record, checkpoint: checkpoint, isOwn: true, description: description,
+      footprint: footprint)
   }
 
   private init(
-    store: CheckpointStore, record: RunRecord, checkpoint: Checkpoint, isOwn: Bool, description: Description
+    store: CheckpointStore, record: RunRecord, checkpoint: Checkpoint, isOwn: Bool, description: Description,
+    footprint: RunFootprint
   ) {
     self.description = description
+    self.footprint = footprint
     self.store = store
     self.record = record
     self.checkpoint = checkpoint
@@ -118,24 +146,24 @@ struct RunStorage {
   }
 
   private static func checkpoint(
-    to resume: TrainingRequest.Resume, _ store: CheckpointStore, _ configuration: RunConfiguration,
-    _ logger: Logger
+    to resume: TrainingRequest.Resume, _ run: RunDirectory, _ configuration: RunConfiguration,
+    _ logger: Logger, newest: (_ onRefusal: (String) -> Void) throws -> Checkpoint?
   ) throws -> Checkpoint? {
     switch resume {
     case .never: return nil
     case .auto:
       var refusedCount = 0
-      let checkpoint = try store.newestVerified {
+      let checkpoint = try newest {
         refusedCount += 1
         logger.warning("a checkpoint was refused", metadata: ["reason": "\($0)"])
       }
       // The disk may be unavailable for a while: that must not overwrite what has been trained.
       guard checkpoint != nil || refusedCount == 0 else {
         throw MilmError(
-          "\(store.run.checkpointsPath): expected a checkpoint that verifies, found none among \(refusedCount); "
+          "\(run.checkpointsPath): expected a checkpoint that verifies, found none among \(refusedCount); "
             + "move them away to start from the beginning")
       }
-      if checkpoint == nil { try requireNoneKnown(store.run, configuration) }
+      if checkpoint == nil { try requireNoneKnown(run, configuration) }
       return checkpoint
     case .checkpoint(let path):
       let checkpoint = try Checkpoint(directory: path)
@@ -170,11 +198,17 @@ struct RunStorage {
     return URL(filePath: checkpoint.path).resolvingSymlinksInPath().path == own.path
   }
 
-  /// Throws where the vocabulary differs, or a key of the configuration that may not differ on resume.
+  /// Throws where the checkpoint is not of the run that is there, the vocabulary differs, or a key of the configuration
+  /// that may not differ on resume.
   private static func check(
-    _ checkpoint: Checkpoint, _ request: TrainingRequest, _ configuration: RunConfiguration, _ corpus: Corpus,
-    _ logger: Logger
+    _ checkpoint: Checkpoint, _ run: RunDirectory, _ request: TrainingRequest,
+    _ configuration: RunConfiguration, _ corpus: Corpus, _ logger: Logger
   ) throws {
+    guard try isCheckpoint(checkpoint, of: run) || !run.holdsRun() else {
+      throw MilmError(
+        "\(checkpoint.path) belongs to a different run than \(request.output): expected a checkpoint of this run, "
+          + "or a new directory")
+    }
     guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
       throw MilmError(
         "\(request.corpus): the vocabulary differs from that of \(checkpoint.path): expected hash "

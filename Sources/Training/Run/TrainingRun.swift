@@ -39,14 +39,27 @@ package struct TrainingRun: Sendable {
     self.vocabularyDecision = vocabularyDecision
   }
 
-  /// Checks everything that training needs and logs what would run, without writing anything; all ranks call it.
-  ///
-  /// Returns the number of parameters.
-  package func rehearse() throws -> Int {
+  /// What training would begin with.
+  package struct Rehearsal: Sendable, Equatable {
+    /// Parameters of the model.
+    package let parameters: Int
+    /// The step that it would continue from; 0 for a new run.
+    package let step: Int
+  }
+
+  /// Checks everything that training needs, the checkpoint to continue from included, and logs what would run, without
+  /// writing anything; all ranks call it.
+  package func rehearse() throws -> Rehearsal {
     let (corpus, data) = try openCorpus()
-    let state = try makeState(corpus)
+    let checkpoint =
+      try ranks.onCoordinator("check the run") {
+        try RunStorage.rehearse(request, configuration: configuration, corpus: corpus, logger: logger)
+      } ?? nil
+    let isResumed = try ranks.broadcast(checkpoint != nil)
+    let state = try makeState(corpus, resuming: checkpoint)
+    if isResumed { try resume(state, checkpoint) }
     describe(state, data)
-    return state.model.parameters.parameterCount
+    return Rehearsal(parameters: state.model.parameters.parameterCount, step: state.counters.step)
   }
 
   /// Trains; all ranks call it and get the same outcome, except for the count of failed writes.
@@ -56,6 +69,8 @@ package struct TrainingRun: Sendable {
     var storage = try ranks.onCoordinator("open the run") {
       try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
+    var hasBegun = false
+    defer { if !hasBegun { storage?.undoStart() } }
     let isResumed = try ranks.broadcast(storage?.checkpoint != nil)
     let isOwn = try ranks.broadcast(storage?.isOwn ?? false)
     let state = try makeState(corpus, resuming: storage?.checkpoint)
@@ -64,7 +79,10 @@ package struct TrainingRun: Sendable {
     // Rank 0 decides: the corpus of another host may lack the split.
     let evaluates = try ranks.broadcast(
       corpus.contains(.valid) && configuration.coordinator.evaluateEvery > 0)
-    if isResumed, let outcome = alreadyFinished(state, evaluates: evaluates) { return outcome }
+    if isResumed, let outcome = alreadyFinished(state, evaluates: evaluates) {
+      hasBegun = true
+      return outcome
+    }
     let step = state.counters.step
     var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
@@ -78,6 +96,7 @@ package struct TrainingRun: Sendable {
       let trainer = try makeTrainer(
         state, data: data, boundary: boundary, storage: storage, validation: evaluates ? corpus : nil,
         trace: trace)
+      hasBegun = true
       let ending = Result { try trainer.run(until: lastStep) }
       let isPageWritten = writePage(storage)
       switch try ending.get() {
@@ -169,7 +188,8 @@ package struct TrainingRun: Sendable {
         record: storage.record,
         progress: TrainingProgress(stepCount: lastStep, firstStep: state.counters.step, output: output),
         logger: logger, codec: { state.codec.rawValue },
-        work: { coordinator?.work ?? BackgroundWork() }, configuration: configuration,
+        work: { coordinator?.work ?? BackgroundWork() },
+        closingSeconds: { coordinator?.closingSeconds }, configuration: configuration,
         segmentsPerEpoch: data.lanes.segmentsPerEpoch)
     }
     return Trainer(
