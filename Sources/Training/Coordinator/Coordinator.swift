@@ -184,6 +184,8 @@ extension Coordinator {
   }
 
   private func prune(after state: CheckpointState) throws {
+    // What a stop has written costs a run that continues none of the checkpoints that it may return to.
+    guard isScheduled(state) else { return }
     // The previous one is kept until the next: it is the last good one if these parameters turn out to have diverged.
     let previous = try store.scheduledStep(before: state.step, isScheduled: isScheduled)
     try store.prune(
