@@ -20,7 +20,9 @@ final class ThreadTeam: Sendable {
     threads = []
   }
 
-  /// Starts all threads except the caller's; each runs `prepare` first. Throws where the system refuses one.
+  /// Starts all threads except the caller's; each runs `prepare` first.
+  ///
+  /// Throws where the system refuses one.
   init(threadCount: Int, prepare: @escaping @Sendable () -> Void) throws(MilmError) {
     self.threadCount = threadCount
     let state = State(helperCount: threadCount - 1)
