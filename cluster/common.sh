@@ -10,15 +10,24 @@ print_help() {
   awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
 }
 
+# A message that nobody reads, on a terminal that is gone or a pipe without a reader, must not end a script.
+trap '' PIPE
+
+# say FORMAT ARGUMENT… : prints to standard error as far as it can.
+say() {
+  # shellcheck disable=SC2059  # The format is the caller's.
+  printf "$@" >&2 2>/dev/null || true
+}
+
 # fail MESSAGE : ends the script with status 1.
 fail() {
-  printf '%s: %s\n' "$script" "$1" >&2
+  say '%s: %s\n' "$script" "$1"
   exit 1
 }
 
 # usage_error MESSAGE : ends the script with status 64, wrong usage.
 usage_error() {
-  printf '%s: %s\n' "$script" "$1" >&2
+  say '%s: %s\n' "$script" "$1"
   exit 64
 }
 
@@ -103,6 +112,66 @@ forward_signals() {
 receive_signal() {
   signals=$((signals + 1))
   [ $# -eq 0 ] || [ -z "$job" ] || kill "-$1" "$job" 2>/dev/null || true
+}
+
+# outliving SIGNAL COMMAND… : runs the command in a session of its own, so that a hang-up or Ctrl-C of the terminal reaches
+# it through the script alone; where the script is killed, the system sends SIGNAL to the command.
+outliving() {
+  local signal=$1
+  shift
+  if command -v setsid >/dev/null && command -v setpriv >/dev/null; then
+    exec setsid setpriv --pdeathsig "$signal" -- "$@"
+  fi
+  exec "$@"
+}
+
+# relay DESCRIPTOR : passes its input on, so that a reader or a terminal that has gone never ends the job that writes: it
+# hangs up the script, which then asks the job to stop, or does nothing under nohup. What a full disk cannot take is dropped.
+relay() {
+  local problem
+  exec 3>&"$1"
+  until problem=$(LC_ALL=C cat 2>&1 >&3); do
+    case $problem in
+      *'Broken pipe'* | *'Input/output error'*)
+        kill -HUP $$ 2>/dev/null || true
+        exec cat >/dev/null
+        ;;
+    esac
+  done
+}
+
+# await_relays PID… : waits until they have passed everything on; not for ever, as another process may still hold their input.
+await_relays() {
+  for _ in {1..50}; do
+    kill -0 "$@" 2>/dev/null || return 0
+    sleep 0.1
+  done
+}
+
+# remove_leftovers : session folders and shared-memory segments that killed jobs of this user have left on this host.
+#
+# Those of a job that runs belong to a process that lives, or are mapped.
+remove_leftovers() {
+  local base host folder id file mapped
+  base=${OMPI_MCA_orte_tmpdir_base:-${TMPDIR:-/tmp}}
+  host=$(uname -n)
+  for folder in "$base/ompi.${host%%.*}.$(id -u)"/pid.* "$base/ompi.$host.$(id -u)"/pid.*; do
+    id=${folder##*.}
+    if [ -O "$folder" ] && is_count "$id" && ! kill -0 "$id" 2>/dev/null; then
+      rm -rf "$folder" 2>/dev/null || true
+    fi
+  done
+  local segments=()
+  for file in /dev/shm/vader_segment."${host%%.*}"."$(id -u)".* /dev/shm/osc_rdma."${host%%.*}".*; do
+    if [ -f "$file" ] && [ -O "$file" ]; then segments+=("$file"); fi
+  done
+  [ ${#segments[@]} -gt 0 ] || return 0
+  # A process maps a segment as soon as it has created it.
+  sleep 0.2
+  mapped=$(cat /proc/[0-9]*/maps 2>/dev/null | grep -o '/dev/shm/.*' | sort -u) || true
+  for file in "${segments[@]}"; do
+    grep -qxF "$file" <<<"$mapped" || rm -f "$file" 2>/dev/null || true
+  done
 }
 
 # await_job : the exit status of the job, however many signals interrupt the wait.

@@ -18,7 +18,10 @@
 #
 # The exit status is mpirun's: that of the first rank that failed. 75 means interrupted: continue with --resume auto.
 # mpirun may end with 0 although a host was lost or nothing was started: then it is 1, unless milm has reported its end.
-# SIGTERM and SIGUSR1 request a checkpoint at the next step and then the end; a repeated one ends the job at once.
+# SIGTERM, SIGUSR1, Ctrl-C and the loss of the terminal or of the reader of the output request a checkpoint at the next
+# step and then the end; a repeated signal ends the job at once. Under nohup the job outlives its terminal. Where this script
+# is killed, the job stops with a checkpoint too.
+# What killed jobs of this user have left on this host (session folders, shared memory) is removed at the start.
 set -euo pipefail
 
 repository=$(dirname "$(dirname "$(realpath "$0")")")
@@ -135,8 +138,9 @@ done
 # Otherwise Open MPI 5 warns about every pair of addresses of different families.
 [ -n "${OMPI_MCA_reachable-}" ] || [ -z "$on_many_hosts" ] || set_variable OMPI_MCA_reachable weighted
 
+# milm's own threads call OpenBLAS, which starts threads of its own as it is loaded, and kills the process where it cannot.
+set_variable OPENBLAS_NUM_THREADS 1
 if [ -n "$threads" ]; then
-  set_variable OPENBLAS_NUM_THREADS "$threads"
   set_variable OMP_NUM_THREADS "$threads"
 fi
 if [ "$(id -u)" -eq 0 ] && [ -z "$srun" ]; then
@@ -156,7 +160,12 @@ if [ -n "$dry_run" ]; then
   printf '\n'
   exit 0
 fi
-{ printf 'launch:' && printf ' %q' "${shown[@]}" "${line[@]}" && printf '\n'; } >&2
+if [ -z "$srun" ]; then
+  temporary=${OMPI_MCA_orte_tmpdir_base:-${TMPDIR:-/tmp}}
+  [ -w "$temporary" ] || fail "expected a writable folder for Open MPI's files, found $temporary: set TMPDIR to one"
+  remove_leftovers
+fi
+say 'launch:%s\n' "$(printf ' %q' "${shown[@]}" "${line[@]}")"
 
 # watch_end : copies mpirun's standard error, and ends with status 0 if milm has reported there that it has finished.
 watch_end() {
@@ -173,28 +182,33 @@ watch_end() {
   return "$finished"
 }
 
-watcher=""
-if [ -z "$checks_end" ]; then
-  "${line[@]}" <&0 &
-  job=$!
-else
+exec {out}> >(relay 1)
+relays=($!)
+exec {err}> >(relay 2)
+relays+=($!)
+watcher="" errors=$err
+if [ -n "$checks_end" ]; then
   export MILM_END_MARK="milm-$$-$RANDOM"
-  exec {errors}> >(watch_end)
+  exec {errors}> >(watch_end 2>&"$err" {out}>&-)
   watcher=$!
-  "${line[@]}" <&0 2>&"$errors" &
-  job=$!
 fi
+(outliving USR1 "${line[@]}") <&0 >&"$out" 2>&"$errors" {out}>&- {err}>&- {errors}>&- &
+job=$!
 
-# mpirun answers SIGTERM by killing the ranks, but forwards SIGUSR1 to them; so does srun.
-forward_signals USR1 TERM USR1
-# A terminal sends Ctrl-C to mpirun as well: only its end is awaited.
-trap receive_signal INT
+# mpirun answers SIGTERM and SIGHUP by killing the ranks, but forwards SIGUSR1 to them; so does srun.
+forward_signals USR1 TERM USR1 HUP INT
 status=0
 await_job || status=$?
-[ -n "$watcher" ] || exit "$status"
-# A daemon on a lost host may hold the other end open for long.
-printf '%s: end\n' "$MILM_END_MARK" >&"$errors"
-job=$watcher
-await_job || [ "$status" -ne 0 ] ||
+finished=1
+if [ -n "$watcher" ]; then
+  # A daemon on a lost host may hold the other end open for long.
+  printf '%s: end\n' "$MILM_END_MARK" >&"$errors"
+  job=$watcher
+  await_job || finished=""
+  exec {errors}>&-
+fi
+exec {out}>&- {err}>&-
+await_relays "${relays[@]}"
+[ -n "$finished" ] || [ "$status" -ne 0 ] ||
   fail "expected milm to report its end, found that mpirun has ended with status 0: a host was lost, or nothing started"
 exit "$status"

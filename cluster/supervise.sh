@@ -5,7 +5,8 @@
 #   cluster/supervise.sh --restarts 5 -n 4 --host node1:1,node2:1,node3:1,node4:1 -- train configs/wikitext-2.yaml …
 #
 # --restarts N         number of restarts (default 3)
-# --back-off SECONDS   pause before the first restart (default 10); it doubles with each restart
+# --back-off SECONDS   pause before the first restart (default 10); it doubles with each restart, up to 10 minutes, and
+#                      begins anew after a job that has completed a checkpoint
 # --host LIST          hosts as for cluster/launch.sh. Hosts that do not answer are left out; the number of ranks is then
 #                      lowered until the job's own --dry-run accepts it, so that the lanes still divide evenly.
 # MILM_PROBE is the command that tests a host, called as MILM_PROBE HOST true (default ssh with a time limit).
@@ -31,7 +32,7 @@ options=()
 [ -z "$threads" ] || options=(--threads "$threads")
 
 log() {
-  printf '%s supervise: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >&2
+  say '%s supervise: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1"
 }
 
 # The hosts of --host that answer, as a list.
@@ -53,8 +54,22 @@ slot_sum() {
   tr ',' '\n' <<<"$1" | awk -F: '{ sum += NF > 1 ? $2 : 1 } END { print sum + 0 }'
 }
 
-# A signal ends the job with a checkpoint, and then this script.
-forward_signals TERM TERM USR1 INT
+# The newest checkpoint of the run, which tells progress; nothing before the first.
+output=""
+for ((i = 0; i < ${#arguments[@]}; i++)); do
+  case ${arguments[i]} in
+    --output) output=${arguments[i + 1]-} ;;
+    --output=*) output=${arguments[i]#*=} ;;
+  esac
+done
+newest_checkpoint() {
+  [ -z "$output" ] || find "$output/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1 || true
+}
+
+# A signal, or the loss of the terminal, ends the job with a checkpoint, and then this script.
+forward_signals TERM TERM USR1 INT HUP
+first_back_off=$back_off
+longest_back_off=600
 
 attempt=0
 while true; do
@@ -76,7 +91,9 @@ while true; do
   status=1
   if [ "$count" -gt 0 ]; then
     log "start $((attempt + 1)) of at most $((restarts + 1)): $count ranks${host:+ on $alive}"
-    "$repository/cluster/launch.sh" -n "$count" "${where[@]}" "${options[@]}" -- "${arguments[@]}" --resume auto &
+    before=$(newest_checkpoint)
+    (outliving TERM "$repository/cluster/launch.sh" -n "$count" "${where[@]}" "${options[@]}" -- "${arguments[@]}" \
+      --resume auto) &
     job=$!
     status=0
     await_job || status=$?
@@ -87,6 +104,7 @@ while true; do
     0 | 64 | 75) exit "$status" ;;
   esac
   [ "$signals" -eq 0 ] || exit "$status"
+  [ "$count" -eq 0 ] || [ "$(newest_checkpoint)" = "$before" ] || back_off=$first_back_off
   if [ "$attempt" -ge "$restarts" ]; then
     again=("$0" -n "$ranks" ${host:+--host "$host"} "${options[@]}" -- "${arguments[@]}")
     log "given up after $attempt restarts; continue with:$(printf ' %q' "${again[@]}")"
@@ -96,5 +114,6 @@ while true; do
   log "restart $attempt of $restarts in $back_off s"
   sleep "$back_off" &
   wait $! || true
-  back_off=$((back_off * 2))
+  [ "$signals" -eq 0 ] || exit 75
+  back_off=$((back_off * 2 < longest_back_off ? back_off * 2 : longest_back_off))
 done

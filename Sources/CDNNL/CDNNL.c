@@ -7,6 +7,8 @@
 #endif
 #include <dnnl.h>
 
+const int CDNNL_outOfMemory = dnnl_out_of_memory;
+
 // The rest of the file would be a screen of errors.
 #if DNNL_VERSION_MAJOR != 2 && DNNL_VERSION_MAJOR != 3
 #error "milm needs oneDNN 2 or 3, found another version: install libdnnl-dev, or build with MILM_WITHOUT_ONEDNN=1"

@@ -58,7 +58,7 @@ package struct EvaluationRun: Sendable {
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws -> EvaluationSummary? {
     let defaultThreadCount = try ranks.control.hostShare().threadCount
-    let engine = ComputeEngine(threadCount: threadCount ?? defaultThreadCount, precision: precision)
+    let engine = try ComputeEngine(threadCount: threadCount ?? defaultThreadCount, precision: precision)
     let source =
       try ranks.onCoordinator("read the checkpoint and the text") { try checkpoint.map(read) } ?? nil
     let loaded = try LoadedModel(ofRank0: source?.loaded, configuration: model, ranks: ranks)

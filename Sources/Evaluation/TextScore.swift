@@ -110,9 +110,9 @@ final class TokenLossFile {
   private var buffer: [UInt8] = []
   private var position = 0
 
-  /// Begins a table of tokens of `vocabulary`; throws where no file can be written at `path`.
+  /// Begins a table of tokens of `vocabulary` in the file, device or pipe at `path`.
   init(path: String, vocabulary: Vocabulary) throws {
-    file = try AtomicFile(path)
+    file = try AtomicFile(output: path)
     self.vocabulary = vocabulary
     buffer.reserveCapacity(Self.bufferByteCount + 1024)
     buffer.append(contentsOf: "position\tword\tnll\n".utf8)

@@ -99,7 +99,7 @@ package struct ExchangeBenchmark {
     configuration.exchange.codec = Codec.uncompressed
     let state = try TrainingState(
       configuration, text: text.identity, ranks: ranks, engine: engine,
-      thread: CommunicationThread())
+      thread: try CommunicationThread())
     if isResumed { try state.restore(from: checkpoint) }
     let timer = StepTimer(state, data: data)
     state.choose(.lossless)

@@ -93,7 +93,7 @@ package struct FilterBenchmark {
     )
     let state = try TrainingState(
       configuration, text: text.identity, ranks: benchmark.ranks, engine: engine,
-      thread: CommunicationThread())
+      thread: try CommunicationThread())
     state.parameters.copy(from: loaded.weights, engine: engine)
     let step = Step(state, data: data)
     step.beginAlone()

@@ -93,7 +93,7 @@ package struct PlanProbe {
     let data = try TrainingData(
       text.tokens, endOfSentenceID: text.endOfSentenceID, configuration: configuration, ranks: ranks)
     let state = try TrainingState(
-      configuration, text: text.identity, ranks: ranks, engine: engine, thread: CommunicationThread())
+      configuration, text: text.identity, ranks: ranks, engine: engine, thread: try CommunicationThread())
     let timer = StepTimer(state, data: data)
     state.choose(.lossless)
 

@@ -47,7 +47,7 @@ package struct ProductBenchmark {
   /// Measures them one after the other, on every rank at once; the result is this rank's.
   package func run(progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws -> Result {
     let engine = try benchmark.configuration.training.engine(benchmark.ranks)
-    let reference = ComputeEngine(threadCount: engine.threadCount, library: .openBLAS)
+    let reference = try ComputeEngine(threadCount: engine.threadCount, library: .openBLAS)
     let shapes = self.shapes
     // The right operand is packed too.
     let needs = shapes.map { $0.rows * $0.depth + 2 * $0.depth * $0.columns + $0.rows * $0.columns }

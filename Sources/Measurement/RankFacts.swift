@@ -75,7 +75,7 @@ package struct RankFacts: Codable, Sendable, Equatable {
     let information = Host.text("/proc/cpuinfo")
     let flags = Set(
       (Host.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))
-    let engine = ComputeEngine(threadCount: 1, precision: .bfloat16)
+    let engine = ComputeEngine(precision: .bfloat16)
     let allowed = Processors.allowed
     self.host = host
     self.version = version

@@ -39,7 +39,7 @@ package struct StepBenchmark {
     )
     let state = try TrainingState(
       benchmark.configuration, text: text.identity, ranks: ranks, engine: engine,
-      thread: CommunicationThread())
+      thread: try CommunicationThread())
     let step = Step(state, data: data)
 
     return try benchmark.speed(

@@ -2,22 +2,76 @@ import Foundation
 
 /// A file that appears under its name only when it is complete and on disk; until then the old one stays.
 ///
-/// It is written under a temporary name in the same directory; without `finish()` nothing is left behind.
+/// It is written under a temporary name in the same directory; without `finish()` nothing is left behind. It replaces nothing
+/// but a regular file.
 package final class AtomicFile {
+  /// The path that errors name.
   private let path: String
-  private let temporaryPath: String
+  /// The path that is replaced.
+  private let target: String
+  /// Nil where the content goes straight to what is at `path`.
+  private let temporaryPath: String?
   private let file: OpenFile
   private var isFinished = false
 
-  /// Begins a file that will appear at `path`.
+  /// Begins a file that will appear at `path`; throws where there is anything but a regular file.
   package init(_ path: String) throws(MilmError) {
+    try Self.requireReplaceable(path)
     self.path = path
-    temporaryPath = Self.temporaryPath(for: path)
+    target = path
+    let temporaryPath = Self.temporaryPath(for: path)
+    self.temporaryPath = temporaryPath
+    file = try OpenFile.creating(temporaryPath, reportedAs: path)
+  }
+
+  /// Begins the file that a user has named for results.
+  ///
+  /// A link stays one: what it points to is replaced. A device or a pipe gets the content as it is written, and so does
+  /// what is open already, as `/dev/stdout`.
+  package init(output path: String) throws(MilmError) {
+    self.path = path
+    guard let target = try Self.replaceableTarget(path) else {
+      target = path
+      temporaryPath = nil
+      file = try OpenFile.output(path)
+      return
+    }
+    self.target = target
+    let temporaryPath = Self.temporaryPath(for: target)
+    self.temporaryPath = temporaryPath
     file = try OpenFile.creating(temporaryPath, reportedAs: path)
   }
 
   deinit {
-    if !isFinished { unlink(temporaryPath) }
+    if !isFinished, let temporaryPath { unlink(temporaryPath) }
+  }
+
+  private static func requireReplaceable(_ path: String) throws(MilmError) {
+    let found: String
+    switch try FileEntry(at: path) {
+    case .absent, .file: return
+    case .directory: found = "a directory"
+    case .symbolicLink: found = "a symbolic link"
+    case .other: found = "a device, a pipe or a socket"
+    }
+    throw MilmError(path, "expected a regular file to replace, or none, found \(found)")
+  }
+
+  /// The path that is to be replaced by the user's output at `path`; nil where the content is to be written into what is
+  /// there.
+  private static func replaceableTarget(_ path: String) throws(MilmError) -> String? {
+    if ["/dev/std", "/dev/fd/", "/proc/"].contains(where: { path.hasPrefix($0) }) { return nil }
+    switch try FileEntry(at: path) {
+    case .other: return nil
+    case .symbolicLink:
+      var resolved = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+      guard realpath(path, &resolved) != nil else { throw MilmError(path, cannot: "follow the link") }
+      let target = String(decoding: resolved.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      return try replaceableTarget(target)
+    case .absent, .file, .directory:
+      try requireReplaceable(path)
+      return path
+    }
   }
 
   /// Replaces the file at `path` by one with this content.
@@ -37,6 +91,13 @@ package final class AtomicFile {
     try write(Array(text.utf8), to: path)
   }
 
+  /// Writes this text to the file that a user has named for results.
+  package static func write(_ text: String, toOutput path: String) throws {
+    let file = try AtomicFile(output: path)
+    try Array(text.utf8).withUnsafeBytes { try file.append($0) }
+    try file.finish()
+  }
+
   /// Adds bytes at the end.
   package func append(_ bytes: UnsafeRawBufferPointer) throws(MilmError) {
     try file.write(bytes)
@@ -49,10 +110,13 @@ package final class AtomicFile {
 
   /// Forces the content to disk and gives the file its name.
   package func finish() throws(MilmError) {
+    guard let temporaryPath else { return }
     try file.synchronize()
-    try check(rename(temporaryPath, path), "replace", path)
+    // It may have been replaced meanwhile by what must stay.
+    try Self.requireReplaceable(target)
+    try check(rename(temporaryPath, target), "replace", path)
     isFinished = true
-    try synchronizeDirectory(parentDirectory(of: path))
+    try synchronizeDirectory(parentDirectory(of: target))
   }
 
   // MARK: The one rule for temporary names

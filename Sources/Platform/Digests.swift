@@ -71,8 +71,8 @@ package struct FileDigest: Codable, Sendable, Equatable {
     let file = try OpenFile.reading(path, followsLinks: followsLinks)
     var digest = SHA256Digest()
     var byteCount = 0
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
-    defer { buffer.deallocate() }
+    let buffer = UnsafeMutableRawBufferPointer.allocated(byteCount: 1 << 20)
+    defer { free(buffer.baseAddress) }
     while true {
       let count = try file.read(into: buffer)
       if count == 0 { break }

@@ -5,21 +5,20 @@ import Foundation
 package final class JobThread: Sendable {
   private let jobs = JobQueue()
 
-  /// Starts the thread.
+  /// Starts the thread; throws where the system refuses.
   ///
   /// - Parameters:
   ///   - flushesDenormals: denormal floats count as zero in its jobs.
   ///   - hasLowestPriority: it and all threads it starts run only on processors that nothing else wants.
-  package init(name: String, flushesDenormals: Bool = false, hasLowestPriority: Bool = false) {
-    let thread = Thread { [jobs] in
+  package init(
+    name: String, flushesDenormals: Bool = false, hasLowestPriority: Bool = false
+  ) throws(MilmError) {
+    _ = try SystemThread(name: name) { [jobs] in
       if flushesDenormals { CKernels_flushDenormals() }
       // On Linux this affects the calling thread alone; 19 is the lowest priority.
       if hasLowestPriority { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19) }
       while jobs.runNext() {}
     }
-    thread.name = name
-    thread.stackSize = 8 << 20
-    thread.start()
   }
 
   deinit { jobs.close() }

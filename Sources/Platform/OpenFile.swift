@@ -37,6 +37,11 @@ package struct OpenFile: ~Copyable {
     try OpenFile(path, flags: O_WRONLY | O_APPEND | O_CREAT)
   }
 
+  /// Opens a device or a pipe that is there, for appending.
+  package static func output(_ path: String) throws(MilmError) -> OpenFile {
+    try OpenFile(path, flags: O_WRONLY | O_APPEND | O_NOCTTY)
+  }
+
   /// Opens a regular file for reading.
   ///
   /// A directory, a device or a pipe, which could block forever, is refused, and so is a symbolic link unless
@@ -194,8 +199,8 @@ package struct OpenFile: ~Copyable {
   package func forEachLine(
     limit: Int = 1 << 20, _ body: (_ line: UnsafeRawBufferPointer, _ isComplete: Bool) throws -> Void
   ) throws {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: limit, alignment: 64)
-    defer { buffer.deallocate() }
+    let buffer = UnsafeMutableRawBufferPointer.allocated(byteCount: limit)
+    defer { free(buffer.baseAddress) }
     var filled = 0
     var isTooLong = false
     while true {

@@ -19,13 +19,14 @@ package struct StandardStream: Sendable {
   /// Makes the standard streams safe to use; a program calls it before it opens anything.
   ///
   /// Each that is closed becomes `/dev/null`: otherwise the next file would get its number, and what is printed. Writing to
-  /// a pipe without a reader fails instead of ending the process.
+  /// a pipe without a reader, or beyond a limit on the size of files, fails instead of ending the process.
   package static func prepare() {
     for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) == -1 {
       // The lowest free number is this one.
       guard open("/dev/null", O_RDWR) == descriptor else { _exit(1) }
     }
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
   }
 
   /// Writes all of `text`, with one call where the system takes it at once; returns 0, or the `errno` of the failure.

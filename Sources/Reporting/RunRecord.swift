@@ -1,4 +1,3 @@
-import Dispatch
 import Foundation
 import Platform
 import Synchronization
@@ -16,7 +15,7 @@ package final class RunRecord: Sendable {
   private let configuration: String
   private let log: MetricsLog
   private let state: Mutex<State>
-  private let queue = DispatchQueue(label: "report", qos: .utility)
+  private let drawing: JobThread
 
   private struct State: ~Copyable {
     var history: RunHistory
@@ -38,6 +37,7 @@ package final class RunRecord: Sendable {
     self.files = files
     self.title = title
     self.configuration = configuration
+    drawing = try JobThread(name: "report")
     log = try MetricsLog(
       path: files.metrics, keepingThroughStep: step, evaluationsBeforeStep: evaluationsBeforeStep)
     if step == nil { try AtomicFile.write("", to: files.sessions) }
@@ -103,7 +103,7 @@ package final class RunRecord: Sendable {
 
   /// Draws the final page.
   package func finish() throws {
-    try queue.sync { try drawPage() }
+    try drawing.start { [self] in try drawPage() }.value()
   }
 
   /// Queues a drawing of the page; its failure is ignored, as `finish` draws the page again.
@@ -113,7 +113,7 @@ package final class RunRecord: Sendable {
       return state.isPageDue
     }
     guard !wasDue else { return }
-    queue.async { [self] in try? drawPage() }
+    drawing.submit { [self] in try? drawPage() }
   }
 
   private func drawPage() throws {
@@ -146,7 +146,11 @@ package struct RunFiles: Sendable {
   /// Draws the page of a run from its files, at `path` (default: its place in the run).
   package func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
-    try AtomicFile.write(page.html, to: path ?? self.page)
+    if let path {
+      try AtomicFile.write(page.html, toOutput: path)
+    } else {
+      try AtomicFile.write(page.html, to: self.page)
+    }
   }
 
   /// What the run has reported; unreadable lines are skipped.

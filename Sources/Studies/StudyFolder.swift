@@ -24,6 +24,7 @@ struct StudyFolder {
   init(path: String, configuration: Data) throws {
     self.path = path
     let file = "\(path)/config.json"
+    try FolderKind.study.requireOutput(path)
     try makeDirectories("\(path)/settings")
     guard let found = try readIfPresent(file) else {
       try write(configuration, to: "config.json")

@@ -52,7 +52,7 @@ package struct StudyRun<Work: Study> {
     var outcomes = start.outcomes
     var time = start.time
     var lastWrite = ContinuousClock.now
-    let engine = ComputeEngine(threadCount: 1, library: .openBLAS)
+    let engine = ComputeEngine(library: .openBLAS)
     progress(outcomes.count)
     while true {
       let stage = study.nextSettings(after: outcomes, processorSeconds: time.processorSeconds)

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// Uninitialized memory aligned to at least 64 bytes, to be released with `free`.
 ///
@@ -6,9 +7,7 @@ import Foundation
 /// the start-up time.
 func alignedMemory(byteCount: Int) -> UnsafeMutableRawPointer {
   let isLarge = byteCount >= largeByteCount
-  var memory: UnsafeMutableRawPointer?
-  let status = posix_memalign(&memory, isLarge ? hugePage : 64, max(byteCount, 1))
-  guard status == 0, let memory else { preconditionFailure("out of memory: \(byteCount) bytes requested") }
+  let memory = SystemMemory.bytes(byteCount, alignment: isLarge ? hugePage : 64)
   // A hint: small pages suffice where the system has no huge ones.
   if isLarge { madvise(memory, byteCount, MADV_HUGEPAGE) }
   return memory
@@ -34,14 +33,11 @@ package final class ZeroedMemory: @unchecked Sendable {
       mapping = nil
       return
     }
-    let mappedByteCount = byteCount + hugePage
-    let base = mmap(nil, mappedByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    guard let base, base != MAP_FAILED else {
-      preconditionFailure("out of memory: \(byteCount) bytes requested")
-    }
+    let mapping = SystemMemory.map(byteCount: byteCount + hugePage)
+    guard let base = mapping.baseAddress else { preconditionFailure("a mapping without an address") }
     start = base.alignedUp(toMultipleOf: hugePage)
     madvise(start, byteCount, MADV_HUGEPAGE)
-    mapping = UnsafeMutableRawBufferPointer(start: base, count: mappedByteCount)
+    self.mapping = mapping
   }
 
   deinit {

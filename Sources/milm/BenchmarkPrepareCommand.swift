@@ -1,6 +1,7 @@
 import ArgumentParser
 import Corpus
 import Foundation
+import Platform
 import Reporting
 
 /// `milm benchmark prepare`: speed and peak memory of building a corpus.
@@ -54,7 +55,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   func run() throws {
     let own = URL(filePath: folder ?? FileManager.default.temporaryDirectory.path).appendingPathComponent(
       "milm-prepare-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: own, withIntermediateDirectories: true)
+    try makeDirectories(own.path)
     defer { try? FileManager.default.removeItem(at: own) }
     let text = train.map { URL(filePath: $0) } ?? own.appendingPathComponent("words.txt")
     if let words { try BuildBenchmark.writeText(wordCount: words, to: text) }

@@ -1,8 +1,8 @@
 import ArgumentParser
 import Communication
-import Dispatch
 import Foundation
 import Measurement
+import Platform
 import Reporting
 import Training
 
@@ -32,16 +32,27 @@ struct DoctorCommand: ParsableCommand {
   }
 
   func run() throws {
-    let deadline = Deadline(seconds: timeLimit)
+    let deadline = try timeout()
     onRanks { world in
       let control = world.control
       let facts = RankFacts(
         host: control.hostNames[control.rank], version: programVersion, transports: world.transports)
       let diagnosis = try Diagnosis(facts, communicator: control)
-      deadline.cancel()
+      deadline.end()
       guard control.rank == 0 else { return 0 }
       if json { try printJSON(diagnosis) } else { try show(diagnosis) }
       return 0
+    }
+  }
+
+  /// Ends the process where ranks do not find each other: MPI itself waits forever for a host that it cannot reach.
+  private func timeout() throws -> Timeout {
+    try Timeout(seconds: timeLimit, name: "doctor") { [timeLimit] in
+      let interfaces = RankFacts.interfaceNames.joined(separator: ", ")
+      printMessage(
+        "expected all ranks to find each other within \(Int(timeLimit)) s, found that they did not; "
+          + "this host has the interfaces \(interfaces): choose one with cluster/launch.sh --interface")
+      _exit(1)
     }
   }
 
@@ -101,24 +112,4 @@ struct DoctorCommand: ParsableCommand {
       ? ("btl_tcp_if_exclude", transports.tcpExcluded) : ("btl_tcp_if_include", transports.tcpIncluded)
     return list.isEmpty ? names : "\(names), by \(variable)=\(list.joined(separator: ","))"
   }
-}
-
-/// Ends the process after a timeout: MPI itself waits forever for a host that it cannot reach.
-private final class Deadline {
-  private let timer: any DispatchSourceTimer
-
-  init(seconds: Double) {
-    timer = DispatchSource.makeTimerSource(queue: .global(qos: .userInteractive))
-    timer.schedule(deadline: .now() + seconds)
-    timer.setEventHandler {
-      let interfaces = RankFacts.interfaceNames.joined(separator: ", ")
-      printMessage(
-        "expected all ranks to find each other within \(Int(seconds)) s, found that they did not; "
-          + "this host has the interfaces \(interfaces): choose one with cluster/launch.sh --interface")
-      _exit(1)
-    }
-    timer.activate()
-  }
-
-  func cancel() { timer.cancel() }
 }

@@ -78,7 +78,7 @@ struct GenerateCommand: ParsableCommand {
     settings.excludedToken = vocabulary.unknownID
     let sampler = Sampler(
       loaded.model, parameters: loaded.weights, settings: settings, seed: seed,
-      engine: ComputeEngine(threadCount: Processors.allowed.threadCount(sharedBy: 1)))
+      engine: try ComputeEngine(threadCount: Processors.allowed.threadCount(sharedBy: 1)))
     // A text begins after the end of another, as in training.
     sampler.read(vocabulary.endOfSentenceID)
     for token in promptTokens {

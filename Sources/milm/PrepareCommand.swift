@@ -126,6 +126,8 @@ struct PrepareCommand: ParsableCommand {
   }
 
   func run() throws {
+    // Before a long download or build.
+    try FolderKind.corpus.requireOutput(output)
     let description: CorpusDescription
     switch (known, generate) {
     case (.wikiText103, _): description = try buildWikiText103()

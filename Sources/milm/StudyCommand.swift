@@ -52,12 +52,14 @@ struct StudyCommand: ParsableCommand {
       }
       let study = Work(configuration)
       let stop = StopRequest()
-      let signals = StopSignals(stop)
+      let signals = try StopSignals(stop)
       onRanks { world in
-        defer { withExtendedLifetime(signals) {} }
         let path = output ?? "study-\(Work.name)"
         let isFirst = world.control.rank == 0
-        let progress = isFirst ? StageProgress(Work.name, total: study.settingCount, unit: "settings") : nil
+        let progress =
+          isFirst
+          ? StageProgress(Work.name, total: study.settingCount, unit: "settings", output: signals.output)
+          : nil
         let end = try StudyRun(study, path: path, communicator: world.control).run {
           stop.isMade
         } progress: { done in

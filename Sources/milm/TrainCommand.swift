@@ -88,15 +88,13 @@ struct TrainCommand: ParsableCommand {
 
   func run() throws {
     let stop = StopRequest()
-    let signals = singleNodeTest ? nil : StopSignals(stop)
-    // A limit on the size of files is then an error of the write, which costs a checkpoint and not the run.
-    signal(SIGXFSZ, SIG_IGN)
+    let signals = singleNodeTest ? nil : try StopSignals(stop)
+    let terminal = signals?.output ?? .standardError
     let plan = FaultPlan(try faults.map { try Fault($0) })
     try plan.injectAtLaunch(rank: Launch.current.rank)
     onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
-      defer { withExtendedLifetime(signals) {} }
       let ranks = Ranks(world)
-      let logger = makeLogger(rank: ranks.rank)
+      let logger = makeLogger(rank: ranks.rank, output: terminal)
       if singleNodeTest { return try SingleNodeTest(ranks: ranks, logger: logger).run() ? 0 : 1 }
       guard let config, let corpus, let output else { throw CleanExit.helpRequest(self) }
       let configuration = try RunConfiguration.shared(
@@ -106,7 +104,7 @@ struct TrainCommand: ParsableCommand {
       request.lastStep = steps
       request.traces = trace
       let run = TrainingRun(
-        request, configuration: configuration, ranks: ranks, logger: logger, stop: stop,
+        request, configuration: configuration, ranks: ranks, logger: logger, output: terminal, stop: stop,
         faults: plan, vocabularyDecision: MeasuredVocabularyDecision())
       if dryRun {
         let found = try run.rehearse()

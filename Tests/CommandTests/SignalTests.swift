@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 import TestSupport
 import Testing
 
@@ -31,13 +32,61 @@ import Testing
     #expect(rest.errors.contains(" ranks=\(ranks)\n"), "\(message.2)\n\(rest.transcript)")
   }
 
-  @Test(arguments: [SIGUSR1, SIGTERM, SIGINT])
+  @Test(arguments: [SIGUSR1, SIGTERM, SIGINT, SIGHUP])
   func oneProcessStopsWithACheckpoint(signal: Int32) throws {
     let bench = try CommandBench()
     let job = try RunningProgram([program("milm")] + arguments(bench))
     #expect(job.says("checkpoint written"))
     kill(job.processID, signal)
     try expectInterrupted(job, bench, ranks: 1)
+  }
+
+  /// Waits until the run of a job has a checkpoint of a later step than this one; returns its step.
+  private func laterStep(than step: Int, _ bench: CommandBench) throws -> Int {
+    for _ in 0..<600 {
+      if let last = try? bench.lastStep(name), last > step { return last }
+      usleep(50_000)
+    }
+    throw MilmError("expected a checkpoint after step \(step), found none")
+  }
+
+  /// The reader of the output, such as `head`, ends after some lines.
+  @Test(arguments: [true, false])
+  func aRunWhoseReaderHasGoneStopsOrOutlivesIt(isNohup: Bool) throws {
+    let bench = try CommandBench()
+    let status = bench.folder.file("status")
+    let job = try RunningProgram(
+      [
+        "bash", "-c",
+        "\(isNohup ? "trap '' HUP; " : "")status=$1; shift; "
+          + "{ \"$@\" & echo $! > \"$status.id\"; wait $!; echo $? > \"$status\"; } 2>&1 | head -n 1 >/dev/null",
+        "shell", status, program("milm"),
+      ] + arguments(bench, "--set", "coordinator.reportEvery=100"))
+    if isNohup {
+      var step = 0
+      for _ in 0..<3 { step = try laterStep(than: step, bench) }
+      let id = try String(contentsOfFile: "\(status).id", encoding: .utf8).dropLast()
+      kill(try #require(Int32(id)), SIGUSR1)
+    }
+    _ = job.wait()
+    #expect(try String(contentsOfFile: status, encoding: .utf8) == "75\n")
+    #expect(try bench.lastStep(name) > 0)
+  }
+
+  /// The job of a launcher that hangs up, or that is killed, stops with a checkpoint.
+  @Test(arguments: [SIGHUP, SIGKILL])
+  func theJobDoesNotOutliveItsLauncher(signal: Int32) throws {
+    let bench = try CommandBench()
+    let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
+    let job = try RunningProgram(
+      [launcher, "-n", "2", "--threads", "1", "--"] + arguments(bench), environment: ["MILM": program("milm")]
+    )
+    #expect(job.says("checkpoint written"))
+    kill(job.processID, signal)
+    // The relay of its output ends with the ranks.
+    let run = job.wait()
+    #expect(run.status == (signal == SIGKILL ? SIGKILL : 75), "\(run.transcript)")
+    #expect(run.errors.contains("milm: interrupted at step "), "\(run.transcript)")
   }
 
   @Test(arguments: [1, 2, 3])

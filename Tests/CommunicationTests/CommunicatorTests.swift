@@ -103,7 +103,7 @@ import Testing
   }
 
   @Test func jobsRunInOrderOnOneThread() throws {
-    let thread = CommunicationThread()
+    let thread = try CommunicationThread()
     let log = Log()
     for number in 0..<100 { thread.submit { log.append(number) } }
     #expect(try thread.run { log.numbers } == Array(0..<100))

@@ -39,7 +39,7 @@ struct EvaluationBench {
   ) throws -> Checkpoint {
     let model = LanguageModel(configuration, vocabularySize: vocabulary.count)
     let weights = ParameterBuffer(model.parameters)
-    weights.initialize(seed: 5, engine: ComputeEngine(threadCount: 1))
+    weights.initialize(seed: 5, engine: ComputeEngine())
     for index in 0..<weights.flat.columnCount { weights.flat[0, index] *= 3 }
     let run = RunDirectory(path: path)
     try run.create()

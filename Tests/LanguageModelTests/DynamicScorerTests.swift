@@ -10,7 +10,7 @@ import Testing
   private static let vocabularySize = 11
   private static let stepCount = 6
   private static let segmentCount = 4
-  private let engine = ComputeEngine(threadCount: 1)
+  private let engine = ComputeEngine()
   private let arena = Arena()
   private let model: LanguageModel
   private let parameters: ParameterBuffer

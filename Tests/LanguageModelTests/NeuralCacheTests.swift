@@ -24,7 +24,7 @@ import Testing
   }
 
   @Test(arguments: [1, 3, 10, 70, 500], [(1, 1), (7, 1), (100, 2), (300, 1)])
-  func probabilitiesAreThoseOfTheFormula(capacity: Int, cut: (blockLength: Int, threadCount: Int)) {
+  func probabilitiesAreThoseOfTheFormula(capacity: Int, cut: (blockLength: Int, threadCount: Int)) throws {
     var generator = SplitMix64(state: UInt64(capacity))
     let tokens = (0..<300).map { _ in Int32.random(in: 0..<9, using: &generator) }
     let outputs = tokens.map { _ in
@@ -33,7 +33,7 @@ import Testing
     let settings = NeuralCache.Settings(tokenCount: capacity, theta: 0.7, lambda: 0.2)
     let cache = NeuralCache(
       settings, width: Self.width, rowCount: cut.blockLength,
-      engine: ComputeEngine(threadCount: cut.threadCount))
+      engine: try ComputeEngine(threadCount: cut.threadCount))
     let arena = Arena()
     var found: [Double] = []
     for start in stride(from: 0, to: tokens.count, by: cut.blockLength) {
@@ -56,7 +56,7 @@ import Testing
 
   @Test func probabilitiesAreMixedLinearly() {
     let settings = NeuralCache.Settings(tokenCount: 4, theta: 1, lambda: 0.25)
-    let cache = NeuralCache(settings, width: 1, rowCount: 1, engine: ComputeEngine(threadCount: 1))
+    let cache = NeuralCache(settings, width: 1, rowCount: 1, engine: ComputeEngine())
     #expect(abs(exp(-cache.mixed(-log(0.1), probability: 0.5)) - (0.75 * 0.1 + 0.25 * 0.5)) < 1e-15)
     #expect(cache.mixed(3, probability: .nan) == 3)
   }

@@ -72,7 +72,7 @@ import Testing
     name: String, setting: (logitsByteBudget: Int, library: ComputeEngine.Library, threadCount: Int)
   ) throws {
     let fixture = try Fixture(name)
-    let engine = ComputeEngine(threadCount: setting.threadCount, library: setting.library)
+    let engine = try ComputeEngine(threadCount: setting.threadCount, library: setting.library)
     let model = LanguageModel(fixture.configuration, vocabularySize: fixture.vocabularySize)
     let weights = ParameterBuffer(model.parameters)
     let gradients = ParameterBuffer(model.parameters)
@@ -113,7 +113,7 @@ import Testing
   @Test(arguments: fixtures)
   func scoresAgree(name: String) throws {
     let fixture = try Fixture(name)
-    let engine = ComputeEngine(threadCount: 1)
+    let engine = ComputeEngine()
     let model = LanguageModel(fixture.configuration, vocabularySize: fixture.vocabularySize)
     let weights = ParameterBuffer(model.parameters)
     for parameter in model.parameters.parameters {

@@ -3,7 +3,7 @@ import Tensors
 import Testing
 
 @Suite struct DropoutTests {
-  let engine = ComputeEngine(threadCount: 1)
+  let engine = ComputeEngine()
   let arena = Arena()
   let key = RandomKey(seed: 3).derived("test")
 

@@ -3,7 +3,7 @@ import Tensors
 import Testing
 
 @Suite struct EmbeddingTests {
-  let engine = ComputeEngine(threadCount: 1)
+  let engine = ComputeEngine()
   let arena = Arena()
 
   @Test func rowGradientsMatchCentralDifferences() {

@@ -6,7 +6,7 @@ import Testing
 /// The members of the family compute the same numbers as the multiplicative interactions that they are.
 @Suite struct FamilyTests {
   let arena = Arena()
-  let engine = TestedEngine.fast.make()
+  let engine = ComputeEngine()
 
   private func matrix(_ name: String, _ rowCount: Int, _ columnCount: Int) -> Matrix {
     let matrix = arena.matrix(rowCount: rowCount, columnCount: columnCount)

@@ -11,11 +11,11 @@ enum TestedEngine: CaseIterable {
   /// The fastest library on three threads.
   case threaded
 
-  func make() -> ComputeEngine {
+  func make() throws -> ComputeEngine {
     switch self {
-    case .reference: ComputeEngine(threadCount: 1, library: .openBLAS)
-    case .fast: ComputeEngine(threadCount: 1)
-    case .threaded: ComputeEngine(threadCount: 3)
+    case .reference: ComputeEngine(library: .openBLAS)
+    case .fast: ComputeEngine()
+    case .threaded: try ComputeEngine(threadCount: 3)
     }
   }
 }

@@ -8,8 +8,8 @@ import Testing
   @Test(arguments: shapes, TestedEngine.allCases)
   func gradientsMatchCentralDifferences(
     shape: (steps: Int, lanes: Int, input: Int, hidden: Int), kind: TestedEngine
-  ) {
-    let engine = kind.make()
+  ) throws {
+    let engine = try kind.make()
     let (steps, lanes, input, hidden) = shape
     var list = ParameterList()
     let layer = LSTM(inputWidth: input, hiddenWidth: hidden, in: &list)

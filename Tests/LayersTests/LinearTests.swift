@@ -8,8 +8,8 @@ import Testing
   @Test(arguments: [(rows: 1, inputs: 2, outputs: 3), (4, 17, 5), (70, 33, 70)], TestedEngine.allCases)
   func linearGradientsMatchCentralDifferences(
     shape: (rows: Int, inputs: Int, outputs: Int), kind: TestedEngine
-  ) {
-    let engine = kind.make()
+  ) throws {
+    let engine = try kind.make()
     let (rows, inputs, outputs) = shape
     var list = ParameterList()
     let layer = Linear(name: "p", inputWidth: inputs, outputWidth: outputs, in: &list)
@@ -34,7 +34,7 @@ import Testing
   func rectifiedLinearGradientsMatchCentralDifferences(
     shape: (rows: Int, inputs: Int, outputs: Int), kind: TestedEngine
   ) throws {
-    let engine = kind.make()
+    let engine = try kind.make()
     let (rows, inputs, outputs) = shape
     var list = ParameterList()
     let layer = RectifiedLinear(

@@ -53,9 +53,9 @@ import Testing
   @Test(arguments: everyForm, TestedEngine.allCases)
   func gradientsMatchCentralDifferences(
     form: (kind: InteractionKind, shape: InteractionShape), engine: TestedEngine
-  ) {
+  ) throws {
     let (kind, shape) = form
-    let bench = Bench(kind, shape, engine.make())
+    let bench = Bench(kind, shape, try engine.make())
     let target = bench.arena.matrix(rowCount: 5, columnCount: shape.outputWidth)
     target.randomize("target", engine: bench.engine)
     func loss() -> Double {
@@ -83,7 +83,7 @@ import Testing
     form: (kind: InteractionKind, shape: InteractionShape), engine: TestedEngine
   ) throws {
     let (kind, shape) = form
-    let bench = Bench(kind, shape, engine.make())
+    let bench = Bench(kind, shape, try engine.make())
     bench.forward()
     let v = try #require(bench.parameter("V"))
     let u = try #require(bench.parameter("U"))
@@ -125,8 +125,8 @@ import Testing
   }
 
   /// With the common rate for all of a full W the change would be 33 times larger, and the loss would diverge.
-  @Test func oneStepOfAdamChangesNoOutputByMoreThanTheRateTimesTheReference() {
-    let engine = TestedEngine.reference.make()
+  @Test func oneStepOfAdamChangesNoOutputByMoreThanTheRateTimesTheReference() throws {
+    let engine = try TestedEngine.reference.make()
     var list = ParameterList()
     let shape = InteractionShape(contextWidth: 32, inputWidth: 1024, outputWidth: 8, rank: 1)
     let layer = MultiplicativeInteraction(name: "m", kind: .full, shape: shape, in: &list)

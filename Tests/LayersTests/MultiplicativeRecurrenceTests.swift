@@ -54,7 +54,7 @@ import Testing
   }
 
   @Test func withoutItsOtherTermsTheInteractionIsTheMultiplicativeInput() throws {
-    let recurrence = Recurrence(TestedEngine.fast.make())
+    let recurrence = Recurrence(try TestedEngine.fast.make())
     for letter in ["U", "V", "b"] { (try recurrence.tensor(letter)).fill(0) }
     recurrence.forward()
     let (a, b, c) = (try recurrence.tensor("A"), try recurrence.tensor("B"), try recurrence.tensor("C"))
@@ -71,8 +71,8 @@ import Testing
   }
 
   @Test(arguments: TestedEngine.allCases)
-  func gradientsThroughTimeMatchCentralDifferences(kind: TestedEngine) {
-    let recurrence = Recurrence(kind.make())
+  func gradientsThroughTimeMatchCentralDifferences(kind: TestedEngine) throws {
+    let recurrence = Recurrence(try kind.make())
     let (engine, arena) = (recurrence.engine, recurrence.arena)
     let last = recurrence.states.rows(recurrence.rows(Recurrence.steps))
     let target = arena.matrix(rowCount: Recurrence.lanes, columnCount: 4)

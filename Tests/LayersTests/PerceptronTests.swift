@@ -8,8 +8,8 @@ import Testing
   /// Rectified units apart, whose kinks central differences do not like; their gradient is `RectifiedLinear`'s.
   @Test(
     arguments: [[Activation.sigmoid, .identity], [.identity, .sigmoid, .sigmoid]], TestedEngine.allCases)
-  func gradientsMatchCentralDifferences(activations kinds: [Activation], kind: TestedEngine) {
-    let engine = kind.make()
+  func gradientsMatchCentralDifferences(activations kinds: [Activation], kind: TestedEngine) throws {
+    let engine = try kind.make()
     var list = ParameterList()
     let network = Perceptron(
       name: "p", inputWidth: 3, layers: kinds.enumerated().map { (5 - $0.offset, $0.element) }, in: &list)
@@ -37,8 +37,8 @@ import Testing
       loss: loss)
   }
 
-  @Test func rectifiedUnitsFollowTheDefinition() {
-    let engine = TestedEngine.reference.make()
+  @Test func rectifiedUnitsFollowTheDefinition() throws {
+    let engine = try TestedEngine.reference.make()
     var list = ParameterList()
     let network = Perceptron(name: "p", inputWidth: 1, layers: [(2, .relu), (1, .identity)], in: &list)
     let weights = Weights(ParameterBuffer(list), engine: engine)

@@ -8,7 +8,7 @@ import Testing
   @Test(arguments: [1, 3]) func bfloat16StaysNearTheExactLossAndGradients(threadCount: Int) throws {
     let bench = SoftmaxBench()
     let exact = try bench.run(TestedEngine.reference.make())
-    let rounded = try bench.run(ComputeEngine(threadCount: threadCount, precision: .bfloat16))
+    let rounded = try bench.run(try ComputeEngine(threadCount: threadCount, precision: .bfloat16))
     #expect(abs(rounded.loss - exact.loss) < 2e-3 * exact.loss)
     for (name, gradient) in exact.gradients {
       let error = relativeError(rounded.gradients[name], gradient)

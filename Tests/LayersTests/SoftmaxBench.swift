@@ -12,7 +12,7 @@ struct SoftmaxBench {
   static let rowCount = 70
 
   init(rangeCount: Int = 1) {
-    let engine = TestedEngine.reference.make()
+    let engine = ComputeEngine(library: .openBLAS)
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 2500, width: 24, in: &list)
     layer = SoftmaxLoss(embedding: embedding.weight, rangeCount: rangeCount, in: &list)

@@ -14,7 +14,7 @@ import Testing
   func gradientsMatchCentralDifferences(
     shape: (vocabulary: Int, width: Int, budget: Int), kind: TestedEngine
   ) throws {
-    let engine = kind.make()
+    let engine = try kind.make()
     let (vocabulary, width, budget) = shape
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: vocabulary, width: width, in: &list)
@@ -55,7 +55,7 @@ import Testing
   @Test(arguments: [Precision.float32, .bfloat16]) func scoresAddUpToTheLossOfTraining(
     precision: Precision
   ) throws {
-    let engine = ComputeEngine(threadCount: 2, precision: precision)
+    let engine = try ComputeEngine(threadCount: 2, precision: precision)
     let (vocabulary, width, rows) = (1100, 24, 600)
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: vocabulary, width: width, in: &list)
@@ -85,11 +85,11 @@ import Testing
     #expect(abs(scores.elements.reduce(0, +) - loss) < 1e-6 * loss)
   }
 
-  @Test func lossOfEqualLogitsIsTheLogarithmOfTheVocabulary() {
+  @Test func lossOfEqualLogitsIsTheLogarithmOfTheVocabulary() throws {
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 5000, width: 2, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let engine = TestedEngine.fast.make()
+    let engine = try TestedEngine.fast.make()
     let weights = Weights(ParameterBuffer(list), engine: engine)
     let workspace = SoftmaxWorkspace(
       shard: SoftmaxWorkspace.shard(of: 5000), width: 2, rowCount: 1, byteBudget: 1, scoringOnly: true,
@@ -102,11 +102,11 @@ import Testing
     #expect(abs(losses[0] - log(5000)) < 1e-6)
   }
 
-  @Test func aNonFiniteLogitGivesANonFiniteLoss() {
+  @Test func aNonFiniteLogitGivesANonFiniteLoss() throws {
     var list = ParameterList()
     let embedding = Embedding(vocabularySize: 40, width: 2, in: &list)
     let layer = SoftmaxLoss(embedding: embedding.weight, in: &list)
-    let engine = TestedEngine.fast.make()
+    let engine = try TestedEngine.fast.make()
     let weights = Weights(ParameterBuffer(list), engine: engine)
     weights[layer.bias][0, 33] = .nan
     let workspace = SoftmaxWorkspace(
@@ -122,7 +122,7 @@ import Testing
   /// Five blocks of tokens in up to five ranges, rows in three chunks.
   @Test(arguments: [2, 3, 5, 9], [1, 2, 3])
   func rangesAreFinishedInTheirOrderAndChangeNothing(rangeCount: Int, threadCount: Int) throws {
-    let engine = ComputeEngine(threadCount: threadCount)
+    let engine = try ComputeEngine(threadCount: threadCount)
     let whole = try SoftmaxBench().run(engine)
     let bench = SoftmaxBench(rangeCount: rangeCount)
     let (matrix, bias) = (bench.layer.embedding, bench.layer.bias)
@@ -146,7 +146,7 @@ import Testing
     let bench = SoftmaxBench()
     for token in stride(from: 0, to: 2500, by: 3) { bench.weights[bench.layer.bias][0, token] = 3e4 }
     bench.weights[bench.layer.bias][0, 7] = -3e4
-    let result = try bench.run(kind.make())
+    let result = try bench.run(try kind.make())
     #expect(result.loss.isFinite)
     #expect(result.gradients.values.allSatisfy { $0.allSatisfy(\.isFinite) })
   }
@@ -156,9 +156,9 @@ import Testing
     precision: Precision
   ) throws {
     let bench = SoftmaxBench()
-    let expected = try bench.run(ComputeEngine(threadCount: 1, precision: precision))
+    let expected = try bench.run(ComputeEngine(precision: precision))
     for _ in 0..<10 {
-      let found = try bench.run(ComputeEngine(threadCount: 4, precision: precision))
+      let found = try bench.run(try ComputeEngine(threadCount: 4, precision: precision))
       #expect(found.loss == expected.loss)
       #expect(found.gradients["matrix"] == expected.gradients["matrix"])
     }

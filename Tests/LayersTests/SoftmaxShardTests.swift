@@ -12,7 +12,7 @@ import Testing
   ) throws {
     for (threshold, defers): (Float, Bool) in [(0, true), (1e-3, true), (0, false), (1e-3, false)] {
       let whole = try SoftmaxBench().run(
-        ComputeEngine(threadCount: 1, precision: precision), threshold: threshold)
+        ComputeEngine(precision: precision), threshold: threshold)
       let shards = SoftmaxBench().run(
         shardCount: shardCount, precision: precision, threshold: threshold, defers: defers)
       #expect(abs(shards.loss - whole.loss) < 1e-6 * whole.loss)
@@ -41,7 +41,7 @@ extension SoftmaxBench {
     for index in 0..<shardCount {
       group.enter()
       Thread {
-        let engine = ComputeEngine(threadCount: 1, precision: precision)
+        let engine = ComputeEngine(precision: precision)
         let arena = Arena()
         let shard = SoftmaxWorkspace.shard(of: 2500, index: index, count: shardCount)
         let workspace = SoftmaxWorkspace(

@@ -149,7 +149,7 @@ struct StepPredictionTests {
         model: { variant: lstm, embedding: 64, hidden: 16 }
         training: { lanes: 8, segment: 4, precision: float32, threads: 1 }
         """, source: "the test", settings: [])
-    let engine = ComputeEngine(threadCount: 1)
+    let engine = ComputeEngine()
     func memory(_ available: Int?) throws -> PlannedMemory {
       try PlannedMemory(
         configuration, vocabularySize: 20_000, rankCount: 4, engine: engine,

@@ -28,9 +28,78 @@ struct AtomicFileTests {
     }
     #expect(try folder.entries() == [])
     try FileManager.default.createDirectory(atPath: folder.file("b/c"), withIntermediateDirectories: true)
-    let error = #expect(throws: MilmError.self) { try AtomicFile.write("x", to: folder.file("b")) }
-    #expect(error?.description.hasPrefix("\(folder.file("b")): cannot replace: ") == true)
+    #expect(throws: MilmError.self) { try AtomicFile.write("x", to: folder.file("b")) }
     #expect(try folder.entries() == ["b"])
+  }
+
+  @Test func replacesNothingButARegularFile() throws {
+    try folder.write("old", to: "a")
+    try FileManager.default.createSymbolicLink(atPath: folder.file("link"), withDestinationPath: "a")
+    try FileManager.default.createDirectory(atPath: folder.file("folder"), withIntermediateDirectories: true)
+    #expect(mkfifo(folder.file("pipe"), 0o600) == 0)
+    for (name, found) in [
+      (folder.file("link"), "a symbolic link"), (folder.file("folder"), "a directory"),
+      (folder.file("pipe"), "a device, a pipe or a socket"), ("/dev/full", "a device, a pipe or a socket"),
+    ] {
+      let error = MilmError("\(name): expected a regular file to replace, or none, found \(found)")
+      #expect(throws: error) { try AtomicFile.write("x", to: name) }
+    }
+    #expect(try folder.entries().sorted() == ["a", "folder", "link", "pipe"])
+    #expect(try String(contentsOfFile: folder.file("a"), encoding: .utf8) == "old")
+  }
+
+  /// As `--per-token PATH` does.
+  @Test func anOutputGoesThroughLinksDevicesAndPipes() throws {
+    try folder.write("old", to: "a")
+    try FileManager.default.createSymbolicLink(atPath: folder.file("link"), withDestinationPath: "a")
+    try AtomicFile.write("new", toOutput: folder.file("link"))
+    #expect(try String(contentsOfFile: folder.file("a"), encoding: .utf8) == "new")
+    try AtomicFile.write("newer", toOutput: folder.file("a"))
+    #expect(try String(contentsOfFile: folder.file("link"), encoding: .utf8) == "newer")
+    guard case .symbolicLink = try FileEntry(at: folder.file("link")) else {
+      Issue.record("the link was replaced")
+      return
+    }
+    #expect(throws: MilmError("/dev/full: cannot write: No space left on device")) {
+      try AtomicFile.write("x", toOutput: "/dev/full")
+    }
+    guard case .other = try FileEntry(at: "/dev/full") else {
+      Issue.record("the device was replaced")
+      return
+    }
+    let pipe = folder.file("pipe")
+    #expect(mkfifo(pipe, 0o600) == 0)
+    let reader = open(pipe, O_RDONLY | O_NONBLOCK)
+    defer { close(reader) }
+    try AtomicFile.write("through", toOutput: pipe)
+    var bytes = [UInt8](repeating: 0, count: 16)
+    #expect(read(reader, &bytes, 16) == 7 && bytes.prefix(7).elementsEqual("through".utf8))
+    try FileManager.default.createSymbolicLink(atPath: folder.file("dangling"), withDestinationPath: "none")
+    #expect(throws: MilmError.self) { try AtomicFile.write("x", toOutput: folder.file("dangling")) }
+    #expect(try folder.entries().sorted() == ["a", "dangling", "link", "pipe"])
+  }
+
+  @Test func anOutputFolderOfAnotherKindIsRefused() throws {
+    let marks: [FolderKind: [String]] = [
+      .corpus: ["corpus.json"], .run: ["config.yaml", "checkpoints"],
+      .checkpoint: ["state.json", "model.safetensors"], .study: ["config.json", "settings"],
+    ]
+    for (kind, entries) in marks {
+      let path = folder.file(kind.rawValue)
+      try kind.requireOutput(path)
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+      for entry in entries { try folder.write("", to: "\(kind.rawValue)/\(entry)") }
+      for other in FolderKind.allCases where other != kind {
+        let error = MilmError(
+          path, "expected a new folder or a \(other.rawValue) to write, found a \(kind.rawValue)")
+        #expect(throws: error) { try other.requireOutput(path) }
+      }
+      try kind.requireOutput(path)
+    }
+    let file = try folder.write("", to: "file").path
+    #expect(throws: MilmError(file, "expected a new folder or a run to write, found a file")) {
+      try FolderKind.run.requireOutput(file)
+    }
   }
 
   @Test func namesItsPathWhenTheDirectoryIsMissing() {

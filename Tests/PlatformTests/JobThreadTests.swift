@@ -5,7 +5,7 @@ import Testing
 
 struct JobThreadTests {
   @Test func runsJobsInOrder() throws {
-    let thread = JobThread(name: "test")
+    let thread = try JobThread(name: "test")
     let order = Mutex<[Int]>([])
     for number in 0..<100 { thread.submit { order.withLock { $0.append(number) } } }
     thread.waitUntilIdle()
@@ -13,7 +13,7 @@ struct JobThreadTests {
   }
 
   @Test func aPromiseGivesWhatTheJobReturnsOrThrows() throws {
-    let thread = JobThread(name: "test")
+    let thread = try JobThread(name: "test")
     let value = thread.start { 7 }
     let failure: Promise<Int> = thread.start { throw MilmError("failed") }
     #expect(try value.value() == 7)
@@ -22,7 +22,7 @@ struct JobThreadTests {
   }
 
   @Test func waitingTimesOutWhileAJobRuns() throws {
-    let thread = JobThread(name: "test", hasLowestPriority: true)
+    let thread = try JobThread(name: "test", hasLowestPriority: true)
     let gate = DispatchSemaphore(value: 0)
     thread.submit { gate.wait() }
     #expect(!thread.waitUntilIdle(timeoutSeconds: 0.02))
@@ -35,7 +35,7 @@ struct JobThreadTests {
 
   @Test func whatAJobHoldsIsReleasedBeforeTheThreadIsIdle() throws {
     final class Held: Sendable {}
-    let thread = JobThread(name: "test")
+    let thread = try JobThread(name: "test")
     weak var observed: Held?
     do {
       let held = Held()
@@ -47,7 +47,7 @@ struct JobThreadTests {
   }
 
   @Test func denormalsAreFlushedOnRequest() throws {
-    let thread = JobThread(name: "test", flushesDenormals: true)
+    let thread = try JobThread(name: "test", flushesDenormals: true)
     let smallest = Mutex(Float.leastNormalMagnitude)
     let half = try thread.start { smallest.withLock { $0 } / 2 }.value()
     #expect(half == 0)

@@ -17,7 +17,18 @@ struct SeamTests {
       pattern:
         #"(^|[^\w.])(print|debugPrint|dump|puts|fputs|printf)\(|FileHandle\.standard(Output|Error)|STD(OUT|ERR)_FILENO|"#
         + #"\bstd(out|err)\b"#,
-      files: ["StandardStream.swift"])
+      files: ["StandardStream.swift"]),
+    Seam(
+      what: "starting threads",
+      pattern: #"(^|[^\w.])Thread( \{|\(|\.detach)|pthread_create|DispatchQueue|DispatchSource|DispatchWork|"#
+        + #"(^|[^\w])Task( \{|\.)|OperationQueue"#,
+      // URLSession takes a queue of callbacks.
+      files: ["SystemThread.swift", "HTTPTransfer.swift"]),
+    Seam(
+      what: "asking the system for memory",
+      pattern: #"\.(de)?allocate\(|posix_memalign|aligned_alloc|\b[mc]alloc\(|realloc\(|mmap\("#,
+      // oneDNN's shim returns its status where there is no memory.
+      files: ["SystemMemory.swift", "MappedFile.swift", "CDNNL.c"]),
   ]
 
   private static let sources = URL(filePath: #filePath).deletingLastPathComponent()

@@ -14,6 +14,6 @@ guard let scenario = scenarios[name] else {
 }
 onRanks(fault: corruption.fault) { world in
   let ranksPerNode = CommandLine.arguments.dropFirst(2).first.flatMap { Int($0) } ?? 1
-  try scenario(Ranks(world: world, thread: CommunicationThread(), ranksPerNode: ranksPerNode))
+  try scenario(Ranks(world: world, thread: try CommunicationThread(), ranksPerNode: ranksPerNode))
   return 0
 }

@@ -10,7 +10,7 @@ package func onLocalRanks<Value: Sendable>(
   _ body: @escaping @Sendable (LocalCommunicator, CommunicationThread) throws -> Value
 ) throws -> [Value] {
   let world = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: ranksPerNode, fault: fault)
-  return try onThreads(over: [world]) { try body(world[$0], CommunicationThread()) }
+  return try onThreads(over: [world]) { try body(world[$0], try CommunicationThread()) }
 }
 
 /// The same with the communicators of training.

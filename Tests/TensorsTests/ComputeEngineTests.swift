@@ -8,8 +8,8 @@ import Testing
   let arena = Arena()
 
   @Test(arguments: [(0, 4), (1, 4), (7, 2), (100, 3)])
-  func partsCoverTheWholeOnce(count: Int, threadCount: Int) {
-    let engine = ComputeEngine(threadCount: threadCount)
+  func partsCoverTheWholeOnce(count: Int, threadCount: Int) throws {
+    let engine = try ComputeEngine(threadCount: threadCount)
     let hits = arena.vector(of: Int32.self, count: count)
     engine.forEachPart(of: count, minimumPartCount: 1) { range in
       for index in range { hits[index] += 1 }
@@ -17,8 +17,8 @@ import Testing
     #expect(hits.elements.allSatisfy { $0 == 1 })
   }
 
-  @Test func everyThreadFlushesDenormals() {
-    let engine = ComputeEngine(threadCount: 2)
+  @Test func everyThreadFlushesDenormals() throws {
+    let engine = try ComputeEngine(threadCount: 2)
     let values = arena.vector(of: Float.self, count: 2)
     values.fill(Float.leastNormalMagnitude)
     engine.forEachPart(of: 2, minimumPartCount: 1) { range in
@@ -29,7 +29,7 @@ import Testing
 
   @Test(.enabled(if: ComputeEngine.hasOneDNN), arguments: Precision.allCases)
   func theVersionOfOneDNNAndItsInstructionsHaveNames(precision: Precision) throws {
-    let engine = ComputeEngine(threadCount: 1, precision: precision)
+    let engine = ComputeEngine(precision: precision)
     // OpenBLAS replaces oneDNN on a processor without AVX2.
     guard engine.name == "onednn" else { return }
     let summary = try #require(
@@ -67,7 +67,7 @@ import Testing
   }
 
   @Test func numbersAreUniform() {
-    let engine = ComputeEngine(threadCount: 1)
+    let engine = ComputeEngine()
     let arena = Arena()
     let values = arena.vector(of: Float.self, count: 100_000)
     engine.fillUniformly(values.data, count: values.count, limit: 2, key: RandomKey(seed: 5))
@@ -78,11 +78,11 @@ import Testing
     #expect(values.elements.allSatisfy { abs($0) < 2 })
   }
 
-  @Test func numbersDoNotDependOnTheNumberOfThreads() {
+  @Test func numbersDoNotDependOnTheNumberOfThreads() throws {
     let arena = Arena()
-    let results = [1, 2, 3].map { threadCount in
+    let results = try [1, 2, 3].map { threadCount in
       let values = arena.vector(of: Float.self, count: 200_000)
-      ComputeEngine(threadCount: threadCount).fillUniformly(
+      try ComputeEngine(threadCount: threadCount).fillUniformly(
         values.data, count: values.count, limit: 1, key: RandomKey(seed: 9))
       return values.elements
     }
@@ -90,10 +90,10 @@ import Testing
   }
 
   /// Element i is the (i + 1)th output of SplitMix64 that starts at the key.
-  @Test func numbersAreThoseOfSplitMix64() {
+  @Test func numbersAreThoseOfSplitMix64() throws {
     let (arena, key) = (Arena(), RandomKey(seed: 9))
     let values = arena.vector(of: Float.self, count: 200_001)
-    ComputeEngine(threadCount: 2).fillUniformly(values.data, count: values.count, limit: 1, key: key)
+    try ComputeEngine(threadCount: 2).fillUniformly(values.data, count: values.count, limit: 1, key: key)
     let expected = (0..<values.count).map { index in
       var x = key.bits &+ UInt64(index + 1) &* 0x9E37_79B9_7F4A_7C15
       x = (x ^ x >> 30) &* 0xBF58_476D_1CE4_E5B9

@@ -10,8 +10,8 @@ import Testing
     let precision: Precision
     let threadCount: Int
     var testDescription: String { "\(library) \(precision) on \(threadCount)" }
-    func make() -> ComputeEngine {
-      ComputeEngine(threadCount: threadCount, precision: precision, library: library)
+    func make() throws -> ComputeEngine {
+      try ComputeEngine(threadCount: threadCount, precision: precision, library: library)
     }
   }
 
@@ -27,7 +27,7 @@ import Testing
   /// A view into wider memory, so that strides matter.
   private func random(_ rows: Int, _ columns: Int, _ name: String) -> Matrix {
     let matrix = arena.matrix(rowCount: rows, columnCount: columns + 3).columns(1..<columns + 1)
-    let engine = ComputeEngine(threadCount: 1)
+    let engine = ComputeEngine()
     for row in 0..<rows {
       engine.fillUniformly(
         matrix.row(row), count: columns, limit: 1, key: RandomKey(seed: 1).derived(name).derived(row))
@@ -65,8 +65,8 @@ import Testing
   }
 
   @Test(arguments: engines, shapes)
-  func productsEqualTheirDefinition(kind: Engine, shape: (Int, Int, Int)) {
-    let engine = kind.make()
+  func productsEqualTheirDefinition(kind: Engine, shape: (Int, Int, Int)) throws {
+    let engine = try kind.make()
     let (m, n, k) = shape
     let (a, b) = (random(m, k, "a"), random(k, n, "b"))
     let plain = engine.packedMatrix([b])
@@ -85,8 +85,8 @@ import Testing
   }
 
   @Test(arguments: engines, shapes)
-  func gradientProductsAddTheTransposeTimesTheOther(kind: Engine, shape: (Int, Int, Int)) {
-    let engine = kind.make()
+  func gradientProductsAddTheTransposeTimesTheOther(kind: Engine, shape: (Int, Int, Int)) throws {
+    let engine = try kind.make()
     let (m, n, k) = shape
     let (a, b, c) = (random(k, m, "a"), random(k, n, "b"), random(m, n, "c"))
     let before = c.elements
@@ -96,8 +96,8 @@ import Testing
   }
 
   @Test(arguments: engines, [(width: 5, height: 7), (70, 20), (256, 3)])
-  func severalMatricesSideBySideMultiplyAsOne(kind: Engine, size: (width: Int, height: Int)) {
-    let engine = kind.make()
+  func severalMatricesSideBySideMultiplyAsOne(kind: Engine, size: (width: Int, height: Int)) throws {
+    let engine = try kind.make()
     let slices = (0..<3).map { random(size.height, size.width, "slice \($0)") }
     let whole = arena.matrix(rowCount: size.height, columnCount: 3 * size.width)
     for (index, slice) in slices.enumerated() {
@@ -131,8 +131,8 @@ import Testing
   }
 
   /// Packed once, multiplied often: changes of the source take effect at the next `pack` where the source is copied.
-  @Test(arguments: engines) func packingCopiesTheCurrentValues(kind: Engine) {
-    let engine = kind.make()
+  @Test(arguments: engines) func packingCopiesTheCurrentValues(kind: Engine) throws {
+    let engine = try kind.make()
     let (a, b, c) = (random(4, 6, "a"), random(6, 8, "b"), random(4, 8, "c"))
     let packed = engine.packedMatrix([b])
     engine.pack(packed)
@@ -142,8 +142,8 @@ import Testing
     #expect(largestError(c, a, b, before: [], adding: false) <= tolerance(engine, depth: 6) * 2)
   }
 
-  @Test(arguments: engines) func productsFlushDenormalsOnEveryThread(kind: Engine) {
-    let engine = kind.make()
+  @Test(arguments: engines) func productsFlushDenormalsOnEveryThread(kind: Engine) throws {
+    let engine = try kind.make()
     let size = 300
     let (a, b, c) = (random(size, size, "a"), random(size, size, "b"), random(size, size, "c"))
     a.fill(Float.leastNormalMagnitude / 4)
@@ -155,10 +155,10 @@ import Testing
   }
 
   @Test(arguments: ComputeEngine.Library.allCases, Precision.allCases)
-  func resultsDoNotDependOnTheNumberOfThreads(library: ComputeEngine.Library, precision: Precision) {
+  func resultsDoNotDependOnTheNumberOfThreads(library: ComputeEngine.Library, precision: Precision) throws {
     let (a, b) = (random(70, 40, "a"), random(40, 600, "b"))
-    let results = [1, 2, 5].map { threadCount in
-      let engine = ComputeEngine(threadCount: threadCount, precision: precision, library: library)
+    let results = try [1, 2, 5].map { threadCount in
+      let engine = try ComputeEngine(threadCount: threadCount, precision: precision, library: library)
       let c = arena.matrix(rowCount: 70, columnCount: 600)
       let packed = engine.packedMatrix([b])
       engine.pack(packed)
@@ -169,8 +169,8 @@ import Testing
   }
 
   @Test func anEngineSaysWhyItsPrecisionIsAnother() {
-    let engine = ComputeEngine(threadCount: 1, precision: .bfloat16, library: .openBLAS)
+    let engine = ComputeEngine(precision: .bfloat16, library: .openBLAS)
     #expect(engine.precision == .float32 && engine.precisionNote != nil)
-    #expect(ComputeEngine(threadCount: 1).precisionNote == nil)
+    #expect(ComputeEngine().precisionNote == nil)
   }
 }

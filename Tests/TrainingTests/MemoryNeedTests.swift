@@ -53,7 +53,8 @@ extension TrainingBench {
       corpus.tokens(.train), endOfSentenceID: corpus.vocabulary.endOfSentenceID,
       configuration: configuration, ranks: ranks)
     let state = try TrainingState(
-      configuration, text: TextIdentity(corpus), ranks: ranks, engine: engine, thread: CommunicationThread())
+      configuration, text: TextIdentity(corpus), ranks: ranks, engine: engine,
+      thread: try CommunicationThread())
     let step = Step(state, data: data)
     _ = try step.run()
     let need = try MemoryNeed(

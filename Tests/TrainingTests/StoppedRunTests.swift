@@ -8,6 +8,28 @@ import Training
 
 /// What a process leaves where it stops, and what the next one makes of it.
 @Suite struct StoppedRunTests {
+  /// The rate ruins the model every few steps, so that the run returns: to the same checkpoints, wherever it was stopped.
+  @Test(arguments: [0, 8], [2, 50])
+  func aStoppedRunEqualsTheUninterruptedOneWithTheGuardToo(evaluateEvery: Int, keepLast: Int) throws {
+    let bench = try TrainingBench()
+    let configuration = try bench.configuration(
+      "training.steps=50", "coordinator.evaluateEvery=\(evaluateEvery)", "optimizer.learningRate=0.3",
+      "optimizer.clip=0", "schedule.kind=constant", "schedule.warmup=30", "guard.window=3", "guard.outlier=0",
+      "guard.divergence=0.3", "guard.rateFactor=0.1", "guard.returns=5", "coordinator.checkpointEvery=4",
+      "coordinator.keepLast=\(keepLast)")
+    try bench.train(configuration, output: "whole")
+    for stop in [5, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 25, 26, 27, 29, 30] {
+      try bench.train(configuration, output: "parts", resume: .auto, lastStep: stop)
+    }
+    try bench.train(configuration, output: "parts", resume: .auto)
+    let (whole, parts) = (try bench.checkpoint("whole").state, try bench.checkpoint("parts").state)
+    #expect((whole.guardRecord?.returnCount ?? 0) > 0)
+    #expect(parts.guardRecord == whole.guardRecord && parts.best == whole.best)
+    #expect(try bench.digests("parts") == bench.digests("whole"))
+    #expect(try bench.losses("parts") == bench.losses("whole"))
+    #expect(try bench.evaluatedSteps("parts") == bench.evaluatedSteps("whole"))
+  }
+
   /// Evaluations are due every 5 steps.
   @Test(arguments: [3, 5, 7, 10, 13], [1, 3])
   func theLastStepOfAProcessIsEvaluated(stop: Int, ranks: Int) throws {

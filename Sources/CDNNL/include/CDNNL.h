@@ -59,6 +59,9 @@ int CDNNL_copyDescription(CDNNL_Description *description, CDNNL_Operation operat
 void CDNNL_destroyDescription(CDNNL_Description description);
 size_t CDNNL_byteCount(CDNNL_Description description);
 
+/// The status of a call where there is no memory.
+extern const int CDNNL_outOfMemory;
+
 /// destination = source · weights, or destination += source · weights. The caller provides the scratch memory.
 int CDNNL_createProduct(CDNNL_Operation *operation, CDNNL_Engine engine, CDNNL_Description source,
                         CDNNL_Description weights, CDNNL_Description destination, bool adding);

@@ -1,4 +1,5 @@
 #pragma once
+#include <sys/prctl.h>
 
 /// Hints to the processor that the calling thread spins.
 static inline void CKernels_pause(void) {
@@ -7,4 +8,9 @@ static inline void CKernels_pause(void) {
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
 #endif
+}
+
+/// Names the calling thread; the kernel takes 15 bytes.
+static inline void CKernels_nameThread(const char *name) {
+  prctl(PR_SET_NAME, name);
 }

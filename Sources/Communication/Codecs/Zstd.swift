@@ -6,8 +6,7 @@ struct ZstdCompressor: ~Copyable {
   private let context: OpaquePointer
 
   init() {
-    guard let context = ZSTD_createCCtx() else { preconditionFailure("no memory for a zstd context") }
-    self.context = context
+    context = SystemMemory.require(ZSTD_createCCtx(), for: "a zstd context")
   }
 
   deinit {
@@ -57,8 +56,7 @@ struct ZstdDecompressor: ~Copyable {
   private let context: OpaquePointer
 
   init() {
-    guard let context = ZSTD_createDCtx() else { preconditionFailure("no memory for a zstd context") }
-    self.context = context
+    context = SystemMemory.require(ZSTD_createDCtx(), for: "a zstd context")
   }
 
   deinit {

@@ -22,7 +22,7 @@ package final class GradientExchange: @unchecked Sendable {
   /// One set of slots is on the wire while the other is coded.
   static let slotSetCount = 2
   /// Codes one bucket while another is on the wire.
-  let coding = JobThread(name: "coding", flushesDenormals: true)
+  let coding: JobThread
   let configuration: ExchangeConfiguration
   let plan: BucketPlan
   let elementCount: Int
@@ -95,6 +95,7 @@ package final class GradientExchange: @unchecked Sendable {
     precondition(end == elementCount, "ranges tile the gradient: they end at \(end), not at \(elementCount)")
     self.communicator = communicator
     self.thread = thread
+    coding = try JobThread(name: "coding", flushesDenormals: true)
     self.configuration = configuration
     self.elementCount = elementCount
     self.ranges = ranges

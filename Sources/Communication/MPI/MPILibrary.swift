@@ -3,22 +3,37 @@ import Foundation
 import Platform
 
 extension MPICalls {
+  /// The most threads that Open MPI starts in a process.
+  private static let threadCount = 3
+
   /// Starts MPI, once per process, with the settings that this program needs unless the user has set others.
   func start() throws(MilmError) {
     // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    // It needs no folder for the sockets and files of several processes either, which a read-only /tmp could not hold.
+    if Self.isAlone(ProcessInfo.processInfo.environment) {
+      setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
+    }
     // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
     // the two directions of a link then alternate.
     setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
     // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
     // slice, and receives nothing until then.
     setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
+    // Where MPI cannot start its own threads it prints lines of its own and goes on without them.
+    try SystemThread.require(Self.threadCount, for: "MPI")
     var granted: CInt = 0
     try call("MPI_Init_thread") { MPI_Init_thread(nil, nil, CInt(MPI_THREAD_SERIALIZED), &granted) }
     guard granted >= CInt(MPI_THREAD_SERIALIZED) else {
       throw MilmError(
         "MPI_Init_thread: expected thread level \(MPI_THREAD_SERIALIZED) (serialized), found \(granted)")
     }
+  }
+
+  /// Whether no launcher has started this process: each passes variables of its process manager.
+  static func isAlone(_ environment: [String: String]) -> Bool {
+    let prefixes = ["OMPI_COMM_WORLD_", "PMIX_", "PMI_", "PMI2_", "ALPS_", "FLUX_TASK_"]
+    return !environment.keys.contains { name in prefixes.contains { name.hasPrefix($0) } }
   }
 
   /// Ends MPI; no other call may follow.

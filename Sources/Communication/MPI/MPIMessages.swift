@@ -1,4 +1,5 @@
 import CMPI
+import Foundation
 import Platform
 
 /// Short messages of fixed size between all ranks of a group.
@@ -16,15 +17,15 @@ final class MPIMessages: @unchecked Sendable {
   init(_ group: MPIGroup, byteCount: Int) {
     self.group = group
     self.byteCount = byteCount
-    requests = .allocate(capacity: 2 * group.rankCount)
+    requests = .allocated(capacity: 2 * group.rankCount)
     requests.initialize(repeating: CMPI_requestNull())
-    memory = .allocate(byteCount: 2 * group.rankCount * byteCount, alignment: 64)
+    memory = .allocated(byteCount: 2 * group.rankCount * byteCount)
     memory.initializeMemory(as: UInt8.self, repeating: 0)
   }
 
   deinit {
-    requests.deallocate()
-    memory.deallocate()
+    free(requests.baseAddress)
+    free(memory.baseAddress)
   }
 
   /// Sends a text, cut where it is too long, unless the previous one is still on its way.

@@ -1,4 +1,5 @@
 import CMPI
+import Foundation
 import Platform
 
 /// Sends one blob to and receives one from each peer, at the same time, in messages of limited size.
@@ -41,13 +42,13 @@ final class PeerTransfers {
     self.group = group
     self.rankCount = rankCount
     let requestCount = Kind.allCases.count * rankCount
-    requests = .allocate(capacity: requestCount)
+    requests = .allocated(capacity: requestCount)
     requests.initialize(repeating: CMPI_requestNull())
-    completed = .allocate(capacity: requestCount)
+    completed = .allocated(capacity: requestCount)
     completed.initialize(repeating: 0)
-    statuses = .allocate(capacity: requestCount)
+    statuses = .allocated(capacity: requestCount)
     statuses.initialize(repeating: MPI_Status())
-    checksums = .allocate(capacity: 2 * rankCount)
+    checksums = .allocated(capacity: 2 * rankCount)
     checksums.initialize(repeating: 0)
     outgoing = Array(repeating: UnsafeRawBufferPointer(start: nil, count: 0), count: rankCount)
     incoming = Array(repeating: UnsafeMutableRawBufferPointer(start: nil, count: 0), count: rankCount)
@@ -55,10 +56,10 @@ final class PeerTransfers {
   }
 
   deinit {
-    requests.deallocate()
-    completed.deallocate()
-    statuses.deallocate()
-    checksums.deallocate()
+    free(requests.baseAddress)
+    free(completed.baseAddress)
+    free(statuses.baseAddress)
+    free(checksums.baseAddress)
   }
 
   /// Starts both transfers with one peer.

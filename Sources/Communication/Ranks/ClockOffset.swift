@@ -1,3 +1,6 @@
+import Foundation
+import Platform
+
 /// The offset of rank 0's clock from this rank's.
 package struct ClockOffset: Sendable, Equatable {
   /// Nanoseconds to add to a time of this rank's clock to get rank 0's.
@@ -59,8 +62,8 @@ package struct ClockOffset: Sendable, Equatable {
     -> [Int]
   {
     let byteCount = 8 * values.count
-    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * byteCount, alignment: 8)
-    defer { memory.deallocate() }
+    let memory = UnsafeMutableRawBufferPointer.allocated(byteCount: 2 * byteCount)
+    defer { free(memory.baseAddress) }
     let outgoing = UnsafeMutableRawBufferPointer(rebasing: memory[..<byteCount])
     let incoming = UnsafeMutableRawBufferPointer(rebasing: memory[byteCount...])
     incoming.initializeMemory(as: UInt8.self, repeating: 0)

@@ -1,3 +1,4 @@
+import Foundation
 import Platform
 
 /// Collectives built on `exchange` and `broadcast`, for the rare operations of start, checkpoint and evaluation.
@@ -13,9 +14,8 @@ extension Communicator {
   /// The bytes of all ranks, by rank, on every rank; they may differ in count.
   package func allGather(_ name: String, _ bytes: [UInt8], limits: StallLimits? = nil) throws -> [[UInt8]] {
     let byteCounts = try exchangeHeaders(name, byteCount: bytes.count, limits: limits)
-    let memory = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: byteCounts.reduce(0, +), alignment: 64)
-    defer { memory.deallocate() }
+    let memory = UnsafeMutableRawBufferPointer.allocated(byteCount: byteCounts.reduce(0, +))
+    defer { free(memory.baseAddress) }
     let slots = memory.split(into: byteCounts)
     slots[rank].copyBytes(from: bytes)
     let outgoing = Array(repeating: UnsafeRawBufferPointer(slots[rank]), count: rankCount)
@@ -58,8 +58,8 @@ extension Communicator {
     let byteCounts = try exchangeHeaders(name, byteCount: bytes.count).enumerated().map { sender, byteCount in
       isRoot || sender == rank ? byteCount : 0
     }
-    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCounts.reduce(0, +), alignment: 64)
-    defer { memory.deallocate() }
+    let memory = UnsafeMutableRawBufferPointer.allocated(byteCount: byteCounts.reduce(0, +))
+    defer { free(memory.baseAddress) }
     let slots = memory.split(into: byteCounts)
     slots[rank].copyBytes(from: bytes)
     var outgoing = Array(repeating: UnsafeRawBufferPointer(start: nil, count: 0), count: rankCount)
@@ -71,8 +71,8 @@ extension Communicator {
   /// The bytes of `root` on every rank; the bytes of the others are ignored.
   package func broadcast(_ name: String, _ bytes: [UInt8], from root: Int) throws -> [UInt8] {
     let byteCounts = try exchangeHeaders(name, byteCount: rank == root ? bytes.count : 0)
-    let shared = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCounts[root], alignment: 64)
-    defer { shared.deallocate() }
+    let shared = UnsafeMutableRawBufferPointer.allocated(byteCount: byteCounts[root])
+    defer { free(shared.baseAddress) }
     if rank == root { shared.copyBytes(from: bytes) }
     try broadcast(.control(name), shared, from: root)
     return Array(shared)
@@ -158,9 +158,8 @@ extension Communicator {
   /// Compares the operation's name with those of the other ranks, and returns the byte counts of all.
   private func exchangeHeaders(_ name: String, byteCount: Int, limits: StallLimits? = nil) throws -> [Int] {
     let headerByteCount = 64
-    let headers = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: headerByteCount * rankCount, alignment: 64)
-    defer { headers.deallocate() }
+    let headers = UnsafeMutableRawBufferPointer.allocated(byteCount: headerByteCount * rankCount)
+    defer { free(headers.baseAddress) }
     headers.initializeMemory(as: UInt8.self, repeating: 0)
     let incoming = headers.split(into: Array(repeating: headerByteCount, count: rankCount))
     let own = incoming[rank]

@@ -175,10 +175,13 @@ package struct MessageTag: Sendable, Hashable, CustomStringConvertible {
 ///
 /// Every rank must submit the same collective operations in the same order. Denormal floats count as zero in jobs.
 package final class CommunicationThread: Sendable {
-  private let thread = JobThread(name: "communication", flushesDenormals: true)
+  private let thread: JobThread
   private let failure = Mutex<(any Error)?>(nil)
 
-  package init() {}
+  /// Starts the thread; throws where the system refuses.
+  package init() throws {
+    thread = try JobThread(name: "communication", flushesDenormals: true)
+  }
 
   /// Runs `job` after all jobs submitted before it, and returns at once.
   package func submit(_ job: @escaping @Sendable () -> Void) {

@@ -68,10 +68,10 @@ final class Heartbeat: Liveness, @unchecked Sendable {
     "\(record.isExpectedToLast ? lastingMark : otherMark)\(record)"
   }
 
-  /// Starts the thread.
-  func start() {
+  /// Starts the thread; throws where the system refuses.
+  func start() throws {
     guard !peers.isEmpty else { return }
-    let thread = Thread { [self] in
+    _ = try SystemThread(name: "heartbeat") { [self] in
       for peer in peers { messages.listen(to: peer) }
       var round = 0
       var lastRound = ContinuousClock.now
@@ -92,8 +92,6 @@ final class Heartbeat: Liveness, @unchecked Sendable {
       for peer in peers { messages.stopListening(to: peer) }
       hasEnded.signal()
     }
-    thread.name = "heartbeat"
-    thread.start()
   }
 
   /// Ends the thread; before MPI ends.

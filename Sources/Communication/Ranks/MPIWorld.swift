@@ -32,7 +32,7 @@ package final class MPIWorld: Sendable {
     startSeconds: Double = MPIWorld.defaultStartSeconds, limitsStart: Bool = false,
     fault: ReceptionFault? = nil
   ) throws {
-    let launch = LaunchWatch(seconds: startSeconds)
+    let launch = try Self.startTimeout(seconds: startSeconds)
     defer { launch.end() }
     try calls.start()
     let world = try MPIGroup.world(calls)
@@ -50,9 +50,9 @@ package final class MPIWorld: Sendable {
     snapshots = try communicator(heartbeat)
     control = try communicator(heartbeat)
     failures = try communicator(nil)
-    heartbeat.start()
+    try heartbeat.start()
     if hostNames.count > 1 {
-      Watchdog(label: control.label(of: control.rank), liveness: heartbeat).start()
+      try Watchdog(label: control.label(of: control.rank), liveness: heartbeat).start()
     }
     // MPI's own collectives, which have no checksums, have gathered them.
     let gathered = XXH64.hash(of: "\(layout.nodes) \(hostNames)")
@@ -60,6 +60,17 @@ package final class MPIWorld: Sendable {
     guard all.allSatisfy({ $0 == [gathered] }) else {
       throw MilmError(
         "hosts of the job: expected the same on all ranks, found others (a message was corrupted)")
+    }
+  }
+
+  /// Ends this process where MPI does not start in time: until then no rank can detect what others do.
+  private static func startTimeout(seconds: Double) throws -> Timeout {
+    try Timeout(seconds: seconds, name: "launch") {
+      printLine(
+        "\(ProcessInfo.processInfo.hostName): MPI has not started in \(seconds) s: "
+          + "expected all ranks to start, found that one has not, or that a host does not answer")
+      fflush(nil)
+      _exit(1)
     }
   }
 

@@ -18,9 +18,9 @@ final class Watchdog: Sendable {
     self.liveness = liveness
   }
 
-  /// Monitors until the process ends.
-  func start() {
-    let thread = Thread { [self] in
+  /// Monitors until the process ends; throws where the system refuses a thread.
+  func start() throws {
+    _ = try SystemThread(name: "watchdog") { [self] in
       var lastRound = ContinuousClock.now
       var lastStop = ContinuousClock.now
       var warnedSince: ContinuousClock.Instant?
@@ -33,8 +33,6 @@ final class Watchdog: Sendable {
         check(&warnedSince, since: lastStop)
       }
     }
-    thread.name = "watchdog"
-    thread.start()
   }
 
   private func check(_ warnedSince: inout ContinuousClock.Instant?, since lastStop: ContinuousClock.Instant) {
@@ -52,29 +50,5 @@ final class Watchdog: Sendable {
     printLine("\(label): \(record): MPI does not return; the limit is \(limit) s")
     fflush(nil)
     _exit(1)
-  }
-}
-
-/// Ends this process where MPI does not start in time: until then no rank can detect what others do.
-final class LaunchWatch: Sendable {
-  private let isOver = DispatchSemaphore(value: 0)
-
-  /// Starts the timeout.
-  init(seconds: Double) {
-    let thread = Thread { [isOver] in
-      guard isOver.wait(timeout: .now() + seconds) == .timedOut else { return }
-      printLine(
-        "\(ProcessInfo.processInfo.hostName): MPI has not started in \(seconds) s: "
-          + "expected all ranks to start, found that one has not, or that a host does not answer")
-      fflush(nil)
-      _exit(1)
-    }
-    thread.name = "launch"
-    thread.start()
-  }
-
-  /// MPI has started.
-  func end() {
-    isOver.signal()
   }
 }

@@ -60,9 +60,9 @@ final class InflateDecoder: StreamDecoder {
   init(_ format: Format, name: String) throws {
     self.name = name
     self.format = format
-    stream = .allocate(capacity: 1)
+    stream = .allocated(capacity: 1)
     stream.initialize(to: z_stream())
-    input = .allocate(byteCount: Self.inputByteCount, alignment: 16)
+    input = .allocated(byteCount: Self.inputByteCount)
     guard CZlib_inflateInit(stream, format.windowBits) == Z_OK else {
       throw MilmError("cannot decompress \(name): no memory for zlib")
     }
@@ -70,8 +70,8 @@ final class InflateDecoder: StreamDecoder {
 
   deinit {
     inflateEnd(stream)
-    stream.deallocate()
-    input.deallocate()
+    free(stream)
+    free(input.baseAddress)
   }
 
   func read(
@@ -152,13 +152,13 @@ final class ZstdDecoder: StreamDecoder {
     }
     self.name = name
     self.context = context
-    input = .allocate(byteCount: ZSTD_DStreamInSize(), alignment: 16)
+    input = .allocated(byteCount: ZSTD_DStreamInSize())
     pending.src = UnsafeRawPointer(input.baseAddress)
   }
 
   deinit {
     ZSTD_freeDCtx(context)
-    input.deallocate()
+    free(input.baseAddress)
   }
 
   func read(

@@ -1,4 +1,6 @@
 import CKernels
+import Foundation
+import Platform
 
 /// A growable byte buffer, padded so that vector loops may read past its end.
 struct ByteBuffer: ~Copyable {
@@ -11,10 +13,10 @@ struct ByteBuffer: ~Copyable {
 
   init(capacity: Int = 64) {
     self.capacity = capacity
-    base = .allocate(byteCount: capacity + Self.paddingByteCount, alignment: 16)
+    base = SystemMemory.bytes(capacity + Self.paddingByteCount)
   }
 
-  deinit { base.deallocate() }
+  deinit { Foundation.free(base) }
 
   /// The content, valid until the next change.
   var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
@@ -27,10 +29,9 @@ struct ByteBuffer: ~Copyable {
   mutating func reserve(_ byteCount: Int) {
     guard capacity - count < byteCount else { return }
     capacity = max(2 * capacity, count + byteCount)
-    let grown = UnsafeMutableRawPointer.allocate(
-      byteCount: capacity + Self.paddingByteCount, alignment: 16)
+    let grown = SystemMemory.bytes(capacity + Self.paddingByteCount)
     grown.copyMemory(from: base, byteCount: count)
-    base.deallocate()
+    Foundation.free(base)
     base = grown
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// One thread's worker on a stream of blocks; it holds one block at a time.
 ///
@@ -24,10 +25,10 @@ final class OrderedWork: @unchecked Sendable {
 
   /// Runs to the end of the stream, with one thread per worker.
   ///
-  /// - Throws: the error of the earliest failed block; later blocks may have been taken, but are not delivered.
+  /// - Throws: where a thread cannot be started; the error of the earliest failed block; later blocks may have been taken, but are not delivered.
   static func run(_ workers: [some OrderedWorker]) throws {
     let work = OrderedWork()
-    DispatchQueue.concurrentPerform(iterations: workers.count) { work.drive(workers[$0]) }
+    try SystemThread.runTogether(count: workers.count, name: "corpus") { work.drive(workers[$0]) }
     if let failure = work.failure { throw failure.error }
   }
 

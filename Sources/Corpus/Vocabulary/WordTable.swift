@@ -1,4 +1,6 @@
 import CKernels
+import Foundation
+import Platform
 
 /// A hash table of distinct words, found by their bytes: ids in order of first occurrence, and counts.
 ///
@@ -10,16 +12,16 @@ struct WordTable: ~Copyable {
   init(minimumCapacity: Int = 1 << 11) {
     arenaByteCount = 1 << 16
     table = CKernels_WordTable(
-      slots: nil, slotMask: 0, bytes: .allocate(capacity: arenaByteCount), ends: nil, counts: nil,
+      slots: nil, slotMask: 0, bytes: .allocated(capacity: arenaByteCount), ends: nil, counts: nil,
       wordCount: 0, wordLimit: 0)
     makeRoom(forSlotCount: Self.slotCount(forWordCount: minimumCapacity))
   }
 
   deinit {
-    table.slots.deallocate()
-    table.bytes.deallocate()
-    table.ends.deallocate()
-    table.counts.deallocate()
+    free(table.slots)
+    free(table.bytes)
+    free(table.ends)
+    free(table.counts)
   }
 
   /// The number of words.
@@ -106,8 +108,8 @@ struct WordTable: ~Copyable {
   private static func wordLimit(forSlotCount slotCount: Int) -> Int { slotCount / 8 * 5 }
 
   private mutating func makeRoom(forSlotCount slotCount: Int) {
-    table.slots?.deallocate()
-    table.slots = .allocate(capacity: slotCount)
+    free(table.slots)
+    table.slots = .allocated(capacity: slotCount)
     table.slots.initialize(repeating: CKernels_WordSlot(), count: slotCount)
     table.slotMask = UInt64(slotCount - 1)
     let wordLimit = Self.wordLimit(forSlotCount: slotCount)
@@ -128,10 +130,10 @@ struct WordTable: ~Copyable {
   private func grown<Element>(
     _ old: UnsafeMutablePointer<Element>?, from count: Int, to capacity: Int
   ) -> UnsafeMutablePointer<Element> {
-    let new = UnsafeMutablePointer<Element>.allocate(capacity: capacity)
+    let new = UnsafeMutablePointer<Element>.allocated(capacity: capacity)
     if let old {
       new.moveInitialize(from: old, count: count)
-      old.deallocate()
+      free(old)
     }
     return new
   }
@@ -144,7 +146,7 @@ struct TextIDs: ~Copyable {
   private(set) var lineCount = 0
   private(set) var loneReturnCount = 0
 
-  deinit { storage.deallocate() }
+  deinit { free(storage.baseAddress) }
 
   /// The ids of the block.
   var ids: UnsafeMutableBufferPointer<Int32> { UnsafeMutableBufferPointer(rebasing: storage[..<count]) }
@@ -171,8 +173,8 @@ struct TextIDs: ~Copyable {
 
   private mutating func reserve(_ capacity: Int) {
     guard storage.count < capacity else { return }
-    storage.deallocate()
-    storage = .allocate(capacity: capacity)
+    free(storage.baseAddress)
+    storage = .allocated(capacity: capacity)
   }
 }
 

@@ -26,18 +26,31 @@ package final class ComputeEngine: Sendable {
   /// An engine of `threadCount` threads; also sets the calling thread to flush denormals to zero.
   ///
   /// Where build or processor do not support products of bfloat16 operands, they are fp32 and `precisionNote` states the reason.
-  package init(threadCount: Int, precision: Precision = .float32, library: Library = .automatic) {
+  /// Throws where a thread cannot be started.
+  package convenience init(
+    threadCount: Int, precision: Precision = .float32, library: Library = .automatic
+  ) throws {
     precondition(threadCount > 0, "at least one thread")
-    self.threadCount = threadCount
     let choice = chooseMultiplier(threadCount: threadCount, precision: precision, library: library)
-    let multiplier = choice.multiplier
-    self.multiplier = multiplier
+    self.init(
+      choice,
+      team: try ThreadTeam(threadCount: threadCount) {
+        CKernels_flushDenormals()
+        choice.multiplier.prepareThread()
+      })
+  }
+
+  /// An engine of the calling thread alone; see `init(threadCount:precision:library:)`.
+  package convenience init(precision: Precision = .float32, library: Library = .automatic) {
+    self.init(chooseMultiplier(threadCount: 1, precision: precision, library: library), team: ThreadTeam())
+  }
+
+  private init(_ choice: (multiplier: any Multiplier, note: String?), team: ThreadTeam) {
+    threadCount = team.threadCount
+    multiplier = choice.multiplier
     precisionNote = choice.note
-    scratch = (0..<threadCount).map { _ in TemporaryMemory() }
-    team = ThreadTeam(threadCount: threadCount) {
-      CKernels_flushDenormals()
-      multiplier.prepareThread()
-    }
+    scratch = (0..<team.threadCount).map { _ in TemporaryMemory() }
+    self.team = team
     prepareThread()
   }
 

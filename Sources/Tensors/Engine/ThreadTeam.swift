@@ -1,5 +1,6 @@
 import CKernels
 import Foundation
+import Platform
 import Synchronization
 
 /// Threads that execute one piece of work at a time together with the calling thread.
@@ -10,23 +11,44 @@ final class ThreadTeam: Sendable {
   /// The number of threads, including the caller's.
   let threadCount: Int
   private let state: State
+  private let threads: [SystemThread]
 
-  /// Starts all threads except the caller's; each runs `prepare` first.
-  init(threadCount: Int, prepare: @escaping @Sendable () -> Void) {
-    self.threadCount = threadCount
-    state = State(helperCount: threadCount - 1)
-    for worker in 1..<max(1, threadCount) {
-      let thread = Thread { [state] in
-        prepare()
-        state.serve(as: worker)
-      }
-      thread.name = "compute \(worker)"
-      thread.stackSize = 8 << 20
-      thread.start()
-    }
+  /// A team of the calling thread alone.
+  init() {
+    threadCount = 1
+    state = State(helperCount: 0)
+    threads = []
   }
 
-  deinit { state.end() }
+  /// Starts all threads except the caller's; each runs `prepare` first.
+  ///
+  /// Throws where the system refuses one.
+  init(threadCount: Int, prepare: @escaping @Sendable () -> Void) throws(MilmError) {
+    self.threadCount = threadCount
+    let state = State(helperCount: threadCount - 1)
+    self.state = state
+    var threads: [SystemThread] = []
+    do {
+      for worker in 1..<max(1, threadCount) {
+        threads.append(
+          try SystemThread(name: "compute \(worker)") {
+            prepare()
+            state.serve(as: worker)
+          })
+      }
+    } catch {
+      state.end()
+      for thread in threads { thread.join() }
+      throw error
+    }
+    self.threads = threads
+  }
+
+  deinit {
+    state.end()
+    // The system counts a thread until it has ended.
+    for thread in threads { thread.join() }
+  }
 
   /// Calls `body` once on every thread with its index, 0 for the caller's, and waits for all.
   ///

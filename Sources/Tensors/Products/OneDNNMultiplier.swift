@@ -1,6 +1,7 @@
 #if canImport(CDNNL)
   import CDNNL
   import CKernels
+  import Platform
 
   /// Products by oneDNN: bfloat16 or fp32 operands, right-hand matrices in the library's preferred layout.
   ///
@@ -258,6 +259,7 @@
 
   /// oneDNN fails only where memory is exhausted or this file has a bug; neither is recoverable.
   private func check(_ status: CInt, _ what: @autoclosure () -> String) {
+    if status == CDNNL_outOfMemory { SystemMemory.refuse(what()) }
     precondition(status == 0, "oneDNN cannot make \(what()): status \(status)")
   }
 #endif

@@ -16,13 +16,13 @@ final class BoundaryWork {
   private let faults: FaultPlan
 
   /// The work of a process; `coordinator` is nil on all ranks but 0.
-  init(_ boundary: Boundary, _ state: TrainingState, coordinator: Coordinator?, faults: FaultPlan) {
+  init(_ boundary: Boundary, _ state: TrainingState, coordinator: Coordinator?, faults: FaultPlan) throws {
     self.boundary = boundary
     self.state = state
     self.coordinator = coordinator
     self.faults = faults
     snapshot = coordinator.map { _ in Snapshot(state) }
-    transfer = ShardTransfer(state)
+    transfer = try ShardTransfer(state)
     if let snapshot { coordinator?.prepare(snapshot) }
     if let pending = state.counters.pendingEvaluation, let perplexity = pending.perplexity {
       coordinator?.keep(perplexity: perplexity, at: pending.step)

@@ -27,6 +27,8 @@ final class Coordinator: Sendable {
   /// The run of the checkpoint that this process began from.
   private let restoredRun: RunDirectory?
   private let validation: Validation?
+  /// The engine of evaluations.
+  private let engine: ComputeEngine?
   private let logger: Logger
   private let writing: JobThread
   private let evaluating: JobThread
@@ -58,7 +60,7 @@ final class Coordinator: Sendable {
   init(
     configuration: RunConfiguration, storage: RunStorage, validation: Validation?, stop: StopRequest,
     logger: Logger
-  ) {
+  ) throws {
     self.configuration = configuration
     self.storage = storage
     self.stop = stop
@@ -67,8 +69,10 @@ final class Coordinator: Sendable {
     self.logger = logger
     // On a rank without lanes nothing may slow down the thread that follows the exchange.
     let isDedicated = configuration.coordinator.placement == .dedicated
-    writing = JobThread(name: "checkpoints", hasLowestPriority: isDedicated)
-    evaluating = JobThread(name: "evaluation", hasLowestPriority: isDedicated)
+    writing = try JobThread(name: "checkpoints", hasLowestPriority: isDedicated)
+    evaluating = try JobThread(name: "evaluation", hasLowestPriority: isDedicated)
+    // On the thread that uses it, whose priority its threads get; no thread is started once training has begun.
+    engine = try evaluating.start { try validation?.makeEngine() }.value()
     evaluating.submit { validation?.parameters.touch() }
   }
 
@@ -180,6 +184,8 @@ extension Coordinator {
   }
 
   private func prune(after state: CheckpointState) throws {
+    // What a stop has written costs a run that continues none of the checkpoints that it may return to.
+    guard isScheduled(state) else { return }
     // The previous one is kept until the next: it is the last good one if these parameters turn out to have diverged.
     let previous = try store.scheduledStep(before: state.step, isScheduled: isScheduled)
     try store.prune(
@@ -218,15 +224,15 @@ extension Coordinator {
 extension Coordinator {
   /// Starts evaluating the parameters of a step, which `fill` copies before this returns.
   func evaluate(step: Int, fill: (ParameterBuffer) throws -> Void) rethrows {
-    guard let validation else { return }
+    guard let validation, let engine else { return }
     evaluating.waitUntilIdle()
     try fill(validation.parameters)
-    evaluating.submit { [self] in score(validation, step: step) }
+    evaluating.submit { [self] in score(validation, engine, step: step) }
   }
 
   /// Starts evaluating a snapshot, which is not filled again before the next checkpoint can begin.
   func evaluate(_ snapshot: Snapshot) {
-    guard let validation else { return }
+    guard let validation, let engine else { return }
     let step = snapshot.counters.step
     copying.enter()
     evaluating.submit { [self] in
@@ -234,7 +240,7 @@ extension Coordinator {
       if case .success = arrival { validation.parameters.copy(from: snapshot.parameters) }
       copying.leave()
       switch arrival {
-      case .success: score(validation, step: step)
+      case .success: score(validation, engine, step: step)
       case .failure(let error): progress.withLock { $0.evaluationFailure = error }
       }
     }
@@ -291,10 +297,10 @@ extension Coordinator {
     progress.withLock { $0.perplexities[step] }
   }
 
-  private func score(_ validation: Validation, step: Int) {
+  private func score(_ validation: Validation, _ engine: ComputeEngine, step: Int) {
     do {
       let start = ContinuousClock.now
-      let score = try validation.score {
+      let score = try validation.score(engine) {
         if progress.withLock({ $0.isEvaluationAbandoned }) { throw Abandoned() }
       }
       let seconds = (ContinuousClock.now - start).inSeconds
@@ -344,12 +350,14 @@ struct Validation: Sendable {
     self.threadCount = threadCount
   }
 
-  /// The score of the whole split, by threads of the calling one's priority.
+  /// An engine with threads of the calling one's priority.
+  func makeEngine() throws -> ComputeEngine { try ComputeEngine(threadCount: threadCount) }
+
+  /// The score of the whole split.
   ///
   /// `check` is called now and then, and ends the scoring by throwing.
-  func score(check: () throws -> Void) throws -> TextScore {
-    let engine = ComputeEngine(threadCount: threadCount)
-    return try TextScorer(model: model, weights: parameters, engine: engine).score(
+  func score(_ engine: ComputeEngine, check: () throws -> Void) throws -> TextScore {
+    try TextScorer(model: model, weights: parameters, engine: engine).score(
       tokens, method: ScoringMethod(reading: .streams(streamCount)), specialTokens: specialTokens,
       progress: { _ in try check() })
   }

@@ -171,12 +171,12 @@ private final class CorruptingCommunicator: CommunicatorWrapper, @unchecked Send
         operation, with: peers, outgoing: outgoing, incoming: incoming, limits: limits)
     }
     let corrupted = outgoing.map { blob in
-      let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: blob.count, alignment: 64)
+      let copy = UnsafeMutableRawBufferPointer.allocated(byteCount: blob.count)
       copy.copyMemory(from: blob)
       if !copy.isEmpty { copy[copy.count / 2] ^= 1 }
       return copy
     }
-    defer { corrupted.forEach { $0.deallocate() } }
+    defer { corrupted.forEach { free($0.baseAddress) } }
     return try base.exchange(
       operation, with: peers, outgoing: corrupted.map { UnsafeRawBufferPointer($0) }, incoming: incoming,
       limits: limits)

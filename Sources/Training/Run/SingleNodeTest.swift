@@ -88,7 +88,9 @@ package struct SingleNodeTest {
   private func makeFolder() throws -> String {
     let path = try ranks.onCoordinator("make a temporary folder") {
       let folder = FileManager.default.temporaryDirectory.appendingPathComponent("milm-\(UUID().uuidString)")
-      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+      do { try makeDirectories(folder.path) } catch {
+        throw MilmError("\(error); set TMPDIR to a folder where files can be written")
+      }
       return folder.path
     }
     let bytes = try ranks.control.broadcast(

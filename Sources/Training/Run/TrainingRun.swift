@@ -119,7 +119,7 @@ package struct TrainingRun: Sendable {
     try checkMemory(corpus, vocabularyGroupSize: groupSize)
     return try TrainingState(
       configuration, text: TextIdentity(corpus), ranks: ranks,
-      engine: configuration.training.engine(ranks), thread: CommunicationThread(),
+      engine: configuration.training.engine(ranks), thread: try CommunicationThread(),
       vocabularyGroupSize: groupSize)
   }
 
@@ -180,7 +180,7 @@ package struct TrainingRun: Sendable {
           $0, model: state.model, streamCount: configuration.coordinator.evaluateStreams,
           threadCount: state.engine.threadCount)
       }
-      return Coordinator(
+      return try Coordinator(
         configuration: configuration, storage: storage, validation: validation, stop: stop, logger: logger)
     }
     let reporter = storage.map { storage in
@@ -195,7 +195,7 @@ package struct TrainingRun: Sendable {
     return Trainer(
       state,
       step: Step(state, data: data, stop: stop, faults: faults, trace: trace, logger: logger),
-      boundary: BoundaryWork(boundary, state, coordinator: coordinator, faults: faults),
+      boundary: try BoundaryWork(boundary, state, coordinator: coordinator, faults: faults),
       reporter: reporter, faults: faults, trace: trace)
   }
 
@@ -230,6 +230,9 @@ extension TrainingRun {
 
   /// The corpus and this rank's lanes; throws where the hosts' corpora differ.
   private func openCorpus() throws -> (Corpus, TrainingData) {
+    _ = try ranks.onCoordinator("check the output folder") {
+      try FolderKind.run.requireOutput(request.output)
+    }
     let (corpus, tokens, data) = try ranks.onAllRanks("open the corpus") {
       try faults.inject(.start, step: 0)
       let corpus = try Corpus(
@@ -382,6 +385,6 @@ extension TrainingConfiguration {
   /// The engine of this rank; all ranks call it.
   package func engine(_ ranks: Ranks) throws -> ComputeEngine {
     let threadCount = try ranks.control.hostShare().threadCount
-    return ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
+    return try ComputeEngine(threadCount: threads ?? threadCount, precision: precision)
   }
 }

@@ -20,6 +20,9 @@ package struct MemoryNeed {
   /// The snapshot and the evaluated parameters of rank 0; the copies that other ranks send of their shards.
   package let snapshot: Int
 
+  /// A terabyte of parameters: even counting the buckets of a larger gradient takes long.
+  private static let parameterLimit = 1 << 38
+
   package var byteCount: Int { state + step + packed + snapshot }
 
   /// The need of this rank; `vocabularyGroupSize` is G where `auto` has chosen it.
@@ -38,6 +41,12 @@ package struct MemoryNeed {
     engine: ComputeEngine, vocabularyGroupSize: Int? = nil
   ) throws {
     let model = LanguageModel(configuration.model, vocabularySize: vocabularySize)
+    let parameterCount = model.parameters.parameterCount
+    guard parameterCount <= Self.parameterLimit else {
+      throw MilmError(
+        "a model of \(Readable.count(Double(parameterCount))) parameters cannot be held: expected at most "
+          + Readable.count(Double(Self.parameterLimit)))
+    }
     let training = configuration.training
     let laneLayout = try LaneLayout(configuration, rankCount: nodes.rankCount)
     let layout = try VocabularyLayout(

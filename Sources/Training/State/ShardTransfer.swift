@@ -21,13 +21,14 @@ final class ShardTransfer: @unchecked Sendable {
   private let communicator: any Communicator
   private let copies: [Matrix]
   private let isUrgent = Atomic(false)
-  private let thread = JobThread(name: "snapshots")
+  private let thread: JobThread
   private let failure = Mutex<(any Error)?>(nil)
   private let arena = Arena()
 
   /// The transfer of a state; nil where every rank has all of it.
-  init?(_ state: TrainingState) {
+  init?(_ state: TrainingState) throws {
     guard state.layout.isSharded else { return nil }
+    thread = try JobThread(name: "snapshots")
     shards = state.contributedShards
     communicator = state.ranks.snapshots
     let count = state.ranks.isCoordinator ? 0 : shards[state.ranks.rank].ownedCount

@@ -1,0 +1,31 @@
+import Foundation
+
+/// The kinds of folders that milm writes; each is known by entries that the others do not have.
+package enum FolderKind: String, CaseIterable, Sendable {
+  case corpus, run, checkpoint, study
+
+  private var marks: [String] {
+    switch self {
+    case .corpus: ["corpus.json"]
+    case .run: ["config.yaml", "checkpoints"]
+    case .checkpoint: ["state.json", "model.safetensors"]
+    case .study: ["config.json", "settings"]
+    }
+  }
+
+  /// Throws where the output folder of this kind would be written into a folder of another kind, or where there is a file.
+  package func requireOutput(_ path: String) throws(MilmError) {
+    let expected = "a new folder or a \(rawValue)"
+    guard isDirectory(path) else {
+      guard case .absent = try FileEntry(at: path) else {
+        throw MilmError(path, "expected \(expected) to write, found a file")
+      }
+      return
+    }
+    for other in Self.allCases where other != self {
+      if other.marks.allSatisfy({ FileManager.default.fileExists(atPath: "\(path)/\($0)") }) {
+        throw MilmError(path, "expected \(expected) to write, found a \(other.rawValue)")
+      }
+    }
+  }
+}
