@@ -47,18 +47,18 @@ done
 # whatever a release calls their packages: libcurl.so.4 is in libcurl4 or libcurl4t64, libdnnl.so.3 in libdnnl3.6.
 
 # The libraries milm is linked with, and mpirun.
-required=(libopenmpi-dev openmpi-bin libopenblas-dev libzstd-dev pkg-config)
+required=(libopenmpi-dev openmpi-bin libopenblas-dev libzstd-dev zlib1g-dev pkg-config)
 # What the Swift toolchain needs to run and to link: the C and C++ libraries, a linker, and the libraries of its package
 # manager; with --static-swift-stdlib milm itself is linked with curl.
 required+=(binutils gcc libc6-dev g++ git ca-certificates tzdata
-  libcurl4-openssl-dev libedit2 libncurses6 libsqlite3-0 libuuid1 'libxml2|libxml2-16' zlib1g)
+  libcurl4-openssl-dev libedit2 libncurses6 libsqlite3-0 libuuid1 'libxml2|libxml2-16')
 # oneDNN computes bfloat16 products; without it OpenBLAS computes all in fp32.
 optional=(libdnnl-dev)
 # Python fetches the quickstart's text.
 required+=(python3 python3-pip)
 if [ -n "$only_runs" ]; then
   # mpirun reaches a node by ssh; curl and the certificates are for downloads.
-  required=(openmpi-bin libopenblas.so.0 libzstd.so.1 libcurl.so.4 ca-certificates openssh-client openssh-server)
+  required=(openmpi-bin libopenblas.so.0 libzstd.so.1 libz.so.1 libcurl.so.4 ca-certificates openssh-client openssh-server)
   # A program that is linked with oneDNN needs its own version of it.
   optional=('libdnnl.so.3|libdnnl.so.2')
   [ ! -r "$program" ] || optional=()

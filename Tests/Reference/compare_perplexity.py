@@ -13,8 +13,6 @@ import json
 import subprocess
 from pathlib import Path
 
-from perplexity import perplexity
-
 
 def milm_perplexity(milm: Path, checkpoint: Path, corpus: Path, split: str) -> dict:
     command = [milm, "evaluate", checkpoint, "--corpus", corpus, "--split", split, "--json"]
@@ -32,6 +30,8 @@ if __name__ == "__main__":
     parser.add_argument("--split", default="test", choices=["train", "valid", "test"])
     parser.add_argument("--tolerance", type=float, default=1e-4, metavar="X", help="relative")
     arguments = parser.parse_args()
+    # --help does without PyTorch.
+    from perplexity import perplexity
 
     ours = milm_perplexity(arguments.milm.resolve(), arguments.checkpoint, arguments.corpus, arguments.split)
     theirs = perplexity(arguments.checkpoint, arguments.corpus, arguments.split)

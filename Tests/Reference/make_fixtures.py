@@ -24,6 +24,13 @@ import argparse
 import zlib
 from pathlib import Path
 
+if __name__ == "__main__":
+    # First: --help does without PyTorch.
+    parser = argparse.ArgumentParser(description="Makes the fixtures of the language model's tests.")
+    folder = Path(__file__).resolve().parent.parent / "LanguageModelTests" / "Fixtures"
+    parser.add_argument("--output", type=Path, default=folder)
+    arguments = parser.parse_args()
+
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -107,10 +114,6 @@ def write(variant: str, form: str, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Makes the fixtures of the language model's tests.")
-    folder = Path(__file__).resolve().parent.parent / "LanguageModelTests" / "Fixtures"
-    parser.add_argument("--output", type=Path, default=folder)
-    arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     write("lstm", "full", arguments.output)
     for variant in ("multdec", "multencdec"):

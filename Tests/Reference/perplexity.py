@@ -5,6 +5,14 @@
 The split is one stream; the first token is predicted from the zero state and `<eos>`. `nll` is the total in nats."""
 import argparse, json, math, pathlib, struct
 
+if __name__ == "__main__":  # First: --help does without PyTorch.
+    parser = argparse.ArgumentParser(description="Perplexity of a milm checkpoint, computed by PyTorch.")
+    for name in ("checkpoint", "corpus"):
+        parser.add_argument(name, type=pathlib.Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--tokens", dest="limit", type=int, metavar="N", help="only the first N tokens")
+    arguments = parser.parse_args()
+
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
@@ -51,9 +59,4 @@ def perplexity(checkpoint, corpus, split, limit=None):
     return {"tokens": len(targets), "nll": nll, "perplexity": math.exp(nll / len(targets))}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Perplexity of a milm checkpoint, computed by PyTorch.")
-    for name in ("checkpoint", "corpus"):
-        parser.add_argument(name, type=pathlib.Path)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--tokens", dest="limit", type=int, metavar="N", help="only the first N tokens")
-    print(json.dumps(perplexity(**vars(parser.parse_args()))))
+    print(json.dumps(perplexity(**vars(arguments))))

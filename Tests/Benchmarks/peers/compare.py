@@ -18,13 +18,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from options import MODES, PEER_MODES, STYLES, VARIANTS
+
 ROOT = Path(__file__).resolve().parents[3]
-VARIANTS = ("lstm", "multdec", "multencdec")
-PEER_MODES = {
-    "bfloat16": ("bf16-compiled", "bf16-eager"),
-    "float32": ("fp32-compiled", "fp32-eager"),
-}
-STYLES = ("standard", "tuned")
 NEARLY_BEST = 0.9
 
 
@@ -63,7 +59,6 @@ def parsed() -> argparse.Namespace:
 
         return chosen
 
-    modes = [mode for of_precision in PEER_MODES.values() for mode in of_precision]
     parser = argparse.ArgumentParser(
         prog="Tests/Benchmarks/compare.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -74,7 +69,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--variants", type=names(*VARIANTS), default=VARIANTS, metavar="V,…")
     parser.add_argument("--precisions", type=names(*PEER_MODES), default=list(PEER_MODES), metavar="P,…")
     parser.add_argument("--styles", type=names(*STYLES), default=STYLES, metavar="S,…", help="of PyTorch")
-    parser.add_argument("--peer-modes", type=names(*modes), default=modes, metavar="M,…", help="only these, and their precisions")
+    parser.add_argument("--peer-modes", type=names(*MODES), default=MODES, metavar="M,…", help="only these, and their precisions")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
     parser.add_argument("--task", default="train", choices=["train", "evaluate"])
     parser.add_argument("--corpus", type=Path, help="text and vocabulary (default: tokens drawn by Zipf's law)")

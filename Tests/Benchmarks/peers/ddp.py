@@ -16,15 +16,7 @@ import statistics
 import time
 from datetime import timedelta
 
-import torch
-from torch import distributed
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
-from torch.nn.parallel import DistributedDataParallel
-
-import measure
-
-PORT = 29_571
-TIMEOUT = timedelta(minutes=10)
+import options
 
 
 def parsed() -> tuple[argparse.Namespace, argparse.Namespace]:
@@ -36,7 +28,22 @@ def parsed() -> tuple[argparse.Namespace, argparse.Namespace]:
     parser.add_argument("--interface", help="network interface for gloo, e.g. eth0")
     parser.add_argument("--hook", default="fp16", choices=["fp16", "none"])
     own, rest = parser.parse_known_args()
-    return own, measure.parsed(rest)
+    return own, options.parsed(None, rest)
+
+
+if __name__ == "__main__":
+    # First: --help does without PyTorch.
+    own, arguments = parsed()
+
+import torch
+from torch import distributed
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
+
+import measure
+
+PORT = 29_571
+TIMEOUT = timedelta(minutes=10)
 
 
 def place() -> tuple[int, int]:
@@ -77,8 +84,7 @@ def seconds_of_steps(arguments: argparse.Namespace, hook: str, rank: int) -> lis
     return seconds[arguments.warmup :]
 
 
-def main() -> None:
-    own, arguments = parsed()
+def main(own: argparse.Namespace, arguments: argparse.Namespace) -> None:
     rank, rank_count = place()
     if own.interface:
         os.environ["GLOO_SOCKET_IFNAME"] = own.interface
@@ -110,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(own, arguments)

@@ -13,13 +13,18 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import os
 import re
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from options import parsed
+
+if __name__ == "__main__":
+    # First: --help does without PyTorch.
+    arguments = parsed(__doc__)
 
 import torch
 from torch import Tensor, nn
@@ -35,22 +40,6 @@ CLIP = 0.25
 INPUT_DROPOUT = 0.1
 OUTPUT_DROPOUT = 0.2
 SEED = 1
-
-
-def parsed(command_line: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--variant", default="multencdec", choices=["lstm", "multdec", "multencdec"])
-    parser.add_argument("--style", default="standard", choices=STYLES)
-    parser.add_argument("--mode", default="bf16-compiled", choices=MODES)
-    parser.add_argument("--task", default="train", choices=["train", "evaluate"])
-    parser.add_argument("--corpus", type=Path, help="what milm prepare wrote; its training split is read")
-    sizes = {"lanes": 16, "segment": 64, "vocabulary": 267_735, "embedding": 256, "hidden": 2048}
-    sizes |= {"decoder-context": 32, "encoder-context": 72, "steps": 3, "warmup": 2}
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
-    parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X")
-    return parser.parse_args(command_line)
 
 
 def zipf_tokens(count: int, vocabulary: int) -> Tensor:
@@ -198,4 +187,4 @@ def measure(arguments: argparse.Namespace) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(parsed())), flush=True)
+    print(json.dumps(measure(arguments)), flush=True)
