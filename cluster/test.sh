@@ -46,11 +46,15 @@ build_tests() {
   quietly "$work/build.log" swift build -c release --product milmPackageTests
 }
 
-# run_tests LOG OPTION… : prints Swift Testing's closing line.
+# run_tests LOG OPTION… : prints Swift Testing's closing line, and before it what failed, wherever that is in the log.
 run_tests() {
-  local log=$work/$1
+  local log=$work/$1 status=0
   shift
-  quietly "$log" swift test -c release --skip-build "$@"
+  quietly "$log" swift test -c release --skip-build "$@" || status=$?
+  if [ "$status" -ne 0 ]; then
+    grep -a '✘' "$log" | head -n 40 >&2 || true
+    return "$status"
+  fi
   grep 'Test run with' "$log" | tail -n 1 >&2 || fail "expected the closing line of Swift Testing in $log, found none"
 }
 

@@ -132,9 +132,9 @@ package final class CheckpointStore: Sendable {
 
   /// What happens to checkpoints beyond the step that a run is rewound to.
   package enum Newer: Sendable {
-    /// They were read and found wrong, or lead to a divergence.
+    /// They were written by this process and lead to a divergence.
     case areRemoved
-    /// They get another name, which no run reads.
+    /// They get another name, which no run reads: what one process refuses may be good, as a copy that is not complete yet.
     case areSetAside
   }
 

@@ -119,7 +119,7 @@ struct BenchmarkStepCommand: ParsableCommand {
   @Option(help: "Steps to time, after three of warm-up.")
   var steps = 8
 
-  func validate() throws { try requireSteps(steps, "--steps") }
+  func validate() throws { try requireCount(steps, "--steps") }
 
   func run() throws {
     options.measureSpeed(unit: "steps") {
@@ -143,7 +143,7 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
   @Option(help: "Blocks of lanes × segment tokens to time, after two of warm-up.")
   var steps = 8
 
-  func validate() throws { try requireSteps(steps, "--steps") }
+  func validate() throws { try requireCount(steps, "--steps") }
 
   func run() throws {
     options.measureSpeed(unit: "blocks") {
@@ -184,9 +184,8 @@ struct BenchmarkProductsCommand: ParsableCommand {
   }
 }
 
-/// Throws unless an option is a number of steps that a benchmark can take.
-func requireSteps(_ count: Int, _ option: String, atLeast least: Int = 1) throws {
-  let most = 1 << 20
+/// Throws unless the number that an option gives is in a range (default: steps that a benchmark can take).
+func requireCount(_ count: Int, _ option: String, atLeast least: Int = 1, atMost most: Int = 1 << 20) throws {
   guard (least...most).contains(count) else {
     throw ValidationError("\(option): expected \(least) to \(most), found \(count)")
   }

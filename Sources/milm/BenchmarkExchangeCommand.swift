@@ -46,8 +46,8 @@ struct BenchmarkExchangeCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    try requireSteps(steps, "--steps")
-    try requireSteps(warmup, "--warmup", atLeast: 0)
+    try requireCount(steps, "--steps")
+    try requireCount(warmup, "--warmup", atLeast: 0)
     if vocabulary.size < 100 {
       throw ValidationError("--vocabulary-size: expected at least 100, found \(vocabulary.size)")
     }

@@ -37,7 +37,7 @@ struct BenchmarkFilterCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    try requireSteps(steps, "--steps")
+    try requireCount(steps, "--steps")
     if let wrong = thresholds.first(where: { !($0 > 0 && $0 < 1) }) {
       throw ValidationError("--threshold: expected a probability above 0 and below 1, found \(wrong)")
     }

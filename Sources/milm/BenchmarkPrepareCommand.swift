@@ -49,7 +49,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
     if let words, !(1...1_000_000_000).contains(words) {
       throw ValidationError("--words: expected 1 to 1000000000, found \(words)")
     }
-    if let threads, threads < 1 { throw ValidationError("--threads: expected at least 1, found \(threads)") }
+    if let threads { try requireCount(threads, "--threads", atMost: 1024) }
   }
 
   func run() throws {

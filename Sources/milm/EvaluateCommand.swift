@@ -88,7 +88,7 @@ struct EvaluateCommand: ParsableCommand {
     if text == nil, corpus == nil {
       throw ValidationError("expected --corpus with a corpus directory, or --text")
     }
-    if let threads, threads < 1 { throw ValidationError("--threads: expected at least 1, found \(threads)") }
+    if let threads { try requireCount(threads, "--threads", atMost: 1024) }
     try validateReading()
     try validateAdditions()
   }

@@ -47,7 +47,7 @@ struct Milm: ParsableCommand {
     }
   }
 
-  /// Throws where an argument is not UTF-8: a repaired name could be that of another file.
+  /// Throws where an argument or the working directory is not UTF-8: a repaired name could be that of another file.
   private static func requireUTF8() throws {
     for index in 1..<max(1, Int(CommandLine.argc)) {
       guard let argument = CommandLine.unsafeArgv[index] else { continue }
@@ -55,6 +55,12 @@ struct Milm: ParsableCommand {
       throw WrongUsage(
         description: "argument \(index): expected UTF-8, found \(visible(String(cString: argument)))")
     }
+    guard let directory = getcwd(nil, 0) else { return }
+    defer { free(directory) }
+    guard String(validatingCString: directory) == nil else { return }
+    throw WrongUsage(
+      description: "working directory: expected a path in UTF-8, found \(visible(String(cString: directory)))"
+    )
   }
 
   /// Prints what ArgumentParser has to say, help and version included, and ends with a status.

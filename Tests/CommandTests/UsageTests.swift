@@ -73,6 +73,10 @@ import Testing
     (["train", "a.yaml", "--corpus", "c", "--output", ""], "expected a path, found an empty text"),
     (["prepare", "--train", "a", "--output", ""], "expected a path, found an empty text"),
     (["evaluate", ""], "expected a path, found an empty text"),
+    (["evaluate", "run", "--threads", "9223372036854775807"], "--threads: expected 1 to 1024"),
+    (
+      ["benchmark", "prepare", "--train", "text", "--threads", "0"], "--threads: expected 1 to 1024, found 0"
+    ),
   ])
   func wrongUsageSaysWhatIsMeant(arguments: [String], expected: String) throws {
     let run = try start([program("milm")] + arguments)
@@ -84,6 +88,14 @@ import Testing
     let line = "'\(program("milm"))' inspect $'run-\\xff'"
     let run = try start(["bash", "-c", line])
     #expect(run.status == 64 && run.errors.contains("argument 2: expected UTF-8"), "\(run.transcript)")
+  }
+
+  @Test func aWorkingDirectoryThatIsNotUTF8IsRefused() throws {
+    let folder = try TemporaryFolder()
+    let line =
+      "cd '\(folder.file("."))' && mkdir $'bad-\\xff' && cd $'bad-\\xff' && '\(program("milm"))' inspect run"
+    let run = try start(["bash", "-c", line])
+    #expect(run.status == 64 && run.errors.contains("working directory: expected"), "\(run.transcript)")
   }
 
   @Test(arguments: ["train", "evaluate", "inspect"])

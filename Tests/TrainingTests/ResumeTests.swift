@@ -112,18 +112,20 @@ import Training
     arguments: [
       "model.safetensors", "optimizer.safetensors", "carry.safetensors", "exchange.safetensors", "state.json",
     ],
-    ["flip", "truncate", "remove"])
-  func aCorruptedCheckpointIsRefusedAndThePreviousOneUsed(file: String, corruption: String) throws {
+    ["flip", "truncate", "remove", "link"])
+  func aCorruptedCheckpointIsRefusedAndSetAsideAndThePreviousOneUsed(file: String, corruption: String) throws
+  {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("exchange.codec=int8")
     try bench.train(configuration, output: "whole", rankCount: 2)
     try bench.train(configuration, output: "run", rankCount: 2, lastStep: 12)
-    let path = bench.folder.file("run/checkpoints/step-00000012/\(file)")
-    try apply(corruption, on: path)
+    try apply(corruption, on: bench.folder.file("run/checkpoints/step-00000012/\(file)"))
+    let refused = try bench.folder.entries("run/checkpoints/step-00000012")
     let log = LogLines()
     try bench.train(configuration, output: "run", rankCount: 2, resume: .auto, log: log)
     #expect(log.contains("a checkpoint was refused"))
     #expect(log.contains("step=10"))
+    #expect(try bench.folder.entries("run/checkpoints/step-00000012.set-aside") == refused)
     #expect(try bench.digests("run") == bench.digests("whole"))
   }
 
@@ -206,6 +208,10 @@ import Training
     switch corruption {
     case "flip": data[data.count / 2] ^= 1
     case "truncate": data.removeLast(7)
+    case "link":
+      let store = url.deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("blob")
+      try FileManager.default.moveItem(at: url, to: store)
+      return try FileManager.default.createSymbolicLink(at: url, withDestinationURL: store)
     default: return try FileManager.default.removeItem(at: url)
     }
     try data.write(to: url)

@@ -56,8 +56,7 @@ struct RunStorage {
       if let state, isOwn {
         // An evaluation made at a stop counts for the run's best only until the run takes another step.
         try store.rewind(
-          to: state.step, bestStep: takesSteps ? state.bestStep : state.best?.step,
-          newer: request.resume == .auto ? .areRemoved : .areSetAside)
+          to: state.step, bestStep: takesSteps ? state.bestStep : state.best?.step, newer: .areSetAside)
       } else {
         try run.recordNewestCheckpoint(nil)
       }
