@@ -73,7 +73,10 @@ import Testing
     (["train", "a.yaml", "--corpus", "c", "--output", ""], "expected a path, found an empty text"),
     (["prepare", "--train", "a", "--output", ""], "expected a path, found an empty text"),
     (["evaluate", ""], "expected a path, found an empty text"),
-    (["evaluate", "run", "--threads", "9223372036854775807"], "--threads: expected 1 to 1024"),
+    (
+      ["evaluate", "run", "--corpus", "c", "--threads", "9223372036854775807"],
+      "--threads: expected 1 to 1024"
+    ),
     (
       ["benchmark", "prepare", "--train", "text", "--threads", "0"], "--threads: expected 1 to 1024, found 0"
     ),

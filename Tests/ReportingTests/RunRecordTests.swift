@@ -130,7 +130,9 @@ struct RunRecordTests {
       atPath: "\(files.page)/in/the/way", withIntermediateDirectories: true)
     try record.append(evaluation(step: 1, perplexity: 2))
     let error = try #require(throws: MilmError.self) { try record.finish() }
-    #expect(error.description.contains("report.html: cannot replace"))
+    #expect(
+      error.description.contains(
+        "report.html: expected a regular file to replace, or none, found a directory"))
     #expect(try folder.entries().allSatisfy { !$0.contains(".tmp") })
   }
 }
