@@ -28,6 +28,8 @@ mirror=${MIRROR:-$(grep -oE 'https?://[^ ]+/debian/?( |$)' <<<"$sources" | head 
 mirror=${mirror:-http://deb.debian.org/debian}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# Without a program: one that has been built here would decide which libraries are missing.
+cp -r "$repository/cluster" "$work/cluster"
 if [ -n "$check" ]; then
   /usr/lib/apt/apt-helper -o Acquire::http::Timeout=10 -o Acquire::Retries=0 \
     download-file "$mirror/dists/stable/InRelease" "$work/InRelease" >/dev/null 2>&1 || fail "$mirror cannot be reached"
@@ -59,7 +61,7 @@ CONF
 packages() {
   local suite=$1 log=$work/$1/install.log
   shift
-  PATH=$work/$suite/bin:$PATH "$repository/cluster/install.sh" --dry-run "$@" 2>"$log" | tr '\n' ' ' ||
+  PATH=$work/$suite/bin:$PATH "$work/cluster/install.sh" --dry-run "$@" 2>"$log" | tr '\n' ' ' ||
     { cat "$log" >&2 && fail "install.sh --dry-run $* failed on $suite"; }
 }
 
@@ -95,7 +97,7 @@ for suite in "$@"; do
   expect "$suite" "$found" "${dnnl}[0-9.]*" 'libcurl4(t64)?' libgcc-s1 zlib1g 'libopenmpi[0-9]+(t64)?' 'libstdc\+\+6' libgomp1 \
     'libevent-core-2\.1-7(t64)?'
   link "$suite" libnobody.so.7
-  if PATH=$work/$suite/bin:$PATH "$repository/cluster/install.sh" --dry-run --node --program /bin/true \
+  if PATH=$work/$suite/bin:$PATH "$work/cluster/install.sh" --dry-run --node --program /bin/true \
     >"$work/$suite/install.log" 2>&1; then
     fail "expected an unknown library to be refused on $suite, found it accepted"
   fi
