@@ -6,7 +6,7 @@
 #
 # --restarts N         number of restarts (default 3)
 # --back-off SECONDS   pause before the first restart (default 10); it doubles with each restart, up to 10 minutes, and
-#                      begins anew after a job that has completed a checkpoint
+#                      is reset by a job that has completed a checkpoint
 # --host LIST          hosts as for cluster/launch.sh. Hosts that do not answer are left out; the number of ranks is then
 #                      lowered until the job's own --dry-run accepts it, so that the lanes still divide evenly.
 # MILM_PROBE is the command that tests a host, called as MILM_PROBE HOST true (default ssh with a time limit).

@@ -188,7 +188,7 @@ struct RunStorage {
     throw MilmError(
       run.checkpointsPath, expected: "a checkpoint, since the run has reached step \(known.step)",
       found:
-        "none, so that the run would begin anew; bring the checkpoints back (is their disk mounted?), or remove "
+        "none, so that the run would start from step 0; bring the checkpoints back (is their disk mounted?), or remove "
         + "\(run.path)", at: known.source)
   }
 

@@ -53,7 +53,7 @@ package final class Step {
 
   /// Takes a step; if it is `flushing`, gradient and residuals are sent exactly.
   ///
-  /// All ranks learn whether one of them is `failing`, or cannot read the tokens of the next step.
+  /// All ranks learn whether one of them `isFailing`, or cannot read the tokens of the next step.
   package func run(flushing: Bool = false, isFailing: Bool = false) throws -> StepReport {
     let start = ContinuousClock.now
     let step = state.counters.step
