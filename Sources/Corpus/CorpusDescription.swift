@@ -52,9 +52,7 @@ extension CorpusDescription {
   package init(readingFrom folder: URL) throws {
     let url = folder.appendingPathComponent(Self.fileName)
     guard let bytes = try readIfPresent(url.path) else {
-      throw MilmError(
-        "no corpus at \(folder.relativePath): expected \(Self.fileName) in it, found none; "
-          + "milm prepare builds a corpus")
+      throw MilmError(noCorpusAt: folder.relativePath)
     }
     let data = Data(bytes)
     struct Version: Decodable {
@@ -98,6 +96,14 @@ extension CorpusDescription {
     try (encoder.encode(self) + "\n".utf8).withUnsafeBytes {
       try AtomicFile.write($0, to: folder.appendingPathComponent(Self.fileName).path)
     }
+  }
+}
+
+extension MilmError {
+  /// There is no corpus at `path`.
+  package init(noCorpusAt path: String) {
+    self.init(
+      "no corpus at \(path): expected \(CorpusDescription.fileName) in it, found none; milm prepare builds a corpus")
   }
 }
 

@@ -32,9 +32,8 @@ import Testing
     #expect(table.output.contains("lo, by btl_tcp_if_include=lo"), "\(table.transcript)")
   }
 
-  @Test func doctorNamesARankThatIsBound() throws {
-    let processors = ProcessInfo.processInfo.activeProcessorCount
-    guard processors > 1 else { return }
+  @Test(.enabled(if: ProcessInfo.processInfo.activeProcessorCount > 1, "expected two processors"))
+  func doctorNamesARankThatIsBound() throws {
     let run = try start(["taskset", "--cpu-list", "0", program("milm"), "doctor"])
     #expect(run.status == 0, "\(run.transcript)")
     #expect(run.output.contains("rank 0") && run.output.contains("may run on 1 of"), "\(run.transcript)")

@@ -33,7 +33,8 @@ package struct SingleNodeTest {
           + "\(ranks.hostCount) hosts")
     }
     let folder = try makeFolder()
-    defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: folder) } }
+    let temporary = ranks.isCoordinator ? TemporaryEntry(folder) : nil
+    defer { withExtendedLifetime(temporary) {} }
     let corpus = "\(folder)/corpus"
     var checks = [try check("prepare built-in text") { try prepare(corpus, wordCount: 60) }]
     for codec in Codec.allCases {
