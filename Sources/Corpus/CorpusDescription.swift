@@ -103,7 +103,8 @@ extension MilmError {
   /// There is no corpus at `path`.
   package init(noCorpusAt path: String) {
     self.init(
-      "no corpus at \(path): expected \(CorpusDescription.fileName) in it, found none; milm prepare builds a corpus")
+      "no corpus at \(path): expected \(CorpusDescription.fileName) in it, found none; milm prepare builds a corpus"
+    )
   }
 }
 

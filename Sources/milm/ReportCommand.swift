@@ -29,7 +29,8 @@ struct ReportCommand: ParsableCommand {
     let run = RunDirectory(path: path)
     if case .absent = try FileEntry(at: run.metricsPath, followingLinks: true) {
       throw MilmError(
-        "\(path): expected a run with metrics.jsonl, found none; milm train makes a run, on a corpus that milm prepare builds")
+        "\(path): expected a run with metrics.jsonl, found none; milm train makes a run, on a corpus that milm prepare builds"
+      )
     }
     let configuration = try? String(contentsOfFile: run.configurationPath, encoding: .utf8)
     try run.files.drawPage(

@@ -16,8 +16,10 @@ final class StopSignals: Sendable {
     self.stop = stop
   }
 
-  /// Handles signals from now on and returns standard error; losing its reader is a request to stop too, unless the process
-  /// is to outlive its terminal. Throws where the system refuses a thread.
+  /// Handles signals from now on and returns standard error.
+  ///
+  /// Losing its reader is a request to stop too, unless the process is to outlive its terminal. Throws where the system
+  /// refuses a thread.
   static func handle(_ stop: StopRequest) throws -> TerminalOutput {
     let receiver = StopSignals(stop)
     let signals = try TerminationSignals { receiver.receive($0) }

@@ -102,7 +102,8 @@ struct LaunchTests {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
     return try launch(
       arguments,
-      environment: ["PATH": "\(folder.path):\(path)", "MILM": folder.file("milm")].merging(environment) { $1 })
+      environment: ["PATH": "\(folder.path):\(path)", "MILM": folder.file("milm")].merging(environment) { $1 }
+    )
   }
 
   /// Open MPI reads the file several times.
@@ -124,7 +125,8 @@ struct LaunchTests {
     (["-n", "3", "--"], [:], " -n 3 -- "), (["--"], ["SLURM_JOB_ID": "7", "SLURM_NTASKS": "6"], " -n 6 -- "),
     (["--threads", "2", "--"], ["SLURM_JOB_ID": "7", "SLURM_NTASKS": "6"], " -n 6 --threads 2 -- "),
   ])
-  func theLineToContinueHasTheNumberOfRanks(options: [String], job: [String: String], expected: String) throws {
+  func theLineToContinueHasTheNumberOfRanks(options: [String], job: [String: String], expected: String) throws
+  {
     let run = try launch(
       options + ["doctor"], mpirun: "echo \"$MILM_LAUNCHED_BY doctor\"; exit 3", environment: job)
     #expect(

@@ -19,14 +19,19 @@ struct LeftoverTests {
     return program.processID
   }
 
-  private func hostName() throws -> String { try start(["uname", "-n"]).output.trimmingCharacters(in: .newlines) }
+  private func hostName() throws -> String {
+    try start(["uname", "-n"]).output.trimmingCharacters(in: .newlines)
+  }
 
   @Test func sessionFoldersOfDeadProcessesAreRemoved() throws {
     let folder = try TemporaryFolder()
     let host = try hostName()
     let session = "ompi.\(host.split(separator: ".")[0]).\(getuid())"
     let (dead, alive) = ("pid.\(try deadProcess())", "pid.\(getpid())")
-    for name in ["\(session)/\(dead)/0/0", "\(session)/\(alive)/0", "\(session)/pid.odd", "ompi.other.\(getuid())/\(dead)"] {
+    for name in [
+      "\(session)/\(dead)/0/0", "\(session)/\(alive)/0", "\(session)/pid.odd",
+      "ompi.other.\(getuid())/\(dead)",
+    ] {
       try FileManager.default.createDirectory(atPath: folder.file(name), withIntermediateDirectories: true)
     }
     try folder.write("x", to: "\(session)/\(dead)/contact.txt")
@@ -40,7 +45,8 @@ struct LeftoverTests {
     let host = try hostName().split(separator: ".")[0]
     let unique = "milm-test-\(getpid())"
     let (mapped, unmapped) = (
-      "/dev/shm/vader_segment.\(host).\(getuid()).\(unique).0", "/dev/shm/vader_segment.\(host).\(getuid()).\(unique).1"
+      "/dev/shm/vader_segment.\(host).\(getuid()).\(unique).0",
+      "/dev/shm/vader_segment.\(host).\(getuid()).\(unique).1"
     )
     defer {
       unlink(mapped)

@@ -79,7 +79,8 @@ import Testing
       environment: ["TMPDIR": folder.path])
     #expect(result.status == 1, "\(result.transcript)")
     #expect(
-      result.errors.contains("MPI: expected a writable folder for its files, found \(folder.path): cannot write"),
+      result.errors.contains(
+        "MPI: expected a writable folder for its files, found \(folder.path): cannot write"),
       "\(result.transcript)")
     #expect(
       result.errors.contains("set TMPDIR") && !result.errors.contains("MPI_INIT"), "\(result.transcript)")

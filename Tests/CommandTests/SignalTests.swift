@@ -75,7 +75,8 @@ import Testing
       kill(job.processID, signal)
       let result = job.wait()
       #expect(result.status == 75, "\(arguments[0]): \(result.errors)")
-      #expect(result.errors.hasSuffix("milm: interrupted by \(Self.names[signal] ?? "")\n"), "\(result.errors)")
+      #expect(
+        result.errors.hasSuffix("milm: interrupted by \(Self.names[signal] ?? "")\n"), "\(result.errors)")
       #expect(try FileManager.default.subpathsOfDirectory(atPath: bench.folder.path).sorted() == before)
       #expect(try temporary.entries() == [], "\(arguments[0])")
     }
@@ -89,7 +90,8 @@ import Testing
     let bench = try CommandBench()
     let run = try bench.train()
     let job = try RunningProgram([
-      "bash", "-c", "trap '' HUP; exec \"$@\"", "nohup", program("milm"), "generate", run, "--tokens", "20000",
+      "bash", "-c", "trap '' HUP; exec \"$@\"", "nohup", program("milm"), "generate", run, "--tokens",
+      "20000",
     ])
     usleep(300_000)
     kill(job.processID, SIGHUP)
@@ -110,7 +112,8 @@ import Testing
     sleep(2)
     kill(job.processID, SIGTERM)
     let result = job.wait()
-    #expect(result.status == 75 && result.errors.contains("milm: interrupted by SIGUSR1\n"), "\(result.transcript)")
+    #expect(
+      result.status == 75 && result.errors.contains("milm: interrupted by SIGUSR1\n"), "\(result.transcript)")
   }
 
   /// Waits until the run of a job has a checkpoint of a later step than this one; returns its step.

@@ -23,7 +23,8 @@ struct SkippedTestsTests {
     #expect(run.status == 0, "\(run.transcript)")
     let table = run.errors.components(separatedBy: "\n\n").last ?? ""
     #expect(table.contains(/Test needsData\(\) +skipped, it does not say why/), "\(run.transcript)")
-    #expect(table.contains(/Test onAFullDisk\(pageCount:\) +skipped, mounting needs root/), "\(run.transcript)")
+    #expect(
+      table.contains(/Test onAFullDisk\(pageCount:\) +skipped, mounting needs root/), "\(run.transcript)")
   }
 
   @Test func inCIThoseThatCanRunMust() throws {
@@ -31,7 +32,8 @@ struct SkippedTestsTests {
     let run = try list(allowed + expected, ci: "true")
     #expect(run.status == 1, "\(run.transcript)")
     #expect(
-      run.errors.contains("expected Test onAFullDisk(pageCount:) to run in CI, found that it cannot: mounting needs root"),
+      run.errors.contains(
+        "expected Test onAFullDisk(pageCount:) to run in CI, found that it cannot: mounting needs root"),
       "\(run.transcript)")
   }
 }

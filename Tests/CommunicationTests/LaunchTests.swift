@@ -49,7 +49,8 @@ struct LaunchTests {
       "SLURM_CPUS_PER_TASK": "16",
     ]
     #expect(
-      line(environment) == #"srun -n 6 --nodes=3 --cpus-per-task=16 --mpi=pmix milm train a\ b.yaml --resume auto"#)
+      line(environment)
+        == #"srun -n 6 --nodes=3 --cpus-per-task=16 --mpi=pmix milm train a\ b.yaml --resume auto"#)
     #expect(Launch(arguments: own, environment: environment, ancestors: []).rank == 3)
   }
 

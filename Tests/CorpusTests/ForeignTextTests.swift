@@ -132,6 +132,7 @@ struct ForeignTextTests {
     try folder.write(gitLFSPointer, to: "c/\(name)")
     let said = message { _ = try Corpus(opening: folder.url("c")) } ?? ""
     #expect(
-      said.contains("c/\(name)") && said.contains("found a Git LFS pointer; fetch the content with"), "\(said)")
+      said.contains("c/\(name)") && said.contains("found a Git LFS pointer; fetch the content with"),
+      "\(said)")
   }
 }

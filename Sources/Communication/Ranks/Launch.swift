@@ -63,7 +63,8 @@ package struct Launch: Sendable, Equatable {
       let manager = [("PMIX_RANK", "pmix"), ("PMI_RANK", "pmi2")].first(where: { environment[$0.0] != nil })
     else { return nil }
     let sizes = [("SLURM_STEP_NUM_NODES", "--nodes"), ("SLURM_CPUS_PER_TASK", "--cpus-per-task")]
-    return ["srun", "-n", count] + sizes.compactMap { name, option in environment[name].map { "\(option)=\($0)" } }
+    return ["srun", "-n", count]
+      + sizes.compactMap { name, option in environment[name].map { "\(option)=\($0)" } }
       + ["--mpi=\(manager.1)"]
   }
 
