@@ -68,9 +68,9 @@ package struct OpenFile: ~Copyable {
     try OpenFile(path, flags: O_RDONLY | O_DIRECTORY | O_NOFOLLOW, action: "open the directory")
   }
 
-  /// Opens a new unlinked file for reading and writing in `folder`: its space is freed when it is closed.
-  package static func unlinked(in folder: String) throws(MilmError) -> OpenFile {
-    let path = AtomicFile.temporaryPath(for: "\(folder)/scratch")
+  /// Opens a new unlinked file for reading and writing in `directory`: its space is freed when it is closed.
+  package static func unlinked(in directory: String) throws(MilmError) -> OpenFile {
+    let path = AtomicFile.temporaryPath(for: "\(directory)/scratch")
     let file = try OpenFile(path, flags: O_RDWR | O_CREAT | O_EXCL, action: "create")
     try check(unlink(path), "remove", path)
     return file

@@ -124,7 +124,7 @@ final class FrameChannel: @unchecked Sendable {
   }
 
   /// Splits the first of several frames off a message; its header states its length.
-  func takeFirstFrame(
+  func removeFirstFrame(
     of message: inout FrameMessage, from sender: Int, _ operation: MessageTag
   ) throws -> FrameMessage {
     guard let end = FrameHeader.frameByteCount(atFrontOf: message.bytes) else {
@@ -158,6 +158,6 @@ private struct FrameSlots {
   var byteCount: Int { memory.bytes.count }
 
   subscript(number: Int) -> UnsafeMutableRawBufferPointer {
-    memory.slice(from: number * slotByteCount, byteCount: slotByteCount)
+    memory.bytes(from: number * slotByteCount, byteCount: slotByteCount)
   }
 }

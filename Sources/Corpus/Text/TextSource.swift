@@ -5,7 +5,7 @@ import Platform
 /// bytes in memory.
 enum TextSource: Sendable {
   case file(URL)
-  /// The only entry of this name in a zip archive, in any folder.
+  /// The only entry of this name in a zip archive, in any directory.
   case entry(archive: URL, name: String)
   case memory(name: String, bytes: [UInt8])
 
@@ -20,7 +20,7 @@ enum TextSource: Sendable {
 
   /// Its size as stored, that is, compressed for a compressed file; 0 for a pipe.
   ///
-  /// - Throws: if there is no such file, or it is a folder.
+  /// - Throws: if there is no such file, or it is a directory.
   func storedByteCount() throws -> Int {
     switch self {
     case .memory(_, let bytes): return bytes.count
@@ -30,7 +30,7 @@ enum TextSource: Sendable {
       var status = stat()
       guard stat(url.path, &status) == 0 else { throw MilmError(name, cannot: "read") }
       guard status.st_mode & S_IFMT != S_IFDIR else {
-        throw MilmError("expected a regular file or a pipe at \(name), found a folder")
+        throw MilmError("expected a regular file or a pipe at \(name), found a directory")
       }
       return Int(status.st_size)
     }
@@ -140,7 +140,7 @@ final class TextStream {
   func digest() -> String? { hashing.map { _ in hash.hexadecimal } }
 
   private func readSome(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
-    let examinedByteCount = lookahead.take(into: buffer)
+    let examinedByteCount = lookahead.read(into: buffer)
     return examinedByteCount > 0 ? examinedByteCount : try readDecoded(into: buffer)
   }
 
@@ -205,7 +205,7 @@ final class StoredBytes {
   }
 
   private func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
-    let examinedByteCount = lookahead.take(into: buffer)
+    let examinedByteCount = lookahead.read(into: buffer)
     if examinedByteCount > 0 { return examinedByteCount }
     if let byteCount = try file?.read(into: buffer) { return byteCount }
     let taken = memory[takenByteCount...].prefix(buffer.count)

@@ -85,7 +85,7 @@ final class BlockEncoder: OrderedWorker, @unchecked Sendable {
     self.sink = sink
   }
 
-  func take() throws -> Bool { try blocks.take(into: block) }
+  func next() throws -> Bool { try blocks.next(into: block) }
 
   func work() {
     blocks.prepare(block) { text in
