@@ -1,4 +1,5 @@
 import CKernels
+import Tensors
 
 /// Shared memory of one node's ranks: each rank's contribution to a bucket, and the means of each partition.
 ///
@@ -23,34 +24,18 @@ final class NodeMemory: @unchecked Sendable {
   init(
     _ communicator: any Communicator, _ layout: NodeLayout, contributionByteCount: Int,
     partitionElementCount: Int,
-    rowByteCount: Int
+    rowByteCount: Int, in arena: Arena
   ) throws {
     self.contributionByteCount = (contributionByteCount + 63) & ~63
     partition = layout.partition(of: communicator.rank)
-    sumBuffer = FloatBuffer(count: partition == nil ? 0 : partitionElementCount)
+    sumBuffer = FloatBuffer(count: partition == nil ? 0 : partitionElementCount, in: arena)
     let isFirst = layout.localIndex(of: communicator.rank) == 0
-    mergedRowBuffer = AlignedBuffer(byteCount: isFirst ? rowByteCount : 0)
+    mergedRowBuffer = AlignedBuffer(byteCount: isFirst ? rowByteCount : 0, in: arena)
     let resultByteCount = max(4 * partitionElementCount, rowByteCount)
+    let areaByteCount = self.contributionByteCount + (resultByteCount + 63) & ~63
+    arena.count(byteCount: SharedMemory.headerByteCount + areaByteCount)
     shared = try communicator.shareMemory(
-      among: layout.nodes[layout.node(of: communicator.rank)],
-      byteCount: self.contributionByteCount + (resultByteCount + 63) & ~63)
-  }
-
-  /// The bytes of a rank with such arguments, its piece of the shared memory included.
-  static func byteCount(
-    of rank: Int, _ layout: NodeLayout, contributionByteCount: Int, partitionElementCount: Int,
-    rowByteCount: Int
-  ) -> Int {
-    let sums = layout.partition(of: rank) == nil ? 0 : MemoryLayout<Float>.stride * partitionElementCount
-    let merged = layout.localIndex(of: rank) == 0 ? rowByteCount : 0
-    let area = (contributionByteCount + 63) & ~63 + (max(4 * partitionElementCount, rowByteCount) + 63) & ~63
-    return sums + merged + SharedMemory.headerByteCount + area
-  }
-
-  /// The bytes of its buffers.
-  var byteCount: Int {
-    sumBuffer.byteCount + mergedRowBuffer.bytes.count + SharedMemory.headerByteCount
-      + shared.areas[shared.localIndex].count
+      among: layout.nodes[layout.node(of: communicator.rank)], byteCount: areaByteCount)
   }
 
   /// The sums of the partition this rank leads.
