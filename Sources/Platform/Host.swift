@@ -19,9 +19,9 @@ package enum Host {
   /// Peak memory of this process so far, 0 if the kernel does not say.
   package static var peakByteCount: Int { byteCount(of: "VmHWM", in: text("/proc/self/status")) ?? 0 }
 
-  /// Free space of the file system of a folder, nil if it cannot be determined.
-  package static func freeByteCount(_ folder: String) -> Int? {
-    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder)
+  /// Free space of the file system of a directory, nil if it cannot be determined.
+  package static func freeByteCount(_ directory: String) -> Int? {
+    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: directory)
     return (attributes?[.systemFreeSize] as? NSNumber)?.intValue
   }
 

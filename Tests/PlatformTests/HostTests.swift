@@ -32,7 +32,7 @@ struct HostTests {
     quota: Double, rankCount: Int, quotaRankCount: Int, environment: [String: String], expected: Int
   ) {
     let processors = Processors(
-      mask: "ff", quota: ControlGroups.Quota(processors: quota, folder: "/job", identity: "1:2"))
+      mask: "ff", quota: ControlGroups.Quota(processors: quota, directory: "/job", identity: "1:2"))
     #expect(
       processors.threadCount(
         sharedBy: rankCount, quotaSharedBy: quotaRankCount, environment: environment) == expected)
