@@ -9,8 +9,8 @@ extension Checkpoint {
     if let corpus, case .absent = try FileEntry(at: "\(corpus)/corpus.json", followingLinks: true) {
       throw MilmError(noCorpusAt: corpus)
     }
-    let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
-    let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
+    let directory = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
+    let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: directory.path).vocabularyPath
     if case .absent = try FileEntry(at: file, followingLinks: true) {
       throw MilmError(
         "\(file): expected the checkpoint's vocabulary, found no file; name its corpus with --corpus")

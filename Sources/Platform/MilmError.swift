@@ -32,16 +32,10 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
     self.init("\(path): cannot \(action): \(String(cString: strerror(code)))", code: code)
   }
 
-  /// A pointer at `path` to content that is stored elsewhere.
+  /// A pointer at `path` to content that is stored elsewhere: it could not be read.
   init(_ path: String, found pointer: StoragePointer) {
     self.init("\(path): expected its content, found \(pointer)", code: ENODATA)
   }
-
-  /// Whether something could not be read at all, so that nothing is known about its content.
-  ///
-  /// That is an I/O error, missing permission, too many open files, or content that has not been fetched. A file that is
-  /// absent, or a link in its place, is not.
-  package var isReadFailure: Bool { code.map { ![ENOENT, ENOTDIR, ELOOP].contains($0) } ?? false }
 
   package static func == (one: MilmError, other: MilmError) -> Bool { one.description == other.description }
 }

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Limits of the system on threads, memory and folders: one line and status 1, never a hang or a crash.
+/// Limits of the system on threads, memory and directories: one line and status 1, never a hang or a crash.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct LimitTests {
   private let bench: CommandBench
 
@@ -71,7 +71,7 @@ import Testing
   }
 
   /// As in a container whose root file system is read-only: MPI itself would print pages.
-  @Test(.enabled(if: isRoot, "mounting needs root")) func aRankNamesTheFolderThatItCannotWrite() throws {
+  @Test(.enabled(if: isRoot, "mounting needs root")) func aRankNamesTheDirectoryThatItCannotWrite() throws {
     let hidden = "mount --make-rprivate / && mount -t tmpfs -o ro none \"$TMPDIR\" && exec \"$@\""
     let folder = try TemporaryFolder()
     let result = try mpirun(
@@ -80,13 +80,13 @@ import Testing
     #expect(result.status == 1, "\(result.transcript)")
     #expect(
       result.errors.contains(
-        "MPI: expected a writable folder for its files, found \(folder.path): cannot write"),
+        "MPI: expected a writable directory for its files, found \(folder.path): cannot write"),
       "\(result.transcript)")
     #expect(
       result.errors.contains("set TMPDIR") && !result.errors.contains("MPI_INIT"), "\(result.transcript)")
   }
 
-  @Test func theLauncherNamesTheFolderThatCannotBeWritten() throws {
+  @Test func theLauncherNamesTheDirectoryThatCannotBeWritten() throws {
     let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
     let result = try start(
       [launcher, "-n", "2", "--", "doctor"], environment: ["MILM": program("milm"), "TMPDIR": "/proc/1"])

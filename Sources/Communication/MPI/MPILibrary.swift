@@ -10,12 +10,12 @@ extension MPICalls {
   func start() throws(MilmError) {
     // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
-    // It needs no folder for the sockets and files of several processes either, which a read-only /tmp could not hold.
+    // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
     let environment = ProcessInfo.processInfo.environment
     if Self.isAlone(environment) {
       setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
-    } else if let folder = environment["PMIX_SERVER_TMPDIR"] {
-      try Self.requireWritable(folder)
+    } else if let directory = environment["PMIX_SERVER_TMPDIR"] {
+      try Self.requireWritable(directory)
     }
     // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
     // the two directions of a link then alternate.
@@ -33,16 +33,16 @@ extension MPICalls {
     }
   }
 
-  /// Throws where the launcher's folder for the files of this host's ranks can be neither used nor made; MPI would print pages.
-  static func requireWritable(_ folder: String) throws(MilmError) {
-    var existing = folder
+  /// Throws where the launcher's directory for the files of this host's ranks can be neither used nor made; MPI would print pages.
+  static func requireWritable(_ directory: String) throws(MilmError) {
+    var existing = directory
     while case .absent = try FileEntry(at: existing, followingLinks: true) {
       existing = parentDirectory(of: existing)
     }
     guard access(existing, W_OK | X_OK) == -1 else { return }
     let reason = MilmError(existing, cannot: "write")
     throw MilmError(
-      "MPI: expected a writable folder for its files, found \(reason); set TMPDIR where the job is started to a folder that "
+      "MPI: expected a writable directory for its files, found \(reason); set TMPDIR where the job is started to a directory that "
         + "exists on all its hosts")
   }
 
