@@ -41,7 +41,7 @@ struct Milm: ParsableCommand {
       )
     }
     do {
-      if !(command is any AnswersSignals) { try endAtSignals() }
+      if (command as? any AnswersSignals)?.answersSignals != true { try endAtSignals() }
       try command.run()
     } catch {
       end(because: error, error is WrongUsage ? .validationFailure : exitCode(for: error))

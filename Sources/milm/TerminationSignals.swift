@@ -46,7 +46,14 @@ struct TerminationSignals {
 }
 
 /// A command that has something to save, and answers signals itself.
-protocol AnswersSignals {}
+protocol AnswersSignals {
+  /// Whether it does with its arguments.
+  var answersSignals: Bool { get }
+}
+
+extension AnswersSignals {
+  var answersSignals: Bool { true }
+}
 
 /// Lets signals end a command that has nothing to save: what is half written is removed, and the status says that it was
 /// interrupted.

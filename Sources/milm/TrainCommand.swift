@@ -86,9 +86,10 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     }
   }
 
+  var answersSignals: Bool { !singleNodeTest }
+
   func run() throws {
     let stop = StopRequest()
-    if singleNodeTest { try endAtSignals() }
     let terminal = singleNodeTest ? .standardError : try StopSignals.handle(stop)
     let plan = FaultPlan(try faults.map { try Fault($0) })
     try plan.injectAtLaunch(rank: Launch.current.rank)
