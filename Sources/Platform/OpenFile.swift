@@ -61,8 +61,8 @@ package struct OpenFile: ~Copyable {
       throw MilmError(path, "expected a file, found a directory or a device")
     }
     if status.st_size <= StoragePointer.byteCountLimit {
-      let content = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(status.st_size), alignment: 1)
-      defer { content.deallocate() }
+      let content = UnsafeMutableRawBufferPointer.allocated(byteCount: StoragePointer.byteCountLimit)
+      defer { free(content.baseAddress) }
       let count = try file.readAll(into: content, at: 0)
       if let pointer = StoragePointer(content[..<count]) { throw MilmError(path, found: pointer) }
     }

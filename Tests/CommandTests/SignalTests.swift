@@ -108,8 +108,13 @@ import Testing
     let job = try RunningProgram(
       [launcher, "-n", "2", "--threads", "1", "--", "evaluate", run, "--text", slow],
       environment: ["MILM": program("milm")])
-    for _ in 0..<100 where !job.says("launch:", withinSeconds: 1) {}
-    sleep(2)
+    // Once rank 0 opens the text, all ranks handle signals.
+    var writer: Int32 = -1
+    for _ in 0..<600 where writer == -1 {
+      writer = open(slow, O_WRONLY | O_NONBLOCK)
+      if writer == -1 { usleep(50_000) }
+    }
+    defer { close(writer) }
     kill(job.processID, SIGTERM)
     let result = job.wait()
     #expect(
