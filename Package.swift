@@ -100,7 +100,7 @@ let package = Package(
         "Platform", "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
-      ]),
+      ], exclude: ["python"]),
 
     .target(name: "TestSupport", dependencies: ["Communication", "Platform"], path: "Tests/Support"),
     .executableTarget(
