@@ -77,10 +77,10 @@ struct ImportCommand: ParsableCommand {
     guard isDirectory(vocabulary) else {
       return (try Vocabulary(contentsOf: URL(filePath: vocabulary)), false)
     }
-    let folder = URL(filePath: vocabulary)
-    let words = try Vocabulary(contentsOf: folder.appendingPathComponent("vocabulary.txt"))
+    let directory = URL(filePath: vocabulary)
+    let words = try Vocabulary(contentsOf: directory.appendingPathComponent("vocabulary.txt"))
     guard case .absent = try FileEntry(at: "\(vocabulary)/corpus.json") else {
-      return (words, try CorpusDescription(readingFrom: folder).tokenized)
+      return (words, try CorpusDescription(readingFrom: directory).tokenized)
     }
     return (words, try CheckpointChoice(vocabulary).checkpoint.state.isTokenized)
   }

@@ -52,14 +52,14 @@ def check_reading(bench: Bench) -> None:
 
 
 def check_transformers(bench: Bench) -> None:
-    """The exported folder in transformers: tokenizer, perplexity, and texts that are generated one by one and together."""
+    """The exported directory in transformers: tokenizer, perplexity, and texts that are generated one by one and together."""
     import milm_reader
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     bench.call("milm_reader", "export-hf", "run", "hf")
     done = bench.call("milm_reader", "export-hf", "run", "hf", status=1)
-    expect("expected a new or empty folder" in done.stderr, "a refusal", done.stderr)
+    expect("expected a new or empty directory" in done.stderr, "a refusal", done.stderr)
     tokenizer = AutoTokenizer.from_pretrained("hf", trust_remote_code=True)
     model = AutoModelForCausalLM.from_pretrained("hf", trust_remote_code=True)
     words, ids = milm_reader.vocabulary("corpus"), milm_reader.tokens("corpus", "test").tolist()
@@ -167,8 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--milm", type=Path, default=REPOSITORY / ".build/release/milm")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), arguments.milm)
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(Path(directory), arguments.milm)
         bench.train()
         bench.enter()
         for check in (check_reading, check_transformers, check_import, check_import_of_lstm, check_examples):

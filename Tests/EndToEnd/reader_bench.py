@@ -29,11 +29,11 @@ def expect(condition: bool, expected: str, found: object) -> None:
 
 
 class Bench:
-    """A folder with `corpus`, `tiny.yaml` and, once it is trained, `run`; `milm` and `milm_reader` are in its PATH."""
+    """A directory with `corpus`, `tiny.yaml` and, once it is trained, `run`; `milm` and `milm_reader` are in its PATH."""
 
-    def __init__(self, folder: Path, milm: Path):
-        self.folder = folder
-        programs = folder / "bin"
+    def __init__(self, directory: Path, milm: Path):
+        self.directory = directory
+        programs = directory / "bin"
         programs.mkdir()
         scripts = {
             # A configuration of the repository is trained for a moment.
@@ -45,19 +45,19 @@ exec {shlex.quote(str(milm.resolve()))} "$@"
         for name, text in scripts.items():
             (programs / name).write_text("#!/bin/sh\n" + text)
             (programs / name).chmod(0o755)
-        (folder / "configs").symlink_to(REPOSITORY / "configs")
+        (directory / "configs").symlink_to(REPOSITORY / "configs")
         # An installed milm_reader comes first; without one, the sources are as good.
         paths = [path for path in (os.environ.get("PYTHONPATH"), str(READER)) if path]
         self.environment = os.environ | {
             "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": ":".join(paths), "HF_HUB_OFFLINE": "1",
-            "HF_HOME": str(folder / "transformers"), "WANDB_MODE": "offline", "WANDB_DIR": str(folder),
-            "WANDB_SILENT": "true", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONDONTWRITEBYTECODE": "1",
+            "HF_HOME": str(directory / "transformers"), "WANDB_MODE": "offline", "WANDB_DIR": str(directory),
+            "WANDB_SILENT": "true", "MLFLOW_TRACKING_URI": f"sqlite:///{directory}/mlflow.db", "PYTHONDONTWRITEBYTECODE": "1",
         }
-        (folder / "tiny.yaml").write_text(CONFIGURATION)
+        (directory / "tiny.yaml").write_text(CONFIGURATION)
         self.call("milm", "prepare", "--generate", "4000", "--output", "corpus")
 
     def call(self, *command: str, status: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=self.directory, env=self.environment, capture_output=True, text=True)
         expect(done.returncode == status, f"status {status} of {' '.join(command)}", f"{done.returncode}\n{done.stderr}")
         return done
 
@@ -70,6 +70,6 @@ exec {shlex.quote(str(milm.resolve()))} "$@"
 
     def enter(self) -> None:
         """Makes this process see what the commands see."""
-        os.chdir(self.folder)
+        os.chdir(self.directory)
         os.environ.update(self.environment)
         sys.path.append(str(READER))

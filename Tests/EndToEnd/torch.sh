@@ -15,7 +15,7 @@ has_torch() {
     "$torch_version" 2>/dev/null
 }
 
-# install_torch FOLDER : installs into the folder only, and adds it to PYTHONPATH.
+# install_torch DIRECTORY : installs into the directory only, and adds it to PYTHONPATH.
 install_torch() {
   local pip=(python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$1")
   # pip's configured index may have the CPU wheels; PyTorch's own index has them.
@@ -30,7 +30,7 @@ has_reader_packages() {
   python3 -c 'import transformers, wandb, mlflow, sqlalchemy, alembic, pandas, yaml' 2>/dev/null
 }
 
-# install_reader FOLDER : installs milm_reader from its folder, and what its tests need, into FOLDER only, and adds it to
+# install_reader DIRECTORY : installs milm_reader from its directory, and what its tests need, into DIRECTORY only, and adds it to
 # PYTHONPATH. PyTorch is there already.
 install_reader() {
   local pip=(python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$1")
@@ -42,11 +42,11 @@ install_reader() {
 
 # require_torch : installs PyTorch for the benchmarks, into .build, unless Python has it.
 require_torch() {
-  local folder=$PWD/.build/peer-python
-  export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
+  local directory=$PWD/.build/peer-python
+  export PYTHONPATH=$directory${PYTHONPATH:+:$PYTHONPATH}
   ! has_torch || return 0
   # shellcheck disable=SC2154  # Set by cluster/common.sh.
-  printf '%s: installing PyTorch %s into %s\n' "$script" "$torch_version" "$folder" >&2
-  mkdir -p "$folder"
-  install_torch "$folder" || fail "expected PyTorch to be installable, found that it is not; see $folder.log"
+  printf '%s: installing PyTorch %s into %s\n' "$script" "$torch_version" "$directory" >&2
+  mkdir -p "$directory"
+  install_torch "$directory" || fail "expected PyTorch to be installable, found that it is not; see $directory.log"
 }

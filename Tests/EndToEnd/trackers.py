@@ -62,7 +62,7 @@ def read_wandb(bench: Bench) -> Values:
     from wandb.proto import wandb_internal_pb2
 
     values: Values = {}
-    files = sorted((bench.folder / "wandb").glob("offline-run-*/*.wandb"))
+    files = sorted((bench.directory / "wandb").glob("offline-run-*/*.wandb"))
     expect(len({file.name for file in files}) == 1 and len(files) == 2, "one run in two parts", files)
     for file in files:
         for data in records(file):
@@ -135,7 +135,7 @@ def check_rewinding(bench: Bench) -> None:
     from milm_reader.trackers import TRACKERS
 
     TRACKERS["recorder"] = Recorder
-    run = bench.folder / "rewound"
+    run = bench.directory / "rewound"
     run.mkdir()
     metrics, journal = run / "metrics.jsonl", run / "follow-recorder.jsonl"
     (run / "config.yaml").write_text("model:\n  hidden: 16\n")
@@ -190,8 +190,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--milm", type=Path, default=REPOSITORY / ".build/release/milm")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), arguments.milm)
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(Path(directory), arguments.milm)
         bench.enter()
         check_rewinding(bench)
         check_services(bench)

@@ -1,5 +1,6 @@
 import CKernels
 import Platform
+import Tensors
 
 /// Encodes floats as frames and decodes them; owns the scratch memory and zstd contexts, for one thread.
 ///
@@ -12,19 +13,11 @@ package final class FrameCoder: @unchecked Sendable {
   private let maximumElementCount: Int
 
   /// A coder for frames of at most `maximumElementCount` values.
-  package init(maximumElementCount: Int) {
+  package init(maximumElementCount: Int, in arena: Arena = Arena()) {
     self.maximumElementCount = maximumElementCount
-    raw = AlignedBuffer(byteCount: Self.rawCapacity(elementCount: maximumElementCount))
-    scales = FloatBuffer(count: maximumElementCount)
+    raw = AlignedBuffer(byteCount: Self.rawCapacity(elementCount: maximumElementCount), in: arena)
+    scales = FloatBuffer(count: maximumElementCount, in: arena)
   }
-
-  /// The bytes of the scratch memory of a coder, zstd contexts excluded.
-  static func byteCount(maximumElementCount: Int) -> Int {
-    rawCapacity(elementCount: maximumElementCount) + MemoryLayout<Float>.stride * maximumElementCount
-  }
-
-  /// The bytes of its scratch memory.
-  var byteCount: Int { raw.bytes.count + scales.byteCount }
 
   /// Maximum bytes of a frame of `elementCount` values, in any codec.
   package static func frameCapacity(elementCount: Int) -> Int {
@@ -53,7 +46,7 @@ package final class FrameCoder: @unchecked Sendable {
     precondition(frame.elementCount <= maximumElementCount && frame.blockLength > 0, "a frame within bounds")
     precondition(target.count >= Self.frameCapacity(elementCount: frame.elementCount), "room for a frame")
     let sections = frame.codec.sections(elementCount: frame.elementCount, blockLength: frame.blockLength)
-    let rawAddress = UnsafeMutableRawPointer(raw.slice(from: 0, byteCount: sections.rawByteCount).start)
+    let rawAddress = UnsafeMutableRawPointer(raw.bytes(from: 0, byteCount: sections.rawByteCount).start)
     frame.codec.encode(
       values, count: frame.elementCount, blockLength: frame.blockLength, feedback: feedback,
       scales: scales.start, into: rawAddress)
@@ -67,7 +60,7 @@ package final class FrameCoder: @unchecked Sendable {
     var end = FrameHeader.byteCount + 8 * sections.count
     for index in 0..<sections.count {
       let (byteCount, compression) = sections[index]
-      let section = UnsafeRawBufferPointer(raw.slice(from: source, byteCount: byteCount))
+      let section = UnsafeRawBufferPointer(raw.bytes(from: source, byteCount: byteCount))
       let room = UnsafeMutableRawBufferPointer(rebasing: target[end...])
       let compressedByteCount =
         try compressor.isWorthCompressing(section, compression, scratch: room, price: price)
@@ -129,7 +122,7 @@ package final class FrameCoder: @unchecked Sendable {
         throw MilmError("section \(index): expected at most \(limit) bytes, found \(announced)")
       }
       let section = UnsafeRawBufferPointer(rebasing: rest[..<byteCount])
-      let target = raw.slice(from: rawOffset, byteCount: rawByteCount)
+      let target = raw.bytes(from: rawOffset, byteCount: rawByteCount)
       if isCompressed {
         try decompressor.decompress(section, into: target)
       } else {

@@ -22,7 +22,7 @@ package struct StepTiming: Sendable, Equatable {
 package struct ExchangePrediction: Sendable, Equatable {
   /// The codec.
   package let codec: Codec
-  /// Traffic of a rank that leads a slice.
+  /// Traffic of a rank that leads a partition.
   package internal(set) var traffic = ExchangeTraffic()
   /// Seconds of coding and compression.
   package internal(set) var encodeSeconds = 0.0
@@ -67,33 +67,6 @@ package struct ExchangeModel: Sendable {
     plan = BucketPlan(ranges, bucketByteCount: bucketByteCount, layout: layout, rank: 0)
   }
 
-  /// The bytes of the buffers of a rank's `GradientExchange`; with residuals where the codec loses information.
-  package func byteCount(of rank: Int, isExact: Bool) -> Int {
-    let peerCount = layout.leaders(ofSliceOf: rank).count
-    let plan = BucketPlan(ranges, bucketByteCount: bucketByteCount, layout: layout, rank: rank)
-    let chunk = peerCount == 0 ? 0 : plan.maximumChunkCount
-    let most = max(chunk, rows.map { SparseAllGather.maximumElementCount($0, layout: layout) } ?? 0)
-    let sets = GradientExchange.slotSetCount
-    var sum = FrameCoder.byteCount(maximumElementCount: most) + MemoryLayout<Float>.stride * (chunk + most)
-    sum += FrameChannel.byteCount(peerCount: peerCount, frameElementCounts: [chunk], setCount: sets)
-    sum += FrameChannel.byteCount(
-      peerCount: peerCount, frameElementCounts: [chunk], outgoingCount: 1, setCount: sets)
-    if let rows { sum += SparseAllGather.byteCount(rows, layout: layout, peerCount: peerCount) }
-    if !layout.isFlat {
-      sum += NodeMemory.byteCount(
-        of: rank, layout,
-        contributionByteCount: max(
-          4 * plan.maximumBucketCount, rows.map(SparseAllGather.contributionByteCount) ?? 0),
-        sliceCount: plan.maximumChunkCount * layout.nodeCount,
-        rowByteCount: rows.map { SparseAllGather.nodeByteCount($0, layout: layout) } ?? 0)
-    }
-    if !isExact, layout.nodeCount > 1 {
-      let elementCount = ranges.reduce(0) { $0 + $1.range.count }
-      sum += Residuals.byteCount(elementCount: elementCount, ownCount: plan.ownCount)
-    }
-    return sum
-  }
-
   /// The same exchange over other nodes.
   package func over(_ layout: NodeLayout) -> ExchangeModel {
     ExchangeModel(ranges: ranges, rows: rows, bucketByteCount: bucketByteCount, layout: layout)
@@ -115,7 +88,7 @@ package struct ExchangeModel: Sendable {
 
   private var otherCount: Int { layout.nodeCount - 1 }
 
-  /// What a leader of a slice sends for one range: a chunk to and a mean to each other leader, for every bucket.
+  /// What a leader of a partition sends for one range: a chunk to and a mean to each other leader, for every bucket.
   package func traffic(ofRange number: Int, byteCountPerElement: Double) -> ExchangeTraffic {
     bucketIndices(number).reduce(ExchangeTraffic()) {
       $0 + hop($1, byteCountPerElement: byteCountPerElement) * 2
@@ -186,7 +159,7 @@ package struct ExchangeModel: Sendable {
     return prediction
   }
 
-  /// What a leader of a slice sends in one of the two hops of a bucket: its largest chunk to each other leader.
+  /// What a leader of a partition sends in one of the two hops of a bucket: its largest chunk to each other leader.
   private func hop(_ index: Int, byteCountPerElement: Double) -> ExchangeTraffic {
     guard otherCount > 0 else { return ExchangeTraffic() }
     let elements = Double(plan.buckets[index].maximumChunkCount * otherCount)
@@ -208,7 +181,7 @@ extension GradientExchange {
     model.prediction(measurement, link: link, timing: timing, hasSpareCore: hasSpareCore)
   }
 
-  /// Measures the link between the leaders of a slice; nil on a rank that sends nothing.
+  /// Measures the link between the leaders of a partition; nil on a rank that sends nothing.
   ///
   /// All ranks call it between steps.
   package func measureLink() throws -> LinkMeasurement? {

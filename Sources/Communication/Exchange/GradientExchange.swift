@@ -1,12 +1,13 @@
 import Platform
 import Synchronization
+import Tensors
 
 /// The compressed all-reduce: replaces each rank's gradient by the mean of all, with the same bits on all ranks.
 ///
 /// A step: `begin`, then `submit` for each configured range as it is finished, in the same order on all ranks (and
 /// `submitRows` once if there are sparse rows), `finish`, and `commit` or `rollback`.
 /// Each range is split into buckets. The ranks of a node sum theirs in shared memory, in the order of ranks; each of them
-/// leads a slice, in which every node owns a chunk (`NodeLayout`). Leaders send the owner of a chunk their node's encoded
+/// leads a partition, in which every node owns a chunk (`NodeLayout`). Leaders send the owner of a chunk their node's encoded
 /// sums; the owner adds them in the order of nodes, divides by the number of ranks, and sends the encoded mean to all
 /// leaders; every leader, the owner included, decodes these bytes, and the node's ranks copy the result. Rounding errors of
 /// both hops are added to the next step (error feedback).
@@ -26,7 +27,8 @@ package final class GradientExchange: @unchecked Sendable {
   let configuration: ExchangeConfiguration
   let plan: BucketPlan
   let elementCount: Int
-  private let coder: FrameCoder
+  /// All buffers but the residuals.
+  let arena: Arena
   /// Chunks to their owners.
   let chunks: FrameChannel
   /// Means from their owners.
@@ -41,7 +43,7 @@ package final class GradientExchange: @unchecked Sendable {
   package let layout: NodeLayout
   /// Nil where each rank is a node of its own.
   let node: NodeMemory?
-  /// The leaders of this rank's slice, one per node; empty where it leads none.
+  /// The leaders of this rank's partition, one per node; empty where it leads none.
   let peers: [Int]
   /// The codec of steps that do not flush.
   package private(set) var codec: Codec
@@ -85,7 +87,7 @@ package final class GradientExchange: @unchecked Sendable {
   /// `communicator` carries nothing else, and is used on `thread` alone.
   package init(
     communicator: any Communicator, thread: CommunicationThread, elementCount: Int, ranges: [ExchangeRange],
-    rows: SparseRows? = nil, configuration: ExchangeConfiguration
+    rows: SparseRows? = nil, configuration: ExchangeConfiguration, in arena: Arena = Arena()
   ) throws {
     let sorted = ranges.map(\.range).sorted { $0.lowerBound < $1.lowerBound }
     let end = sorted.reduce(0) { position, range in
@@ -93,6 +95,7 @@ package final class GradientExchange: @unchecked Sendable {
       return range.upperBound
     }
     precondition(end == elementCount, "ranges tile the gradient: they end at \(end), not at \(elementCount)")
+    self.arena = arena
     self.communicator = communicator
     self.thread = thread
     coding = try JobThread(name: "coding", flushesDenormals: true)
@@ -102,7 +105,7 @@ package final class GradientExchange: @unchecked Sendable {
     codec = configuration.codec
     let layout = communicator.layout.limited(to: configuration.ranksPerNode)
     self.layout = layout
-    peers = layout.leaders(ofSliceOf: communicator.rank)
+    peers = layout.leaders(ofPartitionOf: communicator.rank)
     let plan = BucketPlan(
       ranges, bucketByteCount: configuration.bucketByteCount, layout: layout, rank: communicator.rank)
     self.plan = plan
@@ -111,23 +114,22 @@ package final class GradientExchange: @unchecked Sendable {
     let mostRowElements =
       rows.map { SparseAllGather.maximumElementCount($0, layout: layout) } ?? 0
     let maximumChunkCount = peers.isEmpty ? 0 : plan.maximumChunkCount
-    let coder = FrameCoder(maximumElementCount: max(maximumChunkCount, mostRowElements))
-    self.coder = coder
+    let coder = FrameCoder(maximumElementCount: max(maximumChunkCount, mostRowElements), in: arena)
     chunks = FrameChannel(
       communicator, peers: peers, coder: coder, frameElementCounts: [maximumChunkCount],
-      setCount: Self.slotSetCount)
+      setCount: Self.slotSetCount, in: arena)
     means = FrameChannel(
       communicator, peers: peers, coder: coder, frameElementCounts: [maximumChunkCount], outgoingCount: 1,
-      setCount: Self.slotSetCount)
-    sum = FloatBuffer(count: maximumChunkCount)
-    decoded = FloatBuffer(count: max(maximumChunkCount, mostRowElements))
+      setCount: Self.slotSetCount, in: arena)
+    sum = FloatBuffer(count: maximumChunkCount, in: arena)
+    decoded = FloatBuffer(count: max(maximumChunkCount, mostRowElements), in: arena)
     let sparse = rows.map {
       SparseAllGather(
         $0, ranges: ranges, layout: layout, communicator: communicator, coder: coder,
-        operationIndex: plan.buckets.count)
+        operationIndex: plan.buckets.count, in: arena)
     }
     self.rows = sparse
-    let sliceCount = plan.maximumChunkCount * layout.nodeCount
+    let partitionElementCount = plan.maximumChunkCount * layout.nodeCount
     node =
       layout.isFlat
       ? nil
@@ -135,16 +137,13 @@ package final class GradientExchange: @unchecked Sendable {
         try NodeMemory(
           communicator, layout,
           contributionByteCount: max(4 * plan.maximumBucketCount, sparse?.contributionByteCount ?? 0),
-          sliceCount: sliceCount, rowByteCount: sparse?.nodeByteCount ?? 0)
+          partitionElementCount: partitionElementCount, rowByteCount: sparse?.nodeByteCount ?? 0, in: arena)
       }
-    if roundsOnTheWire { residuals = Residuals(elementCount: elementCount, ownCount: plan.ownCount) }
+    if roundsOnTheWire { residuals = makeResiduals() }
   }
 
-  /// The bytes of its buffers; `ExchangeModel.byteCount` states them without the ranks.
-  package var byteCount: Int {
-    coder.byteCount + chunks.byteCount + means.byteCount + sum.byteCount + decoded.byteCount
-      + (rows?.byteCount ?? 0) + (node?.byteCount ?? 0) + (residuals?.byteCount ?? 0)
-  }
+  /// The bytes of the residuals, which are not in the exchange's arena.
+  package var residualByteCount: Int { residuals?.byteCount ?? 0 }
 
   /// Whether the codec rounds and there is another node to send to.
   private var roundsOnTheWire: Bool { !codec.isExact && layout.nodeCount > 1 }

@@ -10,15 +10,17 @@ import Tensors
 final class AlignedBuffer: @unchecked Sendable {
   /// All of the memory, initially zero.
   let bytes: UnsafeMutableRawBufferPointer
-  private let memory: ZeroedMemory
+  private let arena: Arena
 
-  init(byteCount: Int) {
-    memory = ZeroedMemory(byteCount: max(byteCount, 1))
-    bytes = UnsafeMutableRawBufferPointer(start: memory.start, count: max(byteCount, 1))
+  /// Memory in an arena that it keeps alive.
+  init(byteCount: Int, in arena: Arena = Arena()) {
+    self.arena = arena
+    let memory = arena.vector(of: UInt8.self, count: max(byteCount, 1))
+    bytes = UnsafeMutableRawBufferPointer(memory.buffer)
   }
 
   /// The memory from `offset` on.
-  func slice(from offset: Int, byteCount: Int) -> UnsafeMutableRawBufferPointer {
+  func bytes(from offset: Int, byteCount: Int) -> UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + byteCount])
   }
 }
@@ -29,16 +31,14 @@ package final class FloatBuffer: @unchecked Sendable {
   package let start: UnsafeMutablePointer<Float>
   /// The number of elements.
   let count: Int
-  private let memory: ZeroedMemory
+  private let arena: Arena
 
-  package init(count: Int) {
-    memory = ZeroedMemory(byteCount: MemoryLayout<Float>.stride * max(count, 1))
-    start = memory.start.bindMemory(to: Float.self, capacity: max(count, 1))
+  /// Floats in an arena that they keep alive.
+  package init(count: Int, in arena: Arena = Arena()) {
+    self.arena = arena
+    start = arena.vector(of: Float.self, count: count).data
     self.count = count
   }
-
-  /// The bytes of all elements.
-  var byteCount: Int { MemoryLayout<Float>.stride * count }
 
   /// All elements, to read.
   var values: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: start, count: count) }
@@ -103,12 +103,12 @@ package final class SharedMemory: @unchecked Sendable {
       while arrival.pointee.load(ordering: .acquiring) < count {
         guard pace.pause() else { continue }
         try check()
-        try watch.check { lateRanks(count) }
+        try watch.check { stragglers(count) }
       }
     }
   }
 
-  private func lateRanks(_ count: UInt64) -> [Int] {
+  private func stragglers(_ count: UInt64) -> [Int] {
     ranks.indices.filter { arrivals[$0].pointee.load(ordering: .acquiring) < count }.map { ranks[$0] }
   }
 }

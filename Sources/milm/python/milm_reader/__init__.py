@@ -6,7 +6,7 @@
     lines = milm_reader.metrics("run")                    # a dict for each line of metrics.jsonl
     milm_reader.perplexity("run", "corpus")["perplexity"]
 
-A RUN is a run's folder, a checkpoint's, or a `model.safetensors`. PyTorch is imported when a model is first asked for.
+A RUN is a run's directory, a checkpoint's, or a `model.safetensors`. PyTorch is imported when a model is first asked for.
 """
 
 from __future__ import annotations

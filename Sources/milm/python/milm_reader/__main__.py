@@ -1,7 +1,7 @@
 """Reads runs, checkpoints and corpora of milm: perplexity in PyTorch, export to transformers, Weights & Biases, MLflow.
 
     milm_reader perplexity RUN CORPUS --split test
-    milm_reader export-hf RUN FOLDER
+    milm_reader export-hf RUN DIRECTORY
     milm_reader follow RUN --wandb
 
 Each command has --help. Without an installation: PYTHONPATH=Sources/milm/python python3 -m milm_reader …
@@ -23,7 +23,7 @@ def add_perplexity(commands) -> None:
         description="Computes the perplexity of a split in PyTorch, as `milm evaluate` defines it; prints JSON.",
     )
     parser.add_argument("run", metavar="RUN", help="a run, a checkpoint or a model.safetensors")
-    parser.add_argument("corpus", metavar="CORPUS", help="the folder that milm prepare wrote")
+    parser.add_argument("corpus", metavar="CORPUS", help="the directory that milm prepare wrote")
     parser.add_argument("--split", default="test", choices=SPLITS, help="default: test")
     parser.add_argument("--tokens", dest="limit", type=int, metavar="N", help="only the first N tokens")
 
@@ -37,20 +37,20 @@ def add_perplexity(commands) -> None:
 
 def add_export(commands) -> None:
     parser = commands.add_parser(
-        "export-hf", help="a folder that transformers opens",
-        description="Writes a folder that transformers.AutoModelForCausalLM.from_pretrained(FOLDER, "
-        "trust_remote_code=True) and AutoTokenizer.from_pretrained(FOLDER) open.",
+        "export-hf", help="a directory that transformers opens",
+        description="Writes a directory that transformers.AutoModelForCausalLM.from_pretrained(DIRECTORY, "
+        "trust_remote_code=True) and AutoTokenizer.from_pretrained(DIRECTORY) open.",
     )
     parser.add_argument("run", metavar="RUN", help="a run, or a checkpoint in its run")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder to write, which must be new or empty")
+    parser.add_argument("directory", metavar="DIRECTORY", type=Path, help="the directory to write, which must be new or empty")
     parser.add_argument("--corpus", metavar="CORPUS", help="the vocabulary, for a checkpoint outside its run")
 
     def run(arguments: argparse.Namespace) -> None:
         from .export import export
 
-        for warning in export(arguments.run, arguments.folder, arguments.corpus):
+        for warning in export(arguments.run, arguments.directory, arguments.corpus):
             print(f"milm_reader: warning: {warning}", file=sys.stderr)
-        print(arguments.folder)
+        print(arguments.directory)
 
     parser.set_defaults(action=run)
 
@@ -61,12 +61,12 @@ def add_follow(commands) -> None:
         description="Sends each line of the run's metrics.jsonl as it is written, continues where an earlier call "
         "stopped, and ends when the run ends. Start it before, during or after training, on any host that sees RUN.",
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
+    parser.add_argument("run", metavar="RUN", type=Path, help="the run's directory")
     service = parser.add_mutually_exclusive_group(required=True)
     service.add_argument("--wandb", action="store_const", dest="service", const="wandb", help="Weights & Biases")
     service.add_argument("--mlflow", action="store_const", dest="service", const="mlflow", help="MLflow")
     parser.add_argument("--project", default="milm", help="project, or experiment of MLflow (default: milm)")
-    parser.add_argument("--name", help="name of the run there (default: the folder's)")
+    parser.add_argument("--name", help="name of the run there (default: the directory's)")
     parser.add_argument("--every", type=float, default=5, metavar="SECONDS", help="between looks (default: 5)")
     parser.add_argument(
         "--wait", type=float, default=60, metavar="SECONDS",

@@ -1,4 +1,4 @@
-"""Writes a model as a folder of transformers."""
+"""Writes a model as a directory of transformers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .model import Shape
 MODULE = "modeling_milm"
 
 
-def export(run: str | Path, folder: Path, corpus: str | Path | None = None) -> list[str]:
-    """Writes the model of a run with its tokenizer into a new folder; returns warnings."""
+def export(run: str | Path, directory: Path, corpus: str | Path | None = None) -> list[str]:
+    """Writes the model of a run with its tokenizer into a new directory; returns warnings."""
     place = checkpoint(run)
     words = vocabulary(corpus or run)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ReaderError(f"{folder}: expected a new or empty folder, found something in it")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ReaderError(f"{directory}: expected a new or empty directory, found something in it")
     with safe_open(place / "model.safetensors", framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     shape = Shape.of(tensors, metadata["variant"], metadata["form"])
     if shape.vocabulary != len(words):
         raise ReaderError(f"{corpus or run}: expected a vocabulary of {shape.vocabulary} words, found {len(words)}")
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     files = {
         "config.json": configuration(shape, words),
         "generation_config.json": specials(words) | {"suppress_tokens": [words.unknown]},
@@ -39,11 +39,11 @@ def export(run: str | Path, folder: Path, corpus: str | Path | None = None) -> l
         },
     }
     for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (directory / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name in ("model.py", f"{MODULE}.py"):
-        shutil.copyfile(Path(__file__).parent / name, folder / name)
+        shutil.copyfile(Path(__file__).parent / name, directory / name)
     save_file(
-        {f"model.{name}": tensor for name, tensor in tensors.items()}, folder / "model.safetensors",
+        {f"model.{name}": tensor for name, tensor in tensors.items()}, directory / "model.safetensors",
         metadata | {"format": "pt"},
     )
     return warnings(place)

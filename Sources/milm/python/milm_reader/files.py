@@ -20,15 +20,15 @@ class ReaderError(Exception):
 
 
 def checkpoint(run: str | Path) -> Path:
-    """The folder of the checkpoint that a path means: itself, or the run's best one, else its newest."""
+    """The directory of the checkpoint that a path means: itself, or the run's best one, else its newest."""
     path = Path(run)
     if path.name == "model.safetensors" and path.is_file():
         return path.parent
     if (path / "model.safetensors").is_file():
         return path
-    folder = path / "checkpoints"
-    steps = sorted(folder.glob("step-*"), key=lambda step: int(step.name[5:])) if folder.is_dir() else []
-    for place in (folder / "best", folder / "last", *reversed(steps)):
+    directory = path / "checkpoints"
+    steps = sorted(directory.glob("step-*"), key=lambda step: int(step.name[5:])) if directory.is_dir() else []
+    for place in (directory / "best", directory / "last", *reversed(steps)):
         if (place / "model.safetensors").is_file():
             return place.resolve()
     raise ReaderError(f"{run}: expected a checkpoint, or a run that has one, found neither")

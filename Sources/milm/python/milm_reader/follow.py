@@ -103,7 +103,7 @@ class Journal:
 
 
 class Run:
-    """What the files of a run's folder say about its job."""
+    """What the files of a run's directory say about its job."""
 
     def __init__(self, path: Path):
         self.path = path

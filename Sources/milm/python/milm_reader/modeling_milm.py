@@ -1,4 +1,4 @@
-"""milm's language models for transformers: a copy of this file and of model.py is in each exported folder.
+"""milm's language models for transformers: a copy of this file and of model.py is in each exported directory.
 
 The state of the recurrence takes the place of a cache of keys and values: pass `state` of one call's output to the next.
 """

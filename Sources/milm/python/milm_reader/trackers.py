@@ -35,7 +35,7 @@ class Point:
 
 
 class WeightsAndBiases:
-    """A run there; `WANDB_MODE=offline` writes it to a folder that `wandb sync` sends later."""
+    """A run there; `WANDB_MODE=offline` writes it to a directory that `wandb sync` sends later."""
 
     def __init__(self, project: str, name: str, configuration: dict[str, Any], identifier: str | None):
         import wandb
