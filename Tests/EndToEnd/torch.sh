@@ -33,7 +33,7 @@ has_reader_packages() {
 # install_reader DIRECTORY : installs milm_reader from its directory, and what its tests need, into DIRECTORY only, and adds it to
 # PYTHONPATH. PyTorch is there already.
 install_reader() {
-  local pip=(python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$1")
+  local pip=(python3 -m pip install --quiet --disable-pip-version-check --no-input --no-compile --target "$1")
   "${pip[@]}" "${reader_requirements[@]}" 2>"$1.log" &&
     "${pip[@]}" --no-deps Sources/milm/python/milm_reader 2>>"$1.log" || return 1
   export PYTHONPATH=$1${PYTHONPATH:+:$PYTHONPATH}

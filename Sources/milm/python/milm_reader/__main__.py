@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def add_follow(commands) -> None:
     def run(arguments: argparse.Namespace) -> None:
         from .follow import follow
 
+        # A batch system ends a follower with the job; the tracker's run is closed then too.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         print(
             follow(
                 arguments.run, arguments.service, project=arguments.project, name=arguments.name,
