@@ -43,7 +43,7 @@ package struct WeightImport {
 
   /// Writes the run, which must not be there yet; returns the path of its checkpoint.
   package func write(to output: String) throws -> String {
-    try FolderKind.run.requireOutput(output)
+    try DirectoryKind.run.requireOutput(output)
     let run = RunDirectory(path: output)
     guard try !run.holdsRun() else {
       throw MilmError("\(output) already holds a run: expected a new directory")
