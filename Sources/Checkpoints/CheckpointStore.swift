@@ -130,7 +130,7 @@ package final class CheckpointStore: Sendable {
     return checkpoint
   }
 
-  /// What happens to checkpoints beyond the step that a run is rewound to.
+  /// Treatment of checkpoints beyond the step that a run is rewound to.
   package enum Newer: Sendable {
     /// They were written by this process and lead to a divergence.
     case areRemoved
@@ -293,7 +293,7 @@ extension CheckpointStore {
     }
   }
 
-  /// What may be a checkpoint; nil where it is none.
+  /// The checkpoint at a path; nil where there is none.
   private func copiedCheckpoint(_ path: String) throws -> Checkpoint? {
     do {
       return try Checkpoint(directory: path)
