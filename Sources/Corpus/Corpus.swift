@@ -28,6 +28,9 @@ package struct Corpus: Sendable {
       { [description] in try description.tokenFiles(in: directory, verification) })
   }
 
+  /// The checksum of the tokens of each split that the corpus has.
+  package var checksums: [Split: String] { files.mapValues(\.checksum) }
+
   /// Whether the corpus has a split.
   package func contains(_ split: Split) -> Bool { files[split] != nil }
 

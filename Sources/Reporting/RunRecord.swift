@@ -162,7 +162,7 @@ package struct RunFiles: Sendable {
       sessions.append(session)
     }
     try forEachMetricsLine(table) { line in
-      while line.split == nil, let session = sessions.first, session.step < line.step {
+      while let session = sessions.first, history.precedes(session, line) {
         history.begin(session)
         sessions.removeFirst()
       }

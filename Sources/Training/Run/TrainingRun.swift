@@ -334,7 +334,8 @@ extension TrainingRun {
           version: programVersion, ranks: ranks.rankCount, hosts: ranks.hostCount,
           engine: state.engine.summary,
           model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
-          parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize))
+          parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize,
+          validation: state.counters.tokenChecksums?[Split.valid.rawValue]))
     }
   }
 
