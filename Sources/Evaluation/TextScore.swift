@@ -102,6 +102,7 @@ package struct SpecialTokens: Sendable {
 /// appears when it is complete.
 final class TokenLossFile {
   private static let bufferByteCount = 1 << 20
+  private static let header = "position\tword\tnll\n"
 
   private let file: AtomicFile
   private let vocabulary: Vocabulary
@@ -110,10 +111,10 @@ final class TokenLossFile {
 
   /// Begins a table of tokens of `vocabulary` in the file, device or pipe at `path`.
   init(path: String, vocabulary: Vocabulary) throws {
-    file = try AtomicFile(output: path)
+    file = try AtomicFile(output: path, beginning: Self.header)
     self.vocabulary = vocabulary
     buffer.reserveCapacity(Self.bufferByteCount + 1024)
-    buffer.append(contentsOf: "position\tword\tnll\n".utf8)
+    buffer.append(contentsOf: Self.header.utf8)
   }
 
   /// Appends the text's next token.

@@ -43,7 +43,10 @@ package final class SystemThread: @unchecked Sendable {
       }, start.toOpaque())
     guard code == 0 else {
       start.release()
-      throw MilmError("cannot start a thread: \(String(cString: strerror(code))) (\(name))")
+      // Too little memory for its stack is the same error as too many threads.
+      let limit = ProcessLimits.narrowest(threadCount: 0)
+      let cause = limit.flatMap { $0.availableByteCount == 0 ? "; \($0.description) is used up" : nil }
+      throw MilmError("cannot start a thread: \(String(cString: strerror(code))) (\(name))\(cause ?? "")")
     }
     self.handle = handle
   }

@@ -147,7 +147,7 @@ package struct RunFiles: Sendable {
   package func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
     if let path {
-      try AtomicFile.write(page.html, toOutput: path)
+      try AtomicFile.write(page.html, toOutput: path, beginning: ReportPage.beginning)
     } else {
       try AtomicFile.write(page.html, to: self.page)
     }

@@ -22,6 +22,9 @@ package struct Download: Sendable {
   /// Retries of an address after broken connections that brought nothing new.
   package var retryCount: Int
 
+  /// The most threads that a request has been seen to need at once, and some more.
+  private static let threadCount = 8
+
   /// A download; nothing happens before `fetch`.
   package init(
     addresses: [URL], sha256: String, byteCount: Int? = nil, advice: String = "try again later",
@@ -43,6 +46,8 @@ package struct Download: Sendable {
   /// - Throws: one line that gives the reason for every address.
   package func fetch(to file: URL, progress: @escaping @Sendable (Int, Int) -> Void = { _, _ in }) throws {
     if FileManager.default.fileExists(atPath: file.path) { return try verify(file) }
+    // URLSession and its resolver start them, and wait forever where the system refuses one.
+    try SystemThread.require(Self.threadCount, for: "download")
     var reasons: [String] = []
     for address in addresses {
       do {
