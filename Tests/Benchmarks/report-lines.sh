@@ -7,7 +7,11 @@
 set -euo pipefail
 
 repository=$(dirname "$(dirname "$(dirname "$(realpath "$0")")")")
+# shellcheck source-path=SCRIPTDIR source=../../cluster/common.sh
+. "$repository/cluster/common.sh"
+only_help "$@"
 lines=${1:-400000}
+is_count "$lines" || usage_error "expected the number of lines, found '$lines'"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/run"
