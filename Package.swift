@@ -52,6 +52,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .target(name: "CKernels"),
+    .target(name: "CStart"),
 
     .target(
       name: "Platform",
@@ -96,8 +97,8 @@ let package = Package(
     .executableTarget(
       name: "milm",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Measurement",
-        "Platform", "Reporting", "Studies", "Tensors", "Training",
+        "CStart", "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers",
+        "Measurement", "Platform", "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], exclude: ["python"]),
 
