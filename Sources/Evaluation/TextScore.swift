@@ -20,10 +20,9 @@ package struct TextScore: Sendable, Equatable {
     self.unknown = unknown
   }
 
-  /// exp(nll / tokens).
+  /// exp(nll ÷ tokens), nll in nats.
   package var perplexity: Double { exp(nll / Double(tokenCount)) }
 
-  /// Adds a token.
   mutating func add(_ token: Int32, nll: Double) {
     self.nll += nll
     tokenCount += 1
@@ -40,7 +39,6 @@ package struct FrequencyBucket: Sendable, Equatable, Encodable {
   package let fromRank: Int
   /// The last rank.
   package let toRank: Int
-  /// Tokens in the bucket.
   package private(set) var tokens = 0
   /// Their negative log-likelihood in nats.
   package private(set) var nll = 0.0

@@ -67,8 +67,8 @@ package final class RunRecord: Sendable {
   /// Returns once the metrics so far are on disk.
   package func synchronize() throws { try log.synchronize() }
 
-  /// What is wrong with the metrics of a resumed run, of whose lines of training the checkpoint knows the number; nil where
-  /// nothing is.
+  /// The defect of the metrics of a resumed run, whose number of training lines the checkpoint records; nil where there is
+  /// none.
   package func defect(expectingLines count: Int?) -> String? {
     let found = log.finding
     let missing = count.map { $0 - found.trainingLineCount } ?? 0
@@ -153,7 +153,7 @@ package struct RunFiles: Sendable {
     }
   }
 
-  /// What the run has reported; unreadable lines are skipped.
+  /// The run's metrics and sessions; unreadable lines are skipped.
   func history(_ table: MetricTable = .training) throws -> RunHistory {
     var history = RunHistory()
     var sessions: [RunSession] = []

@@ -62,7 +62,7 @@ func endAtSignals() throws {
   _ = try TerminationSignals { number in
     TemporaryEntry.endProcess {
       // mpirun ends the other ranks of a failed job with SIGTERM, and says so itself.
-      if launch.rank == 0, launch.isAlone || number != SIGTERM {
+      if launch.rank == 0, launch.isSingleton || number != SIGTERM {
         TerminalOutput.standardError.writeLine("milm: interrupted by \(name(ofSignal: number))")
       }
       _exit(interruptedStatus)

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Time and peak memory of `milm report` for a run of many lines of metrics.
 #
-#   Tests/Benchmarks/report-lines.sh [LINES]        # default: 400000; expected: at most 5 s and 100 MB
+#   Tests/Benchmarks/report-lines.sh [LINES]        # default: 400000; expected: at most 5 s of a processor and 100 MB
 #
 # MILM names the program (default: .build/release/milm). Fails where the report takes more.
 set -euo pipefail
 
 repository=$(dirname "$(dirname "$(dirname "$(realpath "$0")")")")
+# shellcheck source-path=SCRIPTDIR source=../../cluster/common.sh
+. "$repository/cluster/common.sh"
+only_help "$@"
 lines=${1:-400000}
+is_count "$lines" || usage_error "expected the number of lines, found '$lines'"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/run"
@@ -33,8 +37,11 @@ with open(f"{run}/metrics.jsonl", "w") as file:
 begun = time.monotonic()
 subprocess.run([milm, "report", run], check=True, stdout=subprocess.DEVNULL)
 seconds = time.monotonic() - begun
-megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+# Unlike the time that passes, it does not depend on what else runs.
+busy = usage.ru_utime + usage.ru_stime
+megabytes = usage.ru_maxrss / 1000
 page = os.path.getsize(f"{run}/report.html") / 1000
-print(f"{lines} lines: {seconds:.2f} s, {megabytes:.0f} MB at most, a page of {page:.0f} kB")
-sys.exit(0 if seconds <= 5 and megabytes <= 100 else "report-lines: expected at most 5 s and 100 MB")
+print(f"{lines} lines: {seconds:.2f} s ({busy:.2f} s of a processor), {megabytes:.0f} MB at most, a page of {page:.0f} kB")
+sys.exit(0 if busy <= 5 and megabytes <= 100 else "report-lines: expected at most 5 s of a processor and 100 MB")
 PYTHON

@@ -13,7 +13,7 @@ package struct HostShare: Sendable {
     package let byteCount: Int
     /// The number of ranks.
     package let rankCount: Int
-    /// What the memory belongs to, as in "this host".
+    /// Owner of the memory, as in "this host".
     package let owner: String
 
     /// Memory that `rankCount` ranks share equally.

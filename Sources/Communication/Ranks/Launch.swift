@@ -19,7 +19,7 @@ package struct Launch: Sendable, Equatable {
   /// The number of this process among those that were started together, before MPI is initialized.
   package let rank: Int
   /// Whether no launcher has started this process.
-  package let isAlone: Bool
+  package let isSingleton: Bool
 
   /// The launch of this process.
   package static var current: Launch {
@@ -34,7 +34,7 @@ package struct Launch: Sendable, Equatable {
     let program = arguments.prefix(1)
     let own = Array(arguments.dropFirst())
     rank = Self.rankVariables.lazy.compactMap { environment[$0].flatMap { Int($0) } }.first ?? 0
-    isAlone = MPICalls.isAlone(environment)
+    isSingleton = MPICalls.isSingleton(environment)
     if let script = environment[Self.variable], !script.isEmpty {
       start = .line(script)
     } else if let srun = Self.srun(environment) {

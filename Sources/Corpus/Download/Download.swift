@@ -12,7 +12,7 @@ package struct Download: Sendable {
   package var sha256: String
   /// The file's length, if known; an address that announces another length is skipped.
   package var byteCount: Int?
-  /// What the user can do if no address serves the file; ends the message.
+  /// Advice for the user if no address serves the file; ends the message.
   package var advice: String
   /// Seconds without a byte after which a connection counts as broken, without complete headers after which the
   /// address is given up, and between judgements of its throughput.
