@@ -41,15 +41,15 @@ extension MPICalls {
     try call("MPI_Finalize") { MPI_Finalize() }
   }
 
-  /// The MPI library's name and version in its own words, up to the first comma.
+  /// The MPI library's name and version in its own words.
   static var libraryVersion: String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_LIBRARY_VERSION_STRING) + 1) {
       buffer in
       var length: CInt = 0
       buffer.initialize(repeating: 0)
       guard MPI_Get_library_version(buffer.baseAddress, &length) == MPI_SUCCESS else { return "unknown" }
-      let text = String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-      return text.split(separator: ",").first.map(String.init) ?? text
+      return MPIWorld.libraryName(
+        in: String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
   }
 }
@@ -121,13 +121,13 @@ extension MPICalls {
   /// The entries of a variable that holds a list; none if there is no such variable.
   private func list(_ name: String) -> [String] {
     var index: CInt = 0
-    var handle: MPI_T_cvar_handle?
+    var variable = CMPI_Variable()
     var capacity: CInt = 0
     guard status(of: { MPI_T_cvar_get_index(name, &index) }) == MPI_SUCCESS,
-      status(of: { MPI_T_cvar_handle_alloc(index, nil, &handle, &capacity) }) == MPI_SUCCESS
+      status(of: { CMPI_variableOpen(index, &variable, &capacity) }) == MPI_SUCCESS
     else { return [] }
-    defer { _ = self.status { MPI_T_cvar_handle_free(&handle) } }
-    let value = text(capacity: capacity) { value, _ in self.status { MPI_T_cvar_read(handle, value) } }
+    defer { _ = self.status { CMPI_variableClose(&variable) } }
+    let value = text(capacity: capacity) { value, _ in self.status { CMPI_variableRead(variable, value) } }
     return (value ?? "").split(separator: ",").map(String.init)
   }
 
