@@ -99,9 +99,6 @@ package final class SegmentPass: Sendable {
       : nil
   }
 
-  /// The bytes of activations, gradients of activations, softmax and row gradients.
-  package var byteCount: Int { arena.byteCount }
-
   /// The bytes of the weights as products read them, after the first backward pass: the tied matrix rounded, all others packed
   /// in both directions.
   package var packedByteCount: Int {

@@ -9,6 +9,19 @@ package struct OptimizerConfiguration: Sendable, Equatable {
     case adam
     /// Gradient descent with momentum.
     case sgd
+
+    /// The names of its moments: Adam's mean and mean square, or the velocity.
+    var momentNames: [String] {
+      switch self {
+      case .adam: ["mean", "square"]
+      case .sgd: ["velocity"]
+      }
+    }
+
+    /// The bytes that a checkpoint holds per parameter: the parameter and its moments.
+    package var checkpointByteCountPerParameter: Int {
+      MemoryLayout<Float>.stride * (1 + momentNames.count)
+    }
   }
 
   /// The rule of the update.
@@ -36,7 +49,7 @@ package struct OptimizerConfiguration: Sendable, Equatable {
 package final class Optimizer: Sendable {
   /// The hyperparameters.
   package let configuration: OptimizerConfiguration
-  /// The optimizer state, each buffer named as in `optimizer.safetensors`: Adam's mean and square, or the velocity.
+  /// The optimizer state, each buffer named as in `optimizer.safetensors`.
   package let moments: [(name: String, buffer: ParameterBuffer)]
   private let engine: ComputeEngine
   private let commonBlocks: [Range<Int>]
@@ -56,17 +69,13 @@ package final class Optimizer: Sendable {
     self.arena = arena
     self.configuration = configuration
     self.engine = engine
-    let names = configuration.kind == .adam ? ["mean", "square"] : ["velocity"]
-    moments = names.map { ($0, ParameterBuffer(list, in: arena)) }
+    moments = configuration.kind.momentNames.map { ($0, ParameterBuffer(list, in: arena)) }
     let shard = shard ?? ParameterShard(all: list)
     commonBlocks = Self.blocks(of: shard.common)
     ownedBlocks = shard.owned.flatMap(Self.blocks(of:))
     tensors = list.parameters.map { ($0, shard.ranges(of: $0).flatMap(Self.blocks(of:))) }
     partialSums = arena.vector(of: Double.self, count: max(commonBlocks.count, ownedBlocks.count))
   }
-
-  /// The bytes of moments and sums.
-  package var byteCount: Int { arena.byteCount }
 
   private static func blocks(of range: Range<Int>) -> [Range<Int>] {
     stride(from: range.lowerBound, to: range.upperBound, by: blockLength).map {

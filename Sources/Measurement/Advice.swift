@@ -1,4 +1,5 @@
 import Foundation
+import Layers
 
 /// What to change, from the facts of all ranks.
 package struct Advice: Sendable {
@@ -131,9 +132,13 @@ package struct Advice: Sendable {
   private static func space(_ ranks: [RankFacts]) -> [String] {
     var lines: [String] = []
     if ranks[0].diskByteCount < leastDiskByteCount {
+      let sizes = OptimizerConfiguration.Kind.allCases.map {
+        "\($0.checkpointByteCountPerParameter) (\($0.rawValue))"
+      }
       lines.append(
-        "\(ranks[0].host) has \(ranks[0].diskByteCount / 1_000_000) MB of free disk here: a checkpoint takes 12 bytes "
-          + "per parameter, and coordinator.keepLast of them are kept")
+        "\(ranks[0].host) has \(ranks[0].diskByteCount / 1_000_000) MB of free disk here: a checkpoint takes "
+          + "\(sizes.joined(separator: " or ")) bytes per parameter, and coordinator.keepLast of them are kept"
+      )
     }
     for there in hosts(ranks) {
       guard there.count > 1, there[0].sharedMemoryByteCount < leastSharedMemoryByteCount else { continue }

@@ -130,6 +130,7 @@ struct AdviceTests {
     var first = healthy("a")
     first.diskByteCount = 1_000_000
     #expect(advice([first])[0].contains("1 MB of free disk"))
+    #expect(advice([first])[0].contains("takes 12 (adam) or 8 (sgd) bytes per parameter"))
     first = healthy("a")
     (first.sharedMemoryByteCount, first.threadCount) = (64_000_000, 4)
     #expect(advice([first, first])[0].contains("64 MB in /dev/shm"))

@@ -32,6 +32,35 @@ import Training
     }
     #expect(counts[0].need.snapshot > counts[1].need.snapshot)
   }
+
+  /// In a separate process, whose memory nothing else changes; replicated, because shards are sent as copies between the
+  /// ranks of a process.
+  @Test func predictionsAreTheMemoryOfAProcessThatTrains() async {
+    await #expect(processExitsWith: .success) {
+      let bench = try TrainingBench(tokenCount: 3000, validTokenCount: 700, wordCount: 2500)
+      let words = try Corpus(opening: URL(filePath: bench.corpus)).vocabulary.count
+      /// The most memory after a run with this embedding, and the predicted memory of both ranks.
+      func train(embedding: Int) throws -> (found: Double, need: Double) {
+        let configuration = try bench.configuration(
+          "model.variant=lstm", "model.embedding=\(embedding)", "exchange.codec=int8",
+          "exchange.vocabulary=replicated", "training.steps=3", "coordinator.checkpointEvery=2",
+          "coordinator.evaluateEvery=2", "exchange.hashEvery=0")
+        try bench.train(configuration, output: "\(embedding)", rankCount: 2)
+        let engine = try configuration.training.engine(aloneRanks())
+        let needs = try (0..<2).map {
+          try MemoryNeed(
+            configuration, vocabularySize: words, rank: $0, nodes: NodeLayout(nodeOfRank: [0, 1]),
+            engine: engine
+          ).byteCount
+        }
+        return (Double(Host.peakByteCount), Double(needs[0] + needs[1]))
+      }
+      // The difference is free of what does not depend on the model: code, libraries, threads.
+      let (small, large) = (try train(embedding: 12), try train(embedding: 1500))
+      let (found, need) = (large.found - small.found, large.need - small.need)
+      #expect(found < 1.4 * need && found > 0.8 * need, "predicted \(need), found \(found)")
+    }
+  }
 }
 
 extension TrainingBench {

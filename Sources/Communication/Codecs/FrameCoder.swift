@@ -1,5 +1,6 @@
 import CKernels
 import Platform
+import Tensors
 
 /// Encodes floats as frames and decodes them; owns the scratch memory and zstd contexts, for one thread.
 ///
@@ -12,19 +13,11 @@ package final class FrameCoder: @unchecked Sendable {
   private let maximumElementCount: Int
 
   /// A coder for frames of at most `maximumElementCount` values.
-  package init(maximumElementCount: Int) {
+  package init(maximumElementCount: Int, in arena: Arena = Arena()) {
     self.maximumElementCount = maximumElementCount
-    raw = AlignedBuffer(byteCount: Self.rawCapacity(elementCount: maximumElementCount))
-    scales = FloatBuffer(count: maximumElementCount)
+    raw = AlignedBuffer(byteCount: Self.rawCapacity(elementCount: maximumElementCount), in: arena)
+    scales = FloatBuffer(count: maximumElementCount, in: arena)
   }
-
-  /// The bytes of the scratch memory of a coder, zstd contexts excluded.
-  static func byteCount(maximumElementCount: Int) -> Int {
-    rawCapacity(elementCount: maximumElementCount) + MemoryLayout<Float>.stride * maximumElementCount
-  }
-
-  /// The bytes of its scratch memory.
-  var byteCount: Int { raw.bytes.count + scales.byteCount }
 
   /// Maximum bytes of a frame of `elementCount` values, in any codec.
   package static func frameCapacity(elementCount: Int) -> Int {

@@ -67,33 +67,6 @@ package struct ExchangeModel: Sendable {
     plan = BucketPlan(ranges, bucketByteCount: bucketByteCount, layout: layout, rank: 0)
   }
 
-  /// The bytes of the buffers of a rank's `GradientExchange`; with residuals where the codec loses information.
-  package func byteCount(of rank: Int, isExact: Bool) -> Int {
-    let peerCount = layout.leaders(ofSliceOf: rank).count
-    let plan = BucketPlan(ranges, bucketByteCount: bucketByteCount, layout: layout, rank: rank)
-    let chunk = peerCount == 0 ? 0 : plan.maximumChunkCount
-    let most = max(chunk, rows.map { SparseAllGather.maximumElementCount($0, layout: layout) } ?? 0)
-    let sets = GradientExchange.slotSetCount
-    var sum = FrameCoder.byteCount(maximumElementCount: most) + MemoryLayout<Float>.stride * (chunk + most)
-    sum += FrameChannel.byteCount(peerCount: peerCount, frameElementCounts: [chunk], setCount: sets)
-    sum += FrameChannel.byteCount(
-      peerCount: peerCount, frameElementCounts: [chunk], outgoingCount: 1, setCount: sets)
-    if let rows { sum += SparseAllGather.byteCount(rows, layout: layout, peerCount: peerCount) }
-    if !layout.isFlat {
-      sum += NodeMemory.byteCount(
-        of: rank, layout,
-        contributionByteCount: max(
-          4 * plan.maximumBucketCount, rows.map(SparseAllGather.contributionByteCount) ?? 0),
-        sliceCount: plan.maximumChunkCount * layout.nodeCount,
-        rowByteCount: rows.map { SparseAllGather.nodeByteCount($0, layout: layout) } ?? 0)
-    }
-    if !isExact, layout.nodeCount > 1 {
-      let elementCount = ranges.reduce(0) { $0 + $1.range.count }
-      sum += Residuals.byteCount(elementCount: elementCount, ownCount: plan.ownCount)
-    }
-    return sum
-  }
-
   /// The same exchange over other nodes.
   package func over(_ layout: NodeLayout) -> ExchangeModel {
     ExchangeModel(ranges: ranges, rows: rows, bucketByteCount: bucketByteCount, layout: layout)

@@ -1,4 +1,5 @@
 import Platform
+import Tensors
 
 /// How the values of a frame are coded.
 struct FrameFormat: Sendable {
@@ -35,30 +36,18 @@ final class FrameChannel: @unchecked Sendable {
   /// messages sent at once, at most one per peer.
   init(
     _ communicator: any Communicator, peers: [Int], coder: FrameCoder, frameElementCounts: [Int],
-    outgoingCount: Int? = nil, setCount: Int = 1
+    outgoingCount: Int? = nil, setCount: Int = 1, in arena: Arena
   ) {
     self.communicator = communicator
     self.peers = peers
     self.coder = coder
     let byteCount = frameElementCounts.reduce(0) { $0 + FrameCoder.frameCapacity(elementCount: $1) }
     func slots(_ count: Int) -> [FrameSlots] {
-      (0..<setCount).map { _ in FrameSlots(count, byteCount: byteCount) }
+      (0..<setCount).map { _ in FrameSlots(count, byteCount: byteCount, in: arena) }
     }
     outgoing = slots(outgoingCount ?? peers.count)
     incoming = slots(peers.count)
   }
-
-  /// The bytes of the slots of such a channel.
-  static func byteCount(
-    peerCount: Int, frameElementCounts: [Int], outgoingCount: Int? = nil, setCount: Int = 1
-  ) -> Int {
-    let message = frameElementCounts.reduce(0) { $0 + FrameCoder.frameCapacity(elementCount: $1) }
-    let slot = FrameSlots.slotByteCount(message)
-    return setCount * ((outgoingCount ?? peerCount) + peerCount) * slot
-  }
-
-  /// The bytes of its slots.
-  var byteCount: Int { (outgoing + incoming).reduce(0) { $0 + $1.byteCount } }
 
   /// The peers other than this rank.
   var otherCount: Int { max(peers.count - 1, 0) }
@@ -147,15 +136,11 @@ private struct FrameSlots {
   private let memory: AlignedBuffer
   private let slotByteCount: Int
 
-  init(_ count: Int, byteCount: Int) {
-    slotByteCount = Self.slotByteCount(byteCount)
-    memory = AlignedBuffer(byteCount: slotByteCount * count)
+  init(_ count: Int, byteCount: Int, in arena: Arena) {
+    // Whole cache lines.
+    slotByteCount = (byteCount + 63) & ~63
+    memory = AlignedBuffer(byteCount: slotByteCount * count, in: arena)
   }
-
-  /// Whole cache lines.
-  static func slotByteCount(_ byteCount: Int) -> Int { (byteCount + 63) & ~63 }
-
-  var byteCount: Int { memory.bytes.count }
 
   subscript(number: Int) -> UnsafeMutableRawBufferPointer {
     memory.slice(from: number * slotByteCount, byteCount: slotByteCount)

@@ -1,5 +1,6 @@
 import CKernels
 import Platform
+import Tensors
 
 /// Rounding errors that later steps correct (error feedback), in two versions: of the last committed step, and of the step
 /// under way.
@@ -12,20 +13,18 @@ struct Residuals {
   private(set) var owner: (committed: FloatBuffer, next: FloatBuffer)
   /// Whether all ranks' committed residuals are zero.
   var areZero = true
+  private let arena: Arena
 
-  init(elementCount: Int, ownCount: Int) {
-    sender = (FloatBuffer(count: elementCount), FloatBuffer(count: elementCount))
-    owner = (FloatBuffer(count: ownCount), FloatBuffer(count: ownCount))
+  init(elementCount: Int, ownCount: Int, in arena: Arena) {
+    self.arena = arena
+    func buffers(_ count: Int) -> (FloatBuffer, FloatBuffer) {
+      (FloatBuffer(count: count, in: arena), FloatBuffer(count: count, in: arena))
+    }
+    sender = buffers(elementCount)
+    owner = buffers(ownCount)
   }
 
-  /// The bytes of residuals of these sizes.
-  static func byteCount(elementCount: Int, ownCount: Int) -> Int {
-    2 * MemoryLayout<Float>.stride * (elementCount + ownCount)
-  }
-
-  var byteCount: Int {
-    [sender.committed, sender.next, owner.committed, owner.next].reduce(0) { $0 + $1.byteCount }
-  }
+  var byteCount: Int { arena.byteCount }
 
   /// Commits the step under way.
   mutating func commit(areZero: Bool) {
@@ -139,8 +138,10 @@ extension GradientExchange {
 }
 
 extension GradientExchange {
+  /// In an arena of their own: they are made again where a checkpoint is restored.
   func makeResiduals() -> Residuals {
-    Residuals(elementCount: elementCount, ownCount: plan.ownCount)
+    Residuals(
+      elementCount: elementCount, ownCount: plan.ownCount, in: Arena(counting: arena.isCounting))
   }
 
   private var ranks: Range<Int> { 0..<communicator.rankCount }

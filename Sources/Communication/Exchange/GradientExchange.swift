@@ -1,5 +1,6 @@
 import Platform
 import Synchronization
+import Tensors
 
 /// The compressed all-reduce: replaces each rank's gradient by the mean of all, with the same bits on all ranks.
 ///
@@ -26,7 +27,8 @@ package final class GradientExchange: @unchecked Sendable {
   let configuration: ExchangeConfiguration
   let plan: BucketPlan
   let elementCount: Int
-  private let coder: FrameCoder
+  /// All buffers but the residuals.
+  let arena: Arena
   /// Chunks to their owners.
   let chunks: FrameChannel
   /// Means from their owners.
@@ -85,7 +87,7 @@ package final class GradientExchange: @unchecked Sendable {
   /// `communicator` carries nothing else, and is used on `thread` alone.
   package init(
     communicator: any Communicator, thread: CommunicationThread, elementCount: Int, ranges: [ExchangeRange],
-    rows: SparseRows? = nil, configuration: ExchangeConfiguration
+    rows: SparseRows? = nil, configuration: ExchangeConfiguration, in arena: Arena = Arena()
   ) throws {
     let sorted = ranges.map(\.range).sorted { $0.lowerBound < $1.lowerBound }
     let end = sorted.reduce(0) { position, range in
@@ -93,6 +95,7 @@ package final class GradientExchange: @unchecked Sendable {
       return range.upperBound
     }
     precondition(end == elementCount, "ranges tile the gradient: they end at \(end), not at \(elementCount)")
+    self.arena = arena
     self.communicator = communicator
     self.thread = thread
     coding = try JobThread(name: "coding", flushesDenormals: true)
@@ -111,20 +114,19 @@ package final class GradientExchange: @unchecked Sendable {
     let mostRowElements =
       rows.map { SparseAllGather.maximumElementCount($0, layout: layout) } ?? 0
     let maximumChunkCount = peers.isEmpty ? 0 : plan.maximumChunkCount
-    let coder = FrameCoder(maximumElementCount: max(maximumChunkCount, mostRowElements))
-    self.coder = coder
+    let coder = FrameCoder(maximumElementCount: max(maximumChunkCount, mostRowElements), in: arena)
     chunks = FrameChannel(
       communicator, peers: peers, coder: coder, frameElementCounts: [maximumChunkCount],
-      setCount: Self.slotSetCount)
+      setCount: Self.slotSetCount, in: arena)
     means = FrameChannel(
       communicator, peers: peers, coder: coder, frameElementCounts: [maximumChunkCount], outgoingCount: 1,
-      setCount: Self.slotSetCount)
-    sum = FloatBuffer(count: maximumChunkCount)
-    decoded = FloatBuffer(count: max(maximumChunkCount, mostRowElements))
+      setCount: Self.slotSetCount, in: arena)
+    sum = FloatBuffer(count: maximumChunkCount, in: arena)
+    decoded = FloatBuffer(count: max(maximumChunkCount, mostRowElements), in: arena)
     let sparse = rows.map {
       SparseAllGather(
         $0, ranges: ranges, layout: layout, communicator: communicator, coder: coder,
-        operationIndex: plan.buckets.count)
+        operationIndex: plan.buckets.count, in: arena)
     }
     self.rows = sparse
     let sliceCount = plan.maximumChunkCount * layout.nodeCount
@@ -135,16 +137,13 @@ package final class GradientExchange: @unchecked Sendable {
         try NodeMemory(
           communicator, layout,
           contributionByteCount: max(4 * plan.maximumBucketCount, sparse?.contributionByteCount ?? 0),
-          sliceCount: sliceCount, rowByteCount: sparse?.nodeByteCount ?? 0)
+          sliceCount: sliceCount, rowByteCount: sparse?.nodeByteCount ?? 0, in: arena)
       }
-    if roundsOnTheWire { residuals = Residuals(elementCount: elementCount, ownCount: plan.ownCount) }
+    if roundsOnTheWire { residuals = makeResiduals() }
   }
 
-  /// The bytes of its buffers; `ExchangeModel.byteCount` states them without the ranks.
-  package var byteCount: Int {
-    coder.byteCount + chunks.byteCount + means.byteCount + sum.byteCount + decoded.byteCount
-      + (rows?.byteCount ?? 0) + (node?.byteCount ?? 0) + (residuals?.byteCount ?? 0)
-  }
+  /// The bytes of the residuals, which are not in the exchange's arena.
+  package var residualByteCount: Int { residuals?.byteCount ?? 0 }
 
   /// Whether the codec rounds and there is another node to send to.
   private var roundsOnTheWire: Bool { !codec.isExact && layout.nodeCount > 1 }

@@ -1,4 +1,5 @@
 import CKernels
+import Tensors
 
 /// Shared memory of one node's ranks: each rank's contribution to a bucket, and the means of each slice.
 ///
@@ -22,33 +23,18 @@ final class NodeMemory: @unchecked Sendable {
 
   init(
     _ communicator: any Communicator, _ layout: NodeLayout, contributionByteCount: Int, sliceCount: Int,
-    rowByteCount: Int
+    rowByteCount: Int, in arena: Arena
   ) throws {
     self.contributionByteCount = (contributionByteCount + 63) & ~63
     slice = layout.slice(of: communicator.rank)
-    sumBuffer = FloatBuffer(count: slice == nil ? 0 : sliceCount)
+    sumBuffer = FloatBuffer(count: slice == nil ? 0 : sliceCount, in: arena)
     let isFirst = layout.localIndex(of: communicator.rank) == 0
-    mergedRowBuffer = AlignedBuffer(byteCount: isFirst ? rowByteCount : 0)
+    mergedRowBuffer = AlignedBuffer(byteCount: isFirst ? rowByteCount : 0, in: arena)
     let resultByteCount = max(4 * sliceCount, rowByteCount)
+    let areaByteCount = self.contributionByteCount + (resultByteCount + 63) & ~63
+    arena.count(byteCount: SharedMemory.headerByteCount + areaByteCount)
     shared = try communicator.shareMemory(
-      among: layout.nodes[layout.node(of: communicator.rank)],
-      byteCount: self.contributionByteCount + (resultByteCount + 63) & ~63)
-  }
-
-  /// The bytes of a rank with such arguments, its piece of the shared memory included.
-  static func byteCount(
-    of rank: Int, _ layout: NodeLayout, contributionByteCount: Int, sliceCount: Int, rowByteCount: Int
-  ) -> Int {
-    let sums = layout.slice(of: rank) == nil ? 0 : MemoryLayout<Float>.stride * sliceCount
-    let merged = layout.localIndex(of: rank) == 0 ? rowByteCount : 0
-    let area = (contributionByteCount + 63) & ~63 + (max(4 * sliceCount, rowByteCount) + 63) & ~63
-    return sums + merged + SharedMemory.headerByteCount + area
-  }
-
-  /// The bytes of its buffers.
-  var byteCount: Int {
-    sumBuffer.byteCount + mergedRowBuffer.bytes.count + SharedMemory.headerByteCount
-      + shared.areas[shared.localIndex].count
+      among: layout.nodes[layout.node(of: communicator.rank)], byteCount: areaByteCount)
   }
 
   /// The sums of the slice this rank leads.

@@ -21,7 +21,6 @@ package final class ShardExchange: @unchecked Sendable {
   private let thread: CommunicationThread
   /// The rank of each shard.
   private let owners: [Int]
-  private let coder: FrameCoder
   private let channel: FrameChannel
   /// By shard: floats sent to its owner, and received from there.
   private let sent: [FloatBuffer]
@@ -39,7 +38,7 @@ package final class ShardExchange: @unchecked Sendable {
   /// nothing else at the same time, and is used on `thread` alone.
   package init(
     _ shard: RowShard, owners: [Int], width: Int, maximumRowCount: Int, maximumElementCount: Int,
-    communicator: any Communicator, thread: CommunicationThread
+    communicator: any Communicator, thread: CommunicationThread, in arena: Arena = Arena()
   ) {
     precondition(
       owners.count == shard.count && owners[shard.index] == communicator.rank, "one owner per shard")
@@ -49,34 +48,13 @@ package final class ShardExchange: @unchecked Sendable {
     self.maximumRowCount = maximumRowCount
     self.communicator = communicator
     self.thread = thread
-    let capacity = Self.capacity(width, maximumRowCount, maximumElementCount)
-    let coder = FrameCoder(maximumElementCount: capacity)
-    self.coder = coder
+    // The most floats of a message.
+    let capacity = max(maximumElementCount, maximumRowCount * (width + 1))
     channel = FrameChannel(
-      communicator, peers: owners, coder: coder,
-      frameElementCounts: [capacity])
-    sent = owners.map { _ in FloatBuffer(count: capacity) }
-    received = owners.map { _ in FloatBuffer(count: capacity) }
-  }
-
-  /// The most floats of a message.
-  private static func capacity(_ width: Int, _ maximumRowCount: Int, _ maximumElementCount: Int) -> Int {
-    max(maximumElementCount, maximumRowCount * (width + 1))
-  }
-
-  /// The bytes of the buffers of such an exchange.
-  package static func byteCount(
-    ownerCount: Int, width: Int, maximumRowCount: Int, maximumElementCount: Int
-  ) -> Int {
-    let capacity = capacity(width, maximumRowCount, maximumElementCount)
-    return FrameCoder.byteCount(maximumElementCount: capacity)
-      + FrameChannel.byteCount(peerCount: ownerCount, frameElementCounts: [capacity])
-      + 2 * ownerCount * MemoryLayout<Float>.stride * capacity
-  }
-
-  /// The bytes of its buffers.
-  package var byteCount: Int {
-    (sent + received).reduce(coder.byteCount + channel.byteCount) { $0 + $1.byteCount }
+      communicator, peers: owners, coder: FrameCoder(maximumElementCount: capacity, in: arena),
+      frameElementCounts: [capacity], in: arena)
+    sent = owners.map { _ in FloatBuffer(count: capacity, in: arena) }
+    received = owners.map { _ in FloatBuffer(count: capacity, in: arena) }
   }
 
   /// Begins a step; `limits` bound the wait for other ranks in it.

@@ -1,4 +1,5 @@
 import CKernels
+import Tensors
 
 /// The all-gather of a gradient that touches few rows of a matrix: every rank adds the mean of all ranks' rows.
 ///
@@ -22,7 +23,7 @@ final class SparseAllGather: @unchecked Sendable {
   /// Rows of the range that begins at their offset; `operationIndex` is one that no bucket has.
   init(
     _ rows: SparseRows, ranges: [ExchangeRange], layout: NodeLayout, communicator: any Communicator,
-    coder: FrameCoder, operationIndex: Int
+    coder: FrameCoder, operationIndex: Int, in arena: Arena
   ) {
     guard let matrix = ranges.first(where: { $0.range.lowerBound == rows.offset }) else {
       preconditionFailure("no range begins where the sparse rows do: \(rows.offset)")
@@ -37,20 +38,10 @@ final class SparseAllGather: @unchecked Sendable {
     self.communicator = communicator
     channel = FrameChannel(
       communicator, peers: layout.leaders(ofSliceOf: communicator.rank), coder: coder,
-      frameElementCounts: [maximumNodeRowCount, maximumNodeRowCount * rows.width], outgoingCount: 1)
-    rowNumbers = FloatBuffer(count: maximumNodeRowCount)
+      frameElementCounts: [maximumNodeRowCount, maximumNodeRowCount * rows.width], outgoingCount: 1,
+      in: arena)
+    rowNumbers = FloatBuffer(count: maximumNodeRowCount, in: arena)
   }
-
-  /// The bytes of its buffers, for a rank with these peers.
-  static func byteCount(_ rows: SparseRows, layout: NodeLayout, peerCount: Int) -> Int {
-    let count = maximumNodeRowCount(rows, layout: layout)
-    return MemoryLayout<Float>.stride * count
-      + FrameChannel.byteCount(
-        peerCount: peerCount, frameElementCounts: [count, count * rows.width], outgoingCount: 1)
-  }
-
-  /// The bytes of its buffers.
-  var byteCount: Int { channel.byteCount + rowNumbers.byteCount }
 
   /// The most rows all ranks of a node can touch.
   private static func maximumNodeRowCount(_ rows: SparseRows, layout: NodeLayout) -> Int {
@@ -65,17 +56,9 @@ final class SparseAllGather: @unchecked Sendable {
   /// The matrix's range of the flat gradient.
   var range: Range<Int> { rows.range }
   /// Bytes of a rank's rows in its node's shared memory.
-  var contributionByteCount: Int { Self.contributionByteCount(rows) }
+  var contributionByteCount: Int { RowSet.byteCount(rowCount: rows.maximumRowCount, width: rows.width) }
   /// Bytes of a node's rows there.
   var nodeByteCount: Int { RowSet.byteCount(rowCount: maximumNodeRowCount, width: rows.width) }
-
-  static func contributionByteCount(_ rows: SparseRows) -> Int {
-    RowSet.byteCount(rowCount: rows.maximumRowCount, width: rows.width)
-  }
-
-  static func nodeByteCount(_ rows: SparseRows, layout: NodeLayout) -> Int {
-    RowSet.byteCount(rowCount: maximumNodeRowCount(rows, layout: layout), width: rows.width)
-  }
 
   /// Sets the rows of this rank in this step.
   func set(ids: UnsafeBufferPointer<Int32>, rows values: UnsafePointer<Float>) {

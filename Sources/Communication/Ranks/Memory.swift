@@ -10,11 +10,13 @@ import Tensors
 final class AlignedBuffer: @unchecked Sendable {
   /// All of the memory, initially zero.
   let bytes: UnsafeMutableRawBufferPointer
-  private let memory: ZeroedMemory
+  private let arena: Arena
 
-  init(byteCount: Int) {
-    memory = ZeroedMemory(byteCount: max(byteCount, 1))
-    bytes = UnsafeMutableRawBufferPointer(start: memory.start, count: max(byteCount, 1))
+  /// Memory in an arena that it keeps alive.
+  init(byteCount: Int, in arena: Arena = Arena()) {
+    self.arena = arena
+    let memory = arena.vector(of: UInt8.self, count: max(byteCount, 1))
+    bytes = UnsafeMutableRawBufferPointer(memory.buffer)
   }
 
   /// The memory from `offset` on.
@@ -29,16 +31,14 @@ package final class FloatBuffer: @unchecked Sendable {
   package let start: UnsafeMutablePointer<Float>
   /// The number of elements.
   let count: Int
-  private let memory: ZeroedMemory
+  private let arena: Arena
 
-  package init(count: Int) {
-    memory = ZeroedMemory(byteCount: MemoryLayout<Float>.stride * max(count, 1))
-    start = memory.start.bindMemory(to: Float.self, capacity: max(count, 1))
+  /// Floats in an arena that they keep alive.
+  package init(count: Int, in arena: Arena = Arena()) {
+    self.arena = arena
+    start = arena.vector(of: Float.self, count: count).data
     self.count = count
   }
-
-  /// The bytes of all elements.
-  var byteCount: Int { MemoryLayout<Float>.stride * count }
 
   /// All elements, to read.
   var values: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: start, count: count) }

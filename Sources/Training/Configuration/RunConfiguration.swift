@@ -69,6 +69,8 @@ package struct ExchangeSettings: Sendable, Equatable {
   package var vocabulary = Vocabulary.auto
   /// Megabytes (10⁶) of fp32 gradient per bucket, at most.
   package var bucketMegabytes = 16
+  /// The same in bytes.
+  package var bucketByteCount: Int { bucketMegabytes * 1_000_000 }
   /// The number of ranks that add their gradients in shared memory, uncompressed; nil: all of a host.
   ///
   /// 1 makes every rank a separate node, so that ranks of one host exchange like ranks of several hosts.

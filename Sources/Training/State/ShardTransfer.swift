@@ -23,16 +23,17 @@ final class ShardTransfer: @unchecked Sendable {
   private let isUrgent = Atomic(false)
   private let thread: JobThread
   private let failure = Mutex<(any Error)?>(nil)
-  private let arena = Arena()
+  private let arena: Arena
 
   /// The transfer of a state; nil where every rank has all of it.
-  init?(_ state: TrainingState) throws {
+  init?(_ state: TrainingState, in arena: Arena = Arena()) throws {
     guard state.layout.isSharded else { return nil }
+    self.arena = arena
     thread = try JobThread(name: "snapshots")
     shards = state.contributedShards
     communicator = state.ranks.snapshots
     let count = state.ranks.isCoordinator ? 0 : shards[state.ranks.rank].ownedCount
-    copies = state.buffers.map { [arena] _ in arena.matrix(rowCount: 1, columnCount: count) }
+    copies = state.buffers.map { _ in arena.matrix(rowCount: 1, columnCount: count) }
   }
 
   /// Copies this rank's shard and starts sending it; on rank 0 starts receiving those of the others into `snapshot`.

@@ -27,13 +27,14 @@ final class Snapshot: @unchecked Sendable {
   private let arrival = DispatchGroup()
   /// What ended the arrival.
   private let failure = Mutex<(any Error)?>(nil)
-  private let arena = Arena()
+  private let arena: Arena
   private var residualArena = Arena()
 
   /// Memory for the state of all ranks.
-  init(_ state: TrainingState) {
-    parameters = ParameterBuffer(state.parameters.list)
-    moments = state.optimizer.moments.map { ($0.name, ParameterBuffer(state.parameters.list)) }
+  init(_ state: TrainingState, in arena: Arena = Arena()) {
+    self.arena = arena
+    parameters = ParameterBuffer(state.parameters.list, in: arena)
+    moments = state.optimizer.moments.map { ($0.name, ParameterBuffer(state.parameters.list, in: arena)) }
     carriedState = CarriedState(
       like: state.pass.carriedState, laneCount: state.configuration.training.lanes, in: arena)
     counters = state.counters

@@ -34,6 +34,8 @@ package final class TrainingState {
   /// Which rank has which lanes.
   let laneLayout: LaneLayout
   package var counters: CheckpointState
+  /// All of its memory but the residuals.
+  private let arena: Arena
   /// How many codec decisions in `counters` were made for other ranks or nodes.
   private var outdatedDecisionCount = 0
 
@@ -42,35 +44,42 @@ package final class TrainingState {
   /// `vocabularyGroupSize` is what a run that is resumed has decided.
   package init(
     _ configuration: RunConfiguration, text: TextIdentity, ranks: Ranks,
-    engine: ComputeEngine, thread: CommunicationThread, vocabularyGroupSize: Int? = nil
+    engine: ComputeEngine, thread: CommunicationThread, vocabularyGroupSize: Int? = nil,
+    in arena: Arena = Arena()
   ) throws {
+    self.arena = arena
     self.configuration = configuration
     self.ranks = ranks
     self.text = text
     self.engine = engine
     model = LanguageModel(configuration.model, vocabularySize: text.vocabularySize)
-    parameters = ParameterBuffer(model.parameters)
-    parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
+    parameters = ParameterBuffer(model.parameters, in: arena)
+    if !arena.isCounting {
+      parameters.initialize(seed: UInt64(configuration.training.seed), engine: engine)
+    }
     let laneLayout = try LaneLayout(configuration, rankCount: ranks.rankCount)
     self.laneLayout = laneLayout
     let layout = try VocabularyLayout(
       configuration.exchange.vocabulary, frozen: vocabularyGroupSize, trainingRanks: laneLayout.trainingRanks)
     self.layout = layout
     shard = layout.parameterShard(of: ranks.rank, model)
-    optimizer = Optimizer(configuration.optimizer, list: model.parameters, shard: shard, engine: engine)
+    optimizer = Optimizer(
+      configuration.optimizer, list: model.parameters, shard: shard, engine: engine,
+      in: arena)
     exchange = try Self.exchange(
-      configuration, model: model, common: shard.common, ranks: ranks, laneLayout: laneLayout, thread: thread)
+      configuration, model: model, common: shard.common, ranks: ranks, laneLayout: laneLayout, thread: thread,
+      in: arena)
     average = try ShardAverage(
       shard, layout: layout, list: model.parameters, all: ranks.gradients, thread: thread,
-      configuration: Self.exchangeConfiguration(configuration.exchange, codec: exchange.codec))
+      configuration: Self.exchangeConfiguration(configuration.exchange, codec: exchange.codec), in: arena)
     placement = layout.placement(
       shard, average: average, exchange: exchange, model: model, training: configuration.training,
-      laneLayout: laneLayout, communicator: ranks.gradients, thread: thread)
+      laneLayout: laneLayout, communicator: ranks.gradients, thread: thread, in: arena)
     pass = SegmentPass(
       model, parameters: parameters, stepCount: configuration.training.segment,
       laneCount: laneLayout.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
       engine: engine, softmaxThreshold: Float(configuration.training.softmaxThreshold),
-      vocabulary: placement.shards)
+      vocabulary: placement.shards, in: arena)
     counters = CheckpointState(
       step: 0, segmentIndex: 0, tokenCount: 0, rankCount: ranks.rankCount, threadCount: engine.threadCount,
       engine: engine.name, cpuLevel: engine.cpuLevel, precision: engine.precision.rawValue,
@@ -86,7 +95,7 @@ package final class TrainingState {
 
   private static func exchange(
     _ configuration: RunConfiguration, model: LanguageModel, common: Range<Int>, ranks: Ranks,
-    laneLayout: LaneLayout, thread: CommunicationThread
+    laneLayout: LaneLayout, thread: CommunicationThread, in arena: Arena
   ) throws -> GradientExchange {
     let training = configuration.training
     let layout = ranks.gradients.layout.limited(to: configuration.exchange.ranksPerNode)
@@ -95,7 +104,8 @@ package final class TrainingState {
       ranges: exchangeRanges(model, common: common),
       rows: sparseRows(model, common: common, training: training, laneLayout: laneLayout),
       configuration: exchangeConfiguration(
-        configuration.exchange, codec: initialCodec(configuration.exchange, nodeCount: layout.nodeCount)))
+        configuration.exchange, codec: initialCodec(configuration.exchange, nodeCount: layout.nodeCount)),
+      in: arena)
   }
 
   /// The ranges of the gradient that all ranks exchange.
@@ -123,7 +133,7 @@ package final class TrainingState {
     _ settings: ExchangeSettings, codec: Codec
   ) -> ExchangeConfiguration {
     ExchangeConfiguration(
-      codec: codec, bucketByteCount: settings.bucketMegabytes * 1_000_000,
+      codec: codec, bucketByteCount: settings.bucketByteCount,
       ranksPerNode: settings.ranksPerNode)
   }
 }
@@ -133,8 +143,7 @@ package final class TrainingState {
 extension TrainingState {
   /// The bytes that this rank has allocated for it; `MemoryNeed` predicts them.
   package var byteCount: Int {
-    MemoryLayout<Float>.stride * parameters.flat.count + optimizer.byteCount + exchange.byteCount
-      + (average?.byteCount ?? 0) + placement.byteCount + pass.byteCount
+    arena.byteCount + exchange.residualByteCount + (average?.exchange.residualByteCount ?? 0)
   }
 }
 
@@ -288,18 +297,19 @@ extension TrainingState {
 extension CheckpointState {
   /// What differs from an earlier process so that results differ in the last bits.
   func differencesInBits(from earlier: CheckpointState) -> [String] {
-    let pairs = [
-      ("ranks", "\(earlier.rankCount)", "\(rankCount)"),
-      ("ranks of each node", "\(earlier.nodeSizes)", "\(nodeSizes)"),
-      (
-        "training ranks", "\(earlier.trainingRankCount ?? earlier.rankCount)",
-        "\(trainingRankCount ?? rankCount)"
-      ),
-      ("threads", "\(earlier.threadCount)", "\(threadCount)"),
-      ("engine", earlier.engine, engine), ("CPU level", earlier.cpuLevel, cpuLevel),
-    ]
-    .filter { $0.0 != "training ranks" || earlier.rankCount == rankCount }
-    return pairs.filter { $0.1 != $0.2 }.map { "\($0.0) \($0.1) → \($0.2)" }
+    func difference<Value: Equatable>(_ name: String, _ value: (CheckpointState) -> Value) -> String? {
+      let (before, after) = (value(earlier), value(self))
+      return before == after ? nil : "\(name) \(before) → \(after)"
+    }
+    let ranks = difference("ranks", \.rankCount)
+    // Another number of ranks says it already.
+    let trainingRanks =
+      ranks == nil ? difference("training ranks") { $0.trainingRankCount ?? $0.rankCount } : nil
+    return [
+      ranks, difference("ranks of each node", \.nodeSizes), trainingRanks,
+      difference("threads", \.threadCount),
+      difference("engine", \.engine), difference("CPU level", \.cpuLevel),
+    ].compactMap { $0 }
   }
 
   /// The number of ranks of each node.

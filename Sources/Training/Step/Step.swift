@@ -17,10 +17,9 @@ package final class Step {
   private let logger: Logger
   private let stepGuard: StepGuard
   private let tuner: CodecTuner
-  private let savedCarriedState: CarriedState
-  private let arena = Arena()
+  private let buffers: StepBuffers
   /// The gradient of the current step, or of the last one.
-  package let gradients: ParameterBuffer
+  package var gradients: ParameterBuffer { buffers.gradients }
   /// How long ranks wait for each other, in the next step.
   private(set) var timeouts: StepTimeouts
   /// Why this rank cannot read the tokens of the next step.
@@ -43,13 +42,11 @@ package final class Step {
     stepGuard = StepGuard(settings: state.configuration.guarding)
     tuner = CodecTuner(state, logger: logger)
     timeouts = StepTimeouts(state.configuration.exchange) { logger.warning("\($0)") }
-    gradients = ParameterBuffer(state.model.parameters)
-    savedCarriedState = CarriedState(
-      like: state.pass.carriedState, laneCount: state.pass.laneCount, in: arena)
+    buffers = StepBuffers(state)
   }
 
   /// The bytes of the gradient and of the saved carried state.
-  package var byteCount: Int { MemoryLayout<Float>.stride * gradients.flat.count + arena.byteCount }
+  package var byteCount: Int { buffers.arena.byteCount }
 
   /// Takes a step; if it is `flushing`, gradient and residuals are sent exactly.
   ///
@@ -59,7 +56,7 @@ package final class Step {
     let step = state.counters.step
     let spans = trace?.begin(step: step)
     try faults.inject(.step, step: step)
-    savedCarriedState.copy(from: state.pass.carriedState)
+    buffers.carriedState.copy(from: state.pass.carriedState)
 
     begin(flushing: flushing, isTraced: spans != nil)
     spans?.end("prepare")
@@ -223,7 +220,7 @@ extension Step {
       // The next segment belongs to the new epoch, the saved state to the old one.
       state.pass.carriedState.reset()
     } else {
-      state.pass.carriedState.copy(from: savedCarriedState)
+      state.pass.carriedState.copy(from: buffers.carriedState)
     }
     state.counters.skippedStepCount += 1
     state.counters.consecutiveSkippedStepCount += 1

@@ -13,27 +13,31 @@ final class ShardAverage {
   private let shard: ParameterShard
   private let ranges: [ExchangeRange]
   private let packed: Matrix
-  private let arena = Arena()
+  private let arena: Arena
 
   /// The average of a rank's shard; nil where no other rank has the shard, or where it is empty.
   ///
   /// All ranks of `all` call it. The exchange is configured like theirs.
   init?(
     _ shard: ParameterShard, layout: VocabularyLayout, list: ParameterList, all: any Communicator,
-    thread: CommunicationThread, configuration: ExchangeConfiguration
+    thread: CommunicationThread, configuration: ExchangeConfiguration, in arena: Arena
   ) throws {
     guard layout.exchangesShards else { return nil }
-    // Ranks without lanes are in none of the groups.
-    let color = layout.shardIndex(of: all.rank) ?? layout.groupSize
-    let communicator = try thread.run { try all.split(color: color) }
+    let communicator = try thread.run { try all.split(color: Self.color(of: all.rank, layout)) }
     guard shard.ownedCount > 0 else { return nil }
     self.shard = shard
     self.communicator = communicator
+    self.arena = arena
     packed = arena.matrix(rowCount: 1, columnCount: shard.ownedCount)
     ranges = Self.ranges(shard, list)
     exchange = try GradientExchange(
       communicator: communicator, thread: thread, elementCount: shard.ownedCount, ranges: ranges,
-      configuration: configuration)
+      configuration: configuration, in: arena)
+  }
+
+  /// The color by which ranks are split into the owners of each shard; ranks without lanes are in none of the groups.
+  static func color(of rank: Int, _ layout: VocabularyLayout) -> Int {
+    layout.shardIndex(of: rank) ?? layout.groupSize
   }
 
   /// The ranges of the packed gradient.
@@ -48,20 +52,6 @@ final class ShardAverage {
       return ExchangeRange(range: end..<end + count, blockLength: blockLength, name: parameter.name)
     }
   }
-
-  /// The packed gradient and the buffers of its exchange, for the rank in place `index` of the owners' layout.
-  static func byteCount(
-    _ shard: ParameterShard, list: ParameterList, owners: NodeLayout, index: Int, isExact: Bool,
-    bucketByteCount: Int
-  ) -> Int {
-    guard shard.ownedCount > 0 else { return 0 }
-    let model = ExchangeModel(
-      ranges: ranges(shard, list), rows: nil, bucketByteCount: bucketByteCount, layout: owners)
-    return MemoryLayout<Float>.stride * shard.ownedCount + model.byteCount(of: index, isExact: isExact)
-  }
-
-  /// The bytes of its buffers.
-  var byteCount: Int { arena.byteCount + exchange.byteCount }
 
   /// Begins a step.
   func begin(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {

@@ -33,14 +33,15 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   /// z of all ranks of the group, and its gradient.
   private let output: Matrix
   private let gradient: Matrix
-  private let arena = Arena()
+  private let arena: Arena
 
   /// The shard of the rank of `communicator`, one of the ranks `group`; gradients are means over `groupCount` such groups.
   init(
     _ shard: RowShard, group: Range<Int>, groupCount: Int, average: ShardAverage?, model: LanguageModel,
     training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
-    thread: CommunicationThread
+    thread: CommunicationThread, in arena: Arena
   ) {
+    self.arena = arena
     self.shard = shard
     self.laneLayout = laneLayout
     self.group = group
@@ -59,32 +60,10 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
     gradient = arena.matrix(rowCount: groupRowCount, columnCount: width)
     exchange = ShardExchange(
       shard, owners: Array(group), width: width,
-      maximumRowCount: Self.maximumRowCount(shard, rowCount, training),
-      maximumElementCount: Self.maximumElementCount(rowCount, width),
-      communicator: communicator, thread: thread)
-  }
-
-  private static func maximumRowCount(
-    _ shard: RowShard, _ rowCount: Int, _ training: TrainingConfiguration
-  ) -> Int { min(rowCount * training.accumulate, shard.rowCount) }
-
-  /// Each rank merges a part of the rows of a chunk, which are at most all.
-  private static func maximumElementCount(_ rowCount: Int, _ width: Int) -> Int {
-    rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow)
-  }
-
-  /// The bytes of the tokens, z and its gradient of a group, and of the buffers of their exchange.
-  static func byteCount(
-    _ shard: RowShard, width: Int, training: TrainingConfiguration, laneLayout: LaneLayout
-  )
-    -> Int
-  {
-    let rowCount = laneLayout.laneCountPerRank * training.segment
-    let groupRowCount = shard.count * rowCount
-    return groupRowCount * (3 * MemoryLayout<Int32>.stride + 2 * MemoryLayout<Float>.stride * width)
-      + ShardExchange.byteCount(
-        ownerCount: shard.count, width: width, maximumRowCount: maximumRowCount(shard, rowCount, training),
-        maximumElementCount: maximumElementCount(rowCount, width))
+      maximumRowCount: min(rowCount * training.accumulate, shard.rowCount),
+      // Each rank merges a part of the rows of a chunk, which are at most all.
+      maximumElementCount: rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow),
+      communicator: communicator, thread: thread, in: arena)
   }
 }
 
@@ -92,7 +71,6 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
 
 extension ShardedVocabulary {
   var exposedSeconds: Double { exchange.cost.exposedSeconds }
-  var byteCount: Int { arena.byteCount + exchange.byteCount }
 
   func begin(step: Int, limits: StallLimits?, isTraced: Bool) {
     exchange.begin(step: step, limits: limits, isTraced: isTraced)

@@ -14,9 +14,6 @@ package protocol VocabularyPlacement: AnyObject {
   /// Seconds for which this rank has waited for other ranks' rows in the step so far.
   var exposedSeconds: Double { get }
 
-  /// The bytes of its buffers, those of the exchange across groups excluded.
-  var byteCount: Int { get }
-
   /// Begins a step; `limits` say how long ranks wait for each other.
   func begin(step: Int, limits: StallLimits?, isTraced: Bool)
 
@@ -47,7 +44,6 @@ package protocol VocabularyPlacement: AnyObject {
 
 extension VocabularyPlacement {
   package var exposedSeconds: Double { 0 }
-  package var byteCount: Int { 0 }
   package func begin(step: Int, limits: StallLimits?, isTraced: Bool) {}
   package func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {}
   package func lanes(own: Range<Int>) -> Range<Int> { own }
@@ -87,7 +83,7 @@ extension VocabularyLayout {
   func placement(
     _ shard: ParameterShard, average: ShardAverage?, exchange: GradientExchange, model: LanguageModel,
     training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
-    thread: CommunicationThread
+    thread: CommunicationThread, in arena: Arena
   ) -> any VocabularyPlacement {
     guard isSharded else {
       return ReplicatedVocabulary(vocabularySize: model.vocabularySize, exchange: exchange)
@@ -97,6 +93,7 @@ extension VocabularyLayout {
     }
     return ShardedVocabulary(
       rows, group: ranks(ofGroup: group), groupCount: groupCount, average: average, model: model,
-      training: training, laneLayout: laneLayout, communicator: communicator, thread: thread)
+      training: training, laneLayout: laneLayout, communicator: communicator, thread: thread,
+      in: arena)
   }
 }
