@@ -28,8 +28,10 @@ let oneDNN: [Target] =
       ])
   ] : []
 
-/// MPI by its name for pkg-config: Open MPI, or MPICH, if MILM_MPI in the environment says so or only that is there. Any other
-/// value of MILM_MPI is the name for pkg-config of a relative of MPICH.
+/// The MPI library, by its name for pkg-config.
+///
+/// Open MPI, or MPICH if MILM_MPI in the environment says so or only that is there. Any other value of MILM_MPI is the name
+/// of a relative of MPICH.
 let mpi: (pkgConfig: String, package: String) = {
   let (openMPI, mpich) = (("ompi-c", "libopenmpi-dev"), ("mpich", "libmpich-dev"))
   switch Context.environment["MILM_MPI"] ?? "" {
