@@ -54,7 +54,7 @@ struct LaunchTests {
     ("Intel(R) MPI Library 2021.11 for Linux* OS\n", "Intel(R) MPI Library 2021.11 for Linux* OS"),
   ])
   func theLibraryIsNamedInOneLine(text: String, name: String) {
-    #expect(MPIWorld.libraryName(in: text) == name)
+    #expect(MPILibrary.name(in: text) == name)
   }
 
   @Test func aScriptStatesItsOwnLine() {

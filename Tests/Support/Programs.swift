@@ -92,7 +92,7 @@ package final class RunningProgram {
 }
 
 /// Whether the tests are built with Open MPI; otherwise it is MPICH or a relative of it.
-package let usesOpenMPI = MPIWorld.isOpenMPI
+package let usesOpenMPI = MPILibrary.isOpenMPI
 
 /// The command line that runs a program under `mpirun`, which kills it after `timeoutSeconds`: that of the MPI library that
 /// the tests are built with.

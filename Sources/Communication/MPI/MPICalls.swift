@@ -9,9 +9,6 @@ import Synchronization
 final class MPICalls: Sendable {
   private let lock = Mutex<Void>(())
 
-  /// Whether the library is Open MPI; otherwise it is MPICH or a relative of it.
-  static var isOpenMPI: Bool { CMPI_isOpenMPI() }
-
   /// Makes one call and throws its error with MPI's description.
   func call(_ name: StaticString, _ function: () -> CInt) throws(MilmError) {
     let code = status(of: function)

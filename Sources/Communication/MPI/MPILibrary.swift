@@ -48,9 +48,25 @@ extension MPICalls {
       var length: CInt = 0
       buffer.initialize(repeating: 0)
       guard MPI_Get_library_version(buffer.baseAddress, &length) == MPI_SUCCESS else { return "unknown" }
-      return MPIWorld.libraryName(
+      return MPILibrary.name(
         in: String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
+  }
+}
+
+/// The MPI library that the program is built with.
+package enum MPILibrary {
+  /// Whether it is Open MPI; otherwise it is MPICH or a relative of it.
+  package static var isOpenMPI: Bool { CMPI_isOpenMPI() }
+
+  /// Name and version in what a library says of itself: the first line up to a comma, with MPICH's device.
+  package static func name(in text: String) -> String {
+    let lines = text.split(separator: "\n").map {
+      $0.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
+    let name = lines.first?.split(separator: ",").first.map(String.init) ?? text
+    let device = lines.first { $0.hasPrefix("MPICH Device: ") }?.split(separator: " ").last
+    return name.replacing("MPICH Version:", with: "MPICH") + (device.map { ", \($0)" } ?? "")
   }
 }
 

@@ -88,16 +88,6 @@ package final class MPIWorld: Sendable {
   /// Whether the program is built with Open MPI; otherwise it is MPICH or a relative of it.
   package static var isOpenMPI: Bool { MPICalls.isOpenMPI }
 
-  /// Name and version in what an MPI library says of itself: the first line up to a comma, with MPICH's device.
-  package static func libraryName(in text: String) -> String {
-    let lines = text.split(separator: "\n").map {
-      $0.split(whereSeparator: \.isWhitespace).joined(separator: " ")
-    }
-    let name = lines.first?.split(separator: ",").first.map(String.init) ?? text
-    let device = lines.first { $0.hasPrefix("MPICH Device: ") }?.split(separator: " ").last
-    return name.replacing("MPICH Version:", with: "MPICH") + (device.map { ", \($0)" } ?? "")
-  }
-
   /// The transports Open MPI has selected.
   package var transports: MPITransports { calls.transports }
 }
