@@ -85,9 +85,6 @@ package final class MPIWorld: Sendable {
   /// The MPI library's name and version.
   package static var libraryVersion: String { MPICalls.libraryVersion }
 
-  /// Whether the program is built with Open MPI; otherwise it is MPICH or a relative of it.
-  package static var isOpenMPI: Bool { MPICalls.isOpenMPI }
-
   /// The transports Open MPI has selected.
   package var transports: MPITransports { calls.transports }
 }
