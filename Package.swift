@@ -2,26 +2,26 @@
 import Foundation
 import PackageDescription
 
-/// Where oneDNN is, if the environment names a folder with `include` and `lib`; else the system's is taken.
-let oneDNNFolder = Context.environment["MILM_ONEDNN"].flatMap {
+/// Where oneDNN is, if the environment names a directory with `include` and `lib`; else the system's is taken.
+let oneDNNDirectory = Context.environment["MILM_ONEDNN"].flatMap {
   $0.isEmpty
     ? nil
     : URL(filePath: $0, relativeTo: URL(filePath: Context.packageDirectory, directoryHint: .isDirectory)).path
 }
 /// oneDNN, version 2 or 3, multiplies where its headers are; with MILM_WITHOUT_ONEDNN in the environment it is left out.
 let hasOneDNN =
-  (oneDNNFolder != nil || FileManager.default.fileExists(atPath: "/usr/include/dnnl.h"))
+  (oneDNNDirectory != nil || FileManager.default.fileExists(atPath: "/usr/include/dnnl.h"))
   && Context.environment["MILM_WITHOUT_ONEDNN"] == nil
 
-/// Another folder's library is linked by its path: the linker searches the system's folders first.
+/// Another directory's library is linked by its path: the linker searches the system's directories first.
 let oneDNN: [Target] =
   hasOneDNN
   ? [
     .target(
       name: "CDNNL",
-      cSettings: oneDNNFolder.map { [.unsafeFlags(["-isystem", "\($0)/include"])] },
+      cSettings: oneDNNDirectory.map { [.unsafeFlags(["-isystem", "\($0)/include"])] },
       linkerSettings: [
-        oneDNNFolder.map {
+        oneDNNDirectory.map {
           .unsafeFlags(["\($0)/lib/libdnnl.so", "-rpath", "\($0)/lib"].flatMap { ["-Xlinker", $0] })
         } ?? .linkedLibrary("dnnl"),
         .linkedLibrary("gomp"),
@@ -42,17 +42,17 @@ let mpi: (pkgConfig: String, package: String) = {
   }
 }()
 
-/// Whether a folder that pkg-config usually searches has a library of this name.
+/// Whether a directory that pkg-config usually searches has a library of this name.
 func hasPkgConfig(_ name: String) -> Bool {
   let added = (Context.environment["PKG_CONFIG_PATH"] ?? "").split(separator: ":").map(String.init)
   let libraries = ["/usr/lib", "/usr/lib64", "/usr/share", "/usr/local/lib"]
   let multiarch = (try? FileManager.default.contentsOfDirectory(atPath: "/usr/lib")) ?? []
-  let folders =
+  let directories =
     added
     + (libraries + multiarch.filter { $0.contains("-linux-") }.map { "/usr/lib/\($0)" }).map {
       "\($0)/pkgconfig"
     }
-  return folders.contains { FileManager.default.fileExists(atPath: "\($0)/\(name).pc") }
+  return directories.contains { FileManager.default.fileExists(atPath: "\($0)/\(name).pc") }
 }
 
 /// Only Tests/EndToEnd/build-documentation.sh sets MILM_DOCS.
@@ -126,7 +126,6 @@ let package = Package(
         "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Measurement",
         "Platform", "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "Logging", package: "swift-log"),
       ]),
 
     .target(name: "TestSupport", dependencies: ["Communication", "Platform"], path: "Tests/Support"),

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Checks that no folder of a module uses a declaration of a folder above it.
+"""Checks that no directory of a module uses a declaration of a directory above it.
 
 usage: Tests/check-layers.py [--help] [ROOT]
 
-For each module below, folders are listed from the bottom up; "." stands for the files of the module that are in no folder.
-A file may use types of its own folder and of folders listed before it, and members that these folders add to types of the
+For each module below, directories are listed from the bottom up; "." stands for the files that are in none.
+A file may use types of its own directory and of those listed before it, and members that these add to types of the
 module. Every violation is printed as file:line; the exit status is then 1. ROOT is the root of the repository (default: the
-folder above this script).
+directory above this script).
 """
 
 import os
 import re
 import sys
 
-# Folders from the bottom up. Folders listed in one tuple are on one level and must not use each other.
+# Directories from the bottom up. Directories listed in one tuple are on one level and must not use each other.
 MODULES = {
     "Sources/Communication": ["MPI", "Ranks", "Codecs", "Exchange"],
     "Sources/Tensors": [".", "Products", "Engine"],
@@ -51,8 +51,8 @@ def without_comments(path):
     return lines
 
 
-class Folder:
-    """What the files of one folder declare and use."""
+class Directory:
+    """What the files of one directory declare and use."""
 
     def __init__(self):
         self.files = {}
@@ -86,67 +86,68 @@ def check(root, module, order):
     level_of = {name: index for index, level in enumerate(levels) for name in level}
     found = sorted(os.listdir(base))
     violations = []
-    folders = {}
+    directories = {}
     for name in found:
         path = os.path.join(base, name)
         if name.endswith(".swift") and "." in level_of:
-            folders.setdefault(".", Folder()).read(path)
+            directories.setdefault(".", Directory()).read(path)
         elif name.endswith(".swift"):
             violations.append(f"{module}/{name}:1: expected a file in one of {', '.join(level_of)}, found it outside")
         elif name not in level_of and has_swift(path):
-            violations.append(f"{module}/{name}:1: expected one of {', '.join(level_of)}, found folder {name}")
+            violations.append(f"{module}/{name}:1: expected one of {', '.join(level_of)}, found directory {name}")
         elif name in level_of and os.path.isdir(path):
-            folders[name] = Folder()
+            directories[name] = Directory()
             for parent, _, files in sorted(os.walk(path)):
                 for file in sorted(files):
                     if file.endswith(".swift"):
-                        folders[name].read(os.path.join(parent, file))
+                        directories[name].read(os.path.join(parent, file))
     for name in level_of:
-        if name not in folders:
-            violations.append(f"{module}/{name}:1: expected a folder, found none")
-    own_types = {type_name for folder in folders.values() for type_name in folder.types}
+        if name not in directories:
+            violations.append(f"{module}/{name}:1: expected a directory, found none")
+    own_types = {type_name for directory in directories.values() for type_name in directory.types}
 
-    for name, folder in folders.items():
-        allowed = [other for other in folders if level_of[other] < level_of[name] or other == name]
-        forbidden = [other for other in folders if other not in allowed]
-        known_types = set().union(*(folders[other].types for other in allowed))
-        known_names = set().union(*(folders[other].names for other in allowed))
+    for name, directory in directories.items():
+        allowed = [other for other in directories if level_of[other] < level_of[name] or other == name]
+        forbidden = [other for other in directories if other not in allowed]
+        known_types = set().union(*(directories[other].types for other in allowed))
+        known_names = set().union(*(directories[other].names for other in allowed))
         types = {}
         members = {}
         for other in forbidden:
-            types.update({item: other for item in folders[other].types - known_types})
-            for item, extended in folders[other].members.items():
+            types.update({item: other for item in directories[other].types - known_types})
+            for item, extended in directories[other].members.items():
                 if extended in own_types and extended in known_types and item not in known_names:
                     members[item] = (other, extended)
         if not types and not members:
             continue
-        for path, lines in folder.files.items():
+        for path, lines in directory.files.items():
             place = os.path.relpath(path, root)
             for number, line in enumerate(lines, 1):
-                # Nested and local types of the same name are the folder's own.
+                # Nested and local types of the same name are the directory's own.
                 for word in dict.fromkeys(re.findall(r"\b[A-Z]\w*\b", line)):
-                    if word in types and word not in folder.names:
-                        violations.append(f"{place}:{number}: {name} uses {word} of {types[word]}, a folder not below it")
+                    if word in types and word not in directory.names:
+                        violations.append(
+                            f"{place}:{number}: {name} uses {word} of {types[word]}, a directory not below it")
                 for word in dict.fromkeys(re.findall(r"\.(\w+)\b", line)):
                     if word in members:
                         other, extended = members[word]
                         violations.append(
-                            f"{place}:{number}: {name} uses {extended}.{word} of {other}, a folder not below it")
+                            f"{place}:{number}: {name} uses {extended}.{word} of {other}, a directory not below it")
     return violations
 
 
-def has_swift(folder):
-    """Whether Swift files are in a folder or below it."""
-    return any(name.endswith(".swift") for _, _, names in os.walk(folder) for name in names)
+def has_swift(directory):
+    """Whether Swift files are in a directory or below it."""
+    return any(name.endswith(".swift") for _, _, names in os.walk(directory) for name in names)
 
 
-def modules_with_folders(root):
-    """Every module that has Swift files in a folder, and one such folder."""
+def modules_with_directories(root):
+    """Every module that has Swift files in a directory, and one such directory."""
     for module in sorted(os.listdir(os.path.join(root, "Sources"))):
         base = os.path.join(root, "Sources", module)
-        for folder in sorted(os.listdir(base)):
-            if has_swift(os.path.join(base, folder)):
-                yield f"Sources/{module}", folder
+        for directory in sorted(os.listdir(base)):
+            if has_swift(os.path.join(base, directory)):
+                yield f"Sources/{module}", directory
                 break
 
 
@@ -155,14 +156,15 @@ def main(arguments):
         print(__doc__.strip())
         return 0
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print(f"error: arguments: expected at most a folder, found {' '.join(arguments)}", file=sys.stderr)
+        print(f"error: arguments: expected at most a directory, found {' '.join(arguments)}", file=sys.stderr)
         return 64
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.abspath(arguments[0]) if arguments else os.path.dirname(here)
     violations = [line for module, order in MODULES.items() for line in check(root, module, order)]
     violations += [
-        f"{module}:1: expected a module with folders to be listed in MODULES, found {module} with folder {folder}"
-        for module, folder in modules_with_folders(root) if module not in MODULES
+        f"{module}:1: expected a module with directories to be listed in MODULES, "
+        f"found {module} with directory {directory}"
+        for module, directory in modules_with_directories(root) if module not in MODULES
     ]
     for line in violations:
         print(line, file=sys.stderr)

@@ -148,17 +148,17 @@ await_relays() {
   done
 }
 
-# remove_leftovers : session folders and shared-memory segments that killed jobs of this user have left on this host.
+# remove_leftovers : removes session directories and shared-memory segments that killed jobs of this user have left here.
 #
 # Those of a job that runs belong to a process that lives, or are mapped.
 remove_leftovers() {
-  local base host folder id file mapped
+  local base host directory id file mapped
   base=${OMPI_MCA_orte_tmpdir_base:-${TMPDIR:-/tmp}}
   host=$(uname -n)
-  for folder in "$base/ompi.${host%%.*}.$(id -u)"/pid.* "$base/ompi.$host.$(id -u)"/pid.*; do
-    id=${folder##*.}
-    if [ -O "$folder" ] && is_count "$id" && ! kill -0 "$id" 2>/dev/null; then
-      rm -rf "$folder" 2>/dev/null || true
+  for directory in "$base/ompi.${host%%.*}.$(id -u)"/pid.* "$base/ompi.$host.$(id -u)"/pid.*; do
+    id=${directory##*.}
+    if [ -O "$directory" ] && is_count "$id" && ! kill -0 "$id" 2>/dev/null; then
+      rm -rf "$directory" 2>/dev/null || true
     fi
   done
   local segments=()

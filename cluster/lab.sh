@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A cluster on one machine: hosts with a network, a host name and, on request, folders of their own.
+# A cluster on one machine: hosts with a network, a host name and, on request, directories of their own.
 #
-#   cluster/lab.sh up --hosts N [--rate 1gbit] [--delay 0.1ms] [--cores N] [--private FOLDER…]
+#   cluster/lab.sh up --hosts N [--rate 1gbit] [--delay 0.1ms] [--cores N] [--private DIRECTORY…]
 #   cluster/lab.sh run [-n RANKS] [--hosts-used N] [--slots N] -- milm train CONFIG.yaml --corpus CORPUS --output RUN
 #   cluster/lab.sh on HOST -- COMMAND…       # one command on one host; hosts count from 1
 #   cluster/lab.sh link HOST up|down         # connects or disconnects a host
@@ -13,8 +13,9 @@
 # --rate       bandwidth of each link in each direction (default 1gbit)
 # --delay      one-way latency (default none; it needs netem in the kernel)
 # --cores      cores per host (default: the machine's cores divided by the hosts, at least one)
-# --private    gives each host its own copy of the folder in memory, made at `up`, as if no file system were shared. What
-#              hosts write to it is lost at `down`; take it out with cluster/lab.sh on 1 -- tar -cC FOLDER . | tar -xC …
+# --private    gives each host its own copy of the directory in memory, made at `up`, as if no file system were shared.
+#              What hosts write to it is lost at `down`; take it out with
+#              cluster/lab.sh on 1 -- tar -cC DIRECTORY . | tar -xC …
 # `run` starts mpirun on host 1 through cluster/launch.sh, with --slots ranks per host (default 1) on --hosts-used hosts
 # (default: as many as -n needs, or all). `milm` is $MILM or .build/release/milm; other programs are taken from PATH.
 # MILM_LAB is the lab's name (default lab): labs of different names can be up at the same time.
@@ -88,7 +89,7 @@ expect_host() {
 }
 
 # Keeps namespaces alive and reaps processes in them. It writes its pid, as its parent's /proc has it, when it is ready, and
-# ends when the lab's folder is gone, so that neither a killed `up` nor a folder removed by hand leaves it behind.
+# ends when the lab's directory is gone, so that neither a killed `up` nor a directory removed by hand leaves it behind.
 # shellcheck disable=SC2016  # The inner shell expands its own variables.
 hold='read -r pid _ </proc/self/stat && mount -t proc proc /proc && echo "$pid" >"$1.new" && mv "$1.new" "$1" || exit 1
   while [ -e "$1" ]; do sleep 2 & wait; done'
@@ -128,7 +129,7 @@ in_rack() {
     sh -c '"$@"; exit $?' lab "$@"
 }
 
-# in_host HOST COMMAND… : runs a command on a host and its cores, in the caller's folder; it ends with its caller.
+# in_host HOST COMMAND… : runs a command on a host and its cores, in the caller's directory; it ends with its caller.
 in_host() {
   local host=$1
   shift
@@ -160,7 +161,7 @@ shape_links() {
   printf '%s\n' "$rate" >"$state/rate"
 }
 
-# add_host HOST : creates a host with its network, name and folders, connected to the switch.
+# add_host HOST : creates a host with its network, name and directories, connected to the switch.
 add_host() {
   local host=$1 index
   start_holder "$state/host-$host.pid" in_rack setsid --fork unshare "${host_namespaces[@]}"
@@ -185,7 +186,7 @@ write_state() {
   mkdir "$state/private"
   printf '%s\n' "$host_count" >"$state/count"
   printf '%s\n' "$delay" >"$state/delay"
-  printf '%s\n' "${private[@]}" >"$state/folders"
+  printf '%s\n' "${private[@]}" >"$state/directories"
   {
     echo "127.0.0.1 localhost"
     for ((host = 1; host <= host_count; host++)); do
@@ -276,11 +277,11 @@ report_link() {
 
 up() {
   host_count="" rate=1gbit delay="" core_count=""
-  local folders=() private=() folder path
-  read_options "--hosts=host_count --rate=rate --delay=delay --cores=core_count --private=folders+" "$@"
-  for folder in "${folders[@]}"; do
-    { path=$(realpath -e -- "$folder" 2>/dev/null) && [ -d "$path" ] && [ "$path" != / ]; } ||
-      usage_error "expected folders after --private, found '$folder'"
+  local directories=() private=() directory path
+  read_options "--hosts=host_count --rate=rate --delay=delay --cores=core_count --private=directories+" "$@"
+  for directory in "${directories[@]}"; do
+    { path=$(realpath -e -- "$directory" 2>/dev/null) && [ -d "$path" ] && [ "$path" != / ]; } ||
+      usage_error "expected directories after --private, found '$directory'"
     private+=("$path")
   done
   { is_count "$host_count" && [ ${#host_count} -le 3 ] && [ "$host_count" -le 200 ]; } ||
@@ -369,10 +370,10 @@ status() {
   for ((host = 1; host <= $(<"$state/count"); host++)); do
     printf '%s-%d  %s.%d  cores %s\n' "$name" "$host" "$subnet" "$host" "$(<"$state/host-$host.cores")"
   done
-  sed -n 's/./each with its own &/p' "$state/folders"
+  sed -n 's/./each with its own &/p' "$state/directories"
 }
 
-# down : ends every process of the lab and with them its namespaces, links and mounts; then removes its folder.
+# down : ends every process of the lab and with them its namespaces, links and mounts; then removes its directory.
 down() {
   local status=$? pid attempt
   [ -d "$state" ] || return "$status"

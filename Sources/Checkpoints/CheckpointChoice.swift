@@ -106,7 +106,7 @@ private struct FoundCheckpoints {
       do {
         newest = try Checkpoint(at: run.location(ofStep: step), followsLinks: true)
       } catch let error as MilmError {
-        guard !error.isReadFailure else { throw error }
+        guard CheckpointDefect(error) != .unreadable else { throw error }
         problems.append(error.description)
       }
     }

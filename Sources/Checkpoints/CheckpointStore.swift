@@ -111,30 +111,37 @@ package final class CheckpointStore: Sendable {
   private func isScheduled(_ step: Int, _ isScheduled: (CheckpointState) -> Bool) throws -> Bool {
     do {
       return isScheduled(try Checkpoint(at: run.location(ofStep: step)).state)
-    } catch let error as MilmError where !error.isReadFailure {
+    } catch let error as MilmError where CheckpointDefect(error) != .unreadable {
       return true
     }
   }
 
   /// The newest checkpoint up to a step whose files all verify and whose state is a `candidate`; for each newer one,
-  /// `onRefusal` receives a line that says why it was refused.
+  /// `onRefusal` receives why it was refused.
   ///
   /// Throws where one cannot be read: it may be good.
   package func newestVerified(
     through last: Int = .max, where isCandidate: (CheckpointState) -> Bool = { _ in true },
-    onRefusal: (String) -> Void
+    onRefusal: (CheckpointRefusal) -> Void
   ) throws -> Checkpoint? {
     let checkpoint = try run.newestVerified(
-      through: last, where: isCandidate, trusting: verifiedSteps.withLock { $0 }, onRefusal: onRefusal)
+      through: last, where: isCandidate, trusting: verifiedSteps.withLock { $0 }
+    ) { refusal in
+      _ = verifiedSteps.withLock { $0.remove(refusal.step) }
+      onRefusal(refusal)
+    }
     if let checkpoint { _ = verifiedSteps.withLock { $0.insert(checkpoint.state.step) } }
     return checkpoint
   }
 
-  /// What happens to checkpoints beyond the step that a run is rewound to.
+  /// What happens to the checkpoints beyond the step that a run is rewound to.
+  ///
+  /// What is set aside gets another name, which no run reads: what one process refuses may be good, as a copy that is
+  /// not complete yet.
   package enum Newer: Sendable {
-    /// They were written by this process and lead to a divergence.
-    case areRemoved
-    /// They get another name, which no run reads: what one process refuses may be good, as a copy that is not complete yet.
+    /// They lead to a divergence: those that this process has written or verified are removed, others are set aside.
+    case haveDiverged
+    /// All are set aside.
     case areSetAside
   }
 
@@ -142,7 +149,7 @@ package final class CheckpointStore: Sendable {
   /// checkpoints are removed or set aside.
   ///
   /// If the checkpoint of `bestStep` no longer exists, there is no `best` until the next is marked.
-  package func rewind(to step: Int, bestStep: Int?, newer: Newer = .areRemoved) throws {
+  package func rewind(to step: Int, bestStep: Int?, newer: Newer) throws {
     let steps = try list()
     try point(.last, to: step)
     if let bestStep, bestStep <= step, steps.contains(bestStep) {
@@ -151,9 +158,10 @@ package final class CheckpointStore: Sendable {
       try removeEntry(run.path(of: .best))
     }
     for other in steps.reversed() where other > step {
-      switch newer {
-      case .areRemoved: try remove(other)
-      case .areSetAside: try setAside(run.location(ofStep: other).path)
+      if newer == .haveDiverged, verifiedSteps.withLock({ $0.contains(other) }) {
+        try remove(other)
+      } else {
+        try setAside(run.location(ofStep: other).path)
       }
     }
     try synchronizeDirectory(run.checkpointsPath)
@@ -165,7 +173,7 @@ extension RunDirectory {
   /// The same without a store, as nothing is written; the files of `trusted` steps are not read.
   package func newestVerified(
     through last: Int = .max, where isCandidate: (CheckpointState) -> Bool = { _ in true },
-    trusting trusted: Set<Int> = [], onRefusal: (String) -> Void
+    trusting trusted: Set<Int> = [], onRefusal: (CheckpointRefusal) -> Void
   ) throws -> Checkpoint? {
     for step in try checkpointSteps().reversed() where step <= last {
       do {
@@ -174,12 +182,7 @@ extension RunDirectory {
         if !trusted.contains(step) { try checkpoint.verify() }
         return checkpoint
       } catch let error as MilmError {
-        guard !error.isReadFailure else {
-          throw MilmError(
-            "\(error.description): \(location(ofStep: step).path) may be good, so nothing is changed; expected a "
-              + "checkpoint that can be read, or --resume with another one")
-        }
-        onRefusal(error.description)
+        onRefusal(try CheckpointRefusal(location(ofStep: step), error))
       }
     }
     return nil
@@ -297,7 +300,7 @@ extension CheckpointStore {
   private func copiedCheckpoint(_ path: String) throws -> Checkpoint? {
     do {
       return try Checkpoint(directory: path)
-    } catch let error as MilmError where !error.isReadFailure {
+    } catch let error as MilmError where CheckpointDefect(error) != .unreadable {
       return nil
     }
   }

@@ -15,18 +15,21 @@ package struct Corpus: Sendable {
   private let files: [Split: TokenFile]
   private let name: String
 
-  /// Opens the corpus in a folder and verifies it.
+  /// Opens the corpus in a directory and verifies it.
   ///
   /// - Parameter verification: how much of the token files is verified.
   /// - Throws: an error that names the file that is missing, corrupted, or not of this corpus.
-  package init(opening folder: URL, verification: Verification = .full) throws {
-    description = try CorpusDescription(readingFrom: folder)
-    name = folder.relativePath
+  package init(opening directory: URL, verification: Verification = .full) throws {
+    description = try CorpusDescription(readingFrom: directory)
+    name = directory.relativePath
     // Each takes a tenth of a second for a large corpus.
     (vocabulary, files) = try concurrently(
-      { [description] in try description.vocabulary(in: folder) },
-      { [description] in try description.tokenFiles(in: folder, verification) })
+      { [description] in try description.vocabulary(in: directory) },
+      { [description] in try description.tokenFiles(in: directory, verification) })
   }
+
+  /// The checksum of the tokens of each split that the corpus has.
+  package var checksums: [Split: String] { files.mapValues(\.checksum) }
 
   /// Whether the corpus has a split.
   package func contains(_ split: Split) -> Bool { files[split] != nil }
@@ -42,12 +45,12 @@ package struct Corpus: Sendable {
 }
 
 extension CorpusDescription {
-  fileprivate func vocabulary(in folder: URL) throws -> Vocabulary {
-    let url = folder.appendingPathComponent(Corpus.vocabularyFileName)
+  fileprivate func vocabulary(in directory: URL) throws -> Vocabulary {
+    let url = directory.appendingPathComponent(Corpus.vocabularyFileName)
     let vocabulary = try Vocabulary(contentsOf: url)
     guard vocabulary.hash == vocabularyHash else {
       throw MilmError(
-        "expected a vocabulary with hash \(vocabularyHash) in \(folder.relativePath), found \(vocabulary.hash)"
+        "expected a vocabulary with hash \(vocabularyHash) in \(directory.relativePath), found \(vocabulary.hash)"
       )
     }
     guard vocabulary.count == vocabularySize else {
@@ -56,11 +59,11 @@ extension CorpusDescription {
     return vocabulary
   }
 
-  fileprivate func tokenFiles(in folder: URL, _ verification: Verification) throws -> [Split: TokenFile] {
+  fileprivate func tokenFiles(in directory: URL, _ verification: Verification) throws -> [Split: TokenFile] {
     var files: [Split: TokenFile] = [:]
     for split in Split.allCases {
       guard let counts = counts(of: split) else { continue }
-      let url = folder.appendingPathComponent(split.tokenFileName)
+      let url = directory.appendingPathComponent(split.tokenFileName)
       let file = try TokenFile(opening: url, vocabularyCount: vocabularySize, verification: verification)
       guard file.count == counts.tokens else {
         throw MilmError("expected \(counts.tokens) tokens in \(url.relativePath), found \(file.count)")

@@ -49,11 +49,11 @@ extension CorpusDescription {
   static let fileName = "corpus.json"
 
   /// Reads the `corpus.json` of a corpus, and nothing else of it.
-  package init(readingFrom folder: URL) throws {
-    let url = folder.appendingPathComponent(Self.fileName)
+  package init(readingFrom directory: URL) throws {
+    let url = directory.appendingPathComponent(Self.fileName)
     guard let bytes = try readIfPresent(url.path) else {
       throw MilmError(
-        "no corpus at \(folder.relativePath): expected \(Self.fileName) in it, found none; "
+        "no corpus at \(directory.relativePath): expected \(Self.fileName) in it, found none; "
           + "milm prepare builds a corpus")
     }
     let data = Data(bytes)
@@ -92,11 +92,11 @@ extension CorpusDescription {
     return nil
   }
 
-  func write(into folder: URL) throws {
+  func write(into directory: URL) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try (encoder.encode(self) + "\n".utf8).withUnsafeBytes {
-      try AtomicFile.write($0, to: folder.appendingPathComponent(Self.fileName).path)
+      try AtomicFile.write($0, to: directory.appendingPathComponent(Self.fileName).path)
     }
   }
 }

@@ -6,8 +6,8 @@ import Platform
 extension Checkpoint {
   /// The model's vocabulary: that of `corpus`, else of the run that the checkpoint is in.
   package func vocabulary(corpus: String?) throws -> Vocabulary {
-    let folder = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
-    let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: folder.path).vocabularyPath
+    let directory = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
+    let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: directory.path).vocabularyPath
     if case .absent = try FileEntry(at: file, followingLinks: true) {
       throw MilmError(
         "\(file): expected the checkpoint's vocabulary, found no file; name its corpus with --corpus")

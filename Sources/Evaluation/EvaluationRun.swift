@@ -17,6 +17,8 @@ package struct EvaluationRun: Sendable {
     case split(Split)
     /// A text file, in the model's vocabulary.
     case file(String)
+    /// Standard input, in the model's vocabulary.
+    case standardInput
   }
 
   private let checkpoint: Checkpoint?
@@ -99,8 +101,11 @@ package struct EvaluationRun: Sendable {
   }
 
   private var textPath: String? {
-    if case .file(let path) = text { return path }
-    return nil
+    switch text {
+    case .split: nil
+    case .file(let path): path
+    case .standardInput: "-"
+    }
   }
 
   /// What rank 0 has read.
@@ -111,6 +116,14 @@ package struct EvaluationRun: Sendable {
     let special: SpecialTokens
     let lossFile: TokenLossFile?
     let warnings: [String]
+  }
+
+  /// The text that is not a split.
+  private func encoded(in vocabulary: Vocabulary, tokenizing: Bool) throws -> EncodedText {
+    guard let textPath, text != .standardInput else {
+      return try vocabulary.encodeStandardInput(tokenizing: tokenizing)
+    }
+    return try vocabulary.encode(contentsOf: URL(filePath: textPath), tokenizing: tokenizing)
   }
 
   private func read(_ checkpoint: Checkpoint) throws -> Source {
@@ -127,10 +140,9 @@ package struct EvaluationRun: Sendable {
       tokens = try opened.tokens(split)
     case (.split(let split), nil):
       throw MilmError("expected a corpus with the split \(split.rawValue), found none")
-    case (.file(let file), _):
+    case (.file, _), (.standardInput, _):
       vocabulary = try checkpoint.vocabulary(corpus: corpus)
-      let encoded = try vocabulary.encode(
-        contentsOf: URL(filePath: file), tokenizing: checkpoint.state.isTokenized)
+      let encoded = try encoded(in: vocabulary, tokenizing: checkpoint.state.isTokenized)
       tokens = encoded.tokens
       warnings = try TextSuspicion(
         encoded, isTokenized: checkpoint.state.isTokenized,

@@ -33,6 +33,13 @@ struct Decoder: Sendable {
     let context: Matrix
     let contextGradient: Matrix
     let interaction: InteractionActivations
+
+    /// The view of some rows.
+    func rows(_ range: Range<Int>) -> Activations {
+      Activations(
+        context: context.rows(range), contextGradient: contextGradient.rows(range),
+        interaction: interaction.rows(range))
+    }
   }
 
   /// The matrix products of `forward`.

@@ -86,19 +86,21 @@ struct Recurrence: Sendable {
       encoder: encoderActivations, stepCount: stepCount, laneCount: laneCount)
   }
 
-  /// Runs all steps on x, T·B × E; slot 0 of the LSTM's state is the carried one.
+  /// Runs the steps of x, which are the first ones of a segment or all T of them; slot 0 of the LSTM's state is the carried one.
   func forward(_ input: Matrix, weights: Weights, activations: Activations, engine: ComputeEngine) {
     let saved = activations.lstm
+    let stepCount = input.rowCount / activations.laneCount
     guard let encoder, let encoded = activations.encoder else {
       lstm.addInput(
         input, rows: 0..<input.rowCount, weights: weights, activations: saved, engine: engine)
-      for step in 0..<activations.stepCount {
+      for step in 0..<stepCount {
         lstm.forward(step: step, weights: weights, activations: saved, engine: engine)
       }
       return
     }
-    encoder.interaction.project(input, weights: weights, activations: encoded.interaction, engine: engine)
-    for step in 0..<activations.stepCount {
+    encoder.interaction.project(
+      input, weights: weights, activations: encoded.interaction.rows(0..<input.rowCount), engine: engine)
+    for step in 0..<stepCount {
       let rows = activations.rows(step)
       let context = encoded.context.rows(rows)
       encoder.context.forward(saved.hiddenBefore(step), weights: weights, into: context, engine: engine)

@@ -17,6 +17,8 @@ package protocol BlockScorer: AnyObject {
 
 /// Scores text with a fixed set of weights: block after block of S streams,
 /// the state carried from one to the next.
+///
+/// A block may be shorter than T: as many steps as it has tokens of each stream.
 package final class Scorer: BlockScorer, Sendable {
   private let model: LanguageModel
   private let pass: SegmentPass
@@ -30,15 +32,18 @@ package final class Scorer: BlockScorer, Sendable {
   /// z of the block read last.
   package var output: Matrix { pass.output }
 
-  /// A scorer with zero state.
+  /// The state of all streams before the next block.
+  package var state: CarriedState { pass.carriedState }
+
+  /// A scorer with zero state; scorers of several shapes may share the packed `weights`.
   package init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, streamCount: Int,
-    engine: ComputeEngine
+    engine: ComputeEngine, weights: Weights? = nil
   ) {
     self.model = model
     pass = SegmentPass(
       model, parameters: parameters, stepCount: stepCount, laneCount: streamCount, accumulation: 0,
-      engine: engine)
+      engine: engine, weights: weights)
     losses = arena.vector(of: Double.self, count: stepCount * streamCount)
   }
 
@@ -50,7 +55,7 @@ package final class Scorer: BlockScorer, Sendable {
   /// This is all that is needed where another process computes the softmax.
   package func read(_ inputs: Vector<Int32>) {
     pass.forward(inputs)
-    pass.carryState()
+    pass.carryState(after: inputs.count / streamCount)
   }
 
   /// Reads a block and scores its first rows.

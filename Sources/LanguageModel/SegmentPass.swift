@@ -59,12 +59,12 @@ package final class SegmentPass: Sendable {
   /// Memory for segments of T steps and B lanes, `accumulation` of which make a step;
   /// 0 where there is no backward pass.
   ///
-  /// The products of a pass read `parameters` as they were at the last `refreshWeights`. `vocabulary` has the shard of the tied
-  /// matrix on this rank, and its collectives (default: all rows).
+  /// The products of a pass read `parameters` as they were at the last `refreshWeights`, packed in `weights` (default: by
+  /// the pass itself). `vocabulary` has the shard of the tied matrix on this rank, and its collectives (default: all rows).
   package init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
     engine: ComputeEngine, logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0,
-    vocabulary: (any VocabularyShards)? = nil, in arena: Arena = Arena()
+    vocabulary: (any VocabularyShards)? = nil, weights: Weights? = nil, in arena: Arena = Arena()
   ) {
     self.arena = arena
     let vocabulary = vocabulary ?? WholeVocabulary(vocabularySize: model.vocabularySize)
@@ -74,7 +74,7 @@ package final class SegmentPass: Sendable {
     self.laneCount = laneCount
     self.accumulation = accumulation
     self.vocabulary = vocabulary
-    weights = Weights(parameters, engine: engine)
+    self.weights = weights ?? Weights(parameters, engine: engine)
     let rowCount = stepCount * laneCount
     let width = model.configuration.embedding
     embedded = arena.matrix(rowCount: rowCount, columnCount: width)
@@ -114,19 +114,26 @@ package final class SegmentPass: Sendable {
   /// Reads the parameters' current values for the passes that follow; called whenever they have changed.
   package func refreshWeights() { weights.refresh() }
 
-  /// Copies the state after the last step to the state before the next segment.
-  func carryState() { carriedState.copy(from: stateAfter) }
-
-  /// From the tokens to z, without dropout; for scoring and sampling.
-  func forward(_ inputs: Vector<Int32>) {
-    model.embedding.forward(inputs, weights: weights, into: embedded)
-    forwardFromEmbedded()
+  /// Copies the state after the last step, or after the first `stepCount` ones, to the state before the next segment.
+  func carryState(after stepCount: Int? = nil) {
+    carriedState.copy(from: stepCount.map { recurrence.state(before: $0) } ?? stateAfter)
   }
 
-  private func forwardFromEmbedded() {
-    model.recurrence.forward(embedded, weights: weights, activations: recurrence, engine: engine)
+  /// From the tokens to z, without dropout; for scoring and sampling.
+  ///
+  /// The tokens may be those of the segment's first steps alone; z then has as many rows.
+  func forward(_ inputs: Vector<Int32>) {
+    let rows = 0..<inputs.count
+    model.embedding.forward(inputs, weights: weights, into: embedded.rows(rows))
+    forwardFromEmbedded(rows)
+  }
+
+  private func forwardFromEmbedded(_ rows: Range<Int>) {
+    model.recurrence.forward(
+      embedded.rows(rows), weights: weights, activations: recurrence, engine: engine)
     model.decoder.forward(
-      recurrence.lstm.outputs, weights: weights, activations: decoder, into: output, engine: engine)
+      recurrence.lstm.outputs.rows(rows), weights: weights, activations: decoder?.rows(rows),
+      into: output.rows(rows), engine: engine)
   }
 
   /// Forward, loss and backward of segment `index` of a step;
@@ -155,7 +162,7 @@ package final class SegmentPass: Sendable {
   private func forward(_ segment: Segment) {
     model.embedding.forward(segment.inputs, weights: weights, into: embedded)
     dropInput(embedded, segment)
-    forwardFromEmbedded()
+    forwardFromEmbedded(0..<embedded.rowCount)
     dropOutput(output, segment)
   }
 

@@ -65,6 +65,6 @@ struct FullInteraction: InteractionForm {
     engine.multiply(
       transposed: input,
       (0...shape.contextWidth).map { scaled.columns($0 * width..<($0 + 1) * width) },
-      addingTo: [gradients[v]] + gradients.slices(of: w))
+      addingTo: [gradients[v]] + gradients.matrices(of: w))
   }
 }

@@ -93,7 +93,7 @@ package final class ParameterBuffer: Sendable {
   }
 
   /// The matrices of a tensor of three dimensions; the tensor itself where it has fewer.
-  package func slices(of parameter: Parameter) -> [Matrix] {
+  package func matrices(of parameter: Parameter) -> [Matrix] {
     guard parameter.shape.count == 3 else { return [self[parameter]] }
     let height = parameter.shape[1]
     return (0..<parameter.shape[0]).map { self[parameter].rows($0 * height..<($0 + 1) * height) }

@@ -39,7 +39,7 @@ package final class Weights: @unchecked Sendable {
   /// The bytes of a tensor that products read both as it is and transposed.
   package func packedByteCount(_ parameter: Parameter) -> Int {
     [false, true].reduce(0) {
-      $0 + engine.packedByteCount(values.slices(of: parameter), transposed: $1)
+      $0 + engine.packedByteCount(values.matrices(of: parameter), transposed: $1)
     }
   }
 
@@ -84,7 +84,7 @@ package final class Weights: @unchecked Sendable {
     let matrix =
       packed[form]?.value
       ?? engine.packedMatrix(
-        parameters.flatMap(values.slices(of:)), transposed: transposed, panelWidth: panelWidth)
+        parameters.flatMap(values.matrices(of:)), transposed: transposed, panelWidth: panelWidth)
     engine.pack(matrix)
     packed[form] = Held(value: matrix, generation: generation)
     return matrix

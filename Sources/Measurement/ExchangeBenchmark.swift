@@ -106,12 +106,12 @@ package struct ExchangeBenchmark {
     for _ in 0..<warmupStepCount { _ = try timer.update() }
     let link = try state.exchange.measureLink()
     let computeSeconds = try (0..<stepCount).map { _ in try timer.compute() }.min() ?? 0
-    let alone = try state.exchange.measure(Codec.allCases, on: state.common(timer.gradients))
+    let uncontended = try state.exchange.measure(Codec.allCases, on: state.common(timer.gradients))
     var rows: [Row] = []
     for codec in Codec.allCases {
       state.choose(codec)
       let steps = try (0..<stepCount).map { _ in try timer.exchange() }
-      rows.append(row(codec, steps, alone.first { $0.codec == codec }))
+      rows.append(row(codec, steps, uncontended.first { $0.codec == codec }))
     }
     if let row = try allReduceRow(state, timer, computeSeconds) { rows.append(row) }
     return Result(
@@ -121,8 +121,8 @@ package struct ExchangeBenchmark {
       linkMegabytesPerSecond: link.map { $0.bytesPerSecond / 1e6 }, rows: rows)
   }
 
-  /// `alone` is the codec's measurement while nothing else is computed.
-  private func row(_ codec: Codec, _ steps: [StepTimer.Timing], _ alone: CodecMeasurement?) -> Row {
+  /// `uncontended` is the codec's measurement while the cores compute nothing else.
+  private func row(_ codec: Codec, _ steps: [StepTimer.Timing], _ uncontended: CodecMeasurement?) -> Row {
     let best = steps.min { $0.seconds < $1.seconds } ?? steps[0]
     let report = best.report
     func perSecond(_ seconds: Double?) -> Double { seconds.map { $0 > 0 ? 4e-9 / $0 : 0 } ?? 0 }
@@ -130,11 +130,11 @@ package struct ExchangeBenchmark {
       codec: codec.rawValue,
       ratio: report.wireByteCount > 0 ? Double(report.rawByteCount) / Double(report.wireByteCount) : 1,
       wireBytes: report.wireByteCount,
-      encodeGigabytesPerSecond: perSecond(alone?.encodeSeconds),
-      decodeGigabytesPerSecond: perSecond(alone?.decodeSeconds),
+      encodeGigabytesPerSecond: perSecond(uncontended?.encodeSeconds),
+      decodeGigabytesPerSecond: perSecond(uncontended?.decodeSeconds),
       seconds: report.totalSeconds, encodeSeconds: report.encodeSeconds, wireSeconds: report.wireSeconds,
       decodeSeconds: report.decodeSeconds, exposedSeconds: report.exposedSeconds, stepSeconds: best.seconds,
-      relativeError: alone?.relativeError ?? 0)
+      relativeError: uncontended?.relativeError ?? 0)
   }
 
   /// The same gradient summed by MPI alone, after the backward pass, as fp32.

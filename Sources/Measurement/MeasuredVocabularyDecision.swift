@@ -34,7 +34,7 @@ package struct MeasuredVocabularyDecision: VocabularyDecision {
     let link =
       layout.nodeCount > 1
       ? probe.link : try ranks.control.measureLink(with: Array(0..<ranks.rankCount), seconds: 0.2)
-    // The other ranks' choices are ignored, and a rank that leads no slice has not measured the link.
+    // The other ranks' choices are ignored, and a rank that leads no partition has not measured the link.
     guard let link else { return VocabularyChoice(groupSize: 1, reason: "auto: no link was measured") }
     let cluster = Cluster(
       rankCount: rankCount, ranksPerNode: min(layout.largestNodeSize, rankCount), link: link,

@@ -78,7 +78,7 @@ package struct Cluster: Sendable {
   package var rankCount: Int
   /// Ranks that add their gradients in shared memory before anything is sent.
   package var ranksPerNode: Int
-  /// The link of one leader of a slice.
+  /// The link of one leader of a partition.
   package var link: LinkMeasurement
   /// Whether the communication thread has a core that no compute thread uses.
   package var hasSpareCore: Bool

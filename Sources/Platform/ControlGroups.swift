@@ -8,14 +8,14 @@ package struct ControlGroups: Sendable, Equatable {
   package struct Quota: Sendable, Equatable {
     /// Processor seconds per second.
     package let processors: Double
-    /// The folder of the group that sets it.
-    package let folder: String
+    /// The directory of the group that sets it.
+    package let directory: String
     /// Identifies the group on its host, also in namespaces that call it by different names.
     package let identity: String
 
-    package init(processors: Double, folder: String, identity: String) {
+    package init(processors: Double, directory: String, identity: String) {
       self.processors = processors
-      self.folder = folder
+      self.directory = directory
       self.identity = identity
     }
   }
@@ -26,8 +26,8 @@ package struct ControlGroups: Sendable, Equatable {
     package let limitByteCount: Int
     /// The bytes that its processes can still allocate: the limit less what is used, without the cache of files.
     package let availableByteCount: Int
-    /// The folder of the group that sets it.
-    package let folder: String
+    /// The directory of the group that sets it.
+    package let directory: String
     /// Identifies the group on its host, also in namespaces that call it by different names.
     package let identity: String
   }
@@ -47,13 +47,13 @@ package struct ControlGroups: Sendable, Equatable {
   }
 }
 
-/// The folders of a process's groups, from `/proc/self/cgroup` and `/proc/self/mountinfo`.
+/// The directories of a process's groups, from `/proc/self/cgroup` and `/proc/self/mountinfo`.
 private struct ControlGroupTree {
   /// A mounted hierarchy.
   private struct Mount {
     /// The group that is mounted: others of the hierarchy are not visible.
     let group: String
-    let folder: String
+    let directory: String
     let isVersion2: Bool
     let controllers: [Substring]
   }
@@ -71,7 +71,7 @@ private struct ControlGroupTree {
         fields[dash + 1] == "cgroup" || fields[dash + 1] == "cgroup2"
       else { return nil }
       return Mount(
-        group: Self.unescaped(fields[3]), folder: Self.unescaped(fields[4]),
+        group: Self.unescaped(fields[3]), directory: Self.unescaped(fields[4]),
         isVersion2: fields[dash + 1] == "cgroup2", controllers: fields[dash + 3].split(separator: ","))
     }
     memberships = Host.text("\(root)/proc/self/cgroup").split(separator: "\n").compactMap { line in
@@ -90,8 +90,9 @@ private struct ControlGroupTree {
       var names = Self.names(membership.path, below: mount.group)
       var groups: [ControlGroup] = []
       while true {
-        let folder = ([mount.folder] + names).joined(separator: "/")
-        groups.append(ControlGroup(folder: folder, path: root + folder, isVersion2: mount.isVersion2))
+        let directory = ([mount.directory] + names).joined(separator: "/")
+        groups.append(
+          ControlGroup(directory: directory, path: root + directory, isVersion2: mount.isVersion2))
         guard names.popLast() != nil else { return groups }
       }
     }
@@ -116,8 +117,8 @@ private struct ControlGroupTree {
 
 /// One group of one hierarchy.
 private struct ControlGroup {
-  /// The folder, as the process sees it.
-  let folder: String
+  /// The directory, as the process sees it.
+  let directory: String
   /// Where its files are read.
   let path: String
   let isVersion2: Bool
@@ -131,7 +132,7 @@ private struct ControlGroup {
       (time, period) = (number("cpu.cfs_quota_us"), number("cpu.cfs_period_us"))
     }
     guard let time, let period, time > 0, period > 0 else { return nil }
-    return ControlGroups.Quota(processors: time / period, folder: folder, identity: identity)
+    return ControlGroups.Quota(processors: time / period, directory: directory, identity: identity)
   }
 
   var memory: ControlGroups.Memory? {
@@ -151,7 +152,8 @@ private struct ControlGroup {
     let cache = ["inactive_file", "active_file"].reduce(0) { $0 + (statistic(prefix + $1) ?? 0) }
     let available = min(max(0, limit - max(0, used - cache)), limit)
     return ControlGroups.Memory(
-      limitByteCount: Int(limit), availableByteCount: Int(available), folder: folder, identity: identity)
+      limitByteCount: Int(limit), availableByteCount: Int(available), directory: directory, identity: identity
+    )
   }
 
   /// Version 1 writes the largest multiple of a page for "no limit".
@@ -163,6 +165,6 @@ private struct ControlGroup {
 
   private var identity: String {
     var status = stat()
-    return stat(path, &status) == 0 ? "\(status.st_dev):\(status.st_ino)" : folder
+    return stat(path, &status) == 0 ? "\(status.st_dev):\(status.st_ino)" : directory
   }
 }

@@ -19,9 +19,9 @@ package enum Host {
   /// Peak memory of this process so far, 0 if the kernel does not say.
   package static var peakByteCount: Int { byteCount(of: "VmHWM", in: text("/proc/self/status")) ?? 0 }
 
-  /// Free space of the file system of a folder, nil if it cannot be determined.
-  package static func freeByteCount(_ folder: String) -> Int? {
-    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: folder)
+  /// Free space of the file system of a directory, nil if it cannot be determined.
+  package static func freeByteCount(_ directory: String) -> Int? {
+    let attributes = try? FileManager.default.attributesOfFileSystem(forPath: directory)
     return (attributes?[.systemFreeSize] as? NSNumber)?.intValue
   }
 
@@ -64,6 +64,9 @@ package struct Processors: Sendable, Equatable {
     self.quota = quota
   }
 
+  /// The most compute threads that a rank can be told to use.
+  package static let threadLimit = 1024
+
   /// Number of processors.
   package var count: Int {
     max(1, mask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) })
@@ -74,23 +77,33 @@ package struct Processors: Sendable, Equatable {
 
   /// Threads for each of `rankCount` ranks that share these processors, and of `quotaRankCount` that share the quota:
   /// `OMP_NUM_THREADS`, or else an equal share, never more than the share of the quota.
+  ///
+  /// As in OpenMP, the variable may ask for more threads than there are processors; a quota would stop them for most of
+  /// each period.
   package func threadCount(
     sharedBy rankCount: Int, quotaSharedBy quotaRankCount: Int? = nil,
     environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> Int {
     let quota = quotaShare(sharedBy: quotaRankCount ?? rankCount)
-    let requested = Self.requestedThreadCount(environment)
-    return max(1, min(requested.map { min($0, count) } ?? count / rankCount, quota))
+    let requested = OpenMPThreads(environment)
+    return max(
+      1, min(requested.count ?? count / rankCount, requested.limit ?? .max, quota, Self.threadLimit))
   }
 
   private func quotaShare(sharedBy rankCount: Int) -> Int {
-    guard let quota else { return count }
-    return max(1, Int(min(quota.processors / Double(rankCount), Double(count))))
+    guard let quota else { return Self.threadLimit }
+    return max(1, Int(min(quota.processors / Double(rankCount), Double(Self.threadLimit))))
   }
+}
 
-  /// The threads of the outermost level as OpenMP reads them: the first of a list of positive numbers, at most
-  /// `OMP_THREAD_LIMIT`; nil where there is no such list.
-  private static func requestedThreadCount(_ environment: [String: String]) -> Int? {
+/// The threads that OpenMP's variables ask for.
+private struct OpenMPThreads {
+  /// Of the outermost level: the first of a list of positive numbers; nil where there is no such list.
+  let count: Int?
+  /// The most; nil where there is no limit.
+  let limit: Int?
+
+  init(_ environment: [String: String]) {
     func counts(_ name: String) -> [Int]? {
       guard let text = environment[name] else { return nil }
       let counts = text.split(separator: ",", omittingEmptySubsequences: false).map {
@@ -98,7 +111,7 @@ package struct Processors: Sendable, Equatable {
       }
       return counts.allSatisfy { $0 > 0 } ? counts : nil
     }
-    let limit = counts("OMP_THREAD_LIMIT").flatMap { $0.count == 1 ? $0[0] : nil }
-    return counts("OMP_NUM_THREADS").map { min($0[0], limit ?? .max) } ?? limit
+    count = counts("OMP_NUM_THREADS")?.first
+    limit = counts("OMP_THREAD_LIMIT").flatMap { $0.count == 1 ? $0[0] : nil }
   }
 }

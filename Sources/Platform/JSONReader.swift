@@ -76,7 +76,7 @@ package struct JSONReader {
         ? !members.contains { $0.name == name } : names.insert(name).inserted
       guard isNew else { throw reader.problem("the name \(name) occurs twice,") }
       reader.skipSpace()
-      guard reader.take(":") else { throw reader.problem("expected ':'") }
+      guard reader.consume(":") else { throw reader.problem("expected ':'") }
       members.append((name, try reader.value(depth: depth + 1)))
     }
     return members
@@ -94,15 +94,15 @@ package struct JSONReader {
     opening: Unicode.Scalar, closing: Unicode.Scalar,
     element: (inout JSONReader) throws(JSONProblem) -> Void
   ) throws(JSONProblem) {
-    guard take(opening) else { throw problem("expected '\(opening)'") }
+    guard consume(opening) else { throw problem("expected '\(opening)'") }
     skipSpace()
-    if take(closing) { return }
+    if consume(closing) { return }
     while true {
       skipSpace()
       try element(&self)
       skipSpace()
-      if take(closing) { return }
-      guard take(",") else { throw problem("expected ',' or '\(closing)'") }
+      if consume(closing) { return }
+      guard consume(",") else { throw problem("expected ',' or '\(closing)'") }
     }
   }
 
@@ -116,20 +116,20 @@ package struct JSONReader {
 
   private mutating func number() throws(JSONProblem) -> JSONValue {
     let start = position
-    _ = take("-")
+    _ = consume("-")
     let isZero = peek == UInt8(ascii: "0")
     let wholeDigitCount = skipDigits()
     guard wholeDigitCount == 1 || (wholeDigitCount > 1 && !isZero) else {
       throw problem("expected a value")
     }
     var isInteger = true
-    if take(".") {
+    if consume(".") {
       isInteger = false
       guard skipDigits() > 0 else { throw problem("expected a digit") }
     }
-    if take("e") || take("E") {
+    if consume("e") || consume("E") {
       isInteger = false
-      if !take("+") { _ = take("-") }
+      if !consume("+") { _ = consume("-") }
       guard skipDigits() > 0 else { throw problem("expected a digit") }
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
@@ -192,7 +192,7 @@ package struct JSONReader {
   private mutating func unicodeScalar() throws(JSONProblem) -> Unicode.Scalar {
     let first = try codeUnit()
     if let scalar = Unicode.Scalar(first) { return scalar }
-    guard first < 0xDC00, take("\\"), take("u") else { throw problem("half a surrogate pair") }
+    guard first < 0xDC00, consume("\\"), consume("u") else { throw problem("half a surrogate pair") }
     let second = try codeUnit()
     guard (0xDC00..<0xE000).contains(second) else { throw problem("half a surrogate pair") }
     guard let scalar = Unicode.Scalar(0x10000 + (first - 0xD800) << 10 + (second - 0xDC00)) else {
@@ -215,7 +215,7 @@ package struct JSONReader {
 
   private var peek: UInt8? { position < bytes.count ? bytes[position] : nil }
 
-  private mutating func take(_ character: Unicode.Scalar) -> Bool {
+  private mutating func consume(_ character: Unicode.Scalar) -> Bool {
     guard let byte = peek, Unicode.Scalar(byte) == character else { return false }
     position += 1
     return true

@@ -32,11 +32,6 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
     self.init("\(path): cannot \(action): \(String(cString: strerror(code)))", code: code)
   }
 
-  /// Whether something could not be read at all, so that nothing is known about its content.
-  ///
-  /// That is an I/O error, missing permission or too many open files. A file that is absent, or a link in its place, is not.
-  package var isReadFailure: Bool { code.map { ![ENOENT, ENOTDIR, ELOOP].contains($0) } ?? false }
-
   package static func == (one: MilmError, other: MilmError) -> Bool { one.description == other.description }
 }
 

@@ -15,6 +15,11 @@ package struct OpenFile: ~Copyable {
     self.path = reportedPath ?? path
   }
 
+  private init(descriptor: CInt, path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
   deinit {
     close(descriptor)
   }
@@ -63,14 +68,22 @@ package struct OpenFile: ~Copyable {
     try OpenFile(path, flags: O_RDONLY, action: action, reportedAs: reportedPath)
   }
 
+  /// Standard input, which stays open for others; errors name it.
+  package static func standardInput() throws(MilmError) -> OpenFile {
+    let name = "standard input"
+    let descriptor = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+    try check(descriptor, "read", name)
+    return OpenFile(descriptor: descriptor, path: name)
+  }
+
   /// Opens a directory for locking and synchronizing; a link to one is refused.
   package static func directory(_ path: String) throws(MilmError) -> OpenFile {
     try OpenFile(path, flags: O_RDONLY | O_DIRECTORY | O_NOFOLLOW, action: "open the directory")
   }
 
-  /// Opens a new unlinked file for reading and writing in `folder`: its space is freed when it is closed.
-  package static func unlinked(in folder: String) throws(MilmError) -> OpenFile {
-    let path = AtomicFile.temporaryPath(for: "\(folder)/scratch")
+  /// Opens a new unlinked file for reading and writing in `directory`: its space is freed when it is closed.
+  package static func unlinked(in directory: String) throws(MilmError) -> OpenFile {
+    let path = AtomicFile.temporaryPath(for: "\(directory)/scratch")
     let file = try OpenFile(path, flags: O_RDWR | O_CREAT | O_EXCL, action: "create")
     try check(unlink(path), "remove", path)
     return file
@@ -108,6 +121,12 @@ package struct OpenFile: ~Copyable {
   /// Cuts the file off after `byteCount` bytes.
   package func truncate(to byteCount: Int) throws(MilmError) {
     try check(ftruncate(descriptor, off_t(byteCount)), "truncate", path)
+  }
+
+  /// Whether a read would return at once, with bytes or the end, within this time.
+  package func isReadable(withinMilliseconds milliseconds: CInt) -> Bool {
+    var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&request, 1, milliseconds) > 0
   }
 
   /// Moves the current position to `offset` from the start.

@@ -52,7 +52,7 @@ package final class RunRecord: Sendable {
     _ files: RunFiles, _ step: Int?, _ evaluationsBeforeStep: Int?, _ table: MetricTable
   ) throws -> EventFile {
     let firstStep = step.map { min($0 + 1, evaluationsBeforeStep ?? .max) } ?? 0
-    let events = try EventFile(folder: files.events, expiringFromStep: firstStep)
+    let events = try EventFile(directory: files.events, expiringFromStep: firstStep)
     guard let step, firstStep <= step else { return events }
     try files.forEachMetricsLine(table) { line in
       guard line.split == nil, line.step >= firstStep else { return }
@@ -132,7 +132,7 @@ package struct RunFiles: Sendable {
   package let metrics: String
   /// One line of JSON per process that trained.
   package let sessions: String
-  /// The folder that TensorBoard opens.
+  /// The directory that TensorBoard opens.
   package let events: String
   package let page: String
 
@@ -162,7 +162,7 @@ package struct RunFiles: Sendable {
       sessions.append(session)
     }
     try forEachMetricsLine(table) { line in
-      while line.split == nil, let session = sessions.first, session.step < line.step {
+      while let session = sessions.first, history.precedes(session, line) {
         history.begin(session)
         sessions.removeFirst()
       }

@@ -68,18 +68,18 @@ private func microseconds(_ duration: Duration) -> String {
     + String(repeating: "0", count: 3 - rest.count) + rest
 }
 
-/// The folder `trace` of a run: one file of events per rank, valid JSON after every write.
+/// The directory `trace` of a run: one file of events per rank, valid JSON after every write.
 package struct TraceFiles: Sendable {
   private static let end = Array("\n]\n".utf8)
 
-  private let folder: String
+  private let directory: String
 
-  /// A folder for ranks with these labels, without the traces of an earlier process.
-  package init(folder: String, labels: [String]) throws {
-    self.folder = folder
-    try makeDirectories(folder)
-    for name in try directoryEntries(folder) where name.hasPrefix("rank-") && name.hasSuffix(".json") {
-      try removeEntry("\(folder)/\(name)")
+  /// A directory for ranks with these labels, without the traces of an earlier process.
+  package init(directory: String, labels: [String]) throws {
+    self.directory = directory
+    try makeDirectories(directory)
+    for name in try directoryEntries(directory) where name.hasPrefix("rank-") && name.hasSuffix(".json") {
+      try removeEntry("\(directory)/\(name)")
     }
     for (rank, label) in labels.enumerated() {
       let file = try OpenFile.appending(path(ofRank: rank))
@@ -104,7 +104,7 @@ package struct TraceFiles: Sendable {
 
   private func path(ofRank rank: Int) -> String {
     let digits = String(rank)
-    return "\(folder)/rank-\(String(repeating: "0", count: max(0, 4 - digits.count)))\(digits).json"
+    return "\(directory)/rank-\(String(repeating: "0", count: max(0, 4 - digits.count)))\(digits).json"
   }
 
   /// The names of the rank and its threads in a viewer.

@@ -10,7 +10,7 @@ package protocol Study: Sendable {
   associatedtype Setting: StudySetting
   associatedtype Outcome: Codable, Sendable
 
-  /// The name in commands and folders.
+  /// The name in commands and directories.
   static var name: String { get }
 
   init(_ configuration: Configuration)

@@ -2,7 +2,7 @@ import Foundation
 import Platform
 import Reporting
 
-/// The results of a study: the files in its folder and what it prints.
+/// The results of a study: the files in its directory and what it prints.
 package struct StudyReport: Sendable {
   package struct File: Sendable {
     package let name: String

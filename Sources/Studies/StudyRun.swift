@@ -6,7 +6,7 @@ import Tensors
 /// Runs a study from its first setting, or from where it was interrupted, to its report.
 ///
 /// The settings of a stage are assigned to the ranks round-robin, the longest first. Rank 0 alone reads and writes the
-/// folder; after every round it saves the outcomes of all ranks, so that an interruption loses at most one round.
+/// directory; after every round it saves the outcomes of all ranks, so that an interruption loses at most one round.
 package struct StudyRun<Work: Study> {
   package enum End: Sendable {
     /// All settings are done; times are over all interruptions.
@@ -19,7 +19,7 @@ package struct StudyRun<Work: Study> {
   private let path: String
   private let communicator: any Communicator
 
-  /// A run with its files in the folder `path` on rank 0.
+  /// A run with its files in the directory `path` on rank 0.
   package init(_ study: Work, path: String, communicator: any Communicator) {
     self.study = study
     self.path = path
@@ -30,7 +30,7 @@ package struct StudyRun<Work: Study> {
   private struct Start: Codable {
     var error: String?
     var outcomes: [String: Work.Outcome] = [:]
-    var time = StudyFolder.Time()
+    var time = StudyDirectory.Time()
   }
 
   /// The work of a rank in a round.
@@ -48,7 +48,7 @@ package struct StudyRun<Work: Study> {
   package func run(
     isStopRequested: () -> Bool = { false }, progress: (Int) -> Void = { _ in }
   ) throws -> End {
-    let (start, folder) = try begin()
+    let (start, directory) = try begin()
     var outcomes = start.outcomes
     var time = start.time
     var lastWrite = ContinuousClock.now
@@ -67,31 +67,31 @@ package struct StudyRun<Work: Study> {
           guard let name = round.name, let outcome = round.outcome else { continue }
           outcomes[name] = outcome
           time.processorSeconds += round.processorSeconds
-          try folder?.save(outcome, of: name)
+          try directory?.save(outcome, of: name)
         }
         let now = ContinuousClock.now
         time.seconds += (now - lastWrite).inSeconds
         lastWrite = now
-        try folder?.save(time)
+        try directory?.save(time)
         progress(outcomes.count)
         if rounds.contains(where: \.isStopRequested) { return .interrupted(settingCount: outcomes.count) }
       }
     }
     let report = try study.report(on: outcomes)
-    for file in report.files { try folder?.write(Data(file.text.utf8), to: file.name) }
+    for file in report.files { try directory?.write(Data(file.text.utf8), to: file.name) }
     return .finished(report, processorSeconds: time.processorSeconds, seconds: time.seconds)
   }
 
-  /// Reads the folder on rank 0 and broadcasts its content, or why it cannot be used.
-  private func begin() throws -> (Start, StudyFolder?) {
+  /// Reads the directory on rank 0 and broadcasts its content, or why it cannot be used.
+  private func begin() throws -> (Start, StudyDirectory?) {
     var start = Start()
-    var folder: StudyFolder?
+    var directory: StudyDirectory?
     if communicator.rank == 0 {
       do {
-        let opened = try StudyFolder(path: path, configuration: study.configuration.encoded())
+        let opened = try StudyDirectory(path: path, configuration: study.configuration.encoded())
         start.outcomes = try opened.outcomes()
         start.time = opened.time()
-        folder = opened
+        directory = opened
       } catch {
         start.error = "\(error)"
       }
@@ -100,7 +100,7 @@ package struct StudyRun<Work: Study> {
     let bytes = try communicator.broadcast("start of a study", encoded, from: 0)
     start = try studyDecoder().decode(Start.self, from: Data(bytes))
     if let error = start.error { throw MilmError(error) }
-    return (start, folder)
+    return (start, directory)
   }
 
   private func round(

@@ -76,8 +76,9 @@ struct BenchmarkExchangeCommand: ParsableCommand {
   }
 
   private func findCheckpoint() throws -> Checkpoint? {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue
+    else {
       return nil
     }
     guard corpus != nil else {

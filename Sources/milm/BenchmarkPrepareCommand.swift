@@ -36,9 +36,10 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   var rounds = 3
 
   @Option(
-    help: "The folder for temporary files (default: the system's).", completion: .directory,
-    transform: pathArgument)
-  var folder: String?
+    name: .customLong("folder"),
+    help: ArgumentHelp("The directory for temporary files (default: the system's).", valueName: "directory"),
+    completion: .directory, transform: pathArgument)
+  var directory: String?
 
   @Flag(help: "Print the result as one line of JSON.")
   var json = false
@@ -53,7 +54,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   }
 
   func run() throws {
-    let own = URL(filePath: folder ?? FileManager.default.temporaryDirectory.path).appendingPathComponent(
+    let own = URL(filePath: directory ?? FileManager.default.temporaryDirectory.path).appendingPathComponent(
       "milm-prepare-\(UUID().uuidString)")
     try makeDirectories(own.path)
     defer { try? FileManager.default.removeItem(at: own) }
@@ -62,7 +63,7 @@ struct BenchmarkPrepareCommand: ParsableCommand {
     var options = CorpusBuilder.Options(vocabulary: .init(size: vocabularySize), tokenizing: tokenize)
     if let threads { options.threadCount = threads }
     let progress = StageProgress("benchmark", total: rounds, unit: "builds")
-    let result = try BuildBenchmark(text: text, options: options, folder: own).run(roundCount: rounds) {
+    let result = try BuildBenchmark(text: text, options: options, directory: own).run(roundCount: rounds) {
       progress.update(done: $0)
     }
     progress.finish()

@@ -32,7 +32,7 @@ struct AssumedVocabulary: ParsableArguments {
   }
 }
 
-/// The value of an option or argument that names a file or folder.
+/// The value of an option or argument that names a file or directory.
 func pathArgument(_ text: String) throws -> String {
   guard !text.isEmpty else { throw ValidationError("expected a path, found an empty text") }
   return text

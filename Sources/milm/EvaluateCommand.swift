@@ -5,6 +5,7 @@ import Corpus
 import Evaluation
 import Foundation
 import LanguageModel
+import Platform
 import Reporting
 import Tensors
 import Training
@@ -19,6 +20,9 @@ struct EvaluateCommand: ParsableCommand {
       from beginning to end; its first token is predicted from <eos>. A run means its best checkpoint, or its newest one \
       where none has been evaluated; the output says which it was and why.
 
+      --lines scores each line alone and prints a row per line, in order, as soon as the line has arrived: negative \
+      log-likelihood in nats, tokens (<eos> included) and unknown tokens, tab-separated.
+
       With --streams, --window, --cache or --dynamic the output says that the perplexity is not comparable with that of \
       the model alone on one stream.
 
@@ -26,6 +30,7 @@ struct EvaluateCommand: ParsableCommand {
         milm evaluate run --corpus corpus
         milm evaluate run/checkpoints/last --corpus corpus --split valid --json
         milm evaluate run --text letter.txt --per-token letter.tsv
+        milm evaluate run --lines candidates.txt > scores.tsv
         milm evaluate run --corpus corpus --cache 2000
         mpirun --bind-to none -n 4 milm evaluate run --corpus corpus
       """)
@@ -39,8 +44,19 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: "The split: test, valid or train (default: test).")
   var split: Split?
 
-  @Option(help: "Score this text file instead of a split.", transform: pathArgument)
+  @Option(
+    help: "Score this text file instead of a split; - is standard input.", completion: .file(),
+    transform: pathArgument)
   var text: String?
+
+  @Option(
+    help: "Score each line of this file alone, from the zero state; - is standard input.",
+    completion: .file(),
+    transform: pathArgument)
+  var lines: String?
+
+  @Option(help: "Text that the model reads before each of the --lines.")
+  var context: String?
 
   @Option(help: "Divide the text into this many streams; more are faster (default: 1).")
   var streams: Int?
@@ -80,17 +96,29 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: "Compute threads per rank (default: the rank's share of the host's cores).")
   var threads: Int?
 
-  @Flag(help: "Print the result as one line of JSON.")
+  @Flag(help: "Print the result as one line of JSON; of --lines one per line.")
   var json = false
 
   func validate() throws {
+    if let threads { try requireCount(threads, "--threads", atMost: 1024) }
+    if lines != nil { return try validateLines() }
+    if context != nil { throw ValidationError("expected --lines with --context") }
     if text != nil, split != nil { throw ValidationError("expected either --split or --text, found both") }
     if text == nil, corpus == nil {
-      throw ValidationError("expected --corpus with a corpus directory, or --text")
+      throw ValidationError("expected --corpus with a corpus directory, or --text, or --lines")
     }
-    if let threads { try requireCount(threads, "--threads", atMost: 1024) }
     try validateReading()
     try validateAdditions()
+  }
+
+  private func validateLines() throws {
+    guard split == nil, text == nil, streams == nil, window == nil, cache == nil, cacheTheta == nil,
+      cacheLambda == nil, !dynamic, dynamicRate == nil, dynamicSegment == nil, perToken == nil
+    else {
+      throw ValidationError(
+        "--lines scores each line alone: expected no --split, --text, --streams, --window, --cache, --dynamic or "
+          + "--per-token")
+    }
   }
 
   private func validateReading() throws {
@@ -147,8 +175,10 @@ struct EvaluateCommand: ParsableCommand {
   }
 
   func run() throws {
+    if let lines { return try score(lines: lines) }
     onRanks { world in
-      let source = text.map(EvaluationRun.Text.file) ?? .split(split ?? .test)
+      let file = text.map { $0 == "-" ? EvaluationRun.Text.standardInput : .file($0) }
+      let source = file ?? .split(split ?? .test)
       let ranks = Ranks(world)
       let choice = try ranks.onCoordinator("open the checkpoint") { try CheckpointChoice(path) }
       choice?.printWarnings()
@@ -168,6 +198,31 @@ struct EvaluateCommand: ParsableCommand {
       }
       return 0
     }
+  }
+
+  /// Scores the lines of a file as they arrive, until the text ends or a signal asks for the end.
+  private func score(lines: String) throws {
+    let stop = StopRequest()
+    _ = try StopSignals(stop)
+    onRanks { world in
+      let ranks = Ranks(world)
+      let choice = try ranks.onCoordinator("open the checkpoint") { try CheckpointChoice(path) }
+      choice?.printWarnings()
+      let configuration = try RunConfiguration.shared(fromRank0Checkpoint: choice?.checkpoint, ranks: ranks)
+      let evaluation = LineEvaluation(
+        choice?.checkpoint, model: configuration.model, corpus: corpus, path: lines, context: context ?? "",
+        precision: precision, threadCount: threads, ranks: ranks)
+      let isInterrupted = try evaluation.run(isStopped: { stop.isMade }, write: write)
+      return isInterrupted ? interruptedStatus : 0
+    }
+  }
+
+  /// Writes a row for each line, all with one call.
+  private func write(_ scores: [LineScore]) throws {
+    let rows = try scores.map { score in
+      json ? try jsonLine(score) : "\(score.nll)\t\(score.tokens)\t\(score.unknownTokens)"
+    }
+    try StandardStream.output.write(rows.map { $0 + "\n" }.joined())
   }
 
   private func report(_ summary: EvaluationSummary) throws {

@@ -27,6 +27,8 @@ struct PlanCommand: ParsableCommand {
   private static let mostRanks = 1024
   /// What TCP leaves of a link's rate, and a usual latency, where the link is not measured.
   private static let (linkEfficiency, linkLatency) = (0.94, 50e-6)
+  /// Gbit/s where nothing is known of the link.
+  private static let assumedLink = 10
   /// Seconds that a message costs the thread that handles it, beyond latency and bytes.
   private static let secondsPerMessage = 5e-6
 
@@ -62,7 +64,9 @@ struct PlanCommand: ParsableCommand {
     if let ranks, !(1...1 << 20).contains(ranks) {
       throw ValidationError("--ranks: expected 1 to \(1 << 20), found \(ranks)")
     }
-    if let link, !(link > 0) { throw ValidationError("--link: expected Gbit/s above 0, found \(link)") }
+    if let link, !(link > 0) || !link.isFinite {
+      throw ValidationError("--link: expected Gbit/s above 0, found \(link)")
+    }
     if let tokens, tokens < 1 { throw ValidationError("--tokens: expected at least 1, found \(tokens)") }
     if let epochs, !(epochs > 0) || !epochs.isFinite {
       throw ValidationError("--epochs: expected more than 0, found \(epochs)")
@@ -122,15 +126,13 @@ struct PlanCommand: ParsableCommand {
       here: Ranks, computeEngine: ComputeEngine, available: HostShare.Memory?
     ) throws {
       let costs = probe.costs
-      let given = command.link.map {
+      func link(gigabitsPerSecond: Double) -> LinkMeasurement {
         LinkMeasurement(
-          latencySeconds: linkLatency, bytesPerSecond: $0 * 1e9 / 8 * linkEfficiency,
+          latencySeconds: linkLatency, bytesPerSecond: gigabitsPerSecond * 1e9 / 8 * linkEfficiency,
           secondsPerMessage: secondsPerMessage)
       }
-      let assumed = LinkMeasurement(
-        latencySeconds: linkLatency, bytesPerSecond: 10e9 / 8 * linkEfficiency,
-        secondsPerMessage: secondsPerMessage)
-      let link = given ?? probe.link ?? assumed
+      let link =
+        command.link.map(link) ?? probe.link ?? link(gigabitsPerSecond: Double(assumedLink))
       let onHost = here.countOnHost
       let perNode = min(configuration.exchange.ranksPerNode ?? onHost, onHost)
       func cluster(_ ranks: Int) -> Cluster {
@@ -157,9 +159,11 @@ struct PlanCommand: ParsableCommand {
       vocabularySize = probe.model.vocabularySize
       let assumesTokens =
         "assumes WikiText-103's \(tokenCount) tokens per epoch; --corpus or --tokens sets others"
+      let assumesLink = "assumes a link of \(assumedLink) Gbit/s between hosts; --link sets another"
       assumptions =
         command.vocabulary.assumptions(corpus: command.corpus)
         + (knownTokenCount == nil ? [assumesTokens] : [])
+        + (command.link == nil && probe.link == nil ? [assumesLink] : [])
       parameters = probe.model.parameters.parameterCount
       engine = probe.engine
       linkGigabitsPerSecond = link.bytesPerSecond * 8e-9

@@ -127,7 +127,7 @@ struct PrepareCommand: ParsableCommand {
 
   func run() throws {
     // Before a long download or build.
-    try FolderKind.corpus.requireOutput(output)
+    try DirectoryKind.corpus.requireOutput(output)
     let description: CorpusDescription
     switch (known, generate) {
     case (.wikiText103, _): description = try buildWikiText103()
@@ -175,7 +175,7 @@ struct PrepareCommand: ParsableCommand {
       try download.verify(file)
       return try build(WikiText103.builder(archive: file, isPublished: isPublished))
     }
-    // Beside the corpus, so that what was fetched outlives an interruption; a corpus's folder holds nothing else.
+    // Beside the corpus, so that what was fetched outlives an interruption; a corpus's directory holds nothing else.
     let file = URL(filePath: output + ".zip")
     try fetch(download, to: file)
     let description = try build(WikiText103.builder(archive: file, isPublished: isPublished))

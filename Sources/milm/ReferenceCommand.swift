@@ -15,7 +15,7 @@ struct ReferenceCommand: ParsableCommand {
       """,
     shouldDisplay: false)
 
-  @Option(help: "The folder of the pages.", completion: .directory, transform: pathArgument)
+  @Option(help: "The directory of the pages.", completion: .directory, transform: pathArgument)
   var output: String
 
   @Flag(help: "Write nothing, and fail where a page differs from what would be written.")

@@ -12,7 +12,7 @@ struct StudyCommand: ParsableCommand {
     abstract: "Runs one of the paper's other experiments, alone or under mpirun.",
     discussion: """
       Seeds and settings are distributed over the ranks; the results are bit-identical for any number of ranks. Finished \
-      settings are kept in the output folder: after an interruption the same command resumes.
+      settings are kept in the output directory: after an interruption the same command resumes.
 
       Examples:
         milm study expressivity --output expressivity
@@ -24,7 +24,8 @@ struct StudyCommand: ParsableCommand {
   /// Options of every study.
   struct Options: ParsableArguments {
     @Option(
-      help: "The folder for results (default: study-NAME).", completion: .directory, transform: pathArgument)
+      help: "The directory for results (default: study-NAME).", completion: .directory,
+      transform: pathArgument)
     var output: String?
 
     @Option(help: "Seeds per setting.")

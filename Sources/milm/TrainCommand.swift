@@ -55,7 +55,7 @@ struct TrainCommand: ParsableCommand {
 
   @Flag(
     help: """
-      Run a small end-to-end test with built-in text in a temporary folder; takes no other argument.
+      Run a small end-to-end test with built-in text in a temporary directory; takes no other argument.
       """)
   var singleNodeTest = false
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Trains with each codec from the same seeds and prints its cost in perplexity as a Markdown table.
 
-    Tests/Benchmarks/codec-learning.py --corpus wikitext-2 --output FOLDER
+    Tests/Benchmarks/codec-learning.py --corpus wikitext-2 --output DIRECTORY
 
 Two ranks of one thread on this machine exchange like two nodes; a codec such as int8/sharded also selects the sharded
 vocabulary. Runs that differ only in the codec make a pair: same seed, same data in the same order. A run is
-FOLDER/CODEC-SEED; finished runs are reused and interrupted ones continue.
+DIRECTORY/CODEC-SEED; finished runs are reused and interrupted ones continue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def parsed() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="what milm prepare wrote")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--output", type=Path, required=True, help="directory of the runs")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "wikitext-2.yaml")
     parser.add_argument(
         "--codecs", type=names, default=["none", "int8", "int4"], metavar="C,…", help="the first is the baseline"

@@ -138,12 +138,12 @@ def report(run: Path, every: int) -> str:
 
 def main() -> None:
     arguments = parsed()
-    with tempfile.TemporaryDirectory(prefix="milm-cost.", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
+    with tempfile.TemporaryDirectory(prefix="milm-cost.", dir=os.environ.get("TMPDIR", "/var/tmp")) as directory:
         placements = [arguments.placement] if arguments.placement else ["dedicated", "worker"]
         for placement in placements:
-            train(arguments, placement, Path(folder))
+            train(arguments, placement, Path(directory))
         for placement in placements:
-            print(report(Path(folder) / placement, arguments.every))
+            print(report(Path(directory) / placement, arguments.every))
 
 
 if __name__ == "__main__":

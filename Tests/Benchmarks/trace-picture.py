@@ -14,13 +14,13 @@ from xml.sax.saxutils import escape
 
 WIDTH, LEFT, RIGHT, TOP, ROW, GAP = 1040, 172, 16, 64, 26, 14
 COLORS = {
-    "forward, loss and softmax": "#2b6bd8",
-    "backward, softmax": "#4479e0",
-    "backward, decoder": "#5f93ee",
-    "backward, lstm": "#93b6f6",
-    "backward, encoder": "#abc6f8",
-    "backward, input tokens": "#c3d6fa",
-    "update": "#8d877e",
+    "forward, softmax backward": "#2b6bd8",
+    "softmax backward": "#4479e0",
+    "decoder backward": "#5f93ee",
+    "lstm backward": "#93b6f6",
+    "encoder backward": "#abc6f8",
+    "input embedding backward": "#c3d6fa",
+    "optimizer step": "#8d877e",
     "waiting": "#cf5208",
     "encode": "#0b857a",
     "wire": "#7fd0c4",
@@ -32,18 +32,18 @@ def kind(event: dict) -> str:
     """The legend's name for an event."""
     if event["cat"] == "wait":
         return "waiting"
-    if event["name"].startswith("backward, embedding.weight"):
-        return "backward, softmax"
+    if event["name"].startswith("embedding.weight"):
+        return "softmax backward"
     return event["name"].split(" ")[0] if event["cat"] == "exchange" else event["name"]
 
 
-def plot(folder: str, first: int, last: int) -> None:
-    ranks = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("rank-*.json"))]
+def plot(directory: str, first: int, last: int) -> None:
+    ranks = [json.loads(path.read_text()) for path in sorted(Path(directory).glob("rank-*.json"))]
     steps = [
         e for rank in ranks for e in rank if e.get("cat") == "step" and first <= int(e["name"].split()[1]) <= last
     ]
     if not steps:
-        sys.exit(f"trace-picture: expected steps from {first} to {last} in {folder}, found none")
+        sys.exit(f"trace-picture: expected steps from {first} to {last} in {directory}, found none")
     start, end = min(e["ts"] for e in steps), max(e["ts"] + e["dur"] for e in steps)
     height = TOP + len(ranks) * (3 * ROW + GAP) + 30
 
@@ -89,8 +89,8 @@ def plot(folder: str, first: int, last: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="RUN/trace")
+    parser.add_argument("directory", help="RUN/trace")
     parser.add_argument("first", type=int, help="first step")
     parser.add_argument("last", type=int, help="last step")
     arguments = parser.parse_args()
-    plot(arguments.folder, arguments.first, arguments.last)
+    plot(arguments.directory, arguments.first, arguments.last)

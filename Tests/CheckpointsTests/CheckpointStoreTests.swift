@@ -147,11 +147,11 @@ struct CheckpointStoreTests {
   @Test func rewindingRemovesNewerCheckpoints() throws {
     for step in 1...5 { try write(step, to: store) }
     try store.markBest(4)
-    try store.rewind(to: 3, bestStep: 2)
+    try store.rewind(to: 3, bestStep: 2, newer: .haveDiverged)
     #expect(try open.entries() == ["best", "last", "step-00000001", "step-00000002", "step-00000003"])
     #expect(try target("last") == "step-00000003")
     #expect(try target("best") == "step-00000002")
-    try store.rewind(to: 1, bestStep: nil)
+    try store.rewind(to: 1, bestStep: nil, newer: .haveDiverged)
     #expect(try open.entries() == ["last", "step-00000001"])
   }
 

@@ -72,7 +72,7 @@ struct CopiedRunTests {
     let store = try CheckpointStore(lock: RunLock(run))
     let checkpoint = try #require(try store.newestVerified { Issue.record("\($0)") })
     #expect(checkpoint.state.step == 3)
-    try store.rewind(to: 3, bestStep: 2)
+    try store.rewind(to: 3, bestStep: 2, newer: .haveDiverged)
     try write(4, to: store)
     let steps = kind == .withoutSteps ? [2, 3, 4] : [1, 2, 3, 4]
     #expect(try store.list() == steps)
@@ -120,7 +120,7 @@ struct CopiedRunTests {
     (stopped.bestStep, stopped.bestPerplexity) = (2, 50)
     stopped.stopEvaluation = .init(step: 4, perplexity: 40)
     try withFiles([.model]) { _ = try store.write(files: $0, state: stopped) }
-    try store.rewind(to: 4, bestStep: 2)
+    try store.rewind(to: 4, bestStep: 2, newer: .haveDiverged)
     let choice = try CheckpointChoice(run.path)
     #expect(choice.checkpoint.state.step == 4 && choice.isBest && choice.warnings.isEmpty)
     #expect(stopped.best == .init(step: 4, perplexity: 40) && stopped.ownPerplexity == 40)
@@ -173,7 +173,9 @@ struct UnreadableCheckpointTests {
       let error = #expect(throws: MilmError.self) {
         _ = try store.newestVerified { Issue.record("refused: \($0)") }
       }
-      #expect(error?.isReadFailure == true || error?.description.contains("Too many open files") == true)
+      #expect(
+        error.map { CheckpointDefect($0) } == .unreadable
+          || error?.description.contains("Too many open files") == true)
       #expect(throws: MilmError.self) { try store.prune(keepLast: 1) }
       taken.forEach { close($0) }
       withExtendedLifetime(error) {}
@@ -185,13 +187,13 @@ struct UnreadableCheckpointTests {
 
   @Test(arguments: [EIO, EMFILE, EACCES, ENOMEM, ESTALE] as [Int32])
   func isARefusalOfTheSystem(code: Int32) {
-    #expect(MilmError("a", cannot: "read", code: code).isReadFailure)
+    #expect(CheckpointDefect(MilmError("a", cannot: "read", code: code)) == .unreadable)
   }
 
-  @Test(arguments: [ENOENT, ELOOP, ENOTDIR] as [Int32])
-  func whatIsNotThereIsFoundWrong(code: Int32) {
-    #expect(!MilmError("a", cannot: "open", code: code).isReadFailure)
-    #expect(!MilmError("a: its sha256 differs").isReadFailure)
+  @Test(arguments: [(ENOENT, CheckpointDefect.missing), (ENOTDIR, .missing), (ELOOP, .damaged)])
+  func whatIsNotThereIsFoundWrong(code: Int32, defect: CheckpointDefect) {
+    #expect(CheckpointDefect(MilmError("a", cannot: "open", code: code)) == defect)
+    #expect(CheckpointDefect(MilmError("a: its sha256 differs")) == .damaged)
   }
 }
 
@@ -232,6 +234,24 @@ struct RetentionTests {
     let names = [2, 3].flatMap { ["step-0000000\($0).set-aside", "step-0000000\($0).set-aside-2"] }
     #expect(try open.entries() == (["last", "step-00000001"] + names).sorted())
     for name in names { try Checkpoint(directory: "\(open.run.checkpointsPath)/\(name)").verify() }
+  }
+
+  /// A resumed run that has diverged returns past checkpoints that it has refused or never read.
+  @Test(arguments: ["model.safetensors", "state.json"]) func aDivergenceRemovesOnlyWhatThisProcessKnows(
+    damaged: String
+  ) throws {
+    for step in 1...5 { try write(step, isScheduled: true) }
+    let copy = RunDirectory(path: open.folder.file("copy"))
+    try FileManager.default.copyItem(atPath: open.run.path, toPath: copy.path)
+    for step in 4...5 { try flipBit("\(copy.location(ofStep: step).path)/\(damaged)") }
+    let resumed = try CheckpointStore(lock: RunLock(copy))
+    var refused: [Int] = []
+    #expect(try resumed.newestVerified { refused.append($0.step) }?.state.step == 3)
+    #expect(refused == [5, 4])
+    try resumed.rewind(to: 1, bestStep: nil, newer: .haveDiverged)
+    let aside = [2, 4, 5].map { "step-0000000\($0).set-aside" }
+    let names = try FileManager.default.contentsOfDirectory(atPath: copy.checkpointsPath).sorted()
+    #expect(names == ["last", "step-00000001"] + aside)
   }
 
   @Test func aDirectoryThatVanishesIsMadeAgain() throws {

@@ -51,7 +51,7 @@ struct CorruptedCheckpointTests {
     let run = try corruptedRun(corruption, in: folder)
     let store = try CheckpointStore(lock: RunLock(run))
     var refusals: [String] = []
-    let checkpoint = try #require(try store.newestVerified { refusals.append($0) })
+    let checkpoint = try #require(try store.newestVerified { refusals.append($0.description) })
     #expect(checkpoint.state.step == 2)
     #expect(try checkpoint.tensors(.model).withFloats(of: "weight") { $0[0] } == 2)
     #expect(refusals.count == 1)
@@ -74,7 +74,7 @@ struct CorruptedCheckpointTests {
     let run = try corruptedRun(.missingModel, in: folder)
     for step in 1...2 { try flipBit("\(run.location(ofStep: step).path)/model.safetensors") }
     var refusals: [String] = []
-    #expect(try CheckpointStore(lock: RunLock(run)).newestVerified { refusals.append($0) } == nil)
+    #expect(try CheckpointStore(lock: RunLock(run)).newestVerified { refusals.append($0.description) } == nil)
     #expect(refusals.count == 3)
   }
 

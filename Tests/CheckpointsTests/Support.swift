@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// A locked run in a temporary folder, with its checkpoint store.
+/// A locked run in a temporary directory, with its checkpoint store.
 struct OpenRun {
   let folder: TemporaryFolder
   let run: RunDirectory

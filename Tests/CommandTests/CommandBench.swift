@@ -3,7 +3,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A folder with a small text, its corpus and a configuration, and `milm` run on them as a user would.
+/// A directory with a small text, its corpus and a configuration, and `milm` run on them as a user would.
 struct CommandBench {
   let folder: TemporaryFolder
   var corpus: String { folder.file("corpus") }

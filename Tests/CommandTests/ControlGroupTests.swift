@@ -38,7 +38,7 @@ import Testing
 private final class LimitedGroup {
   private let path: String
 
-  /// The folder to make groups of a controller in, of version 1 or 2; nil where this process may not.
+  /// The directory to make groups of a controller in, of version 1 or 2; nil where this process may not.
   private static func parent(_ controller: String) -> String? {
     let parents = ["/sys/fs/cgroup/\(controller)", "/sys/fs/cgroup"]
     return parents.first { parent in

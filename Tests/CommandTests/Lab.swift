@@ -3,7 +3,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Hosts made by `cluster/lab.sh`, with names, network and folders, removed with this object.
+/// Hosts made by `cluster/lab.sh`, with names, network and directories, removed with this object.
 final class Lab: Sendable {
   private static let path: String = {
     let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -22,7 +22,7 @@ final class Lab: Sendable {
   /// The lab's name; a host's name is this, a hyphen and its number from 1.
   let name: String
 
-  /// Starts a lab; each host has its own copy of the private folders.
+  /// Starts a lab; each host has its own copy of the private directories.
   init(hosts: Int, privateFolders: [String] = []) throws {
     let number = Self.count.wrappingAdd(1, ordering: .relaxed).newValue
     name = "t\(ProcessInfo.processInfo.processIdentifier)n\(number)"

@@ -3,7 +3,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Ranks on several hosts, each with its own network, name and folders.
+/// Ranks on several hosts, each with its own network, name and directories.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(5)), .whereLabsAreAllowed) struct LabTests {
   /// Gradients may be summed within a host first, so several hosts of two ranks may round differently from
   /// one host of four.
@@ -52,7 +52,7 @@ import Testing
     #expect(try parameters(of: runs[0]) == parameters(of: runs[1]))
   }
 
-  @Test func onlyTheFirstHostNeedsTheRunFolder() throws {
+  @Test func onlyTheFirstHostNeedsTheRunDirectory() throws {
     let bench = try CommandBench()
     let whole = try bench.train("whole", ranks: 2)
     let runs = bench.folder.file("runs")

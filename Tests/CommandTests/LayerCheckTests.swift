@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The check that no folder of a module uses a declaration of a folder above it, which CI runs.
+/// The check that no directory of a module uses a declaration of a directory above it, which CI runs.
 @Suite struct LayerCheckTests {
   private let repository = URL(filePath: #filePath).deletingLastPathComponent()
     .appending(path: "../..").standardizedFileURL.path
@@ -11,12 +11,12 @@ import Testing
     try start(["python3", "\(repository)/Tests/check-layers.py", root])
   }
 
-  @Test func noFolderUsesAFolderAboveIt() throws {
+  @Test func noFolderUsesADirectoryAboveIt() throws {
     let run = try check(repository)
     #expect(run.status == 0, "\(run.transcript)")
   }
 
-  @Test func aFolderThatUsesOneAboveItIsNamed() throws {
+  @Test func aDirectoryThatUsesOneAboveItIsNamed() throws {
     let folder = try TemporaryFolder()
     #expect(try start(["cp", "-r", "\(repository)/Sources", folder.path]).status == 0)
     let wrong = [
@@ -38,6 +38,6 @@ import Testing
           $0.hasPrefix("Sources/\(place)/Wrong.swift:1: ") && $0.contains(" uses \(type) of ")
         }, "\(place): \(run.errors)")
     }
-    #expect(run.errors.contains("found Sources/Platform with folder Unlisted"), "\(run.errors)")
+    #expect(run.errors.contains("found Sources/Platform with directory Unlisted"), "\(run.errors)")
   }
 }

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Limits of the system on threads, memory and folders: one line and status 1, never a hang or a crash.
+/// Limits of the system on threads, memory and directories: one line and status 1, never a hang or a crash.
 @Suite(.tags(.mpi), .serialized, .timeLimit(.minutes(3))) struct LimitTests {
   private let bench: CommandBench
 
@@ -70,7 +70,7 @@ import Testing
     _ = try object(result)
   }
 
-  @Test func theLauncherNamesTheFolderThatCannotBeWritten() throws {
+  @Test func theLauncherNamesTheDirectoryThatCannotBeWritten() throws {
     let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
     let result = try start(
       [launcher, "-n", "2", "--", "doctor"], environment: ["MILM": program("milm"), "TMPDIR": "/proc/1"])

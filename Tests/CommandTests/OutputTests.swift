@@ -23,7 +23,7 @@ import Testing
       printed.status == 0 && printed.output.hasPrefix("position\tword\tnll\n0\t"), "\(printed.transcript)")
   }
 
-  @Test func noCommandWritesIntoAFolderOfAnotherKind() throws {
+  @Test func noCommandWritesIntoADirectoryOfAnotherKind() throws {
     let study = bench.folder.file("study")
     try FileManager.default.createDirectory(atPath: "\(study)/settings", withIntermediateDirectories: true)
     try bench.folder.write("{}", to: "study/config.json")
@@ -42,7 +42,7 @@ import Testing
       let kind = kinds[command[0]]
       for (found, path) in folders where found != kind {
         let result = try start([program("milm")] + command + ["--output", path])
-        let expected = "\(path): expected a new folder or a \(kind ?? "") to write, found a \(found)"
+        let expected = "\(path): expected a new directory or a \(kind ?? "") to write, found a \(found)"
         #expect(result.status == 1 && result.errors.contains(expected), "\(result.transcript)")
       }
     }

@@ -75,11 +75,19 @@ import Testing
     let step = try #require((plan["step"] as? [String: Any])?["secondsPerStep"] as? Double)
     let hours = try #require(plan["hours"] as? Double)
     #expect(abs(hours - 5000 * step / 3600) < 1e-6 * hours && plan["steps"] as? Int == 5000)
-    #expect((plan["assumptions"] as? [String])?.count == 2 && plan["vocabularySize"] as? Int == 267_735)
+    #expect((plan["assumptions"] as? [String])?.count == 3 && plan["vocabularySize"] as? Int == 267_735)
     let table = try bench.milm("plan", bench.configuration, "--vocabulary-size", "500")
     #expect(table.output.contains("for 12 steps ("), "\(table.transcript)")
     #expect(table.output.contains("assumes WikiText-103's 103227021 tokens per epoch"))
     #expect(!table.output.contains("assumes WikiText-103's vocabulary"))
+    #expect(table.output.contains("assumes a link of 10 Gbit/s between hosts; --link sets another"))
+  }
+
+  @Test(arguments: ["inf", "nan", "0", "-1", "1e999"]) func planRefusesALinkThatIsNoSpeed(link: String) throws
+  {
+    let run = try start([program("milm"), "plan", "none.yaml", "--link=\(link)"])
+    #expect(run.status == 64 && run.output.isEmpty, "\(run.transcript)")
+    #expect(run.errors.hasPrefix("Error: --link: expected Gbit/s above 0, found "), "\(run.transcript)")
   }
 
   /// Other programs compete for every processor.

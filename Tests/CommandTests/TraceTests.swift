@@ -53,9 +53,8 @@ import Testing
       let names = Set(events.map(\.name))
       #expect(
         names.isSuperset(of: [
-          "forward, loss and softmax", "backward, decoder", "backward, lstm", "backward, encoder",
-          "wait for the exchange",
-          "update",
+          "forward, softmax backward", "decoder backward", "lstm backward", "encoder backward",
+          "wait for gradient exchange", "optimizer step",
         ]), "\(names)")
       let steps = events.filter { $0.cat == "step" }
       // The first twenty, then ten of the next twenty.

@@ -6,11 +6,11 @@ import Testing
 private let counts = [0, 1, 3, 255, 256, 257, 1000, 4099]
 private let operation = MessageTag(name: "test", phase: .reduce, step: 7, index: 3)
 
-/// The result of a codec: its frame, the decoded values, and the remainder.
+/// The result of a codec: its frame, the decoded values, and the roundingError.
 private struct Coded {
   var frame: [UInt8]
   var decoded: [Float]
-  var remainder: [Float]
+  var roundingError: [Float]
 
   init(_ codec: Codec, _ values: [Float], residual: [Float]? = nil, blockLength: Int = 256)
     throws
@@ -18,7 +18,7 @@ private struct Coded {
     let count = values.count
     let coder = FrameCoder(maximumElementCount: count)
     let residual = residual ?? Array(repeating: 0, count: count)
-    remainder = Array(repeating: 0, count: max(count, 1))
+    roundingError = Array(repeating: 0, count: max(count, 1))
     decoded = Array(repeating: 0, count: max(count, 1))
     frame = Array(repeating: 0, count: FrameCoder.frameCapacity(elementCount: count))
     var decodedAtOnce = decoded
@@ -26,9 +26,10 @@ private struct Coded {
       codec: codec, operation: operation, sender: 1, elementCount: count, blockLength: blockLength)
     let byteCount = try (values + [0]).withUnsafeBufferPointer { values in
       try (residual + [0]).withUnsafeBufferPointer { residual in
-        try remainder.withUnsafeMutableBufferPointer { remainder in
+        try roundingError.withUnsafeMutableBufferPointer { roundingError in
           let feedback = ErrorFeedback(
-            residual: try #require(residual.baseAddress), remainder: try #require(remainder.baseAddress))
+            residual: try #require(residual.baseAddress),
+            roundingError: try #require(roundingError.baseAddress))
           return try decodedAtOnce.withUnsafeMutableBufferPointer { decoded in
             try frame.withUnsafeMutableBytes {
               try coder.encode(
@@ -51,7 +52,7 @@ private struct Coded {
     #expect(
       firstDifference(decodedAtOnce.bits, decoded.bits) == nil, "the encoder returns what receivers decode")
     decoded.removeLast(decoded.count - count)
-    remainder.removeLast(remainder.count - count)
+    roundingError.removeLast(roundingError.count - count)
   }
 }
 
@@ -79,7 +80,7 @@ struct CodecTests {
     let sums = zip(values, residual).map { $0 + $1 }
     let expected = sums.map(roundedToBFloat16)
     #expect(firstDifference(coded.decoded.bits, expected.bits) == nil)
-    #expect(firstDifference(coded.remainder.bits, zip(sums, expected).map { $0 - $1 }.bits) == nil)
+    #expect(firstDifference(coded.roundingError.bits, zip(sums, expected).map { $0 - $1 }.bits) == nil)
   }
 
   @Test func bfloat16KeepsWhatIsNotFinite() throws {
@@ -87,7 +88,7 @@ struct CodecTests {
     for (value, decoded) in zip(awkward, coded.decoded) where value.isNaN { #expect(decoded.isNaN) }
     #expect(coded.decoded[2...3].elementsEqual([.infinity, -.infinity]))
     #expect(coded.decoded[8] == .infinity)
-    #expect(coded.remainder.allSatisfy { $0.isFinite })
+    #expect(coded.roundingError.allSatisfy { $0.isFinite })
     #expect(try Coded(.bfloat16, [1.00390625, 1.01171875]).decoded == [1, 1.015625], "ties go to even")
   }
 
@@ -103,7 +104,7 @@ struct CodecTests {
     let sums = zip(values, residual).map { $0 + $1 }
     let expected = rounded(sums, highestCode: try #require(codec.highestCode), blockLength: blockLength)
     #expect(firstDifference(coded.decoded.bits, expected.bits) == nil)
-    #expect(firstDifference(coded.remainder.bits, zip(sums, expected).map { $0 - $1 }.bits) == nil)
+    #expect(firstDifference(coded.roundingError.bits, zip(sums, expected).map { $0 - $1 }.bits) == nil)
   }
 
   @Test(arguments: Codec.integers, [1, 31, 32])
@@ -124,7 +125,7 @@ struct CodecTests {
     values[300] = bad
     let coded = try Coded(codec, values)
     #expect(coded.decoded[256..<512].allSatisfy { $0.isNaN })
-    #expect(coded.remainder[256..<512].allSatisfy { $0 == 0 })
+    #expect(coded.roundingError[256..<512].allSatisfy { $0 == 0 })
     #expect(
       coded.decoded[..<256].allSatisfy { $0.isFinite } && coded.decoded[512...].allSatisfy { $0.isFinite })
   }
@@ -133,7 +134,7 @@ struct CodecTests {
     let tiny = [Float](repeating: 5e-38, count: 100)
     let coded = try Coded(codec, [Float](repeating: 0, count: 256) + tiny)
     #expect(coded.decoded.allSatisfy { $0 == 0 })
-    #expect(coded.remainder[256...].elementsEqual(tiny))
+    #expect(coded.roundingError[256...].elementsEqual(tiny))
   }
 
   @Test func int8KeepsTheLargestOfEachBlockClose() throws {
@@ -142,7 +143,7 @@ struct CodecTests {
       #expect(abs(decoded / value - 1) < 1e-6, "\(value) became \(decoded)")
     }
     let limit = try Coded(.int8, [.greatestFiniteMagnitude, 1])
-    #expect(limit.decoded.allSatisfy { $0.isNaN } && limit.remainder.allSatisfy { $0 == 0 })
+    #expect(limit.decoded.allSatisfy { $0.isNaN } && limit.roundingError.allSatisfy { $0 == 0 })
   }
 
   @Test func incompressibleSectionsAreStored() throws {

@@ -15,15 +15,16 @@ private struct Sample {
     self.codec = codec
     bytes = Array(repeating: 0, count: FrameCoder.frameCapacity(elementCount: 600))
     let values = gradient(seed: 1, count: 600)
-    var remainder = [Float](repeating: 0, count: 600)
-    let zeros = remainder
+    var roundingError = [Float](repeating: 0, count: 600)
+    let residual = roundingError
     let description = FrameDescription(
       codec: codec, operation: operation, sender: 1, elementCount: 600, blockLength: 32)
     let count = try bytes.withUnsafeMutableBytes { [coder] bytes in
-      try zeros.withUnsafeBufferPointer { zeros in
-        try remainder.withUnsafeMutableBufferPointer { remainder in
+      try residual.withUnsafeBufferPointer { residual in
+        try roundingError.withUnsafeMutableBufferPointer { roundingError in
           let feedback = ErrorFeedback(
-            residual: try #require(zeros.baseAddress), remainder: try #require(remainder.baseAddress))
+            residual: try #require(residual.baseAddress),
+            roundingError: try #require(roundingError.baseAddress))
           return try coder.encode(values, as: description, feedback: feedback, into: bytes)
         }
       }

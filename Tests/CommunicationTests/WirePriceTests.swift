@@ -56,18 +56,19 @@ struct WirePriceTests {
   ) throws -> (byteCount: Int, decoded: [Float]) {
     let coder = FrameCoder(maximumElementCount: values.count)
     var frame = [UInt8](repeating: 0, count: FrameCoder.frameCapacity(elementCount: values.count))
-    var (decoded, lost) = (values, values)
+    var (decoded, roundingError) = (values, values)
     let operation = MessageTag(name: "test", phase: .reduce, step: 1, index: 0)
     let byteCount = try values.withUnsafeBufferPointer { values in
-      try [Float](repeating: 0, count: values.count).withUnsafeBufferPointer { zeros in
-        try lost.withUnsafeMutableBufferPointer { lost in
+      try [Float](repeating: 0, count: values.count).withUnsafeBufferPointer { residual in
+        try roundingError.withUnsafeMutableBufferPointer { roundingError in
           try frame.withUnsafeMutableBytes {
             try coder.encode(
               try #require(values.baseAddress),
               as: FrameDescription(
                 codec: codec, operation: operation, sender: 0, elementCount: values.count, blockLength: 256),
               feedback: ErrorFeedback(
-                residual: try #require(zeros.baseAddress), remainder: try #require(lost.baseAddress)),
+                residual: try #require(residual.baseAddress),
+                roundingError: try #require(roundingError.baseAddress)),
               into: $0, price: price)
           }
         }

@@ -19,7 +19,7 @@ struct ArchiveTests {
     try folder.write(text, to: "text")
   }
 
-  /// Runs a line of Python in the folder.
+  /// Runs a line of Python in the directory.
   private func python(_ line: String) throws {
     let run = try start(["python3", "-c", "import gzip, os, zipfile; os.chdir('\(folder.path)'); \(line)"])
     try #require(run.status == 0, "\(run.transcript)")

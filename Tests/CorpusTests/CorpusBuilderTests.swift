@@ -190,20 +190,20 @@ struct CorpusBuilderTests {
     #expect(try entries() == ["c"])
   }
 
-  @Test func fillsAnEmptyFolder() throws {
+  @Test func fillsAnEmptyDirectory() throws {
     let train = try folder.write(text, to: "train.txt")
     try FileManager.default.createDirectory(at: folder.url("c"), withIntermediateDirectories: false)
     try CorpusBuilder(train: [train]).build(at: folder.url("c"))
     #expect(try Corpus(opening: folder.url("c")).vocabulary.count == 7)
   }
 
-  @Test func createsParentFolders() throws {
+  @Test func createsParentDirectorys() throws {
     let train = try folder.write(text, to: "train.txt")
     try CorpusBuilder(train: [train]).build(at: folder.url("x/y/c"))
     #expect(try folder.entries("x/y") == ["c"])
   }
 
-  @Test func namesTheFolderItCannotWrite() throws {
+  @Test func namesTheDirectoryItCannotWrite() throws {
     let train = try folder.write(text, to: "train.txt")
     let said = try #require(
       message { try CorpusBuilder(train: [train]).build(at: folder.url("train.txt/c")) })

@@ -13,7 +13,7 @@ struct CorpusTests {
     try CorpusBuilder(train: [train], test: [train]).build(at: folder.url("c"))
   }
 
-  @Test func namesTheFolderWithoutACorpus() throws {
+  @Test func namesTheDirectoryWithoutACorpus() throws {
     let said = try #require(message { _ = try Corpus(opening: folder.url("none")) })
     #expect(
       said

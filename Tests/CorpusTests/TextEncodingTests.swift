@@ -91,7 +91,7 @@ struct TextEncodingTests {
     #expect(said.contains("line 2, byte 2"), "\(said)")
   }
 
-  @Test func refusesFoldersAndMissingFiles() throws {
+  @Test func refusesDirectorysAndMissingFiles() throws {
     let folder = try TemporaryFolder()
     let said = try #require(message { _ = try vocabulary.encode(contentsOf: URL(filePath: folder.path)) })
     #expect(said.contains("regular file"))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Sources/milm/milm.docc with swift-docc-plugin, warnings as errors.
 #
-#   Tests/EndToEnd/build-documentation.sh [FOLDER]     # keeps the DocC archive in FOLDER
+#   Tests/EndToEnd/build-documentation.sh [DIRECTORY]     # keeps the DocC archive in DIRECTORY
 #
 # MILM_DOCS=1 makes the plugin a dependency of the package, for this command only. CONFIGURATION (default release) is the
 # build whose objects are reused. Images must be in the catalog and are referred to by their name alone.
@@ -12,15 +12,15 @@ cd "$(dirname "$(realpath "$0")")/../.."
 . cluster/common.sh
 
 only_help "$@"
-[ $# -le 1 ] || usage_error "expected at most one folder, found $*"
+[ $# -le 1 ] || usage_error "expected at most one directory, found $*"
 if [ $# -gt 0 ]; then
   mkdir -p "$1"
-  folder=$(realpath "$1")
+  directory=$(realpath "$1")
 else
-  folder=$(mktemp -d)
-  trap 'rm -rf "$folder"' EXIT
+  directory=$(mktemp -d)
+  trap 'rm -rf "$directory"' EXIT
 fi
 # The plugin moves its archive to a path that must not exist.
-rm -rf "$folder/milm.doccarchive"
-MILM_DOCS=1 swift package --configuration "${CONFIGURATION:-release}" --allow-writing-to-directory "$folder" \
-  generate-documentation --target milm --output-path "$folder/milm.doccarchive" --warnings-as-errors
+rm -rf "$directory/milm.doccarchive"
+MILM_DOCS=1 swift package --configuration "${CONFIGURATION:-release}" --allow-writing-to-directory "$directory" \
+  generate-documentation --target milm --output-path "$directory/milm.doccarchive" --warnings-as-errors

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Checks README.md, CONTRIBUTING.md and the documentation catalog without running any command.
 
-    Tests/EndToEnd/check-documentation.py [--docc DOCC] [--output FOLDER]
+    Tests/EndToEnd/check-documentation.py [--docc DOCC] [--output DIRECTORY]
 
-DOCC is docc of the Swift toolchain by default. With --output the rendered pages are kept in FOLDER, for any web server.
+DOCC is docc of the Swift toolchain by default. With --output the rendered pages are kept in DIRECTORY, for a web server.
 
 Every relative link leads to a file, and to a heading of it where it names one; lines of prose have at most 120
 characters; README.md has at most 250 lines; every page of the catalog is listed in Documentation.md. Then the catalog is
@@ -74,10 +74,10 @@ def docc_links(page):
 
 
 def convert(docc, output):
-    """Converts the catalog and returns what DocC complained of; the result is kept if there is a folder for it."""
+    """Converts the catalog and returns what DocC complained of; the result is kept if there is a directory for it."""
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        catalog = shutil.copytree(CATALOG, folder / "milm.docc")
+        directory = pathlib.Path(name)
+        catalog = shutil.copytree(CATALOG, directory / "milm.docc")
         for page in catalog.glob("*.md"):
             page.write_text(docc_links(page))
         # The module that the landing page, ``milm``, documents; its symbols are of no interest here.
@@ -86,12 +86,12 @@ def convert(docc, output):
             "module": {"name": "milm", "platform": {"operatingSystem": {"name": "linux"}}},
             "symbols": [], "relationships": [],
         }
-        (folder / "graphs").mkdir()
-        (folder / "graphs/milm.symbols.json").write_text(json.dumps(graph))
+        (directory / "graphs").mkdir()
+        (directory / "graphs/milm.symbols.json").write_text(json.dumps(graph))
         done = subprocess.run(
-            [docc, "convert", catalog, "--additional-symbol-graph-dir", folder / "graphs",
+            [docc, "convert", catalog, "--additional-symbol-graph-dir", directory / "graphs",
              "--fallback-display-name", "milm", "--fallback-bundle-identifier", "milm", "--warnings-as-errors",
-             "--output-path", output or folder / "archive"], capture_output=True, text=True)
+             "--output-path", output or directory / "archive"], capture_output=True, text=True)
         return "" if done.returncode == 0 else done.stdout + done.stderr
 
 

@@ -3,9 +3,9 @@
 
     Tests/EndToEnd/check-help.py
 
-Calls every script of cluster and Tests, executable files and Python programs alike, in an empty folder, without network
-where the system allows that. Each must exit with 0, print a usage that names it, leave no file behind, and need no
-Python package.
+Calls every script of cluster and Tests, executable files and Python programs alike, in an empty directory, without
+network where the system allows that. Each must exit with 0, print a usage that names it, leave no file behind, and
+need no Python package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LIMIT_SECONDS = 30
 
 def scripts() -> list[Path]:
     """The executable files, and the Python files that run as programs."""
-    found = [path for folder in ("cluster", "Tests") for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
+    found = [path for top in ("cluster", "Tests") for path in (REPOSITORY / top).rglob("*") if path.is_file()]
     return sorted(path for path in found if os.access(path, os.X_OK) or is_program(path))
 
 
@@ -45,12 +45,12 @@ def problem(script: Path, option: str, prefix: list[str]) -> str | None:
     """What is wrong with the help of a script."""
     command = [str(script)] if os.access(script, os.X_OK) else [sys.executable, str(script)]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        directory = Path(name)
         environment = os.environ | {"HOME": name, "TMPDIR": name, "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             done = subprocess.run(
                 [*prefix, *command, option],
-                cwd=folder,
+                cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -59,7 +59,7 @@ def problem(script: Path, option: str, prefix: list[str]) -> str | None:
             )
         except subprocess.TimeoutExpired:
             return f"expected an end within {LIMIT_SECONDS} s, found none"
-        left = sorted(path.name for path in folder.iterdir())
+        left = sorted(path.name for path in directory.iterdir())
     if done.returncode != 0:
         return f"expected exit status 0, found {done.returncode}: {done.stderr.strip()[-200:]}"
     # compare_exchange.py prints the usage of compare-exchange.sh, which calls it.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Opens a run's event files with the real TensorBoard and compares every value with metrics.jsonl.
 #
-#   Tests/EndToEnd/check-tensorboard.sh RUN [FOLDER]
+#   Tests/EndToEnd/check-tensorboard.sh RUN [DIRECTORY]
 #
-# If Python has no TensorBoard, it is installed from PyPI into FOLDER (default: a temporary folder).
+# If Python has no TensorBoard, it is installed from PyPI into DIRECTORY (default: a temporary directory).
 set -euo pipefail
 
 repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
@@ -11,16 +11,16 @@ repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
 . "$repository/cluster/common.sh"
 
 only_help "$@"
-{ [ $# -ge 1 ] && [ $# -le 2 ]; } || usage_error "expected RUN [FOLDER], found '$*'"
+{ [ $# -ge 1 ] && [ $# -le 2 ]; } || usage_error "expected RUN [DIRECTORY], found '$*'"
 if ! python3 -c 'import tensorboard' 2>/dev/null; then
   if [ $# -gt 1 ]; then
-    folder=$2
+    directory=$2
   else
-    folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' EXIT
+    directory=$(mktemp -d)
+    trap 'rm -rf "$directory"' EXIT
   fi
-  export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
+  export PYTHONPATH=$directory${PYTHONPATH:+:$PYTHONPATH}
   python3 -c 'import tensorboard' 2>/dev/null ||
-    python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$folder" tensorboard==2.21.0
+    python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$directory" tensorboard==2.21.0
 fi
 python3 "$repository/Tests/Reference/compare_tensorboard.py" "$1"

@@ -11,7 +11,7 @@
 # the single-node test, also on 2 ranks. --quick leaves out the tests on several hosts and all that follows.
 #
 # Needs root, debootstrap, overlayfs and 5 GB of disk. The root, and the build, are kept in $MILM_DEBIAN_CACHE (default
-# ~/.cache/milm/debian) and used again; a change to cluster/install.sh makes a new root. Remove the folder to start over.
+# ~/.cache/milm/debian) and used again; a change to cluster/install.sh makes a new root. Remove it to start over.
 # MILM_DEBIAN_MIRROR is the mirror (default: this machine's, else http://deb.debian.org/debian).
 set -euo pipefail
 
@@ -52,7 +52,7 @@ if [ -z "${MILM_DEBIAN_NAMESPACE:-}" ]; then
 fi
 
 cache=${MILM_DEBIAN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/milm/debian}/$version
-# The toolchain's folder is the same outside and inside; the repository's is not, so that builds can be used again.
+# The toolchain's directory is the same outside and inside; the repository's is not, so that builds can be used again.
 toolchain=$(swift -print-target-info | sed -n 's|.*"runtimeResourcePath": *"\(.*\)/lib/swift".*|\1|p')
 place=/root/milm
 base=$cache/base
@@ -104,7 +104,7 @@ populate_for_building() {
   mount --bind "$build" "$1$place/.build"
 }
 
-# inside COMMAND… : runs a command in the root, in the repository's folder. Not by chroot: lab.sh changes the propagation of
+# inside COMMAND… : runs a command in the root, in the repository. Not by chroot: lab.sh changes the propagation of
 # mounts, for which the root must be one.
 inside() {
   # shellcheck disable=SC2016  # The inner shell expands its own arguments.

@@ -74,12 +74,13 @@ def main() -> None:
     generator = random.Random(options.seed)
     outcomes: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "tiny.yaml").write_text(CONFIGURATION)
+        directory = Path(name)
+        (directory / "tiny.yaml").write_text(CONFIGURATION)
 
         def milm(*arguments: str) -> subprocess.CompletedProcess:
             return subprocess.run(
-                [options.milm, *arguments], cwd=folder, capture_output=True, text=True, timeout=SECONDS, errors="replace"
+                [options.milm, *arguments], cwd=directory, capture_output=True, text=True, timeout=SECONDS,
+                errors="replace",
             )
 
         train = ["train", "tiny.yaml", "--corpus", "corpus", "--output", "run"]
@@ -88,14 +89,14 @@ def main() -> None:
             if made.returncode != 0:
                 sys.exit(f"hostile-files: {made.stderr}")
         for name in ("run", "corpus"):
-            (folder / name).rename(folder / f"good-{name}")
+            (directory / name).rename(directory / f"good-{name}")
         for index in range(options.tries):
             for name in ("run", "corpus"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-                shutil.copytree(folder / f"good-{name}", folder / name, symlinks=True)
-            newest = (folder / "run" / "checkpoints" / "last").resolve()
-            files = [newest / "state.json", folder / "run" / "metrics.jsonl", folder / "run" / "sessions.jsonl"]
-            files.append(folder / "corpus" / "corpus.json")
+                shutil.rmtree(directory / name, ignore_errors=True)
+                shutil.copytree(directory / f"good-{name}", directory / name, symlinks=True)
+            newest = (directory / "run" / "checkpoints" / "last").resolve()
+            files = [newest / "state.json", directory / "run" / "metrics.jsonl", directory / "run" / "sessions.jsonl"]
+            files.append(directory / "corpus" / "corpus.json")
             what = change(files[index % len(files)], generator)
             commands = [["report", "run"], ["inspect", "run"], ["inspect", "corpus", "--json"]]
             commands += [["evaluate", "run", "--corpus", "corpus"], ["generate", "run", "--tokens", "3"]]

@@ -4,7 +4,7 @@
 #   Tests/EndToEnd/package-names.sh [SUITE…]      # default: bookworm trixie testing
 #   Tests/EndToEnd/package-names.sh --check       # says why this machine cannot, or nothing
 #
-# Downloads the package lists of each suite (10 MB) into a temporary folder and simulates the installation on a system
+# Downloads the package lists of each suite (10 MB) to a temporary directory and simulates the installation on a system
 # without any package: for building, for a node, and for a node whose program is linked with libraries that its release has
 # under other names. Installs nothing and needs no root. MIRROR names the mirror (default: that of this machine, else
 # http://deb.debian.org/debian).
@@ -38,23 +38,23 @@ fi
 
 # begin_suite SUITE : an apt of its own with the suite's lists, and a dpkg that has installed nothing.
 begin_suite() {
-  local folder=$work/$1
-  mkdir -p "$folder"/{state/lists/partial,cache/archives/partial,dpkg,bin,none}
-  : >"$folder/dpkg/status"
-  printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$mirror" "$1" >"$folder/sources.list"
-  cat >"$folder/apt.conf" <<CONF
-Dir::State "$folder/state";
-Dir::State::status "$folder/dpkg/status";
-Dir::Cache "$folder/cache";
+  local directory=$work/$1
+  mkdir -p "$directory"/{state/lists/partial,cache/archives/partial,dpkg,bin,none}
+  : >"$directory/dpkg/status"
+  printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$mirror" "$1" >"$directory/sources.list"
+  cat >"$directory/apt.conf" <<CONF
+Dir::State "$directory/state";
+Dir::State::status "$directory/dpkg/status";
+Dir::Cache "$directory/cache";
 Dir::Cache::pkgcache "pkgcache.bin";
 Dir::Cache::srcpkgcache "srcpkgcache.bin";
-Dir::Etc::SourceList "$folder/sources.list";
-Dir::Etc::SourceParts "$folder/none";
-Dir::Etc::Preferences "$folder/none/preferences";
-Dir::Etc::PreferencesParts "$folder/none";
+Dir::Etc::SourceList "$directory/sources.list";
+Dir::Etc::SourceParts "$directory/none";
+Dir::Etc::Preferences "$directory/none/preferences";
+Dir::Etc::PreferencesParts "$directory/none";
 CONF
-  export APT_CONFIG=$folder/apt.conf DPKG_ADMINDIR=$folder/dpkg
-  quietly "$folder/update.log" apt-get update -q || fail "the lists of $1 cannot be fetched from $mirror"
+  export APT_CONFIG=$directory/apt.conf DPKG_ADMINDIR=$directory/dpkg
+  quietly "$directory/update.log" apt-get update -q || fail "the lists of $1 cannot be fetched from $mirror"
 }
 
 # packages SUITE ARGUMENT… : the packages that install.sh would install, on one line.

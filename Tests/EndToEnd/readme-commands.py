@@ -3,7 +3,7 @@
 
     Tests/EndToEnd/readme-commands.py [--list] [MILM]      # MILM is .build/release/milm by default
 
-Each ```sh block runs unchanged, under `bash -eu`, in a folder of its own with the names that the pages use: corpus,
+Each ```sh block runs unchanged, under `bash -eu`, in a directory of its own with the names that the pages use: corpus,
 wikitext-2 and wikipedia (a small generated corpus), wiki.{train,valid,test}.tokens (a small text) and run (a trained
 run), except for a name that the block writes itself with --output. `milm` there is a wrapper that adds --steps 4 to train
 and a narrow model to train, plan and benchmarks of a configuration, and prints what it runs. A block after
@@ -150,11 +150,11 @@ def unknown_options(words: list[str], text: str, program: str) -> Iterator[str]:
 
 
 class Bench:
-    """Folders in which blocks find what the pages name."""
+    """Directories in which blocks find what the pages name."""
 
-    def __init__(self, folder: Path, milm: Path):
-        self.folder = folder
-        self.path = self.folder / "bin"
+    def __init__(self, directory: Path, milm: Path):
+        self.directory = directory
+        self.path = self.directory / "bin"
         self.path.mkdir()
         wrapper = self.path / "milm"
         small, benchmark = (
@@ -174,27 +174,27 @@ exec {shlex.quote(str(milm))} "$@"
         self.milm = str(wrapper)
         for split, count in (("train", 3000), ("valid", 300), ("test", 300)):
             words = (f" word{i * i % 97} of the text ,\n" for i in range(count))
-            (self.folder / f"wiki.{split}.tokens").write_text("".join(words))
+            (self.directory / f"wiki.{split}.tokens").write_text("".join(words))
         self.call("prepare", "--generate", "30000", "--output", "corpus")
         self.call("train", str(REPOSITORY / "configs/quickstart.yaml"), "--corpus", "corpus", "--output", "run")
 
     def call(self, *arguments: str) -> None:
-        done = subprocess.run([self.milm, *arguments], cwd=self.folder, capture_output=True, text=True)
+        done = subprocess.run([self.milm, *arguments], cwd=self.directory, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(f"readme-commands: milm {shlex.join(arguments)}: expected status 0, found {done.returncode}\n{done.stderr}")
 
     def run(self, number: int, text: str) -> tuple[int, str]:
         """The exit status and the output of a block."""
-        place = self.folder / f"block-{number}"
+        place = self.directory / f"block-{number}"
         place.mkdir()
         made = set(re.findall(r"--output (\S+)", text))
         for name in ("cluster", "configs", "Tests"):
             (place / name).symlink_to(REPOSITORY / name)
-        for name in self.folder.glob("wiki.*.tokens"):
+        for name in self.directory.glob("wiki.*.tokens"):
             (place / name.name).symlink_to(name)
         for name, source in (("corpus", "corpus"), ("wikitext-2", "corpus"), ("wikipedia", "corpus"), ("run", "run")):
             if name not in made:
-                subprocess.run(["cp", "-a", self.folder / source, place / name], check=True)
+                subprocess.run(["cp", "-a", self.directory / source, place / name], check=True)
         environment = os.environ | {
             "PATH": f"{self.path}:{os.environ['PATH']}",
             # For blocks that call mpirun themselves, on machines with few cores and as root.
@@ -237,8 +237,8 @@ def main() -> None:
     milm = arguments.milm.resolve()
     blocks = [block for page in pages() for block in blocks_of(page)]
     check(blocks, milm)
-    with tempfile.TemporaryDirectory() as folder:
-        bench = None if arguments.list else Bench(Path(folder), milm)
+    with tempfile.TemporaryDirectory() as directory:
+        bench = None if arguments.list else Bench(Path(directory), milm)
         for number, block in enumerate(blocks):
             title = f"{block.place:28}  {block.text.splitlines()[0][:60]:60}"
             reason = block.reason or lab_reason(block.text)

@@ -3,7 +3,7 @@
 #
 #   Tests/EndToEnd/slurm-test.sh        # as root; needs slurmctld slurmd slurm-client munge iproute2
 #
-# munged, slurmctld and slurmd run with their own configuration and folders in separate namespaces without network:
+# munged, slurmctld and slurmd run with their own configuration and directories in separate namespaces without network:
 # the machine's Slurm, ports and /etc are not used, and all of it ends with this script. A job of 2 ranks must train to
 # the end; the same job, warned with SIGUSR1 as before its time limit, must exit with 75, be requeued and end with the same
 # parameters; so must one whose ranks srun starts with PMIx. Prints a table.
@@ -59,7 +59,7 @@ start_slurm() {
   printf '127.0.0.1 localhost\n10.0.0.1 node\n' >"$work/hosts"
   mount --bind "$work/hosts" /etc/hosts
   mkdir "$work/log" "$work/ctld" "$work/slurmd" "$work/munge"
-  # munged checks the permissions of every folder above its socket.
+  # munged checks the permissions of every directory above its socket.
   chmod 755 "$work" "$work/munge"
   (umask 077 && head -c 128 /dev/urandom >"$work/munge/key")
   cat >"$work/slurm.conf" <<CONF

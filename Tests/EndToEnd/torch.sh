@@ -11,7 +11,7 @@ has_torch() {
     "$torch_version" 2>/dev/null
 }
 
-# install_torch FOLDER : installs into the folder only, and adds it to PYTHONPATH.
+# install_torch DIRECTORY : installs into the directory only, and adds it to PYTHONPATH.
 install_torch() {
   local pip=(python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$1")
   # pip's configured index may have the CPU wheels; PyTorch's own index has them.
@@ -23,11 +23,11 @@ install_torch() {
 
 # require_torch : installs PyTorch for the benchmarks, into .build, unless Python has it.
 require_torch() {
-  local folder=$PWD/.build/peer-python
-  export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
+  local directory=$PWD/.build/peer-python
+  export PYTHONPATH=$directory${PYTHONPATH:+:$PYTHONPATH}
   ! has_torch || return 0
   # shellcheck disable=SC2154  # Set by cluster/common.sh.
-  printf '%s: installing PyTorch %s into %s\n' "$script" "$torch_version" "$folder" >&2
-  mkdir -p "$folder"
-  install_torch "$folder" || fail "expected PyTorch to be installable, found that it is not; see $folder.log"
+  printf '%s: installing PyTorch %s into %s\n' "$script" "$torch_version" "$directory" >&2
+  mkdir -p "$directory"
+  install_torch "$directory" || fail "expected PyTorch to be installable, found that it is not; see $directory.log"
 }

@@ -53,7 +53,7 @@ def parsed(description: str, meaning: str, default: int) -> argparse.Namespace:
 
 
 class Trials:
-    """A folder with a corpus and a configuration, and the runs in it."""
+    """A directory with a corpus and a configuration, and the runs in it."""
 
     def __init__(self, milm: Path, work: Path):
         self.milm, self.work = str(milm.resolve()), work
@@ -104,12 +104,12 @@ class Trials:
 
 @contextmanager
 def trials(milm: Path) -> Iterator[Trials]:
-    """Trials in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Trials in a temporary directory."""
+    with tempfile.TemporaryDirectory() as directory:
         try:
-            yield Trials(milm, Path(folder))
+            yield Trials(milm, Path(directory))
         finally:
-            for mounted in Path(folder).glob("run-*/checkpoints"):
+            for mounted in Path(directory).glob("run-*/checkpoints"):
                 if os.path.ismount(mounted):
                     subprocess.run(["umount", str(mounted)], stderr=subprocess.DEVNULL)
 

@@ -56,30 +56,53 @@ struct EvaluationBench {
     _ method: ScoringMethod = ScoringMethod(), text: EvaluationRun.Text = .split(.test),
     tokenLossPath: String? = nil, rankCount: Int = 1, reception: ReceptionFault? = nil
   ) throws -> EvaluationSummary {
+    let results = onRanks(rankCount, reception: reception) { ranks in
+      try EvaluationRun(
+        ranks.isCoordinator ? checkpoint : nil, model: model, corpus: corpus, text: text, method: method,
+        tokenLossPath: tokenLossPath, ranks: ranks
+      ).evaluate()
+    }
+    for rank in 1..<max(rankCount, 1) {
+      if case .success(.some) = results[rank] { throw MilmError("rank \(rank) gave a summary") }
+    }
+    guard let summary = try results[0]?.get() else { throw MilmError("rank 0 gave nothing") }
+    return summary
+  }
+
+  /// The scores of the lines of a file.
+  func scores(ofLinesIn path: String, context: String = "", rankCount: Int = 1) throws -> [LineScore] {
+    let scores = Mutex<[LineScore]>([])
+    let results = onRanks(rankCount) { ranks in
+      try LineEvaluation(
+        ranks.isCoordinator ? checkpoint : nil, model: model, corpus: corpus, path: path, context: context,
+        ranks: ranks
+      ).run { found in scores.withLock { $0 += found } }
+    }
+    for rank in 0..<rankCount {
+      guard try results[rank]?.get() == false else { throw MilmError("rank \(rank) was interrupted") }
+    }
+    return scores.withLock { $0 }
+  }
+
+  private func onRanks<Value: Sendable>(
+    _ rankCount: Int, reception: ReceptionFault? = nil, _ body: @escaping @Sendable (Ranks) throws -> Value
+  ) -> [Int: Result<Value, any Error>] {
     let control = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: rankCount, fault: reception)
     let gradients = LocalCommunicator.world(rankCount: rankCount, ranksPerNode: rankCount)
-    let results = Mutex<[Int: Result<EvaluationSummary?, any Error>]>([:])
+    let results = Mutex<[Int: Result<Value, any Error>]>([:])
     let group = DispatchGroup()
     for rank in 0..<rankCount {
       group.enter()
       let ranks = Ranks(control: control[rank], gradients: gradients[rank], snapshots: gradients[rank])
-      let run = EvaluationRun(
-        rank == 0 ? checkpoint : nil, model: model, corpus: corpus, text: text, method: method,
-        tokenLossPath: tokenLossPath, ranks: ranks)
       Thread {
-        let result = Result { try run.evaluate() }
+        let result = Result { try body(ranks) }
         if case .failure(let error) = result { control[rank].abort("\(error)") }
         results.withLock { $0[rank] = result }
         group.leave()
       }.start()
     }
     group.wait()
-    let all = results.withLock { $0 }
-    for rank in 1..<max(rankCount, 1) {
-      if case .success(.some) = all[rank] { throw MilmError("rank \(rank) gave a summary") }
-    }
-    guard let summary = try all[0]?.get() else { throw MilmError("rank 0 gave nothing") }
-    return summary
+    return results.withLock { $0 }
   }
 
   /// The sha256 of the checkpoint's files.

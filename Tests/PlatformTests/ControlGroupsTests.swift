@@ -55,7 +55,7 @@ struct ControlGroupsTests {
     let memory = try #require(ControlGroups(root: root.path).memory)
     // The cache of files is dropped when memory is needed.
     #expect(memory.limitByteCount == 4000 && memory.availableByteCount == 2800)
-    #expect(memory.folder == "/sys/fs/cgroup/job")
+    #expect(memory.directory == "/sys/fs/cgroup/job")
   }
 
   /// Version 1 without a namespace: the container's own group is mounted, and named by its path outside.

@@ -79,8 +79,8 @@ struct AtomicFileTests {
     #expect(try folder.entries().sorted() == ["a", "dangling", "link", "pipe"])
   }
 
-  @Test func anOutputFolderOfAnotherKindIsRefused() throws {
-    let marks: [FolderKind: [String]] = [
+  @Test func anOutputDirectoryOfAnotherKindIsRefused() throws {
+    let marks: [DirectoryKind: [String]] = [
       .corpus: ["corpus.json"], .run: ["config.yaml", "checkpoints"],
       .checkpoint: ["state.json", "model.safetensors"], .study: ["config.json", "settings"],
     ]
@@ -89,16 +89,16 @@ struct AtomicFileTests {
       try kind.requireOutput(path)
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
       for entry in entries { try folder.write("", to: "\(kind.rawValue)/\(entry)") }
-      for other in FolderKind.allCases where other != kind {
+      for other in DirectoryKind.allCases where other != kind {
         let error = MilmError(
-          path, "expected a new folder or a \(other.rawValue) to write, found a \(kind.rawValue)")
+          path, "expected a new directory or a \(other.rawValue) to write, found a \(kind.rawValue)")
         #expect(throws: error) { try other.requireOutput(path) }
       }
       try kind.requireOutput(path)
     }
     let file = try folder.write("", to: "file").path
-    #expect(throws: MilmError(file, "expected a new folder or a run to write, found a file")) {
-      try FolderKind.run.requireOutput(file)
+    #expect(throws: MilmError(file, "expected a new directory or a run to write, found a file")) {
+      try DirectoryKind.run.requireOutput(file)
     }
   }
 

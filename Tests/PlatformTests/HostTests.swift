@@ -6,12 +6,16 @@ struct HostTests {
   @Test(arguments: [
     ("3", 1, [:], 2), ("3", 2, [:], 1), ("ff,00000001", 1, [:], 9), ("1", 4, [:], 1),
     ("f", 1, ["OMP_NUM_THREADS": "2"], 2),
-    ("f", 2, ["OMP_NUM_THREADS": "99999999999"], 4), ("f", 2, ["OMP_NUM_THREADS": "many"], 2),
+    ("f", 2, ["OMP_NUM_THREADS": "99999999999"], 1024), ("f", 2, ["OMP_NUM_THREADS": "many"], 2),
     // A list has a number for each level of nested parallel regions.
     ("f", 1, ["OMP_NUM_THREADS": "3,2,1"], 3), ("f", 1, ["OMP_NUM_THREADS": " 2 , 4"], 2),
     ("f", 2, ["OMP_NUM_THREADS": "3,0"], 2), ("f", 2, ["OMP_NUM_THREADS": "-1"], 2),
     ("f", 2, ["OMP_NUM_THREADS": ""], 2), ("f", 2, ["OMP_NUM_THREADS": "3,"], 2),
-    ("f", 1, ["OMP_THREAD_LIMIT": "2"], 2), ("f", 1, ["OMP_NUM_THREADS": "3", "OMP_THREAD_LIMIT": "2"], 2),
+    // OpenMP allows more threads than processors, for each process.
+    ("3", 1, ["OMP_NUM_THREADS": "4"], 4), ("3", 2, ["OMP_NUM_THREADS": "4"], 4),
+    ("3", 1, ["OMP_NUM_THREADS": "8", "OMP_THREAD_LIMIT": "5"], 5),
+    ("3", 1, ["OMP_THREAD_LIMIT": "5"], 2), ("f", 1, ["OMP_THREAD_LIMIT": "2"], 2),
+    ("f", 1, ["OMP_NUM_THREADS": "3", "OMP_THREAD_LIMIT": "2"], 2),
   ])
   func ranksShareTheProcessorsTheyMayUse(
     mask: String, rankCount: Int, environment: [String: String], expected: Int
@@ -28,7 +32,7 @@ struct HostTests {
     quota: Double, rankCount: Int, quotaRankCount: Int, environment: [String: String], expected: Int
   ) {
     let processors = Processors(
-      mask: "ff", quota: ControlGroups.Quota(processors: quota, folder: "/job", identity: "1:2"))
+      mask: "ff", quota: ControlGroups.Quota(processors: quota, directory: "/job", identity: "1:2"))
     #expect(
       processors.threadCount(
         sharedBy: rankCount, quotaSharedBy: quotaRankCount, environment: environment) == expected)

@@ -66,7 +66,7 @@ func allReduceMeansAllSizes(_ ranks: Ranks) throws {
         try ranks.claimEqual(values, what)
         try claim(isClose(values, expected, codec), "\(what): expected the mean")
         try claim(
-          (report.wireByteCount > 0) == (exchange.layout.leaders(ofSliceOf: ranks.rank).count > 1),
+          (report.wireByteCount > 0) == (exchange.layout.leaders(ofPartitionOf: ranks.rank).count > 1),
           "\(what): \(report.wireByteCount) bytes sent")
       }
     }

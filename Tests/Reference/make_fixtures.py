@@ -27,8 +27,8 @@ from pathlib import Path
 if __name__ == "__main__":
     # First: --help does without PyTorch.
     parser = argparse.ArgumentParser(description="Makes the fixtures of the language model's tests.")
-    folder = Path(__file__).resolve().parent.parent / "LanguageModelTests" / "Fixtures"
-    parser.add_argument("--output", type=Path, default=folder)
+    directory = Path(__file__).resolve().parent.parent / "LanguageModelTests" / "Fixtures"
+    parser.add_argument("--output", type=Path, default=directory)
     arguments = parser.parse_args()
 
 import torch

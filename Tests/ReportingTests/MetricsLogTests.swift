@@ -137,7 +137,7 @@ struct MetricsLogTests {
     #expect(try content().hasSuffix("\n"))
   }
 
-  @Test func aMissingFolderIsOneLineOfError() throws {
+  @Test func aMissingDirectoryIsOneLineOfError() throws {
     let error = try #require(throws: MilmError.self) {
       try MetricsLog(path: folder.file("no/such/folder"), keepingThroughStep: nil)
     }

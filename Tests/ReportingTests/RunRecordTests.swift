@@ -21,10 +21,13 @@ struct RunRecordTests {
       keepingThroughStep: step, evaluationsBeforeStep: evaluationsBefore)
   }
 
-  private func session(_ beginning: RunSession.Beginning, step: Int) -> RunSession {
+  private func session(
+    _ beginning: RunSession.Beginning, step: Int, validation: String? = nil
+  ) -> RunSession {
     RunSession(
       beginning, step: step, tokens: step * 4096, lastStep: 400, version: "1", ranks: 2, hosts: 1,
-      engine: "an engine", model: "lstm", parameters: 1_234_567, vocabulary: 999)
+      engine: "an engine", model: "lstm", parameters: 1_234_567, vocabulary: 999,
+      validation: validation)
   }
 
   private func page() throws -> String { try String(contentsOfFile: files.page, encoding: .utf8) }
@@ -78,6 +81,29 @@ struct RunRecordTests {
     try again.begin(session(.returned, step: 40))
     try again.finish()
     #expect(try page().contains("at step 20, rolled back to step 40"))
+  }
+
+  /// Perplexities of different texts cannot be compared: the lower ones of an easier text would stay the best.
+  @Test(arguments: [nil, "one", "other"]) func anotherValidationSplitStartsANewBest(validation: String?)
+    throws
+  {
+    let first = try record()
+    try first.begin(session(.begun, step: 0, validation: "one"))
+    for step in 1...20 { try first.append(metrics(step: step)) }
+    try first.append(evaluation(step: 10, perplexity: 12))
+    try first.append(evaluation(step: 20, perplexity: 13))
+    let second = try record(after: 20, evaluationsBefore: validation == "other" ? 20 : nil)
+    try second.begin(session(.resumed, step: 20, validation: validation))
+    if validation == "other" { try second.append(evaluation(step: 20, perplexity: 40)) }
+    for step in 21...40 { try second.append(metrics(step: step)) }
+    try second.append(evaluation(step: 30, perplexity: 41))
+    try second.finish()
+    try files.drawPage(title: "run", configuration: "", at: folder.file("again.html"))
+    for path in [files.page, folder.file("again.html")] {
+      let page = try String(contentsOfFile: path, encoding: .utf8)
+      let (step, perplexity) = validation == "other" ? (20, 40) : (10, 12)
+      #expect(page.contains("valid, best at step \(step) <b>\(perplexity)</b>"))
+    }
   }
 
   @Test func staysSmallInALongRun() throws {

@@ -21,7 +21,7 @@ struct TraceFilesTests {
   }
 
   @Test func isValidAfterEveryWriteAndOrderedByTime() throws {
-    let files = try TraceFiles(folder: folder.file("trace"), labels: ["rank 0 (a)", "rank 1 (\"b\")"])
+    let files = try TraceFiles(directory: folder.file("trace"), labels: ["rank 0 (a)", "rank 1 (\"b\")"])
     #expect(try events(1).allSatisfy { $0["ph"] as? String == "M" })
     let first = [event("later", at: .microseconds(20)), event("earlier", at: .nanoseconds(10_001))]
     try files.append(first.lines(rank: 1), rank: 1)
@@ -38,22 +38,22 @@ struct TraceFilesTests {
   }
 
   @Test func keepsTimesBeforeTheOriginOfTheClock() throws {
-    let files = try TraceFiles(folder: folder.file("trace"), labels: ["a"])
+    let files = try TraceFiles(directory: folder.file("trace"), labels: ["a"])
     try files.append([event("early", at: .nanoseconds(-2_000_500))].lines(rank: 0), rank: 0)
     #expect(try events(0).last?["ts"] as? Double == -2000.5)
   }
 
   @Test func removesTracesOfAnEarlierProcess() throws {
-    _ = try TraceFiles(folder: folder.file("trace"), labels: ["a", "b", "c"])
+    _ = try TraceFiles(directory: folder.file("trace"), labels: ["a", "b", "c"])
     try folder.write("mine", to: "trace/notes.txt")
-    _ = try TraceFiles(folder: folder.file("trace"), labels: ["a"])
+    _ = try TraceFiles(directory: folder.file("trace"), labels: ["a"])
     #expect(try folder.entries("trace") == ["notes.txt", "rank-0000.json"])
   }
 
-  @Test func aFolderThatCannotBeCreatedIsOneLineOfError() throws {
+  @Test func aDirectoryThatCannotBeCreatedIsOneLineOfError() throws {
     try folder.write("a file", to: "trace")
     let error = try #require(throws: MilmError.self) {
-      try TraceFiles(folder: folder.file("trace"), labels: ["a"])
+      try TraceFiles(directory: folder.file("trace"), labels: ["a"])
     }
     #expect(!error.description.contains("\n"))
   }

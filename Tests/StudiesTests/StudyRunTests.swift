@@ -49,7 +49,7 @@ import Testing
     }
   }
 
-  @Test func aFolderOfADifferentConfigurationIsRefused() throws {
+  @Test func aDirectoryOfADifferentConfigurationIsRefused() throws {
     let settings = smallSettings("multitask")
     _ = try run(MultitaskStudy.self, settings, stopAfter: 1)
     let error = try #require(throws: MilmError.self) { try run(MultitaskStudy.self, settings + ["seed=2"]) }

@@ -24,7 +24,7 @@ func studyCommand(_ study: String, output: String, _ more: [String] = []) -> [St
     + (smallSettings(study) + more).flatMap { ["--set", $0] }
 }
 
-/// All files of a study's folder except `time.json`, by name.
+/// All files of a study's directory except `time.json`, by name.
 func studyFiles(_ folder: String) throws -> [String: Data] {
   let names = try FileManager.default.subpathsOfDirectory(atPath: folder)
   var files: [String: Data] = [:]

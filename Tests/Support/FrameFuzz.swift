@@ -97,7 +97,7 @@ package struct FrameFuzz {
   }
 
   private static func frame(_ codec: Codec, _ coder: FrameCoder, randomBitCount: Int) -> [UInt8]? {
-    let (source, zeros, lost) = (
+    let (source, residual, roundingError) = (
       FloatBuffer(count: elementCount), FloatBuffer(count: elementCount), FloatBuffer(count: elementCount)
     )
     var random = SplitMix64(state: 1)
@@ -107,11 +107,11 @@ package struct FrameFuzz {
     var bytes = [UInt8](repeating: 0, count: FrameCoder.frameCapacity(elementCount: elementCount))
     let description = FrameDescription(
       codec: codec, operation: operation, sender: 1, elementCount: elementCount, blockLength: 32)
-    let count = withExtendedLifetime((source, zeros, lost)) {
+    let count = withExtendedLifetime((source, residual, roundingError)) {
       bytes.withUnsafeMutableBytes { bytes in
         try? coder.encode(
           source.start, as: description,
-          feedback: ErrorFeedback(residual: zeros.start, remainder: lost.start), into: bytes)
+          feedback: ErrorFeedback(residual: residual.start, roundingError: roundingError.start), into: bytes)
       }
     }
     return count.map { Array(bytes[..<$0]) }

@@ -1,11 +1,11 @@
 import Foundation
 
-/// A temporary folder, removed with its content when it is released.
+/// A temporary directory, removed with its content when it is released.
 package final class TemporaryFolder: Sendable {
   /// Its path.
   package let path: String
 
-  /// A new empty folder, in memory if possible: fuzz tests write tens of thousands of files.
+  /// A new empty directory, in memory if possible: fuzz tests write tens of thousands of files.
   ///
   /// Tests that write many megabytes should pass false for `inMemory`, of which containers have little.
   package init(inMemory: Bool = true) throws {
@@ -37,7 +37,7 @@ package final class TemporaryFolder: Sendable {
     return url(name)
   }
 
-  /// The sorted names of the entries of the folder, or of one of its folders.
+  /// The sorted names of the entries of the directory, or of one of its directories.
   package func entries(_ name: String = ".") throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: file(name)).sorted()
   }

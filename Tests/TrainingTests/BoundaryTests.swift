@@ -99,39 +99,43 @@ import Training
 
   static let ends: [(Place, Boundary.Closing)] = [
     // The process stops, and another one continues.
-    (Place(step: 5), .init(last: .isExtra, isWritten: true)),
-    (Place(step: 5, pending: .init(step: 4)), .init(pending: .isAwaited, last: .isExtra, isWritten: true)),
-    (Place(step: 8), .init(last: .isAwaited, isWritten: true)),
+    (Place(step: 5), .init(last: .isUnscheduled, isWritten: true)),
+    (
+      Place(step: 5, pending: .init(step: 4)),
+      .init(pending: .awaitsPerplexity, last: .isUnscheduled, isWritten: true)
+    ),
+    (Place(step: 8), .init(last: .awaitsPerplexity, isWritten: true)),
     (
       Place(step: 8, pending: .init(step: 4)),
-      .init(pending: .takesEffect, last: .isAwaited, isWritten: true)
+      .init(pending: .takesEffect, last: .awaitsPerplexity, isWritten: true)
     ),
     (Place(step: 5, evaluates: false), .init(isWritten: true)),
     // While steps are skipped no evaluation is due.
     (
       Place(step: 8, pending: .init(step: 4), isSkipping: true),
-      .init(pending: .isAwaited, last: .isExtra, isWritten: true)
+      .init(pending: .awaitsPerplexity, last: .isUnscheduled, isWritten: true)
     ),
     // It has taken no step: what an earlier one has left is evaluated, and nothing else.
     (
-      Place(step: 5, origin: .resumed(5), pending: .init(step: 4)), .init(last: .isExtra, isWritten: true)
+      Place(step: 5, origin: .resumed(5), pending: .init(step: 4)),
+      .init(last: .isUnscheduled, isWritten: true)
     ),
     (
       Place(step: 8, origin: .resumed(8), pending: .init(step: 8)),
-      .init(last: .isAwaited, isWritten: true)
+      .init(last: .awaitsPerplexity, isWritten: true)
     ),
     (Place(step: 8, origin: .resumed(8), pending: .init(step: 8, perplexity: 9)), .init()),
     (Place(step: 8, origin: .resumed(8), evaluatedStep: 8), .init()),
     (Place(step: 5, origin: .resumed(5), evaluates: false), .init()),
     (
       Place(step: 8, origin: .adopted(8), pending: .init(step: 8)),
-      .init(last: .isAwaited, isWritten: true)
+      .init(last: .awaitsPerplexity, isWritten: true)
     ),
     // It is interrupted, and has little time.
     (Place(step: 5, isInterrupted: true), .init(pending: .isAbandoned, isWritten: true)),
     (
       Place(step: 8, isInterrupted: true),
-      .init(pending: .isAbandoned, last: .isLeftToTheNextProcess, isWritten: true)
+      .init(pending: .isAbandoned, last: .isDeferred, isWritten: true)
     ),
     (
       Place(step: 8, pending: .init(step: 4), isInterrupted: true),
@@ -156,7 +160,7 @@ import Training
     ),
     (
       Place(step: 9, pending: .init(step: 8), patienceUsed: 2),
-      .init(isOver: true, pending: .takesEffect, last: .isExtra, isWritten: true)
+      .init(isOver: true, pending: .takesEffect, last: .isUnscheduled, isWritten: true)
     ),
   ]
 
@@ -240,16 +244,16 @@ private struct SimulatedRun {
     switch closing.pending {
     case .none, .isAbandoned: break
     case .takesEffect: apply(&run)
-    case .isAwaited: run.state.pendingEvaluation?.perplexity = 1
+    case .awaitsPerplexity: run.state.pendingEvaluation?.perplexity = 1
     }
     switch closing.last {
     case .none: break
     case .takesEffect:
       evaluate(&run)
       apply(&run)
-    case .isAwaited: run.state.pendingEvaluation = .init(step: run.state.step, perplexity: 1)
-    case .isExtra: break
-    case .isLeftToTheNextProcess: run.state.pendingEvaluation = .init(step: run.state.step)
+    case .awaitsPerplexity: run.state.pendingEvaluation = .init(step: run.state.step, perplexity: 1)
+    case .isUnscheduled: break
+    case .isDeferred: run.state.pendingEvaluation = .init(step: run.state.step)
     }
     return run
   }

@@ -139,7 +139,7 @@ import Training
   }
 
   @Test(arguments: ["run/checkpoints", "run"])
-  func aFolderThatVanishesIsMadeAgain(name: String) throws {
+  func aDirectoryThatVanishesIsMadeAgain(name: String) throws {
     let bench = try TrainingBench()
     let configuration = try bench.configuration("training.steps=30")
     let log = LogLines {

@@ -209,7 +209,7 @@ final class TinyDisk: Sendable {
   private let folder: TemporaryFolder
   private let path: String
 
-  /// A file system in a folder of its own, or at `path` in `folder`, which must be a folder.
+  /// A file system in a directory of its own, or at `path` in `folder`, which must be a directory.
   init?(byteCount: Int, in folder: TemporaryFolder? = nil, at name: String? = nil) throws {
     let folder = try folder ?? TemporaryFolder()
     path = name.map { folder.file($0) } ?? folder.path

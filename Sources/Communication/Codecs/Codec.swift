@@ -112,12 +112,12 @@ package struct ErrorFeedback {
   /// Added to the values before rounding.
   package let residual: UnsafePointer<Float>
   /// Receives the sum minus the decoded values.
-  package let remainder: UnsafeMutablePointer<Float>
+  package let roundingError: UnsafeMutablePointer<Float>
 
   /// Feedback from one buffer into another.
-  package init(residual: UnsafePointer<Float>, remainder: UnsafeMutablePointer<Float>) {
+  package init(residual: UnsafePointer<Float>, roundingError: UnsafeMutablePointer<Float>) {
     self.residual = residual
-    self.remainder = remainder
+    self.roundingError = roundingError
   }
 }
 
@@ -139,19 +139,19 @@ extension Codec {
       CKernels_codecSplitPlanes(values, count, bytes)
     case .bfloat16:
       guard let feedback else { preconditionFailure("\(self) needs error feedback") }
-      CKernels_codecEncodeBFloat16(values, feedback.residual, count, bytes, feedback.remainder)
+      CKernels_codecEncodeBFloat16(values, feedback.residual, count, bytes, feedback.roundingError)
     case .int8:
       guard let feedback else { preconditionFailure("\(self) needs error feedback") }
       let blockCount = count.dividedRoundingUp(by: blockLength)
       let codes = (raw + 4 * blockCount).assumingMemoryBound(to: Int8.self)
       CKernels_codecEncodeInt8(
-        values, feedback.residual, count, blockLength, scales, codes, feedback.remainder)
+        values, feedback.residual, count, blockLength, scales, codes, feedback.roundingError)
       CKernels_codecSplitPlanes(scales, blockCount, bytes)
     case .int4:
       guard let feedback else { preconditionFailure("\(self) needs error feedback") }
       let blockCount = count.dividedRoundingUp(by: blockLength)
       CKernels_codecEncodeInt4(
-        values, feedback.residual, count, blockLength, scales, bytes + 4 * blockCount, feedback.remainder)
+        values, feedback.residual, count, blockLength, scales, bytes + 4 * blockCount, feedback.roundingError)
       CKernels_codecSplitPlanes(scales, blockCount, bytes)
     }
   }

@@ -46,7 +46,7 @@ package final class FrameCoder: @unchecked Sendable {
     precondition(frame.elementCount <= maximumElementCount && frame.blockLength > 0, "a frame within bounds")
     precondition(target.count >= Self.frameCapacity(elementCount: frame.elementCount), "room for a frame")
     let sections = frame.codec.sections(elementCount: frame.elementCount, blockLength: frame.blockLength)
-    let rawAddress = UnsafeMutableRawPointer(raw.slice(from: 0, byteCount: sections.rawByteCount).start)
+    let rawAddress = UnsafeMutableRawPointer(raw.bytes(from: 0, byteCount: sections.rawByteCount).start)
     frame.codec.encode(
       values, count: frame.elementCount, blockLength: frame.blockLength, feedback: feedback,
       scales: scales.start, into: rawAddress)
@@ -60,7 +60,7 @@ package final class FrameCoder: @unchecked Sendable {
     var end = FrameHeader.byteCount + 8 * sections.count
     for index in 0..<sections.count {
       let (byteCount, compression) = sections[index]
-      let section = UnsafeRawBufferPointer(raw.slice(from: source, byteCount: byteCount))
+      let section = UnsafeRawBufferPointer(raw.bytes(from: source, byteCount: byteCount))
       let room = UnsafeMutableRawBufferPointer(rebasing: target[end...])
       let compressedByteCount =
         try compressor.isWorthCompressing(section, compression, scratch: room, price: price)
@@ -122,7 +122,7 @@ package final class FrameCoder: @unchecked Sendable {
         throw MilmError("section \(index): expected at most \(limit) bytes, found \(announced)")
       }
       let section = UnsafeRawBufferPointer(rebasing: rest[..<byteCount])
-      let target = raw.slice(from: rawOffset, byteCount: rawByteCount)
+      let target = raw.bytes(from: rawOffset, byteCount: rawByteCount)
       if isCompressed {
         try decompressor.decompress(section, into: target)
       } else {

@@ -4,7 +4,7 @@ struct Bucket {
   let index: Int
   let range: Range<Int>
   let blockLength: Int
-  /// How many chunks it has: one for each leader of a slice.
+  /// How many chunks it has: one for each leader of a partition.
   let chunkCount: Int
   /// Where this rank's chunk begins among all chunks it owns.
   var ownOffset = 0
@@ -82,6 +82,6 @@ extension BucketPlan {
     let most = layout.isFlat ? bucketByteCount : NodeMemory.byteBudget / (2 * layout.largestNodeSize)
     self.init(
       ranges, bucketByteCount: min(bucketByteCount, most),
-      chunkCount: layout.sliceCount * layout.nodeCount, ownChunk: layout.chunkIndex(of: rank))
+      chunkCount: layout.partitionCount * layout.nodeCount, ownChunk: layout.chunkIndex(of: rank))
   }
 }

@@ -73,9 +73,9 @@ extension GradientExchange {
     nonisolated(unsafe) let gradient = gradient
     return try thread.run { [self] in
       let count = plan.maximumChunkCount
-      let (zeros, lost) = (FloatBuffer(count: count), FloatBuffer(count: count))
-      return try withExtendedLifetime((zeros, lost)) {
-        let feedback = ErrorFeedback(residual: zeros.start, remainder: lost.start)
+      let (residual, roundingError) = (FloatBuffer(count: count), FloatBuffer(count: count))
+      return try withExtendedLifetime((residual, roundingError)) {
+        let feedback = ErrorFeedback(residual: residual.start, roundingError: roundingError.start)
         return try codecs.flatMap { codec in
           let measurements = try [WirePrice(), .nothing].map { price in
             CodecMeasurement(
@@ -109,8 +109,8 @@ extension GradientExchange {
       encode += encodeSeconds
       decode += decodeSeconds
       for index in 0..<chunk.count {
-        let lost = Double(values[index] - decoded.start[index])
-        squaredError += lost * lost
+        let roundingError = Double(values[index] - decoded.start[index])
+        squaredError += roundingError * roundingError
         square += Double(values[index]) * Double(values[index])
       }
     }

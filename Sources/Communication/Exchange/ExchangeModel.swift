@@ -22,7 +22,7 @@ package struct StepTiming: Sendable, Equatable {
 package struct ExchangePrediction: Sendable, Equatable {
   /// The codec.
   package let codec: Codec
-  /// Traffic of a rank that leads a slice.
+  /// Traffic of a rank that leads a partition.
   package internal(set) var traffic = ExchangeTraffic()
   /// Seconds of coding and compression.
   package internal(set) var encodeSeconds = 0.0
@@ -88,7 +88,7 @@ package struct ExchangeModel: Sendable {
 
   private var otherCount: Int { layout.nodeCount - 1 }
 
-  /// What a leader of a slice sends for one range: a chunk to and a mean to each other leader, for every bucket.
+  /// What a leader of a partition sends for one range: a chunk to and a mean to each other leader, for every bucket.
   package func traffic(ofRange number: Int, byteCountPerElement: Double) -> ExchangeTraffic {
     bucketIndices(number).reduce(ExchangeTraffic()) {
       $0 + hop($1, byteCountPerElement: byteCountPerElement) * 2
@@ -159,7 +159,7 @@ package struct ExchangeModel: Sendable {
     return prediction
   }
 
-  /// What a leader of a slice sends in one of the two hops of a bucket: its largest chunk to each other leader.
+  /// What a leader of a partition sends in one of the two hops of a bucket: its largest chunk to each other leader.
   private func hop(_ index: Int, byteCountPerElement: Double) -> ExchangeTraffic {
     guard otherCount > 0 else { return ExchangeTraffic() }
     let elements = Double(plan.buckets[index].maximumChunkCount * otherCount)
@@ -181,7 +181,7 @@ extension GradientExchange {
     model.prediction(measurement, link: link, timing: timing, hasSpareCore: hasSpareCore)
   }
 
-  /// Measures the link between the leaders of a slice; nil on a rank that sends nothing.
+  /// Measures the link between the leaders of a partition; nil on a rank that sends nothing.
   ///
   /// All ranks call it between steps.
   package func measureLink() throws -> LinkMeasurement? {

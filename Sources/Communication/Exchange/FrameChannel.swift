@@ -113,7 +113,7 @@ final class FrameChannel: @unchecked Sendable {
   }
 
   /// Splits the first of several frames off a message; its header states its length.
-  func takeFirstFrame(
+  func removeFirstFrame(
     of message: inout FrameMessage, from sender: Int, _ operation: MessageTag
   ) throws -> FrameMessage {
     guard let end = FrameHeader.frameByteCount(atFrontOf: message.bytes) else {
@@ -143,6 +143,6 @@ private struct FrameSlots {
   }
 
   subscript(number: Int) -> UnsafeMutableRawBufferPointer {
-    memory.slice(from: number * slotByteCount, byteCount: slotByteCount)
+    memory.bytes(from: number * slotByteCount, byteCount: slotByteCount)
   }
 }

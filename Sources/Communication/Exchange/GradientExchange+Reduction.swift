@@ -9,33 +9,33 @@ extension GradientExchange {
       for bucket in buckets { try reduce(bucket, node, &report) }
       return
     }
-    let slices = buckets.map { bucket in
+    let partitions = buckets.map { bucket in
       let values = gradient(bucket.range)
-      return Slice(bucket: bucket, range: bucket.range, sums: values, means: values)
+      return Partition(bucket: bucket, range: bucket.range, sums: values, means: values)
     }
-    try reduce(slices, &report)
+    try reduce(partitions, &report)
   }
 
-  /// Sums a bucket in shared memory, and reduces this rank's slice of it over the nodes.
+  /// Sums a bucket in shared memory, and reduces this rank's partition of it over the nodes.
   private func reduce(_ bucket: Bucket, _ node: NodeMemory, _ report: inout ExchangeReport) throws {
     let operation = operation(bucket, .node)
     report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
     report.timing(.decode) { _ in node.contribute(gradient(bucket.range), bucket.range.count) }
     try barrier(node, operation, &report)
-    if let number = node.slice {
+    if let number = node.partition {
       let range = bucket.chunks(number * layout.nodeCount..<(number + 1) * layout.nodeCount)
       report.timing(.decode) { _ in
         node.sumContributions(from: range.lowerBound - bucket.range.lowerBound, count: range.count)
       }
-      let means = node.means(ofSlice: number)
-      try reduce([Slice(bucket: bucket, range: range, sums: node.sums, means: means)], &report)
+      let means = node.means(ofPartition: number)
+      try reduce([Partition(bucket: bucket, range: range, sums: node.sums, means: means)], &report)
     }
     report.trace?.note(operation, floatByteCount: 4 * bucket.range.count)
     try barrier(node, operation, &report)
     report.timing(.decode) { _ in
-      for number in 0..<layout.sliceCount {
+      for number in 0..<layout.partitionCount {
         let range = bucket.chunks(number * layout.nodeCount..<(number + 1) * layout.nodeCount)
-        gradient(range).update(from: node.means(ofSlice: number), count: range.count)
+        gradient(range).update(from: node.means(ofPartition: number), count: range.count)
       }
     }
   }
@@ -51,51 +51,53 @@ extension GradientExchange {
 
   /// Makes sums over this node's ranks the means over all ranks.
   ///
-  /// A slice is sent to its owners, and its means are received after the next one is sent: one slice is on the wire while
-  /// the other is coded. The order is the same on all ranks; `PipelineSchedule` predicts the time.
-  private func reduce(_ slices: [Slice], _ report: inout ExchangeReport) throws {
-    guard layout.nodeCount > 1 else { return slices.forEach(applyOwnSums) }
+  /// A partition is sent to its owners, and its means are received after the next one is sent: one partition is on the wire
+  /// while the other is coded. The order is the same on all ranks; `PipelineSchedule` predicts the time.
+  private func reduce(_ partitions: [Partition], _ report: inout ExchangeReport) throws {
+    guard layout.nodeCount > 1 else { return partitions.forEach(applyOwnSums) }
     // The codec thread must not use the gradient after this returns, even where it throws.
     defer { waitForCoding() }
-    var encoded = slices.first.map { encodeChunks($0, set: 0) }
-    var summed: (slice: Slice, mean: Coding<[FrameMessage]>)?
+    var encoded = partitions.first.map { encodeChunks($0, set: 0) }
+    var summed: (partition: Partition, mean: Coding<[FrameMessage]>)?
     var decoding: [Coding<Void>] = []
-    for (number, slice) in slices.enumerated() {
+    for (number, partition) in partitions.enumerated() {
       let set = number % Self.slotSetCount
       guard let toOwners = try encoded?.finish(&report) else { break }
-      encoded = number + 1 < slices.count ? encodeChunks(slices[number + 1], set: 1 - set) : nil
+      encoded = number + 1 < partitions.count ? encodeChunks(partitions[number + 1], set: 1 - set) : nil
       let received = try chunks.exchange(
-        operation(slice.bucket, .reduce), toOwners, set: set, limits: step.limits, report: &report)
-      let mean = encodeMean(of: slice, received, set: set)
-      if let summed { decoding.append(try distribute(summed.slice, summed.mean, set: 1 - set, &report)) }
-      summed = (slice, mean)
+        operation(partition.bucket, .reduce), toOwners, set: set, limits: step.limits, report: &report)
+      let mean = encodeMean(of: partition, received, set: set)
+      if let summed { decoding.append(try distribute(summed.partition, summed.mean, set: 1 - set, &report)) }
+      summed = (partition, mean)
     }
     if let summed {
-      let set = (slices.count - 1) % Self.slotSetCount
-      decoding.append(try distribute(summed.slice, summed.mean, set: set, &report))
+      let set = (partitions.count - 1) % Self.slotSetCount
+      decoding.append(try distribute(summed.partition, summed.mean, set: set, &report))
     }
     for means in decoding { try means.finish(&report) }
   }
 
   /// Sends the mean of this rank's chunk, once it is encoded, and starts to decode those of the others.
   private func distribute(
-    _ slice: Slice, _ encoded: Coding<[FrameMessage]>, set: Int, _ report: inout ExchangeReport
+    _ partition: Partition, _ encoded: Coding<[FrameMessage]>, set: Int, _ report: inout ExchangeReport
   ) throws -> Coding<Void> {
     let received = try means.exchange(
-      operation(slice.bucket, .distribute), try encoded.finish(&report), set: set, limits: step.limits,
+      operation(partition.bucket, .distribute), try encoded.finish(&report), set: set, limits: step.limits,
       report: &report)
-    return decodeMeans(slice, received)
+    return decodeMeans(partition, received)
   }
 
   /// With one node the sums need no exchange; residuals of a run with more nodes are added.
-  private func applyOwnSums(_ slice: Slice) {
-    let count = slice.range.count
-    if slice.means != slice.sums { slice.means.update(from: slice.sums, count: count) }
-    if communicator.rankCount > 1 { CKernels_codecDivide(slice.means, Float(communicator.rankCount), count) }
+  private func applyOwnSums(_ partition: Partition) {
+    let count = partition.range.count
+    if partition.means != partition.sums { partition.means.update(from: partition.sums, count: count) }
+    if communicator.rankCount > 1 {
+      CKernels_codecDivide(partition.means, Float(communicator.rankCount), count)
+    }
     guard let residuals, !residuals.areZero else { return }
     let own = residuals.owner
-    CKernels_codecAdd(slice.means, own.committed.start + slice.bucket.ownOffset, count)
-    (own.next.start + slice.bucket.ownOffset).update(repeating: 0, count: count)
+    CKernels_codecAdd(partition.means, own.committed.start + partition.bucket.ownOffset, count)
+    (own.next.start + partition.bucket.ownOffset).update(repeating: 0, count: count)
   }
 }
 
@@ -130,16 +132,16 @@ extension GradientExchange {
     _ = try? coding.start {}.value()
   }
 
-  /// Encodes, for each other leader of the slice, the chunk it owns.
-  private func encodeChunks(_ slice: Slice, set: Int) -> Coding<[FrameMessage]> {
-    let bucket = slice.bucket
-    return code(bucket, .reduce, elementCount: slice.range.count) { [self] cost in
+  /// Encodes, for each other leader of the partition, the chunk it owns.
+  private func encodeChunks(_ partition: Partition, set: Int) -> Coding<[FrameMessage]> {
+    let bucket = partition.bucket
+    return code(bucket, .reduce, elementCount: partition.range.count) { [self] cost in
       try cost.timing(.encode) { _ in
         try peers.indices.map { node in
           guard peers[node] != communicator.rank else { return FrameMessage() }
           let chunk = chunk(bucket, of: peers[node])
           return try withResidual(
-            slice.sums(chunk), count: chunk.count, residuals?.sender, at: chunk.lowerBound
+            partition.sums(chunk), count: chunk.count, residuals?.sender, at: chunk.lowerBound
           ) { values, feedback in
             try chunks.encode(
               values, count: chunk.count, as: format(bucket), operation(bucket, .reduce), into: node,
@@ -153,9 +155,9 @@ extension GradientExchange {
   /// Sums all nodes' values of the chunk this rank owns, in the order of nodes, divides by the number of ranks,
   /// encodes the mean, and applies here what the others will decode.
   private func encodeMean(
-    of slice: Slice, _ messages: [FrameMessage], set: Int
+    of partition: Partition, _ messages: [FrameMessage], set: Int
   ) -> Coding<[FrameMessage]> {
-    let bucket = slice.bucket
+    let bucket = partition.bucket
     let chunk = chunk(bucket, of: communicator.rank)
     return code(bucket, .distribute, elementCount: chunk.count) { [self] cost in
       let sum = sum.start
@@ -163,7 +165,7 @@ extension GradientExchange {
         // Each pass reads and writes tens of megabytes per step: the sum starts in the memory of its first terms.
         var total = sum
         for (node, sender) in peers.enumerated() {
-          var terms = slice.sums(chunk)
+          var terms = partition.sums(chunk)
           if sender != communicator.rank {
             terms = node == 0 ? sum : decoded.start
             try chunks.decode(
@@ -184,23 +186,23 @@ extension GradientExchange {
           values, feedback in
           try means.encode(
             values, count: chunk.count, as: format(bucket), operation(bucket, .distribute), into: 0,
-            set: set, feedback: feedback, decoded: slice.means(chunk), price: price)
+            set: set, feedback: feedback, decoded: partition.means(chunk), price: price)
         }
       }
       return Array(repeating: mean, count: peers.count)
     }
   }
 
-  /// Decodes the other owners' means to their place in the slice.
-  private func decodeMeans(_ slice: Slice, _ messages: [FrameMessage]) -> Coding<Void> {
-    let bucket = slice.bucket
-    return code(bucket, .distribute, elementCount: slice.range.count) { [self] cost in
+  /// Decodes the other owners' means to their place in the partition.
+  private func decodeMeans(_ partition: Partition, _ messages: [FrameMessage]) -> Coding<Void> {
+    let bucket = partition.bucket
+    return code(bucket, .distribute, elementCount: partition.range.count) { [self] cost in
       try cost.timing(.decode) { _ in
         for (node, owner) in peers.enumerated() where owner != communicator.rank {
           let chunk = chunk(bucket, of: owner)
           try means.decode(
             messages[node], from: owner, as: format(bucket), operation(bucket, .distribute),
-            elementCounts: chunk.count...chunk.count, into: slice.means(chunk))
+            elementCounts: chunk.count...chunk.count, into: partition.means(chunk))
         }
       }
     }
@@ -213,20 +215,20 @@ extension GradientExchange {
   ) throws -> FrameMessage {
     guard let residual else { return try encode(values, nil) }
     let feedback = ErrorFeedback(
-      residual: residual.committed.start + offset, remainder: residual.next.start + offset)
+      residual: residual.committed.start + offset, roundingError: residual.next.start + offset)
     guard step.codec.isExact else { return try encode(values, feedback) }
     // An exact frame has no rounding error: the sum is made in the memory of the next residual, which is then zero.
-    feedback.remainder.update(from: values, count: count)
-    CKernels_codecAdd(feedback.remainder, feedback.residual, count)
-    defer { feedback.remainder.update(repeating: 0, count: count) }
-    return try encode(feedback.remainder, nil)
+    feedback.roundingError.update(from: values, count: count)
+    CKernels_codecAdd(feedback.roundingError, feedback.residual, count)
+    defer { feedback.roundingError.update(repeating: 0, count: count) }
+    return try encode(feedback.roundingError, nil)
   }
 }
 
-/// The elements of a bucket that one rank of a node sends and receives for all of them.
+/// A partition of a bucket, which one rank of each node reduces over the nodes; the whole bucket where a node is one rank.
 ///
 /// `@unchecked Sendable`: the communication thread hands it to the codec thread and waits before it uses its elements.
-private struct Slice: @unchecked Sendable {
+private struct Partition: @unchecked Sendable {
   let bucket: Bucket
   let range: Range<Int>
   let sums: UnsafeMutablePointer<Float>
@@ -242,7 +244,7 @@ private struct Slice: @unchecked Sendable {
 }
 
 extension GradientExchange {
-  /// The elements of a bucket that a rank owns: none for a rank that leads no slice.
+  /// The elements of a bucket that a rank owns: none for a rank that leads no partition.
   func chunk(_ bucket: Bucket, of rank: Int) -> Range<Int> {
     layout.chunkIndex(of: rank).map(bucket.chunk) ?? bucket.range.lowerBound..<bucket.range.lowerBound
   }

@@ -7,7 +7,7 @@ import Tensors
 /// A step: `begin`, then `submit` for each configured range as it is finished, in the same order on all ranks (and
 /// `submitRows` once if there are sparse rows), `finish`, and `commit` or `rollback`.
 /// Each range is split into buckets. The ranks of a node sum theirs in shared memory, in the order of ranks; each of them
-/// leads a slice, in which every node owns a chunk (`NodeLayout`). Leaders send the owner of a chunk their node's encoded
+/// leads a partition, in which every node owns a chunk (`NodeLayout`). Leaders send the owner of a chunk their node's encoded
 /// sums; the owner adds them in the order of nodes, divides by the number of ranks, and sends the encoded mean to all
 /// leaders; every leader, the owner included, decodes these bytes, and the node's ranks copy the result. Rounding errors of
 /// both hops are added to the next step (error feedback).
@@ -43,7 +43,7 @@ package final class GradientExchange: @unchecked Sendable {
   package let layout: NodeLayout
   /// Nil where each rank is a node of its own.
   let node: NodeMemory?
-  /// The leaders of this rank's slice, one per node; empty where it leads none.
+  /// The leaders of this rank's partition, one per node; empty where it leads none.
   let peers: [Int]
   /// The codec of steps that do not flush.
   package private(set) var codec: Codec
@@ -105,7 +105,7 @@ package final class GradientExchange: @unchecked Sendable {
     codec = configuration.codec
     let layout = communicator.layout.limited(to: configuration.ranksPerNode)
     self.layout = layout
-    peers = layout.leaders(ofSliceOf: communicator.rank)
+    peers = layout.leaders(ofPartitionOf: communicator.rank)
     let plan = BucketPlan(
       ranges, bucketByteCount: configuration.bucketByteCount, layout: layout, rank: communicator.rank)
     self.plan = plan
@@ -129,7 +129,7 @@ package final class GradientExchange: @unchecked Sendable {
         operationIndex: plan.buckets.count, in: arena)
     }
     self.rows = sparse
-    let sliceCount = plan.maximumChunkCount * layout.nodeCount
+    let partitionElementCount = plan.maximumChunkCount * layout.nodeCount
     node =
       layout.isFlat
       ? nil
@@ -137,7 +137,7 @@ package final class GradientExchange: @unchecked Sendable {
         try NodeMemory(
           communicator, layout,
           contributionByteCount: max(4 * plan.maximumBucketCount, sparse?.contributionByteCount ?? 0),
-          sliceCount: sliceCount, rowByteCount: sparse?.nodeByteCount ?? 0, in: arena)
+          partitionElementCount: partitionElementCount, rowByteCount: sparse?.nodeByteCount ?? 0, in: arena)
       }
     if roundsOnTheWire { residuals = makeResiduals() }
   }

@@ -1,9 +1,9 @@
 import CKernels
 import Tensors
 
-/// Shared memory of one node's ranks: each rank's contribution to a bucket, and the means of each slice.
+/// Shared memory of one node's ranks: each rank's contribution to a bucket, and the means of each partition.
 ///
-/// The area of each rank begins with its contribution; the second half of a leader's holds its slice's means.
+/// The area of each rank begins with its contribution; the second half of a leader's holds its partition's means.
 /// A contribution is written only after the barrier that follows the reading of the previous one, and means only after the
 /// barrier that follows the contributions: two barriers per bucket are enough.
 ///
@@ -13,31 +13,32 @@ final class NodeMemory: @unchecked Sendable {
   static let byteBudget = 48 << 20
 
   let shared: SharedMemory
-  /// The slice this rank leads.
-  let slice: Int?
-  /// The sums of the slice over the node's ranks.
+  /// The partition this rank leads.
+  let partition: Int?
+  /// The sums of the partition over the node's ranks.
   private let sumBuffer: FloatBuffer
   private let contributionByteCount: Int
   /// Room for the rows of all ranks of the node, on its first rank.
   private let mergedRowBuffer: AlignedBuffer
 
   init(
-    _ communicator: any Communicator, _ layout: NodeLayout, contributionByteCount: Int, sliceCount: Int,
+    _ communicator: any Communicator, _ layout: NodeLayout, contributionByteCount: Int,
+    partitionElementCount: Int,
     rowByteCount: Int, in arena: Arena
   ) throws {
     self.contributionByteCount = (contributionByteCount + 63) & ~63
-    slice = layout.slice(of: communicator.rank)
-    sumBuffer = FloatBuffer(count: slice == nil ? 0 : sliceCount, in: arena)
+    partition = layout.partition(of: communicator.rank)
+    sumBuffer = FloatBuffer(count: partition == nil ? 0 : partitionElementCount, in: arena)
     let isFirst = layout.localIndex(of: communicator.rank) == 0
     mergedRowBuffer = AlignedBuffer(byteCount: isFirst ? rowByteCount : 0, in: arena)
-    let resultByteCount = max(4 * sliceCount, rowByteCount)
+    let resultByteCount = max(4 * partitionElementCount, rowByteCount)
     let areaByteCount = self.contributionByteCount + (resultByteCount + 63) & ~63
     arena.count(byteCount: SharedMemory.headerByteCount + areaByteCount)
     shared = try communicator.shareMemory(
       among: layout.nodes[layout.node(of: communicator.rank)], byteCount: areaByteCount)
   }
 
-  /// The sums of the slice this rank leads.
+  /// The sums of the partition this rank leads.
   var sums: UnsafeMutablePointer<Float> { sumBuffer.start }
 
   /// Room for the rows of all ranks of the node.
@@ -58,9 +59,9 @@ final class NodeMemory: @unchecked Sendable {
     start(of: local) + contributionByteCount
   }
 
-  /// The means of a slice.
-  func means(ofSlice slice: Int) -> UnsafeMutablePointer<Float> {
-    result(of: slice).assumingMemoryBound(to: Float.self)
+  /// The means of a partition.
+  func means(ofPartition partition: Int) -> UnsafeMutablePointer<Float> {
+    result(of: partition).assumingMemoryBound(to: Float.self)
   }
 
   /// Writes this rank's values for the node.

@@ -37,7 +37,7 @@ final class SparseAllGather: @unchecked Sendable {
     maximumNodeRowCount = Self.maximumNodeRowCount(rows, layout: layout)
     self.communicator = communicator
     channel = FrameChannel(
-      communicator, peers: layout.leaders(ofSliceOf: communicator.rank), coder: coder,
+      communicator, peers: layout.leaders(ofPartitionOf: communicator.rank), coder: coder,
       frameElementCounts: [maximumNodeRowCount, maximumNodeRowCount * rows.width], outgoingCount: 1,
       in: arena)
     rowNumbers = FloatBuffer(count: maximumNodeRowCount, in: arena)
@@ -148,7 +148,7 @@ final class SparseAllGather: @unchecked Sendable {
   ) throws -> RowSet {
     var message = message
     let numbers = operation(.rowIdentifiers, exchange)
-    let first = try channel.takeFirstFrame(of: &message, from: sender, numbers)
+    let first = try channel.removeFirstFrame(of: &message, from: sender, numbers)
     let rowCount = try channel.decode(
       first, from: sender, as: Self.format, numbers, elementCounts: 0...maximumNodeRowCount,
       into: rowNumbers.start)

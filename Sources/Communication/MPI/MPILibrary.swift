@@ -10,7 +10,7 @@ extension MPICalls {
   func start() throws(MilmError) {
     // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
-    // It needs no folder for the sockets and files of several processes either, which a read-only /tmp could not hold.
+    // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
     if Self.isAlone(ProcessInfo.processInfo.environment) {
       setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
     }

@@ -187,7 +187,7 @@ extension Int {
 }
 
 extension UnsafeMutableRawBufferPointer {
-  /// Consecutive slices of the given byte counts.
+  /// Consecutive ranges of the given byte counts.
   fileprivate func split(into byteCounts: [Int]) -> [UnsafeMutableRawBufferPointer] {
     var end = 0
     return byteCounts.map { byteCount in

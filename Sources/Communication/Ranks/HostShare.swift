@@ -52,7 +52,7 @@ extension Communicator {
     let group = memory.map {
       HostShare.Memory(
         byteCount: $0.availableByteCount, rankCount: sharing(2),
-        owner: "control group \($0.folder), limited to \(($0.limitByteCount + 500_000) / 1_000_000) MB,")
+        owner: "control group \($0.directory), limited to \(($0.limitByteCount + 500_000) / 1_000_000) MB,")
     }
     return HostShare(
       threadCount: processors.threadCount(sharedBy: sharing(0), quotaSharedBy: sharing(1)),

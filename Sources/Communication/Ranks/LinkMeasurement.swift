@@ -95,7 +95,7 @@ private struct LinkProbe {
     defer { withExtendedLifetime((outgoing, incoming)) {} }
     let message = UnsafeRawBufferPointer(rebasing: outgoing.bytes[..<byteCount])
     let slots = peers.indices.map {
-      incoming.slice(from: $0 * messageByteCount, byteCount: messageByteCount)
+      incoming.bytes(from: $0 * messageByteCount, byteCount: messageByteCount)
     }
     _ = try communicator.exchange(
       operation, with: peers, outgoing: peers.map { _ in message }, incoming: slots, limits: nil)

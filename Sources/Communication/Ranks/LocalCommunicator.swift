@@ -181,9 +181,9 @@ private final class Mailbox: @unchecked Sendable {
     }
   }
 
-  /// The oldest message of a route, waited for; `lateRanks` gets a function that tells whether a route has none.
+  /// The oldest message of a route, waited for; `stragglers` gets a function that tells whether a route has none.
   func receive(
-    by route: Route, watch: inout StallWatch, lateRanks: ((Route) -> Bool) -> [Int]
+    by route: Route, watch: inout StallWatch, stragglers: ((Route) -> Bool) -> [Int]
   ) throws -> Message {
     condition.lock()
     defer { condition.unlock() }
@@ -195,7 +195,7 @@ private final class Mailbox: @unchecked Sendable {
       }
       if let closingReason { throw MilmError(closingReason) }
       _ = condition.wait(until: Date(timeIntervalSinceNow: 0.02))
-      try watch.check { lateRanks { messages[$0]?.isEmpty ?? true } }
+      try watch.check { stragglers { messages[$0]?.isEmpty ?? true } }
     }
   }
 

@@ -20,7 +20,7 @@ final class AlignedBuffer: @unchecked Sendable {
   }
 
   /// The memory from `offset` on.
-  func slice(from offset: Int, byteCount: Int) -> UnsafeMutableRawBufferPointer {
+  func bytes(from offset: Int, byteCount: Int) -> UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + byteCount])
   }
 }
@@ -103,12 +103,12 @@ package final class SharedMemory: @unchecked Sendable {
       while arrival.pointee.load(ordering: .acquiring) < count {
         guard pace.pause() else { continue }
         try check()
-        try watch.check { lateRanks(count) }
+        try watch.check { stragglers(count) }
       }
     }
   }
 
-  private func lateRanks(_ count: UInt64) -> [Int] {
+  private func stragglers(_ count: UInt64) -> [Int] {
     ranks.indices.filter { arrivals[$0].pointee.load(ordering: .acquiring) < count }.map { ranks[$0] }
   }
 }

@@ -1,13 +1,13 @@
-/// Which ranks share a node's memory, and which of them lead a slice of every bucket across nodes.
+/// Which ranks share a node's memory, and which of them lead a partition of every bucket across nodes.
 ///
-/// A bucket has a slice for each rank of the smallest node, and each slice a chunk for each node.
-/// Rank s of a node leads slice s: it alone of its node sends and receives that slice's chunks.
-/// With one rank per node every rank leads the only slice.
+/// A bucket has a partition for each rank of the smallest node, and each partition a chunk for each node.
+/// Rank s of a node leads partition s: it alone of its node sends and receives that partition's chunks.
+/// With one rank per node every rank leads the only partition.
 package struct NodeLayout: Sendable, Equatable {
   /// The ranks of each node, ascending; nodes in the order of their first ranks.
   package let nodes: [[Int]]
-  /// Slices per bucket.
-  package let sliceCount: Int
+  /// Partitions per bucket.
+  package let partitionCount: Int
   private let placeOfRank: [(node: Int, local: Int)]
 
   /// A layout from the node number of each rank; equal numbers mean shared memory.
@@ -24,7 +24,7 @@ package struct NodeLayout: Sendable, Equatable {
       return (node, nodes[node].count - 1)
     }
     self.nodes = nodes
-    sliceCount = nodes.reduce(nodes[0].count) { min($0, $1.count) }
+    partitionCount = nodes.reduce(nodes[0].count) { min($0, $1.count) }
   }
 
   /// Nodes split into groups of at most `ranksPerNode` ranks; nil leaves them as they are.
@@ -55,23 +55,23 @@ package struct NodeLayout: Sendable, Equatable {
   /// The number of a rank within its node.
   package func localIndex(of rank: Int) -> Int { placeOfRank[rank].local }
 
-  /// The slice a rank leads; nil if there are more ranks on its node than slices.
-  package func slice(of rank: Int) -> Int? {
+  /// The partition a rank leads; nil if there are more ranks on its node than partitions.
+  package func partition(of rank: Int) -> Int? {
     let local = localIndex(of: rank)
-    return local < sliceCount ? local : nil
+    return local < partitionCount ? local : nil
   }
 
-  /// The index of the chunk that a rank owns in every bucket; nil if it leads no slice.
+  /// The index of the chunk that a rank owns in every bucket; nil if it leads no partition.
   ///
-  /// The chunks of one slice are consecutive.
+  /// The chunks of one partition are consecutive.
   package func chunkIndex(of rank: Int) -> Int? {
-    slice(of: rank).map { $0 * nodeCount + node(of: rank) }
+    partition(of: rank).map { $0 * nodeCount + node(of: rank) }
   }
 
-  /// The leaders of a rank's slice, one per node, in the order of nodes; empty for a rank that leads none.
-  package func leaders(ofSliceOf rank: Int) -> [Int] {
-    guard let slice = slice(of: rank) else { return [] }
-    return nodes.map { $0[slice] }
+  /// The leaders of a rank's partition, one per node, in the order of nodes; empty for a rank that leads none.
+  package func leaders(ofPartitionOf rank: Int) -> [Int] {
+    guard let partition = partition(of: rank) else { return [] }
+    return nodes.map { $0[partition] }
   }
 
   /// Names of the ranks' hosts for display, by rank: `names`, numbered where different nodes have the same, as in

@@ -57,8 +57,8 @@ struct StallWatch {
     liveness?.activity.end()
   }
 
-  /// Warns once, then throws, when a limit is exceeded; `lateRanks` is called only then.
-  mutating func check(_ lateRanks: () -> [Int]) throws(MilmError) {
+  /// Warns once, then throws, when a limit is exceeded; `stragglers` is called only then.
+  mutating func check(_ stragglers: () -> [Int]) throws(MilmError) {
     let gap = (ContinuousClock.now - lastCheck).inSeconds
     guard gap >= Self.secondsBetweenChecks else { return }
     lastCheck = .now
@@ -66,24 +66,24 @@ struct StallWatch {
     liveness?.activity.noteReturn()
     let seconds = (ContinuousClock.now - lastProgress).inSeconds
     if let limits, seconds >= limits.abortSeconds {
-      throw MilmError("\(sentence(seconds, lateRanks())); the limit is \(limits.abortSeconds) s")
+      throw MilmError("\(sentence(seconds, stragglers())); the limit is \(limits.abortSeconds) s")
     }
-    try checkHeartbeats(seconds, lateRanks)
+    try checkHeartbeats(seconds, stragglers)
     if limits == nil, let patience = liveness?.startTimeoutSeconds, seconds >= patience {
-      throw MilmError("\(sentence(seconds, lateRanks())); the limit of the start is \(patience) s")
+      throw MilmError("\(sentence(seconds, stragglers())); the limit of the start is \(patience) s")
     }
     guard let general = limits ?? liveness?.heartbeatLimits else { return }
     guard seconds >= general.warnSeconds && !hasWarned else { return }
-    let late = lateRanks()
+    let late = stragglers()
     if limits == nil, let liveness, late.allSatisfy(liveness.isExpectedToLast) { return }
     hasWarned = true
     general.warn(sentence(seconds, late))
   }
 
-  private func checkHeartbeats(_ seconds: Double, _ lateRanks: () -> [Int]) throws(MilmError) {
+  private func checkHeartbeats(_ seconds: Double, _ stragglers: () -> [Int]) throws(MilmError) {
     guard let liveness, seconds >= liveness.heartbeatLimits.abortSeconds / 2 else { return }
     let abortSeconds = liveness.heartbeatLimits.abortSeconds
-    let unresponsive = lateRanks().filter { liveness.secondsSinceHeartbeat(of: $0) >= abortSeconds }
+    let unresponsive = stragglers().filter { liveness.secondsSinceHeartbeat(of: $0) >= abortSeconds }
     guard unresponsive.isEmpty else {
       throw MilmError(
         "\(sentence(seconds, unresponsive)), without a heartbeat; the limit is \(abortSeconds) s")

@@ -83,7 +83,7 @@ struct Lookahead {
   mutating func drop(_ count: Int) { bytes = bytes.dropFirst(count) }
 
   /// Moves examined bytes into `buffer`; 0 if there are none left.
-  mutating func take(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+  mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
     let taken = bytes.prefix(buffer.count)
     buffer.copyBytes(from: taken)
     drop(taken.count)

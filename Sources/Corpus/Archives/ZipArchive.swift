@@ -19,7 +19,7 @@ struct ZipArchive {
   }
 
   let url: URL
-  /// The files, in the order of the directory, without folders.
+  /// The files, in the order of the central directory, without directory entries.
   let entries: [Entry]
 
   private static let endSignature: UInt32 = 0x0605_4b50
@@ -76,7 +76,7 @@ struct ZipArchive {
     return entries
   }
 
-  /// The only file whose name without folders is `name`, or the only file of the archive.
+  /// The only file whose last path component is `name`, or the only file of the archive.
   func entry(named name: String? = nil) throws -> Entry {
     let matching = entries.filter { entry in
       name == nil || entry.name.split(separator: "/").last.map(String.init) == name

@@ -23,19 +23,19 @@ package struct BuildBenchmark: Sendable {
 
   private let text: URL
   private let options: CorpusBuilder.Options
-  private let folder: URL
+  private let directory: URL
 
-  /// - Parameter folder: where corpora are built and removed.
-  package init(text: URL, options: CorpusBuilder.Options, folder: URL) {
+  /// - Parameter directory: where corpora are built and removed.
+  package init(text: URL, options: CorpusBuilder.Options, directory: URL) {
     self.text = text
     self.options = options
-    self.folder = folder
+    self.directory = directory
   }
 
   /// Builds the corpus several times; `progress` is called after each.
   package func run(roundCount: Int, progress: (Int) -> Void = { _ in }) throws -> Result {
     let byteCount = try TextSource.file(text).storedByteCount()
-    let output = folder.appendingPathComponent("corpus")
+    let output = directory.appendingPathComponent("corpus")
     var seconds: [Double] = []
     var description: CorpusDescription?
     for round in 1...roundCount {

@@ -74,7 +74,7 @@ package struct CorpusBuilder: Sendable {
   ///   - remark: called with a line about a text that is unusual and probably not intended.
   /// - Returns: the content of `corpus.json`.
   /// - Throws: an error after which nothing is left behind and an earlier corpus is unchanged.
-  ///   A folder that holds anything but a corpus is refused.
+  ///   A directory that holds anything but a corpus is refused.
   @discardableResult
   package func build(
     at output: URL, progress: @escaping (Progress) throws -> Void = { _ in },
@@ -86,7 +86,7 @@ package struct CorpusBuilder: Sendable {
     }
     let storedByteCounts = try sources.mapValues { try $0.reduce(0) { try $0 + $1.storedByteCount() } }
     let build = CorpusBuild(
-      sources: sources, options: options, folder: try StagedFolder(for: output), remark: remark
+      sources: sources, options: options, directory: try StagedDirectory(for: output), remark: remark
     ) { phase, split, byteCount in
       // The size of a pipe is known only at its end.
       let total = max(storedByteCounts[split] ?? 0, byteCount)
@@ -96,15 +96,15 @@ package struct CorpusBuilder: Sendable {
   }
 }
 
-/// One build, in a folder that is published when it is complete.
+/// One build, in a directory that is published when it is complete.
 struct CorpusBuild {
   let sources: [Split: [TextSource]]
   let options: CorpusBuilder.Options
-  let folder: StagedFolder
+  let directory: StagedDirectory
   let remark: (String) -> Void
   let report: (_ phase: CorpusBuilder.Progress.Phase, Split, _ storedByteCount: Int) throws -> Void
 
-  /// Builds everything, then publishes the folder unless `check` throws.
+  /// Builds everything, then publishes the directory unless `check` throws.
   func run(
     train: [TextSource], entropyRate: Double?, check: (CorpusDescription) throws -> Void
   ) throws -> CorpusDescription {
@@ -120,8 +120,8 @@ struct CorpusBuild {
       vocabularySize: training.vocabularyCount, vocabularyHash: training.vocabularyHash,
       tokenized: options.tokenizing, entropyRate: entropyRate)
     try check(description)
-    try description.write(into: folder.url)
-    try folder.publish()
+    try description.write(into: directory.url)
+    try directory.publish()
     return description
   }
 
@@ -143,7 +143,7 @@ struct CorpusBuild {
   // MARK: The training text
 
   private func encodeTraining(_ texts: [TextSource]) throws -> Training {
-    let scratch = try ScratchFile(in: folder.url)
+    let scratch = try ScratchFile(in: directory.url)
     let blocks = self.blocks(texts) { try report(.counting, .train, $0) }
     let counters = (0..<threadCount).map { WordCounter($0, blocks, keepingIDsIn: scratch) }
     try OrderedWork.run(counters)
@@ -151,8 +151,8 @@ struct CorpusBuild {
     guard counts.tokenCount > counts.lineCount else {
       throw MilmError("expected words in \(names(texts)), found none")
     }
-    var words = counters[0].takeWords()
-    let translations = counters.dropFirst().map { merge($0.takeWords(), into: &words) }
+    var words = counters[0].removeWords()
+    let translations = counters.dropFirst().map { merge($0.removeWords(), into: &words) }
     let ranking = try WordRanking(&words, lineCount: counts.lineCount, selection: options.vocabulary)
     let hash = try writeVocabulary(ranking, words)
     let ids = ranking.finalIDs(tableCount: words.count)
@@ -177,7 +177,8 @@ struct CorpusBuild {
 
   private func writeVocabulary(_ ranking: WordRanking, _ words: borrowing WordTable) throws -> String {
     let bytes = ranking.fileBytes(words)
-    try AtomicFile.write(bytes.bytes, to: folder.url.appendingPathComponent(Corpus.vocabularyFileName).path)
+    try AtomicFile.write(
+      bytes.bytes, to: directory.url.appendingPathComponent(Corpus.vocabularyFileName).path)
     return Vocabulary.hash(of: bytes.bytes)
   }
 
@@ -217,7 +218,7 @@ struct CorpusBuild {
 
   private func tokenFileWriter(_ split: Split, vocabularyCount: Int) throws -> TokenFileWriter {
     try TokenFileWriter(
-      folder.url.appendingPathComponent(split.tokenFileName), vocabularyCount: vocabularyCount)
+      directory.url.appendingPathComponent(split.tokenFileName), vocabularyCount: vocabularyCount)
   }
 
   private func described(

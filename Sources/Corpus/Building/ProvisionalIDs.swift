@@ -24,7 +24,7 @@ final class WordCounter: OrderedWorker, @unchecked Sendable {
     self.scratch = scratch
   }
 
-  func take() throws -> Bool { try blocks.take(into: block) }
+  func next() throws -> Bool { try blocks.next(into: block) }
 
   func work() { blocks.prepare(block) { words.count($0, into: &ids) } }
 
@@ -38,10 +38,10 @@ final class WordCounter: OrderedWorker, @unchecked Sendable {
   }
 
   /// Moves the table out; the counter must not be used after that.
-  func takeWords() -> WordTable {
-    var taken = WordTable(minimumCapacity: 0)
-    swap(&taken, &words)
-    return taken
+  func removeWords() -> WordTable {
+    var removed = WordTable(minimumCapacity: 0)
+    swap(&removed, &words)
+    return removed
   }
 }
 
@@ -59,9 +59,9 @@ final class ScratchFile: @unchecked Sendable {
   private let file: OpenFile
   private let name: String
 
-  init(in folder: URL) throws {
-    name = folder.relativePath
-    file = try OpenFile.unlinked(in: folder.path)
+  init(in directory: URL) throws {
+    name = directory.relativePath
+    file = try OpenFile.unlinked(in: directory.path)
   }
 
   func append(_ ids: UnsafeBufferPointer<Int32>, counter: Int) throws {
@@ -112,7 +112,7 @@ final class TokenRenumberer: OrderedWorker, @unchecked Sendable {
     self.onWrite = onWrite
   }
 
-  func take() throws -> Bool {
+  func next() throws -> Bool {
     guard let counter = try scratch.next(into: &ids) else { return false }
     self.counter = counter
     return true

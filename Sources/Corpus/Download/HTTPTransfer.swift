@@ -67,12 +67,14 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
     paceOfAddress.withLock { $0.begin() }
     let task = session.dataTask(with: request)
     task.resume()
-    while finished.wait(timeout: .now() + .milliseconds(100)) == .timedOut { giveUpIfSlow(task) }
+    while finished.wait(timeout: .now() + .milliseconds(100)) == .timedOut {
+      abortIfBelowMinimumThroughput(task)
+    }
     session.finishTasksAndInvalidate()
     return outcome
   }
 
-  private func giveUpIfSlow(_ task: URLSessionDataTask) {
+  private func abortIfBelowMinimumThroughput(_ task: URLSessionDataTask) {
     guard let fault = paceOfAddress.withLock({ $0.fault() }) else { return }
     slowness.withLock { $0 = fault }
     task.cancel()

@@ -5,27 +5,28 @@ import Platform
 ///
 /// `Sendable` because it is used by one thread at a time.
 protocol OrderedWorker: AnyObject, Sendable {
-  /// Takes the next block, one worker at a time; false at the end of the stream.
-  func take() throws -> Bool
+  /// Reads the next block, one worker at a time; false at the end of the stream.
+  func next() throws -> Bool
   /// Processes the block, concurrently with other workers.
   func work()
-  /// Delivers the result, one worker at a time, in the order in which the blocks were taken.
+  /// Delivers the result, one worker at a time, in the order in which the blocks were read.
   func deliver() throws
 }
 
 /// Processes a stream of blocks with several threads, in order where the order matters.
 ///
-/// `@unchecked Sendable`: `takenCount` is guarded by `taking`, all other mutable fields by `delivering`.
+/// `@unchecked Sendable`: `readCount` is guarded by `reading`, all other mutable fields by `delivering`.
 final class OrderedWork: @unchecked Sendable {
-  private let taking = NSLock()
-  private var takenCount = 0
+  private let reading = NSLock()
+  private var readCount = 0
   private let delivering = NSCondition()
   private var deliveredCount = 0
   private var failure: (index: Int, error: any Error)?
 
   /// Runs to the end of the stream, with one thread per worker.
   ///
-  /// - Throws: where a thread cannot be started; the error of the earliest failed block; later blocks may have been taken, but are not delivered.
+  /// - Throws: where a thread cannot be started; the error of the earliest failed block. Later blocks may have been read,
+  ///   but are not delivered.
   static func run(_ workers: [some OrderedWorker]) throws {
     let work = OrderedWork()
     try SystemThread.runTogether(count: workers.count, name: "corpus") { work.drive(workers[$0]) }
@@ -33,22 +34,22 @@ final class OrderedWork: @unchecked Sendable {
   }
 
   private func drive(_ worker: some OrderedWorker) {
-    while let index = take(worker) {
+    while let index = next(for: worker) {
       worker.work()
       guard deliver(index, worker) else { return }
     }
   }
 
-  /// The index of the block that the worker took, nil at the end or after a failure.
-  private func take(_ worker: some OrderedWorker) -> Int? {
-    taking.withLock {
+  /// The index of the block that the worker has read, nil at the end or after a failure.
+  private func next(for worker: some OrderedWorker) -> Int? {
+    reading.withLock {
       if delivering.withLock({ failure != nil }) { return nil }
       do {
-        guard try worker.take() else { return nil }
-        takenCount += 1
-        return takenCount - 1
+        guard try worker.next() else { return nil }
+        readCount += 1
+        return readCount - 1
       } catch {
-        fail(at: takenCount, error)
+        fail(at: readCount, error)
         return nil
       }
     }

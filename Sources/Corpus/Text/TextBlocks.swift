@@ -35,7 +35,7 @@ final class TextBlocks: @unchecked Sendable {
   var storedByteCount: Int { reader.storedByteCount }
 
   /// Reads the next block, one call at a time; false at the end.
-  func take(into block: TextBlock) throws -> Bool {
+  func next(into block: TextBlock) throws -> Bool {
     guard try reader.read(into: block) else { return false }
     try onRead(reader.storedByteCount)
     return true

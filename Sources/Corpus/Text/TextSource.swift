@@ -5,7 +5,9 @@ import Platform
 /// bytes in memory.
 enum TextSource: Sendable {
   case file(URL)
-  /// The only entry of this name in a zip archive, in any folder.
+  /// Standard input, plain or compressed with zstd or gzip.
+  case standardInput
+  /// The only entry of this name in a zip archive, in any directory.
   case entry(archive: URL, name: String)
   case memory(name: String, bytes: [UInt8])
 
@@ -13,6 +15,7 @@ enum TextSource: Sendable {
   var name: String {
     switch self {
     case .file(let url): url.relativePath
+    case .standardInput: "standard input"
     case .entry(let archive, let name): "\(archive.relativePath):\(name)"
     case .memory(let name, _): name
     }
@@ -20,17 +23,18 @@ enum TextSource: Sendable {
 
   /// Its size as stored, that is, compressed for a compressed file; 0 for a pipe.
   ///
-  /// - Throws: if there is no such file, or it is a folder.
+  /// - Throws: if there is no such file, or it is a directory.
   func storedByteCount() throws -> Int {
     switch self {
     case .memory(_, let bytes): return bytes.count
+    case .standardInput: return 0
     case .entry(let archive, let name):
       return try ZipArchive(opening: archive).entry(named: name).storedByteCount
     case .file(let url):
       var status = stat()
       guard stat(url.path, &status) == 0 else { throw MilmError(name, cannot: "read") }
       guard status.st_mode & S_IFMT != S_IFDIR else {
-        throw MilmError("expected a regular file or a pipe at \(name), found a folder")
+        throw MilmError("expected a regular file or a pipe at \(name), found a directory")
       }
       return Int(status.st_size)
     }
@@ -45,23 +49,29 @@ enum TextSource: Sendable {
       let archive = try ZipArchive(opening: archive)
       return try open(archive.entry(named: name), in: archive, hashing: hashing ? .text : nil)
     case .file(let url):
-      let hashing: TextStream.Hashing? = hashing ? .stored : nil
-      let stored = try StoredBytes(name: name, file: url)
-      let decoder: (any StreamDecoder)?
-      switch Compression(url, first: try stored.signature()) {
-      case .zip:
-        guard stored.isSeekable else {
-          throw MilmError(
-            "expected a zip archive in a file, found one on a pipe at \(name); unpack it first, with: funzip")
-        }
-        let archive = try ZipArchive(opening: url)
-        return try open(archive.entry(), in: archive, hashing: hashing.map { _ in .text })
-      case .zstd: decoder = try ZstdDecoder(name: name)
-      case .gzip: decoder = try InflateDecoder(.gzip, name: name)
-      case nil: decoder = nil
-      }
-      return TextStream(stored, decoder: decoder, hashing: hashing)
+      return try open(StoredBytes(name: name, file: url), at: url, hashing: hashing ? .stored : nil)
+    case .standardInput:
+      let stored = StoredBytes(try OpenFile.standardInput())
+      return try open(stored, at: nil, hashing: hashing ? .stored : nil)
     }
+  }
+
+  /// A text that may be compressed, in a file at `url` unless it is standard input.
+  private func open(_ stored: StoredBytes, at url: URL?, hashing: TextStream.Hashing?) throws -> TextStream {
+    let decoder: (any StreamDecoder)?
+    switch Compression(url ?? URL(filePath: "-"), first: try stored.signature()) {
+    case .zip:
+      guard let url, stored.isSeekable else {
+        throw MilmError(
+          "expected a zip archive in a file, found one on a pipe at \(name); unpack it first, with: funzip")
+      }
+      let archive = try ZipArchive(opening: url)
+      return try open(archive.entry(), in: archive, hashing: hashing.map { _ in .text })
+    case .zstd: decoder = try ZstdDecoder(name: name)
+    case .gzip: decoder = try InflateDecoder(.gzip, name: name)
+    case nil: decoder = nil
+    }
+    return TextStream(stored, decoder: decoder, hashing: hashing)
   }
 
   private func open(
@@ -140,7 +150,7 @@ final class TextStream {
   func digest() -> String? { hashing.map { _ in hash.hexadecimal } }
 
   private func readSome(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
-    let examinedByteCount = lookahead.take(into: buffer)
+    let examinedByteCount = lookahead.read(into: buffer)
     return examinedByteCount > 0 ? examinedByteCount : try readDecoded(into: buffer)
   }
 
@@ -190,6 +200,14 @@ final class StoredBytes {
     limit = range?.count ?? .max
   }
 
+  /// The bytes of an open file from its position on.
+  init(_ file: consuming OpenFile) {
+    isSeekable = file.isSeekable
+    self.file = consume file
+    memory = []
+    limit = .max
+  }
+
   /// What the first bytes say, which are still to be read; called before anything is read.
   func signature() throws -> FileSignature? {
     lookahead = try Lookahead(from: fill)
@@ -205,7 +223,7 @@ final class StoredBytes {
   }
 
   private func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
-    let examinedByteCount = lookahead.take(into: buffer)
+    let examinedByteCount = lookahead.read(into: buffer)
     if examinedByteCount > 0 { return examinedByteCount }
     if let byteCount = try file?.read(into: buffer) { return byteCount }
     let taken = memory[takenByteCount...].prefix(buffer.count)

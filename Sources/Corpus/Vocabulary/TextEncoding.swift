@@ -25,6 +25,11 @@ extension Vocabulary {
     return try encode(source, tokenizing: tokenizing, endsLastLine: true, threadCount: threadCount)
   }
 
+  /// The tokens of standard input, plain or compressed (zstd, gzip), like those of a file.
+  package func encodeStandardInput(tokenizing: Bool = false, threadCount: Int = 2) throws -> EncodedText {
+    try encode(.standardInput, tokenizing: tokenizing, endsLastLine: true, threadCount: threadCount)
+  }
+
   /// The tokens of a text in memory.
   ///
   /// - Parameter endsLastLine: whether a last line without a newline gets an `<eos>`; false for a prompt that is
@@ -85,7 +90,7 @@ final class BlockEncoder: OrderedWorker, @unchecked Sendable {
     self.sink = sink
   }
 
-  func take() throws -> Bool { try blocks.take(into: block) }
+  func next() throws -> Bool { try blocks.next(into: block) }
 
   func work() {
     blocks.prepare(block) { text in

@@ -69,14 +69,14 @@ struct WordTable: ~Copyable {
   /// Counts the words of a sealed text and appends their ids to `ids`.
   mutating func count(_ text: borrowing ByteBuffer, into ids: inout TextIDs) {
     makeRoom(forByteCount: text.count)
-    ids.take(text) { cursor in
+    ids.fill(from: text) { cursor in
       while !CKernels_wordsCount(&table, &cursor) { makeRoom(forSlotCount: 2 * slotCount) }
     }
   }
 
   /// Looks up the ids of a sealed text's words; `CKernels_unknownID` stands for words that are not in the table.
   func find(_ text: borrowing ByteBuffer, into ids: inout TextIDs) {
-    ids.take(text) { cursor in
+    ids.fill(from: text) { cursor in
       withUnsafePointer(to: table) { CKernels_wordsFind($0, &cursor) }
     }
   }
@@ -152,7 +152,9 @@ struct TextIDs: ~Copyable {
   var ids: UnsafeMutableBufferPointer<Int32> { UnsafeMutableBufferPointer(rebasing: storage[..<count]) }
 
   /// Lets `body` overwrite the ids with those of a sealed text.
-  fileprivate mutating func take(_ text: borrowing ByteBuffer, _ body: (inout CKernels_TextCursor) -> Void) {
+  fileprivate mutating func fill(
+    from text: borrowing ByteBuffer, _ body: (inout CKernels_TextCursor) -> Void
+  ) {
     reserve(text.count)
     var cursor = CKernels_TextCursor()
     cursor.text = UnsafePointer(text.base.assumingMemoryBound(to: UInt8.self))

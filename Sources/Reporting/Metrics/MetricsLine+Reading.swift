@@ -49,19 +49,19 @@ private struct LineScanner {
     var scanner = self
     var values = MetricsLine(table).values
     for index in table.metrics.indices {
-      guard scanner.take(table.openings[index]) else { return nil }
-      if index > 0, scanner.take(Self.null) { continue }
+      guard scanner.consume(table.openings[index]) else { return nil }
+      if index > 0, scanner.consume(Self.null) { continue }
       guard let value = scanner.value(table.metrics[index].kind) else { return nil }
       values[index] = value
     }
-    guard scanner.take(Self.end), scanner.position == bytes.count else { return nil }
+    guard scanner.consume(Self.end), scanner.position == bytes.count else { return nil }
     return values
   }
 
   private static let null = Array("null".utf8)
   private static let end = Array("}".utf8)
 
-  private mutating func take(_ expected: [UInt8]) -> Bool {
+  private mutating func consume(_ expected: [UInt8]) -> Bool {
     guard bytes.count - position >= expected.count else { return false }
     for index in expected.indices where bytes[position + index] != expected[index] { return false }
     position += expected.count

@@ -36,11 +36,13 @@ package struct RunSession: Codable, Sendable, Equatable {
   package let parameters: Int
   /// The size of the vocabulary.
   package let vocabulary: Int
+  /// The checksum of the tokens of the validation split; nil where there is none, or in a run of an earlier version.
+  package let validation: String?
 
   /// A process that begins now.
   package init(
     _ beginning: Beginning, step: Int, tokens: Int, lastStep: Int, version: String, ranks: Int, hosts: Int,
-    engine: String, model: String, parameters: Int, vocabulary: Int
+    engine: String, model: String, parameters: Int, vocabulary: Int, validation: String? = nil
   ) {
     self.beginning = beginning
     self.step = step
@@ -53,6 +55,7 @@ package struct RunSession: Codable, Sendable, Equatable {
     self.model = model
     self.parameters = parameters
     self.vocabulary = vocabulary
+    self.validation = validation
     time = Date().formatted(.iso8601)
     processor = Host.processorName ?? "unknown processor"
   }

@@ -9,7 +9,7 @@ struct RunHistory {
   private(set) var points: [HistoryPoint] = []
   /// Evaluations of the validation split, in the order of steps.
   private(set) var evaluations: [MetricsLine] = []
-  /// The evaluation of the lowest perplexity.
+  /// The evaluation of the lowest perplexity on the validation split that the run has now.
   private(set) var best: MetricsLine?
   /// The last report of training.
   private(set) var latest: MetricsLine?
@@ -21,8 +21,26 @@ struct RunHistory {
   private var position = (step: 0, tokens: 0)
   private var linesPerPoint = 1
 
+  /// Whether a process began before a line was written, that follows what has been added.
+  ///
+  /// Where it has another validation split, it repeats the evaluation of its first step.
+  func precedes(_ session: RunSession, _ line: MetricsLine) -> Bool {
+    session.step < line.step
+      || session.step == line.step && line.split != nil && hasOtherValidation(session)
+  }
+
+  private func hasOtherValidation(_ session: RunSession) -> Bool {
+    guard let current = sessions.last(where: { $0.validation != nil })?.validation,
+      let next = session.validation
+    else { return false }
+    return next != current
+  }
+
   /// Adds a process; sessions that began beyond its step are discarded.
+  ///
+  /// Another validation split starts a new best.
   mutating func begin(_ session: RunSession) {
+    if hasOtherValidation(session) { best = nil }
     sessions.removeAll { $0.step > session.step }
     sessions.append(session)
     position = (session.step, session.tokens)

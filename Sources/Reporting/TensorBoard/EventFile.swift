@@ -2,20 +2,21 @@ import Foundation
 import Platform
 import SwiftProtobuf
 
-/// The event file of one process in a run's `tensorboard` folder: scalars by tag and step.
+/// The event file of one process in a run's `tensorboard` directory: scalars by tag and step.
 ///
-/// TensorBoard reads the files of a folder in the order of their names. Each begins with a session start, which expires the
-/// events of earlier files from its step on, so that a resumed run shows nothing twice.
+/// TensorBoard reads the files of a directory in the order of their names. Each begins with a session start, which
+/// expires the events of earlier files from its step on, so that a resumed run shows nothing twice.
 struct EventFile: ~Copyable {
   private let file: OpenFile
   private let now: @Sendable () -> Date
 
-  /// Begins a file in `folder` that expires earlier events of `step` and later; at step 0 earlier files are removed.
-  init(folder: String, expiringFromStep step: Int, now: @escaping @Sendable () -> Date = { Date() }) throws {
-    try makeDirectories(folder)
-    var earlier = try directoryEntries(folder).filter { $0.hasPrefix(Self.prefix) }
+  /// Begins a file in `directory` that expires earlier events of `step` and later; at step 0 earlier files are removed.
+  init(directory: String, expiringFromStep step: Int, now: @escaping @Sendable () -> Date = { Date() }) throws
+  {
+    try makeDirectories(directory)
+    var earlier = try directoryEntries(directory).filter { $0.hasPrefix(Self.prefix) }
     if step == 0 {
-      for name in earlier { unlink("\(folder)/\(name)") }
+      for name in earlier { unlink("\(directory)/\(name)") }
       earlier = []
     }
     // The name must sort after the others even if the clock was set back.
@@ -23,7 +24,7 @@ struct EventFile: ~Copyable {
     let second = max(Int(now().timeIntervalSince1970), newest + 1)
     let host = Host.name
     let file = try OpenFile.appending(
-      "\(folder)/\(Self.prefix)\(String(format: "%010d", second)).\(host).\(getpid()).milm")
+      "\(directory)/\(Self.prefix)\(String(format: "%010d", second)).\(host).\(getpid()).milm")
     let version = try Self.record(step: 0, now()) { $0.fileVersion = "brain.Event:2" }
     let start = try Self.record(step: step, now()) { $0.sessionLog = .with { $0.status = .start } }
     try file.append(version + start)

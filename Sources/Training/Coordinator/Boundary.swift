@@ -49,26 +49,38 @@ package struct Boundary: Sendable {
 
   /// What is due after the last step of a process.
   package struct Closing: Equatable, Sendable {
-    package enum PendingEvaluation { case none, takesEffect, isAbandoned, isAwaited }
+    /// The treatment of an evaluation that is under way.
+    package enum PendingEvaluation {
+      case none
+      /// The process waits for the perplexity and applies it: best checkpoint, patience, plateau.
+      case takesEffect
+      case isAbandoned
+      /// The process waits for the perplexity, so that the last checkpoint holds it; the next process applies it.
+      case awaitsPerplexity
+    }
+
+    /// The treatment of the evaluation of the last step.
     package enum LastEvaluation {
       case none
       /// It counts as the run's last.
       case takesEffect
-      /// It was due; its result takes effect in the next process, where it would have.
-      case isAwaited
-      /// It was not due, and never takes effect.
-      case isExtra
-      case isLeftToTheNextProcess
+      /// It was due: the last checkpoint holds its perplexity, which the next process applies when an uninterrupted run
+      /// would.
+      case awaitsPerplexity
+      /// It was not due: its perplexity is recorded and never takes effect.
+      case isUnscheduled
+      /// It was due: the next process evaluates.
+      case isDeferred
 
       /// Whether this process evaluates.
-      var isMade: Bool { self != .none && self != .isLeftToTheNextProcess }
+      var isMade: Bool { self != .none && self != .isDeferred }
     }
 
     /// Whether the run is over, by its last step or by early stopping.
     package var isOver: Bool
-    /// What happens to an evaluation that is under way.
+    /// The evaluation that is under way.
     package var pending: PendingEvaluation
-    /// What happens to the evaluation of the last step.
+    /// The evaluation of the last step.
     package var last: LastEvaluation
     /// Whether a checkpoint is written.
     package var isWritten: Bool
@@ -153,16 +165,16 @@ package struct Boundary: Sendable {
     if closing.isOver {
       closing.pending = hasPending ? .takesEffect : .none
       if isUnevaluated(state), state.pendingEvaluation?.step != step {
-        closing.last = step >= stepCount ? .takesEffect : .isExtra
+        closing.last = step >= stepCount ? .takesEffect : .isUnscheduled
       }
     } else if isInterrupted {
       closing.pending = .isAbandoned
-      if isDue, !hasPending { closing.last = .isLeftToTheNextProcess }
+      if isDue, !hasPending { closing.last = .isDeferred }
     } else {
       // The last checkpoint is to have the result of what is under way.
-      closing.pending = !hasPending || !hasStepped ? .none : isDue ? .takesEffect : .isAwaited
+      closing.pending = !hasPending || !hasStepped ? .none : isDue ? .takesEffect : .awaitsPerplexity
       if isUnevaluated(state) {
-        closing.last = isDue || state.pendingEvaluation?.step == step ? .isAwaited : .isExtra
+        closing.last = isDue || state.pendingEvaluation?.step == step ? .awaitsPerplexity : .isUnscheduled
       }
     }
     // Otherwise the process has done nothing, and its checkpoint is there.

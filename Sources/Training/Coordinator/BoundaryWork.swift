@@ -68,7 +68,7 @@ final class BoundaryWork {
       try completePendingEvaluation()
       try applyPendingEvaluation()
     case .isAbandoned: coordinator?.abandonEvaluation()
-    case .isAwaited: _ = try state.counters.pendingEvaluation.map { try awaitPerplexity(of: $0.step) }
+    case .awaitsPerplexity: _ = try state.counters.pendingEvaluation.map { try awaitPerplexity(of: $0.step) }
     }
     switch closing.last {
     case .none: break
@@ -76,13 +76,13 @@ final class BoundaryWork {
       try evaluate()
       state.counters.pendingEvaluation = .init(step: step)
       try applyPendingEvaluation()
-    case .isAwaited:
+    case .awaitsPerplexity:
       try evaluate()
       state.counters.pendingEvaluation = .init(step: step, perplexity: try perplexity(at: step))
-    case .isExtra:
+    case .isUnscheduled:
       try evaluate()
       state.counters.stopEvaluation = .init(step: step, perplexity: try perplexity(at: step))
-    case .isLeftToTheNextProcess: state.counters.pendingEvaluation = .init(step: step)
+    case .isDeferred: state.counters.pendingEvaluation = .init(step: step)
     }
     if closing.isWritten {
       coordinator?.waitUntilWritten()
@@ -96,7 +96,7 @@ final class BoundaryWork {
   }
 
   /// Ends all background work, so that the run can return to an earlier checkpoint.
-  func leave() throws {
+  func stopBackgroundWork() throws {
     try transfer?.finish()
     coordinator?.abandonEvaluation()
     coordinator?.waitUntilWritten()

@@ -109,9 +109,9 @@ struct RunStorage {
     }
   }
 
-  /// The same run, rewound to one of its checkpoints; later ones are removed.
+  /// The same run, rewound to one of its checkpoints because it has diverged since.
   func returned(to checkpoint: Checkpoint) throws -> RunStorage {
-    try store.rewind(to: checkpoint.state.step, bestStep: checkpoint.state.bestStep)
+    try store.rewind(to: checkpoint.state.step, bestStep: checkpoint.state.bestStep, newer: .haveDiverged)
     let record = try Self.record(
       of: store.run, after: checkpoint.state, takesSteps: true, description.configuration)
     return RunStorage(
@@ -146,7 +146,7 @@ struct RunStorage {
 
   private static func checkpoint(
     to resume: TrainingRequest.Resume, _ run: RunDirectory, _ configuration: RunConfiguration,
-    _ logger: Logger, newest: (_ onRefusal: (String) -> Void) throws -> Checkpoint?
+    _ logger: Logger, newest: (_ onRefusal: (CheckpointRefusal) -> Void) throws -> Checkpoint?
   ) throws -> Checkpoint? {
     switch resume {
     case .never: return nil

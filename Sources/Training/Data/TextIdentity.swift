@@ -19,12 +19,10 @@ package struct TextIdentity: Sendable {
   }
 
   package init(_ corpus: Corpus) {
-    let splits = Split.allCases.compactMap { split in
-      (try? corpus.tokens(split)).map { (split.rawValue, $0.checksum) }
-    }
+    let checksums = corpus.checksums.map { ($0.key.rawValue, $0.value) }
     self.init(
       vocabularySize: corpus.vocabulary.count, vocabularyHash: corpus.vocabulary.hash,
-      isTokenized: corpus.description.tokenized, tokenChecksums: Dictionary(uniqueKeysWithValues: splits))
+      isTokenized: corpus.description.tokenized, tokenChecksums: Dictionary(uniqueKeysWithValues: checksums))
   }
 }
 

@@ -7,7 +7,7 @@ import Tensors
 
 /// A fault that a test requests with `--fault ACTION:POINT:RANK:STEP`, as in `die:exchange:1:12`.
 package struct Fault: Sendable, Equatable {
-  /// What happens.
+  /// The kind of fault.
   package enum Action: String, CaseIterable, Sendable {
     /// The process is killed, as by a power failure.
     case die
@@ -39,7 +39,7 @@ package struct Fault: Sendable, Equatable {
     case link
   }
 
-  /// What happens.
+  /// The kind of fault.
   package let action: Action
   /// Where it happens.
   package let point: Point
@@ -79,13 +79,13 @@ package struct FaultPlan: Sendable {
   }
 
   /// The faults of one rank.
-  func own(rank: Int) -> FaultPlan {
+  func faults(of rank: Int) -> FaultPlan {
     FaultPlan(faults.filter { $0.rank == rank })
   }
 
   /// Injects faults before MPI starts; `rank` is that of this process according to its launcher.
   package func injectAtLaunch(rank: Int) throws {
-    try own(rank: rank).inject(.launch, step: 0)
+    try faults(of: rank).inject(.launch, step: 0)
   }
 
   /// Whether a bit flips here.

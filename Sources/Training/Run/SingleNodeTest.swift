@@ -29,34 +29,37 @@ package struct SingleNodeTest {
   package func run() throws -> Bool {
     guard ranks.hostCount == 1 else {
       throw MilmError(
-        "the single-node test has one temporary folder: expected ranks on one host, found "
+        "the single-node test has one temporary directory: expected ranks on one host, found "
           + "\(ranks.hostCount) hosts")
     }
-    let folder = try makeFolder()
-    defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: folder) } }
-    let corpus = "\(folder)/corpus"
+    let directory = try makeDirectory()
+    defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: directory) } }
+    let corpus = "\(directory)/corpus"
     var checks = [try check("prepare built-in text") { try prepare(corpus, wordCount: 60) }]
     for codec in Codec.allCases {
       checks.append(
         try check("train, stop and resume with \(codec.rawValue)") {
           try resumeEqualsUninterrupted(
-            configuration(codec: codec, steps: 12), codec.rawValue, folder: folder, corpus: corpus)
+            configuration(codec: codec, steps: 12), codec.rawValue, directory: directory, corpus: corpus)
         })
     }
     checks.append(
       try check("shard the vocabulary, stop and resume") {
         // A vocabulary of several blocks, so that each of several ranks has rows.
-        let corpus = "\(folder)/many-words"
+        let corpus = "\(directory)/many-words"
         _ = try prepare(corpus, wordCount: 2000)
         var configuration = try self.configuration(codec: .int8, steps: 12)
         configuration.exchange.vocabulary = .sharded
-        return try resumeEqualsUninterrupted(configuration, "sharded", folder: folder, corpus: corpus)
+        return try resumeEqualsUninterrupted(configuration, "sharded", directory: directory, corpus: corpus)
       })
     checks.append(
-      try check("learn, choose the best checkpoint") { try learn(folder: folder, corpus: corpus) })
-    checks.append(try check("evaluate as training did") { try evaluate(folder: folder, corpus: corpus) })
+      try check("learn, choose the best checkpoint") { try learn(directory: directory, corpus: corpus) })
     checks.append(
-      try check("refuse a corrupted checkpoint") { try refuseCorruption(folder: folder, corpus: corpus) })
+      try check("evaluate as training did") { try evaluate(directory: directory, corpus: corpus) })
+    checks.append(
+      try check("refuse a corrupted checkpoint") {
+        try refuseCorruption(directory: directory, corpus: corpus)
+      })
     try ranks.control.barrier("single-node test done")
     if ranks.isCoordinator { try show(checks) }
     return checks.allSatisfy { $0.failure == nil }
@@ -85,16 +88,17 @@ package struct SingleNodeTest {
     try StandardStream.output.print("\(passed) passed, \(checks.count - passed) failed")
   }
 
-  private func makeFolder() throws -> String {
-    let path = try ranks.onCoordinator("make a temporary folder") {
-      let folder = FileManager.default.temporaryDirectory.appendingPathComponent("milm-\(UUID().uuidString)")
-      do { try makeDirectories(folder.path) } catch {
-        throw MilmError("\(error); set TMPDIR to a folder where files can be written")
+  private func makeDirectory() throws -> String {
+    let path = try ranks.onCoordinator("make a temporary directory") {
+      let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
+        "milm-\(UUID().uuidString)")
+      do { try makeDirectories(directory.path) } catch {
+        throw MilmError("\(error); set TMPDIR to a directory where files can be written")
       }
-      return folder.path
+      return directory.path
     }
     let bytes = try ranks.control.broadcast(
-      "temporary folder", Array((path ?? "").utf8), from: Ranks.coordinator)
+      "temporary directory", Array((path ?? "").utf8), from: Ranks.coordinator)
     return String(decoding: bytes, as: UTF8.self)
   }
 
@@ -140,10 +144,10 @@ extension SingleNodeTest {
   }
 
   private func resumeEqualsUninterrupted(
-    _ configuration: RunConfiguration, _ name: String, folder: String, corpus: String
+    _ configuration: RunConfiguration, _ name: String, directory: String, corpus: String
   ) throws -> String {
-    let whole = "\(folder)/whole-\(name)"
-    let parts = "\(folder)/parts-\(name)"
+    let whole = "\(directory)/whole-\(name)"
+    let parts = "\(directory)/parts-\(name)"
     _ = try train(configuration, corpus: corpus, output: whole)
     // Step 5 lies between checkpoints, so residuals have to be carried over.
     _ = try train(configuration, corpus: corpus, output: parts, lastStep: 5)
@@ -162,17 +166,17 @@ extension SingleNodeTest {
     return "bit-equal after 12 steps"
   }
 
-  private func learn(folder: String, corpus: String) throws -> String {
+  private func learn(directory: String, corpus: String) throws -> String {
     let configuration = try configuration(codec: .int8, steps: 240)
-    let outcome = try train(configuration, corpus: corpus, output: "\(folder)/learnt")
+    let outcome = try train(configuration, corpus: corpus, output: "\(directory)/learnt")
     guard let best = outcome.bestPerplexity else { throw MilmError("no evaluation took effect") }
     // exp(entropy rate) is about 4; a unigram model is above 40.
     guard best < 12 else { throw MilmError("expected a perplexity below 12, found \(best)") }
     return String(format: "valid perplexity %.2f at step %d", best, outcome.bestStep ?? 0)
   }
 
-  private func evaluate(folder: String, corpus: String) throws -> String {
-    let run = "\(folder)/learnt"
+  private func evaluate(directory: String, corpus: String) throws -> String {
+    let run = "\(directory)/learnt"
     let checkpoint = try ranks.onCoordinator("open the checkpoint") { try Checkpoint.open(run) }
     let configuration = try RunConfiguration.shared(fromRank0Checkpoint: checkpoint, ranks: ranks)
     let summary = try EvaluationRun(
@@ -190,8 +194,8 @@ extension SingleNodeTest {
     return found ?? ""
   }
 
-  private func refuseCorruption(folder: String, corpus: String) throws -> String {
-    let run = "\(folder)/parts-int8"
+  private func refuseCorruption(directory: String, corpus: String) throws -> String {
+    let run = "\(directory)/parts-int8"
     let configuration = try configuration(codec: .int8, steps: 12)
     _ = try ranks.onCoordinator("corrupt a checkpoint") {
       let file = "\(run)/checkpoints/step-00000012/model.safetensors"
@@ -202,7 +206,7 @@ extension SingleNodeTest {
     }
     _ = try train(configuration, corpus: corpus, output: run, resume: .auto)
     let digests = try ranks.onCoordinator("compare the runs") {
-      try ["\(folder)/whole-int8", run].map {
+      try ["\(directory)/whole-int8", run].map {
         try Checkpoint(directory: "\($0)/checkpoints/last").state.files["model.safetensors"]
       }
     }

@@ -97,7 +97,7 @@ package final class Trainer {
       try trace?.flushIfDue()
       try verifyReplicas(isLast: isLast)
       if let divergence = step.divergence {
-        try boundary.leave()
+        try boundary.stopBackgroundWork()
         return .diverged(divergence)
       }
     }

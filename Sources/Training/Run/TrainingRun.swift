@@ -31,9 +31,9 @@ package struct TrainingRun: Sendable {
   ) {
     self.request = request
     self.configuration = configuration
-    self.ranks = ranks.corrupted(by: faults.own(rank: ranks.rank))
+    self.ranks = ranks.corrupted(by: faults.faults(of: ranks.rank))
     self.stop = stop
-    self.faults = faults.own(rank: ranks.rank)
+    self.faults = faults.faults(of: ranks.rank)
     self.logger = logger
     self.output = output
     self.vocabularyDecision = vocabularyDecision
@@ -89,7 +89,7 @@ package struct TrainingRun: Sendable {
     ranks.control.liveness?.endStartTimeout()
     let trace =
       request.traces
-      ? try RunTrace(ranks, folder: RunDirectory(path: request.output).tracePath, logger: logger) : nil
+      ? try RunTrace(ranks, directory: RunDirectory(path: request.output).tracePath, logger: logger) : nil
     while true {
       try recordSession(beginning, state, storage)
       let boundary = Boundary(configuration, origin: origin, evaluates: evaluates)
@@ -230,8 +230,8 @@ extension TrainingRun {
 
   /// The corpus and this rank's lanes; throws where the hosts' corpora differ.
   private func openCorpus() throws -> (Corpus, TrainingData) {
-    _ = try ranks.onCoordinator("check the output folder") {
-      try FolderKind.run.requireOutput(request.output)
+    _ = try ranks.onCoordinator("check the output directory") {
+      try DirectoryKind.run.requireOutput(request.output)
     }
     let (corpus, tokens, data) = try ranks.onAllRanks("open the corpus") {
       try faults.inject(.start, step: 0)
@@ -334,7 +334,8 @@ extension TrainingRun {
           version: programVersion, ranks: ranks.rankCount, hosts: ranks.hostCount,
           engine: state.engine.summary,
           model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
-          parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize))
+          parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize,
+          validation: state.counters.tokenChecksums?[Split.valid.rawValue]))
     }
   }
 

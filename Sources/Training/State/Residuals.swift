@@ -61,7 +61,7 @@ extension TrainingState {
         file: try checkpoint.tensors(.exchange), counters: counters, layout: savedLayout, model: model)
     }
     try exchange.restoreResiduals(
-      savedLayout.isSharded == layout.isSharded ? file?.common : try file?.owed(shard.common),
+      savedLayout.isSharded == layout.isSharded ? file?.common : try file?.correction(shard.common),
       over: ranks.control, from: Ranks.coordinator)
     if layout.exchangesShards { try restoreShardResiduals(file, isSamePlacement: isSamePlacement) }
   }
@@ -88,7 +88,7 @@ extension TrainingState {
       func values(_ part: ResidualPart) throws -> [Float] {
         guard let file else { return [] }
         if isSamePlacement { return try file.values(part.tensorName(ofShard: index)) }
-        return try file.owed(part, elementsOf: layout.parameterShard(of: owners[0], model).owned)
+        return try file.correction(part, elementsOf: layout.parameterShard(of: owners[0], model).owned)
       }
       /// Copies one array from rank 0 to the first owner; these two call it in the order of `parts`.
       func move(_ part: ResidualPart, _ values: inout [Float]) throws {
@@ -146,22 +146,22 @@ private struct ResidualFile {
   }
 
   /// The correction owed to the mean gradient in a range of the flat gradient, as the residuals of one rank.
-  func owed(_ range: Range<Int>) throws -> SavedResiduals {
-    let all = try owed()
+  func correction(_ range: Range<Int>) throws -> SavedResiduals {
+    let all = try correction()
     return SavedResiduals(rankCount: 1) { part in
       part == .owner ? Array(all[range]) : [Float](repeating: 0, count: range.count)
     }
   }
 
   /// One array of the same, of elements side by side.
-  func owed(_ part: ResidualPart, elementsOf ranges: [Range<Int>]) throws -> [Float] {
+  func correction(_ part: ResidualPart, elementsOf ranges: [Range<Int>]) throws -> [Float] {
     guard part == .owner else { return [Float](repeating: 0, count: ranges.reduce(0) { $0 + $1.count }) }
-    let all = try owed()
+    let all = try correction()
     return ranges.flatMap { all[$0] }
   }
 
   /// The correction owed to the mean gradient, one element for each of the flat gradient.
-  private func owed() throws -> [Float] {
+  private func correction() throws -> [Float] {
     var all = [Float](repeating: 0, count: model.parameters.elementCount)
     let firstRank = layout.owners(ofShard: 0)[0]
     let commonRange = layout.parameterShard(of: firstRank, model).common

@@ -78,7 +78,8 @@ final class CodecTuner {
       metadata: [
         "latencyMicroseconds": "\(Int(link.latencySeconds * 1e6))",
         "megabytesPerSecond": "\(Int(link.bytesPerSecond / 1e6))",
-        "nodes": "\(state.exchange.layout.nodeCount)", "slices": "\(state.exchange.layout.sliceCount)",
+        "nodes": "\(state.exchange.layout.nodeCount)",
+        "partitions": "\(state.exchange.layout.partitionCount)",
         "spareCore": "\(state.hasSpareCore)",
       ])
     for prediction in predictions {

@@ -28,8 +28,8 @@ package final class RunTrace {
   private var events: [TraceEvent] = []
   private var hasFailed = false
 
-  /// Synchronizes the ranks' clocks and empties the folder on rank 0; all ranks call it.
-  init(_ ranks: Ranks, folder: String, logger: Logger) throws {
+  /// Synchronizes the ranks' clocks and empties the directory on rank 0; all ranks call it.
+  init(_ ranks: Ranks, directory: String, logger: Logger) throws {
     self.ranks = ranks
     self.logger = logger
     let clock = TraceClock()
@@ -40,11 +40,12 @@ package final class RunTrace {
     let error = try ranks.control.maximum("error of the clocks", UInt64(offset.errorNanoseconds))
     files = try ranks.onCoordinator("make the trace's files") {
       try TraceFiles(
-        folder: folder, labels: (0..<ranks.rankCount).map { ranks.control.label(of: $0) })
+        directory: directory, labels: (0..<ranks.rankCount).map { ranks.control.label(of: $0) })
     }
     if ranks.isCoordinator {
       logger.info(
-        "tracing", metadata: ["folder": "\(folder)", "clockErrorMicroseconds": "\(Double(error) / 1000)"])
+        "tracing",
+        metadata: ["directory": "\(directory)", "clockErrorMicroseconds": "\(Double(error) / 1000)"])
     }
   }
 
@@ -162,18 +163,18 @@ final class TracingSink: GradientSink {
 
   func finish(_ range: GradientRange) throws {
     switch range.part {
-    case .decoder where !hasFinishedAny: trace.end("forward, loss, softmax and decoder")
-    case _ where !hasFinishedAny: trace.end("forward, loss and softmax")
+    case .decoder where !hasFinishedAny: trace.end("forward, softmax and decoder backward")
+    case _ where !hasFinishedAny: trace.end("forward, softmax backward")
     // A few numbers, finished with the last range of the matrix.
     case .softmaxBias: break
-    default: trace.end("backward, \(range.name)")
+    default: trace.end("\(range.name) backward")
     }
     hasFinishedAny = true
     try next.finish(range)
   }
 
   func finish(rows: Matrix, of tokens: Vector<Int32>) throws {
-    trace.end("backward, input tokens")
+    trace.end("input embedding backward")
     try next.finish(rows: rows, of: tokens)
   }
 }

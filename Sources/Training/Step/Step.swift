@@ -59,23 +59,23 @@ package final class Step {
     buffers.carriedState.copy(from: state.pass.carriedState)
 
     begin(flushing: flushing, isTraced: spans != nil)
-    spans?.end("prepare")
+    spans?.end("clear gradients")
     let sink = FaultySink(faults, step: step, after: exchangeSink)
     let loss = try forwardBackward(sink: spans.map { TracingSink($0, before: sink) } ?? sink)
     let computeSeconds = (ContinuousClock.now - start).inSeconds - exposedVocabularySeconds
     let exchange = try finishExchange()
-    spans?.end("wait for the exchange", .wait)
+    spans?.end("wait for gradient exchange", .wait)
 
     noteReadingFailure {
       try readAhead(from: state.counters.segmentIndex + state.configuration.training.accumulate)
     }
     let agreed = try agree(loss: loss, isFailing: isFailing || readingFailure != nil)
-    spans?.end("agree on the step", .wait)
+    spans?.end("all-reduce loss and gradient norm", .wait)
     switch judge(agreed) {
-    case .sound: update(agreed)
-    case .harmful(let reason): skip(because: reason)
+    case .accepted: update(agreed)
+    case .rejected(let reason): skip(because: reason)
     }
-    spans?.end("update")
+    spans?.end("optimizer step")
     if let spans { trace?.end(spans, exchange.trace) }
 
     advance()
@@ -193,7 +193,7 @@ extension Step {
     let loss = agreed.loss / Double(state.configuration.tokensPerStep)
     var record = state.counters.guardRecord ?? .init()
     let verdict = stepGuard.judge(loss: loss, norm: agreed.gradientNorm, record)
-    if verdict == .sound {
+    if verdict == .accepted {
       stepGuard.note(loss: loss, norm: agreed.gradientNorm, step: state.counters.step + 1, in: &record)
     }
     state.counters.guardRecord = record

@@ -3,9 +3,9 @@ import Checkpoints
 /// Judges the steps of a run; all ranks reach the same verdict from the same numbers.
 struct StepGuard {
   enum Verdict: Equatable {
-    case sound
+    case accepted
     /// To be skipped, for this reason.
-    case harmful(String)
+    case rejected(String)
   }
 
   /// Lower bounds of the deviations: after a period of steady losses a small jump is no outlier.
@@ -19,18 +19,18 @@ struct StepGuard {
 
   /// The verdict on a step of this loss, in nats per token, and this gradient norm.
   func judge(loss: Double, norm: Double, _ record: CheckpointState.GuardRecord) -> Verdict {
-    guard loss.isFinite, norm.isFinite else { return .harmful("a loss or a gradient that is not finite") }
-    guard settings.outlier > 0, isFull(record) else { return .sound }
+    guard loss.isFinite, norm.isFinite else { return .rejected("a loss or a gradient that is not finite") }
+    guard settings.outlier > 0, isFull(record) else { return .accepted }
     let losses = Spread(record.losses)
     if loss > losses.mean + settings.outlier * max(losses.deviation, Self.leastLossDeviation) {
-      return .harmful("an outlying loss of \(loss), expected \(losses)")
+      return .rejected("an outlying loss of \(loss), expected \(losses)")
     }
     let norms = Spread(record.norms)
     let least = norms.mean * Self.leastRelativeNormDeviation
     if norm > norms.mean + settings.outlier * max(norms.deviation, least) {
-      return .harmful("an outlying gradient norm of \(norm), expected \(norms)")
+      return .rejected("an outlying gradient norm of \(norm), expected \(norms)")
     }
-    return .sound
+    return .accepted
   }
 
   /// Adds a good step to the window.

@@ -1,7 +1,7 @@
 import Foundation
 import Platform
 
-/// The folder of a study: its configuration, the outcomes of finished settings, and the report.
+/// The directory of a study: its configuration, the outcomes of finished settings, and the report.
 ///
 ///     config.json           the whole configuration
 ///     settings/NAME.json    the outcome of a finished setting
@@ -9,7 +9,7 @@ import Platform
 ///     results.json *.csv *.svg
 ///
 /// Files are complete or absent.
-struct StudyFolder {
+struct StudyDirectory {
   let path: String
 
   /// The time a study has used, over all interruptions.
@@ -20,11 +20,11 @@ struct StudyFolder {
     var seconds = 0.0
   }
 
-  /// Creates the folder, or opens one that was begun with the same configuration.
+  /// Creates the directory, or opens one that was begun with the same configuration.
   init(path: String, configuration: Data) throws {
     self.path = path
     let file = "\(path)/config.json"
-    try FolderKind.study.requireOutput(path)
+    try DirectoryKind.study.requireOutput(path)
     try makeDirectories("\(path)/settings")
     guard let found = try readIfPresent(file) else {
       try write(configuration, to: "config.json")
@@ -32,7 +32,7 @@ struct StudyFolder {
     }
     guard found.elementsEqual(configuration) else {
       throw MilmError(
-        file, "expected the configuration of this command, found a different one; use another folder")
+        file, "expected the configuration of this command, found a different one; use another directory")
     }
   }
 

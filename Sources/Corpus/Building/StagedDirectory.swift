@@ -1,24 +1,24 @@
 import Foundation
 import Platform
 
-/// A folder that appears under its name complete or not at all.
+/// A directory that appears under its name complete or not at all.
 ///
 /// It is filled under a temporary name beside its destination; without `publish()` nothing is left behind.
 /// What a killed process left behind is removed by the next one with the same destination; a lock distinguishes
-/// it from a folder that is being filled.
-final class StagedFolder {
+/// it from a directory that is being filled.
+final class StagedDirectory {
   /// Where to write until it is published.
   let url: URL
   private let destination: URL
   private let name: String
   private let lock: OpenFile
-  /// The folders above that this one needed, the lowest first.
+  /// The directories above that this one needed, the lowest first.
   private let newParents: [String]
   private var isPublished = false
 
-  /// Begins a folder that will appear at `destination`.
+  /// Begins a directory that will appear at `destination`.
   ///
-  /// - Throws: if there is anything but an empty folder or a corpus: a mistyped path must not destroy files.
+  /// - Throws: if there is anything but an empty directory or a corpus: a mistyped path must not destroy files.
   init(for destination: URL) throws {
     name = destination.relativePath
     // A symbolic link to a corpus stays a link; its target is replaced.
@@ -37,7 +37,7 @@ final class StagedFolder {
     guard mkdir(url.path, 0o755) == 0 else { throw MilmError(name, cannot: "write") }
     lock = try OpenFile.directory(url.path)
     guard try lock.lock() else {
-      throw MilmError(url.path, "expected a new folder, found it locked by another process")
+      throw MilmError(url.path, "expected a new directory, found it locked by another process")
     }
   }
 
@@ -48,11 +48,11 @@ final class StagedFolder {
     for parent in newParents { rmdir(parent) }
   }
 
-  /// Gives the folder its name, replacing an earlier corpus.
+  /// Gives the directory its name, replacing an earlier corpus.
   func publish() throws {
     try synchronizeDirectory(url.path)
     try Self.checkReplaceable(destination, name: name)
-    // A plain rename replaces nothing or an empty folder.
+    // A plain rename replaces nothing or an empty directory.
     if rename(url.path, destination.path) != 0 {
       guard errno == ENOTEMPTY || errno == EEXIST else { throw MilmError(name, cannot: "write") }
       try replace()
@@ -61,17 +61,17 @@ final class StagedFolder {
     try synchronizeDirectory(destination.deletingLastPathComponent().path)
   }
 
-  /// Removes unpublished folders of the destination whose processes are gone.
+  /// Removes unpublished directories of the destination whose processes are gone.
   private static func removeLeftovers(of name: String, in parent: URL) {
     let entries = (try? FileManager.default.contentsOfDirectory(atPath: parent.path)) ?? []
     for entry in entries where AtomicFile.isTemporary(entry, of: name) {
       let path = parent.appendingPathComponent(entry).path
-      guard let folder = try? OpenFile.directory(path), (try? folder.lock()) == true else { continue }
+      guard let directory = try? OpenFile.directory(path), (try? directory.lock()) == true else { continue }
       try? removeEntry(path)
     }
   }
 
-  /// Replaces the earlier folder, in one step if the file system can do that, else in two.
+  /// Replaces the earlier directory, in one step if the file system can do that, else in two.
   private func replace() throws {
     if !exchangePaths(url.path, destination.path) {
       let aside = AtomicFile.temporaryPath(for: destination.path)
@@ -88,9 +88,9 @@ final class StagedFolder {
   }
 
   private static func checkReplaceable(_ destination: URL, name: String) throws {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: destination.path, isDirectory: &isFolder) else { return }
-    guard isFolder.boolValue else {
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: destination.path, isDirectory: &isDirectory) else { return }
+    guard isDirectory.boolValue else {
       throw MilmError("expected no file at \(name), or a corpus to replace; found a file")
     }
     let entries = try directoryEntries(destination.path)
@@ -98,7 +98,7 @@ final class StagedFolder {
     if !entries.isEmpty,
       let example = foreign.first ?? (entries.contains("corpus.json") ? nil : entries.first)
     {
-      throw MilmError("expected an empty folder or a corpus alone at \(name), found \(example) in it")
+      throw MilmError("expected an empty directory or a corpus alone at \(name), found \(example) in it")
     }
   }
 }

@@ -1,7 +1,7 @@
 import Foundation
 
-/// The kinds of folders that milm writes; each is known by entries that the others do not have.
-package enum FolderKind: String, CaseIterable, Sendable {
+/// The kinds of directories that milm writes; each is known by entries that the others do not have.
+package enum DirectoryKind: String, CaseIterable, Sendable {
   case corpus, run, checkpoint, study
 
   private var marks: [String] {
@@ -13,9 +13,9 @@ package enum FolderKind: String, CaseIterable, Sendable {
     }
   }
 
-  /// Throws where the output folder of this kind would be written into a folder of another kind, or where there is a file.
+  /// Throws if the output path holds a file or a milm directory of another kind.
   package func requireOutput(_ path: String) throws(MilmError) {
-    let expected = "a new folder or a \(rawValue)"
+    let expected = "a new directory or a \(rawValue)"
     guard isDirectory(path) else {
       guard case .absent = try FileEntry(at: path) else {
         throw MilmError(path, "expected \(expected) to write, found a file")
