@@ -8,18 +8,7 @@ extension MPICalls {
 
   /// Starts MPI, once per process, with the settings that this program needs unless the user has set others.
   func start() throws(MilmError) {
-    // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
-    // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
-    if Self.isAlone(ProcessInfo.processInfo.environment) {
-      setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
-    }
-    // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
-    // the two directions of a link then alternate.
-    setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
-    // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
-    // slice, and receives nothing until then.
-    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
+    if MPILibrary.isOpenMPI { Self.setOpenMPIDefaults() }
     // Where MPI cannot start its own threads it prints lines of its own and goes on without them.
     try SystemThread.require(Self.threadCount, for: "MPI")
     var granted: CInt = 0
@@ -28,6 +17,21 @@ extension MPICalls {
       throw MilmError(
         "MPI_Init_thread: expected thread level \(MPI_THREAD_SERIALIZED) (serialized), found \(granted)")
     }
+  }
+
+  private static func setOpenMPIDefaults() {
+    // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
+    if isAlone(ProcessInfo.processInfo.environment) {
+      setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
+    }
+    // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
+    // the two directions of a link then alternate.
+    setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
+    // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
+    // slice, and receives nothing until then.
+    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
   }
 
   /// Whether no launcher has started this process: each passes variables of its process manager.
