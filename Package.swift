@@ -79,6 +79,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .target(name: "CKernels"),
+    .target(name: "CStart"),
 
     .target(
       name: "Platform",
@@ -123,8 +124,8 @@ let package = Package(
     .executableTarget(
       name: "milm",
       dependencies: [
-        "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers", "Measurement",
-        "Platform", "Reporting", "Studies", "Tensors", "Training",
+        "CStart", "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers",
+        "Measurement", "Platform", "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 

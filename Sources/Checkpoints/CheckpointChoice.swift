@@ -11,7 +11,7 @@ package struct CheckpointChoice: Sendable {
   package let reason: String
   /// Whether it is the best of its run.
   package let isBest: Bool
-  /// What a reader of the results should know.
+  /// Caveats about the results, one line each.
   package let warnings: [String]
   /// The newest state of the run; the checkpoint's own where a checkpoint was named.
   package let newest: CheckpointState
@@ -84,7 +84,7 @@ private struct FoundCheckpoints {
   private let copies: [CheckpointLink: Checkpoint]
   /// The newest checkpoint whose state verifies.
   let newest: Checkpoint?
-  /// What cannot be read.
+  /// Unreadable checkpoints, one line each.
   private(set) var problems: [String] = []
 
   init(_ run: RunDirectory) throws {

@@ -1,4 +1,4 @@
-/// What a state knows about the validation split.
+/// Results on the validation split.
 extension CheckpointState {
   /// The results that are known, whether they have taken effect or not.
   private var evaluations: [Evaluation] {

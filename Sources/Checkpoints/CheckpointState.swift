@@ -6,7 +6,7 @@ package struct CheckpointState: Codable, Sendable, Equatable {
   /// The version of `state.json` that this program writes and reads.
   package static let currentFormatVersion = 1
 
-  /// The format version.
+  /// Version of the format of `state.json`.
   package var formatVersion = CheckpointState.currentFormatVersion
   /// Steps taken, including skipped ones.
   package var step: Int

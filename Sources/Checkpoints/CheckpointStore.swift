@@ -134,10 +134,10 @@ package final class CheckpointStore: Sendable {
     return checkpoint
   }
 
-  /// What happens to the checkpoints beyond the step that a run is rewound to.
+  /// Treatment of the checkpoints beyond the step that a run is rewound to.
   ///
-  /// What is set aside gets another name, which no run reads: what one process refuses may be good, as a copy that is
-  /// not complete yet.
+  /// Setting aside renames a checkpoint so that no run reads it: one that this process refuses may be good, as a copy
+  /// that is not complete yet.
   package enum Newer: Sendable {
     /// They lead to a divergence: those that this process has written or verified are removed, others are set aside.
     case haveDiverged
@@ -296,7 +296,7 @@ extension CheckpointStore {
     }
   }
 
-  /// What may be a checkpoint; nil where it is none.
+  /// The checkpoint at a path; nil where there is none.
   private func copiedCheckpoint(_ path: String) throws -> Checkpoint? {
     do {
       return try Checkpoint(directory: path)

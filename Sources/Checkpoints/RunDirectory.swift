@@ -11,7 +11,6 @@ package struct RunDirectory: Sendable, Equatable {
     self.path = path
   }
 
-  /// The configuration, as YAML.
   package var configurationPath: String { "\(path)/config.yaml" }
   /// The words of the model, one per line, so that a run can be evaluated on any text.
   package var vocabularyPath: String { "\(path)/vocabulary.txt" }
@@ -110,7 +109,7 @@ package struct RunDirectory: Sendable, Equatable {
     return CheckpointLocation.step(ofName: String(decoding: content.prefix { $0 != 0x0A }, as: UTF8.self))
   }
 
-  /// What a run says elsewhere about its checkpoints.
+  /// Evidence of checkpoints in a run's other files.
   package enum CheckpointRecord: Equatable, Sendable {
     /// Nothing, as in runs of versions that kept no record.
     case absent
@@ -120,7 +119,7 @@ package struct RunDirectory: Sendable, Equatable {
     case step(Int, by: String)
   }
 
-  /// What the run says about its newest checkpoint in places other than the checkpoint itself.
+  /// Evidence of the newest checkpoint in links and other files of the run.
   package func checkpointRecord() throws -> CheckpointRecord {
     for link in CheckpointLink.allCases {
       if let location = try location(of: link) { return .step(location.step, by: path(of: link)) }
@@ -152,7 +151,6 @@ package enum CheckpointLink: String, Sendable, CaseIterable {
 
 /// The location of a checkpoint in a run.
 package struct CheckpointLocation: Sendable, Equatable {
-  /// The step of the checkpoint.
   package let step: Int
   /// Its directory.
   package let path: String

@@ -6,7 +6,6 @@ import Synchronization
 ///
 /// The kernel releases the lock when the process ends in any way, so the lock of a dead process can be taken.
 package final class RunLock: Sendable {
-  /// The run that is locked.
   package let run: RunDirectory
 
   private let file: Mutex<OpenFile>

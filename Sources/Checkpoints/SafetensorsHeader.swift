@@ -155,7 +155,7 @@ extension SafetensorsHeader.Entry {
   }
 }
 
-/// What was expected of a safetensors file; the reader adds the path.
+/// A violation of the safetensors format; the reader adds the path.
 struct SafetensorsProblem: Error {
   let description: String
 

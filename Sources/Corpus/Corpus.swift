@@ -80,7 +80,7 @@ private func concurrently<First: Sendable, Second: Sendable>(
 ) throws -> (First, Second) {
   let firstResult = Mutex<Result<First, any Error>?>(nil)
   let secondResult = Mutex<Result<Second, any Error>?>(nil)
-  try SystemThread.runTogether(count: 2, name: "open") { index in
+  try SystemThread.runConcurrently(count: 2, name: "open") { index in
     if index == 0 {
       let result = Result { try first() }
       firstResult.withLock { $0 = result }

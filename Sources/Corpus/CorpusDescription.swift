@@ -26,7 +26,7 @@ package struct CorpusDescription: Codable, Equatable, Sendable {
     package let unknownTokens: Int
   }
 
-  /// The version of the format.
+  /// Version of the format of `corpus.json`.
   package let formatVersion: Int
   /// All texts, by split and in the order of reading.
   package let sources: [Source]

@@ -11,7 +11,7 @@ import Tensors
 ///
 /// Rank 0 reads checkpoint and text and broadcasts the weights; `TextScorer` does the rest.
 package struct EvaluationRun: Sendable {
-  /// What is scored.
+  /// The text to score.
   package enum Text: Sendable, Equatable {
     /// A split of the corpus.
     case split(Split)
@@ -108,7 +108,7 @@ package struct EvaluationRun: Sendable {
     }
   }
 
-  /// What rank 0 has read.
+  /// The inputs that rank 0 has read.
   private struct Source {
     let checkpoint: Checkpoint
     let loaded: LoadedModel

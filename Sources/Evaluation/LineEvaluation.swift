@@ -48,7 +48,7 @@ package struct LineEvaluation: Sendable {
     self.ranks = ranks
   }
 
-  /// What rank 0 has read.
+  /// The inputs that rank 0 has read.
   private struct Source {
     let loaded: LoadedModel
     let special: SpecialTokens

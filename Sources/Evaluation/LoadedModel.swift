@@ -7,9 +7,7 @@ import Tensors
 
 /// A model with the weights of a checkpoint.
 package struct LoadedModel: Sendable {
-  /// The model.
   package let model: LanguageModel
-  /// Its weights.
   package let weights: ParameterBuffer
 
   /// Loads a checkpoint's weights; throws where a tensor is missing or its shape differs from the configuration's.

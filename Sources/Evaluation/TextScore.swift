@@ -20,10 +20,9 @@ package struct TextScore: Sendable, Equatable {
     self.unknown = unknown
   }
 
-  /// exp(nll / tokens).
+  /// exp(nll ÷ tokens), nll in nats.
   package var perplexity: Double { exp(nll / Double(tokenCount)) }
 
-  /// Adds a token.
   mutating func add(_ token: Int32, nll: Double) {
     self.nll += nll
     tokenCount += 1
@@ -40,7 +39,6 @@ package struct FrequencyBucket: Sendable, Equatable, Encodable {
   package let fromRank: Int
   /// The last rank.
   package let toRank: Int
-  /// Tokens in the bucket.
   package private(set) var tokens = 0
   /// Their negative log-likelihood in nats.
   package private(set) var nll = 0.0
@@ -104,6 +102,7 @@ package struct SpecialTokens: Sendable {
 /// appears when it is complete.
 final class TokenLossFile {
   private static let bufferByteCount = 1 << 20
+  private static let header = "position\tword\tnll\n"
 
   private let file: AtomicFile
   private let vocabulary: Vocabulary
@@ -112,10 +111,10 @@ final class TokenLossFile {
 
   /// Begins a table of tokens of `vocabulary` in the file, device or pipe at `path`.
   init(path: String, vocabulary: Vocabulary) throws {
-    file = try AtomicFile(output: path)
+    file = try AtomicFile(output: path, beginning: Self.header)
     self.vocabulary = vocabulary
     buffer.reserveCapacity(Self.bufferByteCount + 1024)
-    buffer.append(contentsOf: "position\tword\tnll\n".utf8)
+    buffer.append(contentsOf: Self.header.utf8)
   }
 
   /// Appends the text's next token.

@@ -1,7 +1,7 @@
 import Layers
 import Tensors
 
-/// What a model carries from one segment to the next: named matrices with a row for each lane.
+/// Recurrent state carried from one segment to the next: named matrices with a row for each lane.
 ///
 /// The names are those of the tensors in `carry.safetensors`: `h` and `c` of an LSTM.
 package struct CarriedState: Sendable {

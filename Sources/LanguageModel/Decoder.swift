@@ -28,7 +28,7 @@ struct Decoder: Sendable {
     }
   }
 
-  /// What a segment's backward pass needs; absent for a linear layer.
+  /// Activations of a segment, kept for the backward pass; absent for a linear layer.
   struct Activations: Sendable {
     let context: Matrix
     let contextGradient: Matrix

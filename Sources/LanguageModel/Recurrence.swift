@@ -37,7 +37,7 @@ struct Recurrence: Sendable {
     ]
   }
 
-  /// What the backward pass of a segment needs.
+  /// Activations of a segment, kept for the backward pass.
   struct Activations: Sendable {
     let lstm: LSTM.Activations
     /// dL/dh before the current step of the backward pass, B × H.

@@ -43,7 +43,7 @@ package final class Sampler {
     key = RandomKey(seed: seed).derived("sampling")
   }
 
-  /// Reads a token.
+  /// Advances the recurrent state by a token, without sampling.
   package func read(_ token: Int32) {
     input[0] = token
     pass.forward(input)

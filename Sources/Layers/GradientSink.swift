@@ -8,7 +8,6 @@ package struct GradientRange: Sendable, Equatable {
     case tiedMatrix
     /// The softmax's bias.
     case softmaxBias
-    /// The decoder.
     case decoder
     /// The recurrent layers and what is below them.
     case recurrence

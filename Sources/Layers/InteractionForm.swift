@@ -16,9 +16,7 @@ package enum InteractionKind: String, CaseIterable, Sendable, Codable {
 package struct InteractionShape: Sendable, Equatable {
   /// K, the width of the context.
   package let contextWidth: Int
-  /// The width of the input.
   package let inputWidth: Int
-  /// The width of the output.
   package let outputWidth: Int
   /// R, of the low-rank form.
   package let rank: Int

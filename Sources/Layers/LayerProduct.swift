@@ -41,6 +41,5 @@ package struct LayerProduct: Sendable, Equatable {
     return product
   }
 
-  /// The multiplications for one row.
   package var multiplicationsPerRow: Int { depth * columns }
 }

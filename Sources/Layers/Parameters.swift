@@ -6,9 +6,8 @@ import Tensors
 package struct Parameter: Sendable, Equatable {
   /// The initial value of a tensor.
   package enum Initialization: Sendable, Equatable {
-    /// All zero.
     case zero
-    /// Uniform in (−limit, limit).
+    /// Uniform in (−limit, limit), by the seed and the tensor's name.
     case uniform(limit: Float)
   }
 

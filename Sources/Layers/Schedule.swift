@@ -4,7 +4,6 @@ import Foundation
 package struct Schedule: Sendable, Equatable {
   /// The shape of the curve after warm-up.
   package enum Kind: String, CaseIterable, Sendable, Codable {
-    /// Constant.
     case constant
     /// Linear decay to `final` at the last step.
     case linear

@@ -1,7 +1,7 @@
 import Foundation
 import Layers
 
-/// What to change, from the facts of all ranks.
+/// Recommended changes, from the facts of all ranks.
 package struct Advice: Sendable {
   /// One line for each problem, the most severe first.
   package let lines: [String]

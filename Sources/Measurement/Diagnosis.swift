@@ -25,7 +25,6 @@ package struct Diagnosis: Encodable, Sendable {
     }
   }
 
-  /// Facts by rank.
   package let ranks: [RankFacts]
   /// Links between neighboring hosts, in rank order.
   package let links: [Link]
@@ -33,7 +32,7 @@ package struct Diagnosis: Encodable, Sendable {
   package let clockOffsets: [Double]
   /// Uncertainty of the offsets in seconds.
   package let clockUncertainty: Double
-  /// What to change, one line each.
+  /// Recommended changes, one line each.
   package let advice: [String]
 
   /// Duration of the measurement of the load of hosts: ranks do nothing meanwhile.

@@ -25,7 +25,7 @@ package struct ExchangeBenchmark {
     package let decodeGigabytesPerSecond: Double
     /// Seconds of the communication thread, working or waiting.
     package let seconds: Double
-    /// Seconds of encoding.
+    /// Seconds of encoding in the fastest step.
     package let encodeSeconds: Double
     /// Seconds of sending, receiving and waiting.
     package let wireSeconds: Double
@@ -188,7 +188,7 @@ final class StepTimer {
   func compute() throws -> Double {
     try state.ranks.control.barrier("before a backward pass")
     let start = ContinuousClock.now
-    step.beginAlone()
+    step.beginWithoutExchange()
     let rowCounter = RowCounter()
     _ = try step.forwardBackward(sink: rowCounter)
     lastRowElementCount = rowCounter.elementCount

@@ -27,7 +27,6 @@ package struct FilterBenchmark {
   package struct Result: Encodable, Sendable {
     /// The step of the checkpoint.
     package let step: Int
-    /// Lanes.
     package let lanes: Int
     /// T.
     package let segment: Int
@@ -96,7 +95,7 @@ package struct FilterBenchmark {
       thread: try CommunicationThread())
     state.parameters.copy(from: loaded.weights, engine: engine)
     let step = Step(state, data: data)
-    step.beginAlone()
+    step.beginWithoutExchange()
     let loss = try step.forwardBackward(sink: nil)
     if threshold == 0 { exact.copy(from: step.gradients, engine: engine) }
     let errorOfOthers = error(

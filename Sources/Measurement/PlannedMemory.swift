@@ -26,7 +26,7 @@ package struct PlannedMemory {
     self.available = available
   }
 
-  /// What a rank needs with groups of `groupSize` ranks.
+  /// Memory of a rank with groups of `groupSize` ranks.
   package func need(ofRank rank: Int, groupSize: Int, on cluster: Cluster) throws -> MemoryNeed {
     var configuration = configuration
     configuration.training.lanes = laneCountPerRank * cluster.rankCount

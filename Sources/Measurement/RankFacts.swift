@@ -13,7 +13,7 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var processor = ""
   /// Instruction sets of matrix products that this process may use: avx2, avx512f, avx512_bf16, amx_bf16.
   package var instructionSets: [String] = []
-  /// Processors of the host.
+  /// Online processors of the host, whatever this process may use.
   package var hostProcessorCount = 0
   /// Processors that this rank may run on.
   package var processorCount = 0

@@ -117,7 +117,6 @@ package struct ModelSpeed: Encodable, Sendable {
   package let lanes: Int
   /// T.
   package let segment: Int
-  /// Parameters of the model.
   package let parameters: Int
   /// V.
   package let vocabulary: Int

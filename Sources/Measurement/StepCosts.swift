@@ -61,7 +61,7 @@ package struct ShardingCosts: Sendable {
     self.updateSeconds = updateSeconds
   }
 
-  /// What a rank sends to the others of its group in a step.
+  /// Traffic of a rank to the others of its group in a step.
   package func traffic(groupSize: Int, rowElementCount: Double) -> ExchangeTraffic {
     guard let group = try? VocabularyLayout(.sharded, trainingRanks: 0..<groupSize) else {
       preconditionFailure("one group of all ranks")

@@ -4,13 +4,11 @@ import Communication
 package struct StepPrediction: Encodable, Sendable {
   /// Training ranks.
   package let ranks: Int
-  /// Nodes.
   package let nodes: Int
   /// Codec of the gradient.
   package let codec: String
   /// Ranks that share one copy of the vocabulary: 1 for the replicated matrix, all for the fully sharded one.
   package let vocabularyGroup: Int
-  /// Seconds per step.
   package let secondsPerStep: Double
   /// Seconds of compute in it, the update included.
   package let computeSeconds: Double
@@ -50,7 +48,7 @@ extension StepCosts {
   }
 
   private func preferred(_ steps: [StepPrediction]) -> StepPrediction {
-    guard let step = steps.firstNearLeast(\.secondsPerStep) else {
+    guard let step = steps.firstNearMinimum(\.secondsPerStep) else {
       preconditionFailure("costs of at least one codec")
     }
     return step

@@ -27,8 +27,9 @@ package final class AtomicFile {
   /// Begins the file that a user has named for results.
   ///
   /// A link stays one: what it points to is replaced. A device or a pipe gets the content as it is written, and so does
-  /// what is open already, as `/dev/stdout`.
-  package init(output path: String) throws(MilmError) {
+  /// what is open already, as `/dev/stdout`. A file that is there is replaced only where it is such an output too: where
+  /// it is empty, or has the same `beginning`.
+  package init(output path: String, beginning: String) throws(MilmError) {
     self.path = path
     guard let target = try Self.replaceableTarget(path) else {
       target = path
@@ -36,6 +37,7 @@ package final class AtomicFile {
       file = try OpenFile.output(path)
       return
     }
+    try Self.requireOutput(target, beginning: beginning)
     self.target = target
     let temporaryPath = Self.temporaryPath(for: target)
     self.temporaryPath = temporaryPath
@@ -55,6 +57,21 @@ package final class AtomicFile {
     case .other: found = "a device, a pipe or a socket"
     }
     throw MilmError(path, "expected a regular file to replace, or none, found \(found)")
+  }
+
+  private static func requireOutput(_ path: String, beginning: String) throws(MilmError) {
+    guard let existing = try openIfPresent(path) else { return }
+    let expected = Array(beginning.utf8)
+    var found = [UInt8](repeating: 0, count: expected.count)
+    let result: Result<Int, MilmError> = found.withUnsafeMutableBytes { buffer in
+      Result { () throws(MilmError) in try existing.readAll(into: buffer) }
+    }
+    let count = try result.get()
+    guard count > 0, found != expected else { return }
+    throw MilmError(
+      path,
+      "expected a new file, or an earlier output of the same kind to replace, found another file; name another path or "
+        + "remove it")
   }
 
   /// The path that is to be replaced by the user's output at `path`; nil where the content is to be written into what is
@@ -92,8 +109,9 @@ package final class AtomicFile {
   }
 
   /// Writes this text to the file that a user has named for results.
-  package static func write(_ text: String, toOutput path: String) throws {
-    let file = try AtomicFile(output: path)
+  package static func write(_ text: String, toOutput path: String, beginning: String) throws {
+    precondition(text.hasPrefix(beginning), "the text begins otherwise")
+    let file = try AtomicFile(output: path, beginning: beginning)
     try Array(text.utf8).withUnsafeBytes { try file.append($0) }
     try file.finish()
   }

@@ -10,7 +10,6 @@ package func startedClock() -> ProgressClock {
 }
 
 extension Duration {
-  /// The duration in seconds.
   package var inSeconds: Double { self / .seconds(1) }
 }
 

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What the control groups of this process (cgroups, versions 1 and 2) leave it: the limits of its container or batch job.
+/// Limits of this process by control groups (cgroups, versions 1 and 2): those of its container or batch job.
 ///
 /// A process is in one group per hierarchy; limits of all groups around it hold as well, and the narrowest counts.
 package struct ControlGroups: Sendable, Equatable {
@@ -22,7 +22,6 @@ package struct ControlGroups: Sendable, Equatable {
 
   /// A limit of memory.
   package struct Memory: Sendable, Equatable {
-    /// The limit in bytes.
     package let limitByteCount: Int
     /// The bytes that its processes can still allocate: the limit less what is used, without the cache of files.
     package let availableByteCount: Int

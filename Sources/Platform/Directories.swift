@@ -122,7 +122,7 @@ package func isDirectory(_ path: String) -> Bool {
   return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }
 
-/// What the system says about an error of Foundation.
+/// The message of the system behind an error of Foundation.
 private func systemReason(_ error: any Error) -> String {
   let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error
   guard let code = (underlying as? POSIXError)?.code.rawValue else { return error.localizedDescription }

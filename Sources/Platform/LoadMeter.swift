@@ -6,9 +6,9 @@ package struct LoadMeter: Sendable {
   package struct Reading: Sendable, Equatable {
     /// The time in seconds.
     package let seconds: Double
-    /// What all programs of the host used, and what its hypervisor took; nil if the kernel does not say.
+    /// CPU seconds of all programs of the host, and of its hypervisor (steal); nil if the kernel does not report them.
     package let hostSeconds: Double?
-    /// What this process used.
+    /// CPU seconds of this process.
     package let ownSeconds: Double
   }
 
@@ -23,7 +23,7 @@ package struct LoadMeter: Sendable {
     hostStart = Self.hostSeconds(root)
   }
 
-  /// What was used since the start.
+  /// CPU seconds since the start.
   package var reading: Reading {
     let host = Self.hostSeconds(root)
     return Reading(

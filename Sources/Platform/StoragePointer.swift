@@ -19,7 +19,7 @@ package enum StoragePointer: String, CustomStringConvertible {
     }
   }
 
-  /// What it is, and how to get the content.
+  /// Name of the pointer format, and how to fetch the content.
   package var description: String {
     let command = self == .gitLFS ? "git lfs pull" : "git annex get"
     return "a \(rawValue) pointer; fetch the content with: \(command)"

@@ -20,7 +20,7 @@ package enum SystemMemory {
     return UnsafeMutableRawBufferPointer(start: start, count: byteCount)
   }
 
-  /// What a C library has allocated; it returns nil only where there is no memory.
+  /// Memory that a C library has allocated; ends the process where it is nil, which means out of memory.
   package static func require<Handle>(_ handle: Handle?, for purpose: String) -> Handle {
     guard let handle else { refuse(purpose) }
     return handle

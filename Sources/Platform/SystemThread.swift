@@ -11,7 +11,7 @@ package final class SystemThread: @unchecked Sendable {
   private let handle: pthread_t
   private var isJoined = false
 
-  /// What the thread needs until it runs.
+  /// The argument of the thread, owned until it runs.
   private final class Start {
     let name: String
     let body: @Sendable () -> Void
@@ -43,7 +43,10 @@ package final class SystemThread: @unchecked Sendable {
       }, start.toOpaque())
     guard code == 0 else {
       start.release()
-      throw MilmError("cannot start a thread: \(String(cString: strerror(code))) (\(name))")
+      // Too little memory for its stack is the same error as too many threads.
+      let limit = ProcessLimits.narrowest(threadCount: 0)
+      let cause = limit.flatMap { $0.availableByteCount == 0 ? "; \($0.description) is used up" : nil }
+      throw MilmError("cannot start a thread: \(String(cString: strerror(code))) (\(name))\(cause ?? "")")
     }
     self.handle = handle
   }
@@ -66,13 +69,13 @@ package final class SystemThread: @unchecked Sendable {
 
   /// Throws unless `count` more threads can be started, for libraries that do not check.
   package static func require(_ count: Int, for name: String) throws(MilmError) {
-    try runTogether(count: count + 1, name: name) { _ in }
+    try runConcurrently(count: count + 1, name: name) { _ in }
   }
 
   /// Calls `body` with 0 to `count` - 1 at the same time, each on a thread, 0 on the calling one, and waits for all.
   ///
   /// Where a thread cannot be started, none calls `body`, and the error is thrown.
-  package static func runTogether(
+  package static func runConcurrently(
     count: Int, name: String, _ body: @Sendable (Int) -> Void
   ) throws(MilmError) {
     let gate = StartGate()
@@ -100,27 +103,27 @@ package final class SystemThread: @unchecked Sendable {
 /// `@unchecked Sendable`: the condition's lock is held around every use of the field.
 private final class StartGate: @unchecked Sendable {
   private let condition = NSCondition()
-  private var isGo: Bool?
+  private var mayProceed: Bool?
 
-  /// Whether to go on, once it is known.
+  /// Whether to proceed; waits until it is known.
   func wait() -> Bool {
     condition.withLock {
       while true {
-        if let isGo { return isGo }
+        if let mayProceed { return mayProceed }
         condition.wait()
       }
     }
   }
 
-  func open(_ isGo: Bool) {
+  func open(_ mayProceed: Bool) {
     condition.withLock {
-      self.isGo = isGo
+      self.mayProceed = mayProceed
       condition.broadcast()
     }
   }
 }
 
-/// Calls back where it is not ended in time, on a thread of its own.
+/// A watchdog timer: unless it is ended in time, it calls back on a thread of its own.
 package final class Timeout: Sendable {
   private let isOver = DispatchSemaphore(value: 0)
 
@@ -131,7 +134,7 @@ package final class Timeout: Sendable {
     }
   }
 
-  /// What was waited for has happened.
+  /// Stops the countdown: the event has happened.
   package func end() {
     isOver.signal()
   }

@@ -67,8 +67,8 @@ package final class RunRecord: Sendable {
   /// Returns once the metrics so far are on disk.
   package func synchronize() throws { try log.synchronize() }
 
-  /// What is wrong with the metrics of a resumed run, of whose lines of training the checkpoint knows the number; nil where
-  /// nothing is.
+  /// The defect of the metrics of a resumed run, whose number of training lines the checkpoint records; nil where there is
+  /// none.
   package func defect(expectingLines count: Int?) -> String? {
     let found = log.finding
     let missing = count.map { $0 - found.trainingLineCount } ?? 0
@@ -147,13 +147,13 @@ package struct RunFiles: Sendable {
   package func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
     if let path {
-      try AtomicFile.write(page.html, toOutput: path)
+      try AtomicFile.write(page.html, toOutput: path, beginning: ReportPage.beginning)
     } else {
       try AtomicFile.write(page.html, to: self.page)
     }
   }
 
-  /// What the run has reported; unreadable lines are skipped.
+  /// The run's metrics and sessions; unreadable lines are skipped.
   func history(_ table: MetricTable = .training) throws -> RunHistory {
     var history = RunHistory()
     var sessions: [RunSession] = []

@@ -27,7 +27,6 @@ package protocol Study: Sendable {
 
   func run(_ setting: Setting, engine: ComputeEngine) -> Outcome
 
-  /// The report on all outcomes.
   func report(on outcomes: [String: Outcome]) throws -> StudyReport
 }
 
@@ -45,7 +44,7 @@ package protocol StudyConfiguration: Codable, Equatable, Sendable {
   init()
   /// The number of seeds per setting.
   var seeds: Int { get set }
-  /// What is invalid, in one line: expected and found.
+  /// The invalid setting in one line: expected and found; nil if all are valid.
   var defect: String? { get }
 }
 

@@ -26,7 +26,7 @@ package struct StudyRun<Work: Study> {
     self.communicator = communicator
   }
 
-  /// What rank 0 broadcasts at the start.
+  /// The message that rank 0 broadcasts at the start.
   private struct Start: Codable {
     var error: String?
     var outcomes: [String: Work.Outcome] = [:]

@@ -13,7 +13,6 @@ package struct Vector<Element: BitwiseCopyable>: @unchecked Sendable {
     self.count = count
   }
 
-  /// The element at an index.
   package subscript(index: Int) -> Element {
     get { data[index] }
     nonmutating set { data[index] = newValue }
@@ -25,7 +24,7 @@ package struct Vector<Element: BitwiseCopyable>: @unchecked Sendable {
     return Vector(data + range.lowerBound, count: range.count)
   }
 
-  /// The elements as a buffer.
+  /// The elements without a copy, valid as long as the memory behind the vector.
   package var buffer: UnsafeMutableBufferPointer<Element> {
     UnsafeMutableBufferPointer(start: data, count: count)
   }
@@ -33,6 +32,6 @@ package struct Vector<Element: BitwiseCopyable>: @unchecked Sendable {
   /// Sets every element.
   package func fill(_ value: Element) { data.update(repeating: value, count: count) }
 
-  /// The elements in an array.
+  /// A copy of the elements.
   package var elements: [Element] { Array(buffer) }
 }

@@ -25,7 +25,7 @@ struct AssumedVocabulary: ParsableArguments {
 
   var size: Int { vocabularySize ?? WikiText103.vocabularySize }
 
-  /// What the size is taken from where nothing says it.
+  /// The assumption behind the size where neither corpus nor option states it.
   func assumptions(corpus: String?) -> [String] {
     guard corpus == nil, vocabularySize == nil else { return [] }
     return ["assumes WikiText-103's vocabulary of \(size) tokens; --vocabulary-size sets another"]

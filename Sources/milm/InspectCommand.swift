@@ -127,7 +127,7 @@ struct InspectCommand: ParsableCommand {
     let checkpointReason: String?
     let bestStep: Int?
     let bestPerplexity: Double?
-    /// What was not given and is not known.
+    /// Values assumed for missing arguments, one line each.
     let assumptions: [String]
 
     init(

@@ -25,7 +25,7 @@ struct PlanCommand: ParsableCommand {
 
   /// Ranks of the curve: powers of two to this.
   private static let mostRanks = 1024
-  /// What TCP leaves of a link's rate, and a usual latency, where the link is not measured.
+  /// TCP's payload as a fraction of a link's rate, and a usual latency in seconds, where the link is not measured.
   private static let (linkEfficiency, linkLatency) = (0.94, 50e-6)
   /// Gbit/s where nothing is known of the link.
   private static let assumedLink = 10
@@ -93,14 +93,14 @@ struct PlanCommand: ParsableCommand {
     }
   }
 
-  /// What is printed.
+  /// The output.
   struct Plan: Encodable {
     let parameters: Int
     let engine: String
     let linkGigabitsPerSecond: Double
     let memoryBytes: Int
     let coordinatorMemoryBytes: Int
-    /// What this rank's host, container or batch job has available for each of its ranks.
+    /// Available memory of this rank's host, container or batch job ÷ ranks on it; nil if unknown.
     let availableMemoryBytes: Int?
     let step: StepPrediction
     /// The step with the placement of the vocabulary that makes it shortest.
@@ -111,7 +111,7 @@ struct PlanCommand: ParsableCommand {
     let epochs: Double
     let steps: Int
     let vocabularySize: Int
-    /// What was not given and is not known.
+    /// Values assumed for missing arguments, one line each.
     let assumptions: [String]
     let curve: [StepPrediction]
     /// How far apart the measured times of a pass were, as a fraction of their median.

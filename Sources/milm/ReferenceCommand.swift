@@ -29,7 +29,7 @@ struct ReferenceCommand: ParsableCommand {
       if check {
         try compare(path, with: text)
       } else {
-        try AtomicFile.write(text, toOutput: path)
+        try AtomicFile.write(text, toOutput: path, beginning: "# ")
       }
     }
   }

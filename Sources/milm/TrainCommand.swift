@@ -95,7 +95,11 @@ struct TrainCommand: ParsableCommand {
     onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
       let ranks = Ranks(world)
       let logger = makeLogger(rank: ranks.rank, output: terminal)
-      if singleNodeTest { return try SingleNodeTest(ranks: ranks, logger: logger).run() ? 0 : 1 }
+      if singleNodeTest {
+        let checks = try SingleNodeTest(ranks: ranks, logger: logger).run()
+        if ranks.isCoordinator { try checks.printTable() }
+        return checks.allSatisfy { $0.failure == nil } ? 0 : 1
+      }
       guard let config, let corpus, let output else { throw CleanExit.helpRequest(self) }
       let configuration = try RunConfiguration.shared(
         fromRank0File: config, settings: overrides.settings, ranks: ranks)

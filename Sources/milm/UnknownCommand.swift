@@ -3,7 +3,7 @@ import Platform
 
 /// A command line that begins with a command that does not exist.
 struct UnknownCommand {
-  /// What is wrong, and the command that may be meant.
+  /// One line: the unknown word, and the command whose name is nearest.
   let message: String
 
   /// Nil where the command exists.

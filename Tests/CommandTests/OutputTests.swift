@@ -23,6 +23,40 @@ import Testing
       printed.status == 0 && printed.output.hasPrefix("position\tword\tnll\n0\t"), "\(printed.transcript)")
   }
 
+  /// An output replaces an earlier one of its own kind, and nothing else.
+  @Test func noOutputReplacesAnotherFile() throws {
+    let text = try bench.folder.write("what a user has written\n", to: "notes.txt").path
+    let checkpoint = "\(run)/checkpoints/last"
+    let others = [
+      text, bench.configuration, "\(bench.corpus)/train.tokens", "\(bench.corpus)/corpus.json",
+      "\(bench.corpus)/vocabulary.txt", "\(run)/metrics.jsonl", "\(run)/config.yaml",
+      "\(checkpoint)/state.json", "\(checkpoint)/model.safetensors",
+    ]
+    let page = bench.folder.file("page.html")
+    let losses = bench.folder.file("losses.tsv")
+    let commands = [
+      (["report", run, "--output"], page, losses),
+      (["evaluate", run, "--corpus", bench.corpus, "--per-token"], losses, page),
+    ]
+    for (command, own, _) in commands {
+      try bench.folder.write("", to: URL(filePath: own).lastPathComponent)
+      for _ in 1...2 {
+        let result = try start([program("milm")] + command + [own])
+        #expect(result.status == 0, "\(result.transcript)")
+      }
+    }
+    for (command, _, other) in commands {
+      for path in others + [other] {
+        let before = try Data(contentsOf: URL(filePath: path))
+        let result = try start([program("milm")] + command + [path])
+        #expect(
+          result.status == 1 && result.errors.contains("\(path): expected a new file, or an earlier output"),
+          "\(result.transcript)")
+        #expect(try Data(contentsOf: URL(filePath: path)) == before)
+      }
+    }
+  }
+
   @Test func noCommandWritesIntoADirectoryOfAnotherKind() throws {
     let study = bench.folder.file("study")
     try FileManager.default.createDirectory(atPath: "\(study)/settings", withIntermediateDirectories: true)

@@ -58,14 +58,14 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
     #expect(continued.map(\.bits) == straight.map(\.bits))
   }
 
-  /// The correction owed to the mean gradient stays the same: Σ senders ÷ N + owners.
+  /// The pending correction of the mean gradient stays the same: Σ senders ÷ N + owners.
   @Test(arguments: [(3, 2), (2, 3), (2, 1), (2, 5)]) func aDifferentRankCountKeepsTheTotalResidual(
     old: Int, new: Int
   )
     throws
   {
     let saved = try savedResiduals(rankCount: old)
-    let owed = try #require(saved[.owner]).indices.map { index in
+    let correction = try #require(saved[.owner]).indices.map { index in
       Double(saved[.owner]?[index] ?? 0)
         + (0..<old).reduce(0) { $0 + Double(saved[.sender(rank: $1)]?[index] ?? 0) } / Double(old)
     }
@@ -79,7 +79,7 @@ private func savedResiduals(rankCount: Int) throws -> [ResidualPart: [Float]] {
       return (parts, mean, exchange.residualsAreZero)
     }
     let owner = try #require(restored[0].0[.owner])
-    for index in owner.indices { #expect(abs(Double(owner[index]) - owed[index]) < 1e-6) }
+    for index in owner.indices { #expect(abs(Double(owner[index]) - correction[index]) < 1e-6) }
     for rank in 0..<new { #expect(restored[0].0[.sender(rank: rank)]?.allSatisfy { $0 == 0 } == true) }
     guard new == 1 else { return }
     let raw = gradient(seed: 400, count: elementCount)

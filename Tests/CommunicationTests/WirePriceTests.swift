@@ -3,40 +3,40 @@ import Platform
 import TestSupport
 import Testing
 
-/// When zstd pays.
+/// When compression with zstd is worthwhile.
 struct WirePriceTests {
-  /// A price learned from many equal steps with a wire speed of a megabyte per millisecond.
+  /// A price estimated from many equal steps with a wire speed of a megabyte per millisecond.
   private func price(exposedFraction: Double) -> WirePrice {
     var price = WirePrice()
     for _ in 0..<100 {
-      price.learn(wireByteCount: 1_000_000, wireSeconds: 1e-3, exposedSeconds: 1e-3 * exposedFraction)
+      price.update(wireByteCount: 1_000_000, wireSeconds: 1e-3, exposedSeconds: 1e-3 * exposedFraction)
     }
     return price
   }
 
   @Test func beforeTheFirstStepOnlyBytesCount() {
-    #expect(WirePrice().pays(byteCount: 1, coreSeconds: 10))
+    #expect(WirePrice().isWorthwhile(byteCount: 1, coreSeconds: 10))
   }
 
   @Test func overlappedWireTimeIsFree() {
-    #expect(!price(exposedFraction: 0).pays(byteCount: 1_000_000, coreSeconds: 1e-6))
+    #expect(!price(exposedFraction: 0).isWorthwhile(byteCount: 1_000_000, coreSeconds: 1e-6))
   }
 
   @Test func coreTimeIsFreeWhileTheStepWaits() {
-    #expect(price(exposedFraction: 1).pays(byteCount: 1, coreSeconds: 1))
+    #expect(price(exposedFraction: 1).isWorthwhile(byteCount: 1, coreSeconds: 1))
   }
 
   @Test(arguments: [0.1, 0.5, 0.8]) func bothCountByTheExposedFraction(_ fraction: Double) {
     let price = price(exposedFraction: fraction)
     let coreSeconds = 1e-3 * fraction / (1 - fraction)
-    #expect(price.pays(byteCount: 1_000_000, coreSeconds: 0.99 * coreSeconds))
-    #expect(!price.pays(byteCount: 1_000_000, coreSeconds: 1.01 * coreSeconds))
+    #expect(price.isWorthwhile(byteCount: 1_000_000, coreSeconds: 0.99 * coreSeconds))
+    #expect(!price.isWorthwhile(byteCount: 1_000_000, coreSeconds: 1.01 * coreSeconds))
   }
 
   @Test func aStepWithoutMessagesIsIgnored() {
     var price = WirePrice()
-    price.learn(wireByteCount: 0, wireSeconds: 1, exposedSeconds: 0)
-    #expect(price.pays(byteCount: 1, coreSeconds: 10))
+    price.update(wireByteCount: 0, wireSeconds: 1, exposedSeconds: 0)
+    #expect(price.isWorthwhile(byteCount: 1, coreSeconds: 10))
   }
 
   /// Repeated rows, which zstd finds.

@@ -3,8 +3,8 @@
 
     Tests/EndToEnd/hostile-files.py [TRIES] [--seed SEED] [--milm PROGRAM]
 
-Every command must end in time with status 0 or 1, and with status 1 say why in one line: no signal, no trap. The
-checksum of state.json is made to fit, so that its numbers are used. Prints what it has tried.
+Every command must end in time with status 0 or 1, and with status 1 say why in one line: no signal, no trap. Checksums
+of state.json, and in it those of tensors, are made to fit, so that the numbers are used. Prints what it has tried.
 """
 
 from __future__ import annotations
@@ -43,11 +43,53 @@ def sealed(content: bytes) -> bytes:
     return members + b',\n  "checksum" : "' + checksum + b'"\n}\n'
 
 
+def change_header(path: Path, generator: random.Random) -> str:
+    """Replaces a number in the header of a safetensors file, or its length, and seals state.json again; says what."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, tensors = content[8 : 8 + length], content[8 + length :]
+    if generator.random() < 0.1:
+        made, size = "length", generator.choice([0, 1, length - 1, length + 1, 2**31, 2**63 - 1, 2**63, 2**64 - 1])
+    else:
+        # Shapes and offsets come after the texts of __metadata__.
+        place = generator.choice(list(NUMBER.finditer(header))[-30:])
+        made = generator.choice(NUMBERS)
+        header = header[: place.start()] + made.encode() + header[place.end() :]
+        size = len(header)
+    body = size.to_bytes(8, "little") + header + tensors
+    path.write_bytes(body)
+    state = path.parent / "state.json"
+    text = state.read_bytes()
+    for old, new in [
+        (hashlib.sha256(content).hexdigest(), hashlib.sha256(body).hexdigest()),
+        (f'"byteCount" : {len(content)},', f'"byteCount" : {len(body)},'),
+    ]:
+        text = text.replace(old.encode(), new.encode())
+    state.write_bytes(sealed(text))
+    return f"{path.name}: {made}"
+
+
+def change_name(directory: Path, generator: random.Random) -> str:
+    """Renames the file of events to one with another number; says what."""
+    path = next(directory.glob("events.out.tfevents.*"))
+    parts = path.name.split(".")
+    parts[3] = generator.choice(NUMBERS)
+    path.rename(directory / ".".join(parts))
+    return f"events: {parts[3]}"
+
+
 def change(path: Path, generator: random.Random) -> str:
     """Replaces some numbers of a file, or repeats and drops lines of it; says what."""
+    if path.suffix == ".safetensors":
+        return change_header(path, generator)
+    if path.is_dir():
+        return change_name(path, generator)
     content = path.read_bytes()
     body = content
     places = list(NUMBER.finditer(content))
+    if not places:
+        path.write_bytes(generator.choice(NUMBERS).encode() + b"\n")
+        return path.name
     made = []
     for _ in range(generator.randint(1, 3)):
         place = generator.choice(places)
@@ -55,7 +97,7 @@ def change(path: Path, generator: random.Random) -> str:
         if body[place.start() : place.end()] == place.group():
             body = body[: place.start()] + number.encode() + body[place.end() :]
             made.append(number)
-            places = list(NUMBER.finditer(body))
+            places = list(NUMBER.finditer(body)) or places
     if path.suffix == ".jsonl" and generator.random() < 0.3:
         lines = body.splitlines(keepends=True)
         generator.shuffle(lines)
@@ -96,6 +138,9 @@ def main() -> None:
                 shutil.copytree(directory / f"good-{name}", directory / name, symlinks=True)
             newest = (directory / "run" / "checkpoints" / "last").resolve()
             files = [newest / "state.json", directory / "run" / "metrics.jsonl", directory / "run" / "sessions.jsonl"]
+            files += [newest / f"{part}.safetensors" for part in ("model", "optimizer", "carry")]
+            files += [directory / "run" / name for name in ("config.yaml", "newest-checkpoint", "tensorboard")]
+            files += [directory / name / "vocabulary.txt" for name in ("run", "corpus")]
             files.append(directory / "corpus" / "corpus.json")
             what = change(files[index % len(files)], generator)
             commands = [["report", "run"], ["inspect", "run"], ["inspect", "corpus", "--json"]]

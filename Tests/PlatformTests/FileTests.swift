@@ -52,16 +52,16 @@ struct AtomicFileTests {
   @Test func anOutputGoesThroughLinksDevicesAndPipes() throws {
     try folder.write("old", to: "a")
     try FileManager.default.createSymbolicLink(atPath: folder.file("link"), withDestinationPath: "a")
-    try AtomicFile.write("new", toOutput: folder.file("link"))
+    try AtomicFile.write("new", toOutput: folder.file("link"), beginning: "")
     #expect(try String(contentsOfFile: folder.file("a"), encoding: .utf8) == "new")
-    try AtomicFile.write("newer", toOutput: folder.file("a"))
+    try AtomicFile.write("newer", toOutput: folder.file("a"), beginning: "new")
     #expect(try String(contentsOfFile: folder.file("link"), encoding: .utf8) == "newer")
     guard case .symbolicLink = try FileEntry(at: folder.file("link")) else {
       Issue.record("the link was replaced")
       return
     }
     #expect(throws: MilmError("/dev/full: cannot write: No space left on device")) {
-      try AtomicFile.write("x", toOutput: "/dev/full")
+      try AtomicFile.write("x", toOutput: "/dev/full", beginning: "x")
     }
     guard case .other = try FileEntry(at: "/dev/full") else {
       Issue.record("the device was replaced")
@@ -71,11 +71,13 @@ struct AtomicFileTests {
     #expect(mkfifo(pipe, 0o600) == 0)
     let reader = open(pipe, O_RDONLY | O_NONBLOCK)
     defer { close(reader) }
-    try AtomicFile.write("through", toOutput: pipe)
+    try AtomicFile.write("through", toOutput: pipe, beginning: "th")
     var bytes = [UInt8](repeating: 0, count: 16)
     #expect(read(reader, &bytes, 16) == 7 && bytes.prefix(7).elementsEqual("through".utf8))
     try FileManager.default.createSymbolicLink(atPath: folder.file("dangling"), withDestinationPath: "none")
-    #expect(throws: MilmError.self) { try AtomicFile.write("x", toOutput: folder.file("dangling")) }
+    #expect(throws: MilmError.self) {
+      try AtomicFile.write("x", toOutput: folder.file("dangling"), beginning: "")
+    }
     #expect(try folder.entries().sorted() == ["a", "dangling", "link", "pipe"])
   }
 

@@ -28,7 +28,7 @@ struct SystemThreadTests {
   @Test(arguments: [0, 1, 2, 7]) func allRunTogether(count: Int) throws {
     let seen = Mutex<Set<Int>>([])
     let arrived = DispatchSemaphore(value: 0)
-    try SystemThread.runTogether(count: count, name: "test") { index in
+    try SystemThread.runConcurrently(count: count, name: "test") { index in
       seen.withLock { _ = $0.insert(index) }
       // Nobody leaves before all have come.
       if index == count - 1 { for _ in 0..<count { arrived.signal() } }

@@ -35,7 +35,7 @@ package enum Codec: String, CaseIterable, Sendable, Codable {
     var list = SectionList()
     switch self {
     case .uncompressed:
-      // Compression pays only where most floats are zero.
+      // Compression is worthwhile only where most floats are zero.
       list.append(4 * elementCount, Compression(level: -1, codesLiterals: false, largestFraction: 0.5))
     case .lossless:
       list.append(elementCount, .exponents)
@@ -67,7 +67,7 @@ struct Compression {
   /// Whether literals are Huffman-coded also at negative levels.
   let codesLiterals: Bool
   /// The compressed fraction above which a long section is sent uncompressed: zstd takes several times as long as the
-  /// codec, and saving less than a tenth does not pay.
+  /// codec, and saving less than a tenth is not worth it.
   var largestFraction = 0.9
 
   /// Codes and mantissas: level −1 finds the nearly proportional rows of a softmax gradient as well as level 1, and stops

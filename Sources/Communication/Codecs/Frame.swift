@@ -25,7 +25,7 @@ package struct FrameDescription: Sendable {
   }
 }
 
-/// What a received frame must hold; any difference is an error.
+/// Expected content of a received frame; any difference is an error.
 package struct FrameExpectation: Sendable {
   /// How its values must be coded.
   package let codec: Codec

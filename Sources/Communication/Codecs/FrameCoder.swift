@@ -37,7 +37,7 @@ package final class FrameCoder: @unchecked Sendable {
   /// Writes a frame with `values` to the front of `target` and returns its byte count.
   ///
   /// `feedback` is needed by lossy codecs and ignored by exact ones. `target` needs `frameCapacity` bytes.
-  /// `decoded` receives what the frame decodes to. Long sections are compressed where that pays at this `price`.
+  /// `decoded` receives the decoded values. Long sections are compressed where that is worthwhile at this `price`.
   package func encode(
     _ values: UnsafePointer<Float>, as frame: FrameDescription, feedback: ErrorFeedback? = nil,
     into target: UnsafeMutableRawBufferPointer, decoded: UnsafeMutablePointer<Float>? = nil,

@@ -13,7 +13,7 @@ struct ZstdCompressor: ~Copyable {
     ZSTD_freeCCtx(context)
   }
 
-  /// Whether compressing a long source pays, from samples at four places.
+  /// Whether compressing a long source is worthwhile, from samples at four places.
   ///
   /// Mantissas are mostly noise, and zstd takes as long to find that out as to compress.
   func isWorthCompressing(
@@ -33,7 +33,7 @@ struct ZstdCompressor: ~Copyable {
     }
     let sampledByteCount = sampleCount * sampleByteCount
     return Double(byteCount) < Double(sampledByteCount) * compression.largestFraction
-      && price.pays(byteCount: sampledByteCount - byteCount, coreSeconds: coreSeconds - start)
+      && price.isWorthwhile(byteCount: sampledByteCount - byteCount, coreSeconds: coreSeconds - start)
   }
 
   /// Compresses into `target` if the result is shorter than the source; nil if it is not, or does not fit.
@@ -95,12 +95,11 @@ private func checked(_ result: Int) throws(MilmError) -> Int {
 /// The cost of a byte on the wire, to compare with the cost of compressing it.
 ///
 /// Wire time that overlaps with computing is free, and so is core time while the step waits for the wire: the exposed
-/// fraction of the wire time is learned from previous steps. Decisions change bytes, never values, so ranks need not agree.
+/// fraction of the wire time is estimated from previous steps. Decisions change bytes, never values, so ranks need not agree.
 package struct WirePrice: Sendable {
-  /// Weight of the last step.
+  /// Weight of the last step in the exponential moving average of the exposed fraction.
   private static let lastStepWeight = 0.5
 
-  /// Wire seconds per byte.
   private var secondsPerByte = 0.0
   /// Exposed fraction of the wire time; 1 until it is known.
   private var exposedFraction = 1.0
@@ -115,13 +114,13 @@ package struct WirePrice: Sendable {
     return price
   }
 
-  /// Whether it pays to spend `coreSeconds` to save `byteCount` bytes.
-  package func pays(byteCount: Int, coreSeconds: Double) -> Bool {
+  /// Whether saving `byteCount` bytes on the wire is worth `coreSeconds` of compression.
+  package func isWorthwhile(byteCount: Int, coreSeconds: Double) -> Bool {
     Double(byteCount) * secondsPerByte * exposedFraction >= coreSeconds * (1 - exposedFraction)
   }
 
-  /// Learns from a step: bytes sent, wire seconds, and the exposed seconds.
-  package mutating func learn(wireByteCount: Int, wireSeconds: Double, exposedSeconds: Double) {
+  /// Updates the estimates with a step: bytes sent, wire seconds, and the exposed seconds.
+  package mutating func update(wireByteCount: Int, wireSeconds: Double, exposedSeconds: Double) {
     guard wireByteCount > 0, wireSeconds > 0 else { return }
     secondsPerByte = wireSeconds / Double(wireByteCount)
     let fraction = min(exposedSeconds / wireSeconds, 1)

@@ -28,7 +28,6 @@ package struct CodingCost: Sendable, Equatable {
 
 /// Measured costs of one codec on every range, in the order of the exchange's ranges.
 package struct CodecMeasurement: Sendable, Equatable {
-  /// The codec.
   package let codec: Codec
   /// The costs of each range.
   package let costs: [CodingCost]

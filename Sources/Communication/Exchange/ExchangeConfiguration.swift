@@ -51,7 +51,7 @@ package struct ExchangeConfiguration: Sendable {
   /// How long to wait for other ranks; nil: as long as their heartbeat is received.
   package let stallLimits: StallLimits?
 
-  /// A configuration.
+  /// Buckets of 16 MiB, nodes as shared memory has them, and no stall timeout unless given.
   package init(
     codec: Codec, bucketByteCount: Int = 16 << 20, ranksPerNode: Int? = nil, stallLimits: StallLimits? = nil
   ) {

@@ -20,13 +20,12 @@ package struct StepTiming: Sendable, Equatable {
 
 /// Predicted costs of the exchange in a step with one codec.
 package struct ExchangePrediction: Sendable, Equatable {
-  /// The codec.
   package let codec: Codec
   /// Traffic of a rank that leads a partition.
   package internal(set) var traffic = ExchangeTraffic()
   /// Seconds of coding and compression.
   package internal(set) var encodeSeconds = 0.0
-  /// Seconds on the wire.
+  /// Seconds of sending and receiving, latency included.
   package internal(set) var wireSeconds = 0.0
   /// Seconds of decoding and adding.
   package internal(set) var decodeSeconds = 0.0
@@ -43,7 +42,7 @@ package struct ExchangePrediction: Sendable, Equatable {
   package var ratio: Double { traffic.ratio }
 }
 
-/// Messages, bytes and seconds of a `GradientExchange`, stated beside the protocol.
+/// Messages, bytes and seconds of a `GradientExchange`, computed without running it.
 ///
 /// Planning and `auto` predict with it. The ranks need not exist.
 package struct ExchangeModel: Sendable {
@@ -88,14 +87,14 @@ package struct ExchangeModel: Sendable {
 
   private var otherCount: Int { layout.nodeCount - 1 }
 
-  /// What a leader of a partition sends for one range: a chunk to and a mean to each other leader, for every bucket.
+  /// Traffic of a partition's leader for one range: a chunk and a mean to each other leader, for every bucket.
   package func traffic(ofRange number: Int, byteCountPerElement: Double) -> ExchangeTraffic {
     bucketIndices(number).reduce(ExchangeTraffic()) {
       $0 + hop($1, byteCountPerElement: byteCountPerElement) * 2
     }
   }
 
-  /// What the first rank of a node sends for sparse rows: a message with all rows of the node to each other node.
+  /// Traffic of a node's first rank for sparse rows: a message with all rows of the node to each other node.
   ///
   /// `rowElementCount` is the number of floats in a rank's rows.
   package func rowTraffic(rowElementCount: Double) -> ExchangeTraffic {
@@ -159,7 +158,7 @@ package struct ExchangeModel: Sendable {
     return prediction
   }
 
-  /// What a leader of a partition sends in one of the two hops of a bucket: its largest chunk to each other leader.
+  /// Traffic of a partition's leader in one of the two hops of a bucket: its largest chunk to each other leader.
   private func hop(_ index: Int, byteCountPerElement: Double) -> ExchangeTraffic {
     guard otherCount > 0 else { return ExchangeTraffic() }
     let elements = Double(plan.buckets[index].maximumChunkCount * otherCount)
@@ -197,7 +196,7 @@ extension [ExchangePrediction] {
   ///
   /// `computeSeconds` is the time of a step without exchange. Nil if there is none to choose from.
   package func best(computeSeconds: Double) -> ExchangePrediction? {
-    cheapestOfEachCodec.firstNearLeast { computeSeconds + $0.costSeconds }
+    cheapestOfEachCodec.firstNearMinimum { computeSeconds + $0.costSeconds }
   }
 
   /// One prediction per codec: the cheaper one where there are two.
@@ -210,7 +209,7 @@ extension [ExchangePrediction] {
 
 extension Sequence {
   /// The first element whose value is within 2 % of the least one; nil if there is none.
-  package func firstNearLeast(_ value: (Element) -> Double) -> Element? {
+  package func firstNearMinimum(_ value: (Element) -> Double) -> Element? {
     let limit = 1.02 * (map(value).min() ?? 0)
     return first { value($0) <= limit }
   }

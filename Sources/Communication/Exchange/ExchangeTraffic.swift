@@ -1,4 +1,4 @@
-/// What one rank sends, and how often it waits for a reply.
+/// Messages and bytes that one rank sends, and the number of round trips it waits for.
 package struct ExchangeTraffic: Sendable, Equatable {
   /// Calls in which every rank sends to its peers and receives from them at once.
   package var roundCount = 0
@@ -47,7 +47,7 @@ package struct ExchangeTraffic: Sendable, Equatable {
   }
 }
 
-/// What one rank sends in each operation of a `ShardExchange`, stated beside the protocol.
+/// Traffic of one rank in each operation of a `ShardExchange`, computed without running it.
 package struct ShardTraffic: Sendable {
   /// How many ranks own shards.
   package let ownerCount: Int

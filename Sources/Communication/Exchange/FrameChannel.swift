@@ -54,7 +54,7 @@ final class FrameChannel: @unchecked Sendable {
 
   /// Encodes values as the next frame of a message in an outgoing slot.
   ///
-  /// `decoded` gets what the frame decodes to. Long sections are compressed where that pays at this `price`.
+  /// `decoded` receives the decoded values. Long sections are compressed where that is worthwhile at this `price`.
   func encode(
     _ values: UnsafePointer<Float>, count: Int, as format: FrameFormat, _ operation: MessageTag,
     into slot: Int, set: Int = 0, after message: FrameMessage = FrameMessage(),

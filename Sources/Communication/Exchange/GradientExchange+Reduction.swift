@@ -49,7 +49,8 @@ extension GradientExchange {
     }
   }
 
-  /// Makes sums over this node's ranks the means over all ranks.
+  /// Reduces sums over this node's ranks to means over all ranks: a reduce-scatter of encoded chunks, then an all-gather of
+  /// the encoded means.
   ///
   /// A partition is sent to its owners, and its means are received after the next one is sent: one partition is on the wire
   /// while the other is coded. The order is the same on all ranks; `PipelineSchedule` predicts the time.

@@ -96,7 +96,7 @@ extension GradientExchange {
   /// Restores saved residuals: all ranks call it, rank `root` with `saved`, or nil if they were zero.
   ///
   /// Where ranks or nodes differ from those of the run that saved them, the senders' residuals ÷ the number of ranks of that
-  /// run, plus the owners', become the owners': the correction owed to the mean gradient is kept.
+  /// run, plus the owners', become the owners': the pending correction of the mean gradient is kept.
   package func restoreResiduals(_ saved: SavedResiduals?, over control: any Communicator, from root: Int)
     throws
   {
@@ -194,7 +194,7 @@ extension FloatBuffer {
     values.withUnsafeBytes { mutableBytes.copyMemory(from: $0) }
   }
 
-  /// Fills the buffer, which is zero, with the correction owed to the mean gradient.
+  /// Fills the buffer, which is zero, with the pending correction of the mean gradient.
   fileprivate func readMean(of saved: SavedResiduals) throws {
     let term = FloatBuffer(count: count)
     defer { withExtendedLifetime(term) {} }

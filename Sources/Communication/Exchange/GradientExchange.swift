@@ -35,7 +35,7 @@ package final class GradientExchange: @unchecked Sendable {
   let means: FrameChannel
   /// The sum of a chunk, then its mean.
   let sum: FloatBuffer
-  /// What one frame decodes to.
+  /// Decoded values of one frame.
   let decoded: FloatBuffer
   let rows: SparseAllGather?
   package let model: ExchangeModel
@@ -223,7 +223,7 @@ package final class GradientExchange: @unchecked Sendable {
     }
     // A flushing step is not representative.
     if report.codec == codec {
-      price.learn(
+      price.update(
         wireByteCount: report.wireByteCount, wireSeconds: report.wireSeconds, exposedSeconds: exposedSeconds)
     }
     return report

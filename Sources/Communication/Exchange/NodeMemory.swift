@@ -59,7 +59,7 @@ final class NodeMemory: @unchecked Sendable {
     start(of: local) + contributionByteCount
   }
 
-  /// The means of a partition.
+  /// The means over all ranks of a partition, which its leader on this node writes.
   func means(ofPartition partition: Int) -> UnsafeMutablePointer<Float> {
     result(of: partition).assumingMemoryBound(to: Float.self)
   }

@@ -24,7 +24,7 @@ package struct PipelineSchedule {
       sending = 2 * others * chunkCount * cost.byteCount * coreSecondsPerByte
     }
 
-    /// Core seconds.
+    /// Core seconds of a bucket, sending included.
     package var coreSeconds: Double { encodeChunks + encodeMean + decodeMeans + sending }
   }
 

@@ -205,7 +205,7 @@ struct RowSet {
     rows = Self.rows(in: memory, capacity: capacity)
   }
 
-  /// Bytes of a set.
+  /// Bytes of row numbers and rows.
   static func byteCount(rowCount: Int, width: Int) -> Int {
     headerByteCount + identifierByteCount(rowCount) + 4 * rowCount * width
   }

@@ -20,10 +20,10 @@ extension MPICalls {
   }
 
   private static func setOpenMPIDefaults() {
-    // A process alone would start Open MPI's daemon, which takes time and needs ssh on the path.
+    // A singleton process would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
     // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
-    if isAlone(ProcessInfo.processInfo.environment) {
+    if isSingleton(ProcessInfo.processInfo.environment) {
       setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
     }
     // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
@@ -35,7 +35,7 @@ extension MPICalls {
   }
 
   /// Whether no launcher has started this process: each passes variables of its process manager.
-  static func isAlone(_ environment: [String: String]) -> Bool {
+  static func isSingleton(_ environment: [String: String]) -> Bool {
     let prefixes = ["OMPI_COMM_WORLD_", "PMIX_", "PMI_", "PMI2_", "ALPS_", "FLUX_TASK_"]
     return !environment.keys.contains { name in prefixes.contains { name.hasPrefix($0) } }
   }

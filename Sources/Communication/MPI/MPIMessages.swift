@@ -42,7 +42,7 @@ final class MPIMessages: @unchecked Sendable {
   }
 
   /// Posts the receive of the next message from a rank.
-  func listen(to peer: Int) {
+  func postReceive(from peer: Int) {
     let index = group.rankCount + peer
     _ = group.calls.status {
       CMPI_irecv(
@@ -51,13 +51,13 @@ final class MPIMessages: @unchecked Sendable {
     }
   }
 
-  /// The message from a rank if one has arrived since the last call; then listens for the next.
+  /// The message from a rank if one has arrived since the last call; then posts the next receive.
   ///
   /// A corrupted message counts as a heartbeat; its text says that it is corrupted.
   func received(from peer: Int) -> String? {
     let index = group.rankCount + peer
     guard !CMPI_isNull(requests[index]), isDone(index) else { return nil }
-    defer { listen(to: peer) }
+    defer { postReceive(from: peer) }
     let message = message(index)
     guard message.load(fromByteOffset: textByteCount, as: UInt64.self) == checksum(of: message) else {
       return "a corrupted heartbeat"
@@ -66,7 +66,7 @@ final class MPIMessages: @unchecked Sendable {
   }
 
   /// Cancels the receive from a rank.
-  func stopListening(to peer: Int) {
+  func cancelReceive(from peer: Int) {
     let index = group.rankCount + peer
     guard !CMPI_isNull(requests[index]) else { return }
     _ = group.calls.status { CMPI_cancel(&requests[index]) }

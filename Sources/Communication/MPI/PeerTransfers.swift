@@ -18,7 +18,7 @@ final class PeerTransfers {
 
   private let group: MPIGroup
   private let rankCount: Int
-  /// What a request is for: that of peer p is at kind · rankCount + p.
+  /// Kinds of MPI requests; that of peer p is at kind · rankCount + p.
   private enum Kind: Int, CaseIterable {
     case send, receive, sendChecksum, receiveChecksum
 
@@ -94,7 +94,7 @@ final class PeerTransfers {
   ///
   /// `onProgress` is called after each completed message, `onPause` after a while without any; it may throw to give up,
   /// and can ask which peers have not completed.
-  func wait(onProgress: () -> Void, onPause: (_ latePeers: () -> [Int]) throws -> Void) throws {
+  func wait(onProgress: () -> Void, onPause: (_ stragglers: () -> [Int]) throws -> Void) throws {
     defer { hasChecksums = false }
     var pace = WaitPace()
     while activeCount > 0 {
@@ -104,17 +104,16 @@ final class PeerTransfers {
         onProgress()
         pace.reset()
       } else if pace.pause() {
-        try onPause(latePeers)
+        try onPause(stragglers)
       }
     }
   }
 
-  /// Bytes received from a peer.
   func receivedByteCount(from peer: Int) -> Int {
     doneByteCounts[rankCount + peer]
   }
 
-  private func latePeers() -> [Int] {
+  private func stragglers() -> [Int] {
     (0..<rankCount).filter { peer in
       Kind.allCases.contains { !CMPI_isNull(requests[$0.rawValue * rankCount + peer]) }
     }

@@ -26,15 +26,15 @@ package struct ClockOffset: Sendable, Equatable {
     let nodes = communicator.layout.nodeOfRank
     for other in 0..<communicator.rankCount where nodes[other] != nodes[0] {
       if communicator.rank == 0 {
-        let measured = try ask(other, over: communicator, now: now)
+        let measured = try exchangeTimestamps(with: other, over: communicator, now: now)
         _ = try send([measured.nanoseconds, measured.errorNanoseconds], to: other, over: communicator)
       } else if communicator.rank == other {
         for _ in 0..<roundCount {
           _ = try send([0, 0], to: 0, over: communicator)
           _ = try send([now(), 0], to: 0, over: communicator)
         }
-        let answer = try send([0, 0], to: 0, over: communicator)
-        own = ClockOffset(nanoseconds: answer[0], errorNanoseconds: answer[1])
+        let measured = try send([0, 0], to: 0, over: communicator)
+        own = ClockOffset(nanoseconds: measured[0], errorNanoseconds: measured[1])
       }
     }
     try communicator.barrier("clocks compared")
@@ -43,18 +43,18 @@ package struct ClockOffset: Sendable, Equatable {
 
   /// The other rank reads its clock after a message from this one and before its reply: its time lies between the two
   /// times here, most likely in the middle.
-  private static func ask(_ other: Int, over communicator: any Communicator, now: () -> Int) throws
-    -> ClockOffset
+  private static func exchangeTimestamps(with other: Int, over communicator: any Communicator, now: () -> Int)
+    throws -> ClockOffset
   {
-    let answers = try (0..<roundCount).map { _ in
-      let asked = now()
+    let samples = try (0..<roundCount).map { _ in
+      let sent = now()
       _ = try send([0, 0], to: other, over: communicator)
-      let shown = try send([0, 0], to: other, over: communicator)[0]
-      let answered = now()
+      let remote = try send([0, 0], to: other, over: communicator)[0]
+      let received = now()
       return ClockOffset(
-        nanoseconds: asked + (answered - asked) / 2 - shown, errorNanoseconds: (answered - asked + 1) / 2)
+        nanoseconds: sent + (received - sent) / 2 - remote, errorNanoseconds: (received - sent + 1) / 2)
     }
-    return answers.min { $0.errorNanoseconds < $1.errorNanoseconds } ?? answers[0]
+    return samples.min { $0.errorNanoseconds < $1.errorNanoseconds } ?? samples[0]
   }
 
   /// Exchanges two numbers with a rank.

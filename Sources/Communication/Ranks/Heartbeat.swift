@@ -72,11 +72,11 @@ final class Heartbeat: Liveness, @unchecked Sendable {
   func start() throws {
     guard !peers.isEmpty else { return }
     _ = try SystemThread(name: "heartbeat") { [self] in
-      for peer in peers { messages.listen(to: peer) }
+      for peer in peers { messages.postReceive(from: peer) }
       var round = 0
       var lastRound = ContinuousClock.now
       while !isStopped.load(ordering: .acquiring) {
-        excuseOwnStop(since: &lastRound)
+        discountOwnSuspension(since: &lastRound)
         for peer in peers {
           if let text = messages.received(from: peer) {
             received.withLock {
@@ -89,7 +89,7 @@ final class Heartbeat: Liveness, @unchecked Sendable {
         round += 1
         usleep(Self.intervalMicroseconds)
       }
-      for peer in peers { messages.stopListening(to: peer) }
+      for peer in peers { messages.cancelReceive(from: peer) }
       hasEnded.signal()
     }
   }
@@ -101,7 +101,7 @@ final class Heartbeat: Liveness, @unchecked Sendable {
   }
 
   /// While this process itself was stopped, it could not receive heartbeats.
-  private func excuseOwnStop(since lastRound: inout ContinuousClock.Instant) {
+  private func discountOwnSuspension(since lastRound: inout ContinuousClock.Instant) {
     let gap = ContinuousClock.now - lastRound
     if gap > .seconds(Self.ownStopSeconds) {
       received.withLock { received in

@@ -13,7 +13,7 @@ package struct HostShare: Sendable {
     package let byteCount: Int
     /// The number of ranks.
     package let rankCount: Int
-    /// What the memory belongs to, as in "this host".
+    /// Owner of the memory, as in "this host".
     package let owner: String
 
     /// Memory that `rankCount` ranks share equally.
@@ -54,8 +54,12 @@ extension Communicator {
         byteCount: $0.availableByteCount, rankCount: sharing(2),
         owner: "control group \($0.directory), limited to \(($0.limitByteCount + 500_000) / 1_000_000) MB,")
     }
+    let threadCount = processors.threadCount(sharedBy: sharing(0), quotaSharedBy: sharing(1))
+    let own = ProcessLimits.narrowest(threadCount: threadCount).map {
+      HostShare.Memory(byteCount: $0.availableByteCount, rankCount: 1, owner: $0.description)
+    }
     return HostShare(
-      threadCount: processors.threadCount(sharedBy: sharing(0), quotaSharedBy: sharing(1)),
-      memory: [host, group].compactMap { $0 }.min { $0.byteCountPerRank < $1.byteCountPerRank })
+      threadCount: threadCount,
+      memory: [host, group, own].compactMap { $0 }.min { $0.byteCountPerRank < $1.byteCountPerRank })
   }
 }

@@ -75,7 +75,7 @@ private struct LinkProbe {
     return (ContinuousClock.now - start).inSeconds
   }
 
-  /// The largest value of all peers.
+  /// All-reduce of the maximum over the peers.
   func largestOfPeers(_ value: Double) throws -> Double {
     outgoing.bytes.storeBytes(of: value.bitPattern, as: UInt64.self)
     let slots = try exchange(byteCount: 8, operation)

@@ -1,7 +1,7 @@
 import Platform
 import Synchronization
 
-/// What a rank is doing: the activity its program noted last, and the operation of its communication thread.
+/// Activity of a rank: the one its program noted last, and the operation of its communication thread.
 ///
 /// Heartbeats carry it to the other ranks, which print it when this rank stalls them.
 package final class RankActivity: Sendable {
@@ -68,11 +68,10 @@ package protocol Liveness: AnyObject, Sendable {
   func lastState(of rank: Int) -> String
   /// Whether that activity takes long though all is well.
   func isExpectedToLast(_ rank: Int) -> Bool
-  /// The activity of this rank.
+  /// The activity of this rank, sent with its heartbeats.
   var activity: RankActivity { get }
   /// How long any operation waits for ranks without a heartbeat.
   var heartbeatLimits: StallLimits { get }
-  /// Sets `heartbeatLimits`.
   func setHeartbeatLimits(_ limits: StallLimits)
   /// Seconds an operation without limits of its own waits for ranks whose heartbeat is received.
   var startTimeoutSeconds: Double { get }

@@ -10,7 +10,7 @@ package typealias ReceptionFault =
 
 /// The XXH64 that follows a message whose bytes have no checksum of their own.
 ///
-/// What it protects has no second copy on the receiver: shards on their way to a checkpoint, carried state, sums, control
+/// Such messages have no second copy on the receiver: shards on their way to a checkpoint, carried state, sums, control
 /// messages. TCP's own 16-bit sum misses some errors, and shared memory has none.
 struct MessageChecksum {
   private var last: (start: UnsafeRawPointer?, count: Int, value: UInt64)?

@@ -47,10 +47,9 @@ package struct NodeLayout: Sendable, Equatable {
   package var largestNodeSize: Int { nodes.reduce(0) { max($0, $1.count) } }
   /// Whether no two ranks share memory.
   package var isFlat: Bool { nodeCount == rankCount }
-  /// The node of each rank, by rank.
   package var nodeOfRank: [Int] { placeOfRank.map(\.node) }
 
-  /// The node of a rank.
+  /// Index of a rank's node in `nodes`.
   package func node(of rank: Int) -> Int { placeOfRank[rank].node }
   /// The number of a rank within its node.
   package func localIndex(of rank: Int) -> Int { placeOfRank[rank].local }

@@ -1,6 +1,6 @@
 import Platform
 
-/// What the first bytes of a file say that it is.
+/// The type of a file by its first bytes ("magic number").
 enum FileSignature: String {
   case gzip
   case zstd
@@ -41,7 +41,7 @@ enum FileSignature: String {
     self = match.0
   }
 
-  /// What stands where text should be, and what to do about it; nil for a mark of UTF-8, which is dropped.
+  /// Name of the format and how to convert it to text; nil for a byte-order mark of UTF-8, which is dropped.
   var foreignText: String? {
     switch self {
     case .utf8Mark: nil
@@ -76,7 +76,7 @@ struct Lookahead {
 
   var signature: FileSignature? { FileSignature(bytes) }
 
-  /// What is not text although its bytes may be: its name, and what to do about it.
+  /// Name of a foreign format and how to convert it, also of a storage pointer, whose bytes are text; nil for text.
   var foreignText: String? { StoragePointer(bytes)?.description ?? signature?.foreignText }
 
   /// Drops the next bytes.

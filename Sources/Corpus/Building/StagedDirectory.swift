@@ -4,8 +4,8 @@ import Platform
 /// A directory that appears under its name complete or not at all.
 ///
 /// It is filled under a temporary name beside its destination; without `publish()` nothing is left behind.
-/// What a killed process left behind is removed by the next one with the same destination; a lock distinguishes
-/// it from a directory that is being filled.
+/// The next process with the same destination removes what a killed process left behind; a lock distinguishes it from a
+/// directory that is being filled.
 final class StagedDirectory {
   /// Where to write until it is published.
   let url: URL

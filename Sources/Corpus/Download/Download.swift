@@ -12,7 +12,7 @@ package struct Download: Sendable {
   package var sha256: String
   /// The file's length, if known; an address that announces another length is skipped.
   package var byteCount: Int?
-  /// What the user can do if no address serves the file; ends the message.
+  /// Advice for the user if no address serves the file; ends the message.
   package var advice: String
   /// Seconds without a byte after which a connection counts as broken, without complete headers after which the
   /// address is given up, and between judgements of its throughput.
@@ -21,6 +21,9 @@ package struct Download: Sendable {
   package var minimumBytesPerSecond: Double
   /// Retries of an address after broken connections that brought nothing new.
   package var retryCount: Int
+
+  /// The most threads that a request has been seen to need at once, and some more.
+  private static let threadCount = 8
 
   /// A download; nothing happens before `fetch`.
   package init(
@@ -43,6 +46,8 @@ package struct Download: Sendable {
   /// - Throws: one line that gives the reason for every address.
   package func fetch(to file: URL, progress: @escaping @Sendable (Int, Int) -> Void = { _, _ in }) throws {
     if FileManager.default.fileExists(atPath: file.path) { return try verify(file) }
+    // URLSession and its resolver start them, and wait forever where the system refuses one.
+    try SystemThread.require(Self.threadCount, for: "download")
     var reasons: [String] = []
     for address in addresses {
       do {

@@ -29,7 +29,7 @@ final class HTTPTransfer: NSObject, URLSessionDataDelegate, @unchecked Sendable 
   private let wantedByteCount: Int?
   private let timeoutSeconds: Double
   private let paceOfAddress: Mutex<TransferPace>
-  /// What the server is too slow at, once it has been given up.
+  /// The limit that the server missed, once the transfer is aborted.
   private let slowness = Mutex<String?>(nil)
   private let progress: (Int, Int) -> Void
   private let finished = DispatchSemaphore(value: 0)

@@ -5,7 +5,7 @@ import Platform
 ///
 /// The headers of every request come within a time, and in every such time the data reaches a floor of throughput.
 struct TransferPace {
-  /// The limits of a transfer.
+  /// Minimum throughput and maximum time to the headers.
   struct Limits: Sendable {
     /// Seconds for the headers, and between judgements of the throughput.
     var seconds: Double
@@ -36,7 +36,7 @@ struct TransferPace {
 
   mutating func note(byteCount: Int) { windowByteCount += byteCount }
 
-  /// What the server is too slow at, nil if it is not.
+  /// The limit that the server has missed; nil if there is none.
   mutating func fault() -> String? {
     let now = ContinuousClock.now
     if !hasHeaders, (now - requestStart).inSeconds >= limits.seconds { return headersAreMissing }

@@ -5,7 +5,6 @@ import Platform
 package struct LineBatch: Sendable {
   /// The number of the first line, from 1.
   package let firstLine: Int
-  /// The bytes of the lines.
   let bytes: [UInt8]
 }
 
@@ -23,7 +22,7 @@ package final class LineReader {
   /// Read as it arrives; nil where `text` is read.
   private let pipe: OpenFile?
   private let text: TextStream?
-  /// What follows the last newline of the previous batch.
+  /// Bytes after the last newline of the previous batch.
   private var carry: [UInt8] = []
   private var isEnded = false
   private var lineCount = 0
@@ -126,7 +125,7 @@ package final class LineReader {
 }
 
 extension FileSignature {
-  /// What a pipe that is read line by line has in place of text; nil for a mark of UTF-8.
+  /// The format that a pipe read line by line holds in place of text; nil for a byte-order mark of UTF-8.
   fileprivate var pipedText: String? {
     switch self {
     case .gzip: "gzip data; decompress it with: gzip -dc"

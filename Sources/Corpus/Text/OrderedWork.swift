@@ -29,7 +29,7 @@ final class OrderedWork: @unchecked Sendable {
   ///   but are not delivered.
   static func run(_ workers: [some OrderedWorker]) throws {
     let work = OrderedWork()
-    try SystemThread.runTogether(count: workers.count, name: "corpus") { work.drive(workers[$0]) }
+    try SystemThread.runConcurrently(count: workers.count, name: "corpus") { work.drive(workers[$0]) }
     if let failure = work.failure { throw failure.error }
   }
 

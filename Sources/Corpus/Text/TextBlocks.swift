@@ -73,10 +73,10 @@ final class TextBlock {
   var bytes = ByteBuffer(capacity: BlockReader.byteCount)
   /// The tokenized form, which replaces `bytes` if the text is raw.
   var tokenized = ByteBuffer()
-  /// What is wrong with it, after validation.
+  /// The first error that validation found.
   var fault: TextFault?
   fileprivate(set) var sourceIndex = 0
-  /// The offset of the block in its text.
+  /// Byte offset of the block in its text.
   fileprivate(set) var offset = 0
 }
 

@@ -4,7 +4,7 @@ import Foundation
 struct TextFault {
   /// The offset in the block.
   let offset: Int
-  /// What was expected, and what was found.
+  /// The two halves of the message.
   let expected: String
   let found: String
 

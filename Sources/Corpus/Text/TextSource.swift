@@ -99,7 +99,7 @@ enum TextSource: Sendable {
 
 /// The bytes of a text in order, decompressed if they are stored compressed.
 final class TextStream {
-  /// What SHA-256 is computed of.
+  /// The bytes that SHA-256 is computed over.
   enum Hashing {
     /// The file as stored.
     case stored
@@ -208,7 +208,7 @@ final class StoredBytes {
     limit = .max
   }
 
-  /// What the first bytes say, which are still to be read; called before anything is read.
+  /// The type by the first bytes, which remain to be read; called before anything is read.
   func signature() throws -> FileSignature? {
     lookahead = try Lookahead(from: fill)
     return lookahead.signature

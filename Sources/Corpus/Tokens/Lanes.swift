@@ -40,7 +40,7 @@ package struct Lanes: Equatable, Sendable {
   /// Tokens at the end of the text that belong to no lane.
   package var droppedTokenCount: Int { tokenCount - laneCount * laneLength }
 
-  /// Segments of each lane in one epoch.
+  /// Segments per lane and epoch; the tokens of a lane that do not fill one are dropped.
   package var segmentsPerEpoch: Int { laneLength / segmentLength }
 
   /// Tokens at the ends of all lanes that fill no segment.

@@ -262,7 +262,6 @@ package protocol TokenSequence: Sendable {
 
 /// Tokens held in memory.
 package struct TokenArray: TokenSequence, Equatable {
-  /// The ids.
   package let ids: [Int32]
 
   /// A sequence of these ids.

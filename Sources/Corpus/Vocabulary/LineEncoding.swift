@@ -3,7 +3,6 @@ import Platform
 
 /// Lines as tokens of a vocabulary, each ended by `<eos>`.
 package struct EncodedLines: Sendable, Equatable {
-  /// The tokens of all lines.
   package let tokens: [Int32]
   /// By line: the end of its tokens.
   package let ends: [Int]

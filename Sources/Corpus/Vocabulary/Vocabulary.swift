@@ -52,7 +52,6 @@ package struct Vocabulary: Sendable {
     self.hash = hash
   }
 
-  /// The word with an id.
   package func word(_ id: Int32) -> String { words[Int(id)] }
 
   /// The id of a word, `unknownID` if it is not in the vocabulary.

@@ -1,6 +1,6 @@
 /// One metric: its key in `metrics.jsonl`, how the steps of a line combine, and where it is shown.
 package struct Metric: Sendable, Equatable {
-  /// What a value is, and how many of its digits are written.
+  /// Type of a value and the number of digits written.
   package enum Kind: Sendable {
     case integer
     /// Nine significant digits, which distinguish any two 32-bit floats.
@@ -75,7 +75,7 @@ package struct Metric: Sendable, Equatable {
 package struct MetricTable: Sendable, Equatable {
   package let metrics: [Metric]
   private let indices: [String: Int]
-  /// What a line of JSON has before each value.
+  /// The bytes before each value in a line of JSON.
   let openings: [[UInt8]]
 
   /// A table of metrics with unique keys.

@@ -2,7 +2,7 @@ import Foundation
 
 /// Combines the values measured since the previous line of a run into the next, as the table says.
 package struct MetricsAccumulator {
-  /// What was measured of a metric: a value or, of a mean, a weighted one.
+  /// A measurement of a metric: a value or, of a mean, a weighted sum.
   package enum Measurement {
     case value(MetricValue)
     case weighted(sum: Double, weight: Double)

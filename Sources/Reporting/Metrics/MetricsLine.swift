@@ -1,7 +1,6 @@
 import Foundation
 import Platform
 
-/// The value of a metric.
 package enum MetricValue: Sendable, Equatable {
   case integer(Int)
   case number(Double)
@@ -43,7 +42,7 @@ package struct MetricsLine: Sendable, Equatable {
   func text(_ key: String) -> String { self[key].text }
 }
 
-/// What the page and the progress line show by name.
+/// Metrics that the page and the progress line show by name.
 extension MetricsLine {
   package var step: Int { integer("step") }
   var tokens: Int { integer("tokens") }
@@ -70,7 +69,7 @@ extension MetricsLine {
     }
   }
 
-  /// The fields of the progress line.
+  /// Names and formatted values of the progress line, in order.
   var progressFields: [(name: String, value: String)] {
     zip(table.metrics, values).compactMap { metric, value in
       switch metric.progress {

@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// Each line is written by one call, so that readers see whole lines only. Any thread may append.
 package final class MetricsLog: Sendable {
-  /// What a log was found to hold when it was opened.
+  /// Content of a log when it is opened.
   package struct Finding: Sendable, Equatable {
     /// Lines of training that were kept.
     package var trainingLineCount = 0
@@ -88,7 +88,7 @@ package final class MetricsLog: Sendable {
   }
 }
 
-/// What places a line in a run.
+/// Position of a line in a run.
 private struct LinePosition {
   let step: Int
   let isEvaluation: Bool

@@ -11,7 +11,7 @@ struct Chart {
     let value: String
   }
 
-  /// What is read under the pointer at a step.
+  /// The tooltip at a step.
   struct Reading {
     let step: Int
     let lines: [String]

@@ -14,13 +14,19 @@ struct ReportPage {
     self.time = time
   }
 
-  /// The whole file.
-  var html: String {
-    """
+  /// What no other file begins with.
+  static let beginning = """
     <!DOCTYPE html>
     <html lang="en">
     <head>
-    <meta charset="utf-8">
+    <meta name="generator" content="milm">
+
+    """
+
+  /// The whole file.
+  var html: String {
+    """
+    \(Self.beginning)<meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <title>\(escaped(title)) · milm</title>
     <style>

@@ -1,6 +1,6 @@
 import Foundation
 
-/// The charts of a run.
+/// The charts of a run's report page, drawn from its history.
 struct RunCharts {
   /// The maximum number of readings in a chart.
   private static let readingLimit = 60
@@ -140,7 +140,7 @@ struct RunCharts {
     return chart
   }
 
-  /// What the time of a step was spent on, stacked.
+  /// Breakdown of the time per step, stacked.
   private var time: Chart? {
     func secondsPerStep(_ seconds: (HistoryPoint) -> Double) -> [Double?] {
       points.map { $0.seconds > 0 ? seconds($0) / Double($0.stepCount) : nil }

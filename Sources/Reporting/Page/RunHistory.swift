@@ -1,6 +1,6 @@
 import Foundation
 
-/// What a run has reported, in a bounded number of points however long the run is.
+/// History of a run in a bounded number of points, however long the run is.
 struct RunHistory {
   /// The maximum number of points of training, and of evaluations.
   static let pointLimit = 480

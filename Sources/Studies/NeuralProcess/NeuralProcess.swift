@@ -56,7 +56,7 @@ final class NeuralProcess {
     noise = arena.matrix(rowCount: functions, columnCount: latentWidth)
   }
 
-  /// What the distribution of z is conditioned on: all points of a function, or its context.
+  /// Conditioning set of the distribution of z: all points of a function, or its context.
   enum Given { case all, context }
 
   private func row(_ function: Int, _ given: Given) -> Int {

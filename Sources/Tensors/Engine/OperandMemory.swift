@@ -10,7 +10,6 @@ package final class OperandMemory: Sendable {
     bytes = arena.vector(of: UInt8.self, count: capacity * precision.byteCount)
   }
 
-  /// Its bytes.
   package var byteCount: Int { bytes.count }
 
   /// The last matrix of this shape rounded into it; the matrix itself where nothing is rounded.

@@ -247,7 +247,7 @@
     fileprivate var type: CDNNL_Type { self == .bfloat16 ? CDNNL_bfloat16 : CDNNL_float32 }
   }
 
-  /// What `create` fills in.
+  /// The handle that `create` returns through its argument; a failure ends the process.
   private func created(
     _ what: @autoclosure () -> String, _ create: (inout OpaquePointer?) -> CInt
   ) -> OpaquePointer {

@@ -106,7 +106,7 @@ extension RunConfiguration {
         "\(source): exchange.codec \(codec.rawValue) rounds, but exchange.allowLoss is false: "
           + "expected none, lossless or auto")
     }
-    if let codec = exchange.codec, let reason = exchange.reasonAgainst(optimizer, codec: codec) {
+    if let codec = exchange.codec, let reason = exchange.incompatibility(with: optimizer, codec: codec) {
       throw MilmError("\(source): \(reason)")
     }
     if exchange.stallAbortSeconds < exchange.stallWarnSeconds {
@@ -213,7 +213,7 @@ private struct ConfigurationReader {
     return false
   }
 
-  /// What may be an alias, outside of comments: a star at the beginning of a word.
+  /// Upper bound of the number of YAML aliases: stars at the beginning of a word, outside of comments.
   private func aliasCount(_ yaml: String) -> Int {
     var (count, previous, isComment) = (0, UInt8(ascii: "\n"), false)
     for byte in yaml.utf8 {
@@ -265,7 +265,7 @@ private struct ConfigurationReader {
     return names.indices.dropFirst().map { names[$0...].joined(separator: ".") }
   }
 
-  /// The path and its sections.
+  /// All prefixes of a path: `a`, `a.b`, `a.b.c`.
   private func sections(of path: String) -> [String] {
     let names = path.split(separator: ".")
     return (1...names.count).map { names.prefix($0).joined(separator: ".") }

@@ -1,7 +1,7 @@
 import Foundation
 import Layers
 
-/// What another `training.steps` does to the learning rate of a run that continues.
+/// The jump of the learning rate when a run is resumed with another `training.steps`.
 package struct RateJump: Sendable, CustomStringConvertible {
   /// Relative differences up to this are not worth a line.
   private static let tolerance = 0.01

@@ -11,7 +11,6 @@ package struct RunConfiguration: Sendable, Equatable {
   package var model = ModelConfiguration()
   /// Data and length of the run.
   package var training = TrainingConfiguration()
-  /// The optimizer.
   package var optimizer = OptimizerConfiguration()
   /// The learning rate over the steps.
   package var schedule = Schedule()
@@ -93,7 +92,7 @@ package struct ExchangeSettings: Sendable, Equatable {
   ///
   /// Error feedback releases small entries in bursts, some steps apart. Adam divides by the root of its second moments:
   /// where these decay between bursts, each burst moves its entry by the full rate.
-  package func reasonAgainst(_ optimizer: OptimizerConfiguration, codec: Codec) -> String? {
+  package func incompatibility(with optimizer: OptimizerConfiguration, codec: Codec) -> String? {
     guard codec == .int4, optimizer.kind == .adam, optimizer.beta2 < Self.leastBeta2ForInt4 else {
       return nil
     }
@@ -107,7 +106,9 @@ package struct ExchangeSettings: Sendable, Equatable {
   /// The codecs that the configuration and the optimizer allow.
   package func candidates(for optimizer: OptimizerConfiguration) -> [Codec] {
     if let codec { return [codec] }
-    return Codec.allCases.filter { reasonAgainst(optimizer, codec: $0) == nil && ($0.isExact || allowLoss) }
+    return Codec.allCases.filter {
+      incompatibility(with: optimizer, codec: $0) == nil && ($0.isExact || allowLoss)
+    }
   }
 }
 

@@ -1,8 +1,8 @@
 import Synchronization
 
-/// What a training command is asked for; the same on all ranks.
+/// The arguments of `milm train`; the same on all ranks.
 package struct TrainingRequest: Sendable {
-  /// What to do with an existing run.
+  /// Treatment of an existing run.
   package enum Resume: Sendable, Equatable {
     /// Refuse it.
     case never
@@ -16,7 +16,7 @@ package struct TrainingRequest: Sendable {
   package var corpus: String
   /// The run directory.
   package var output: String
-  /// What to do with an existing run.
+  /// Treatment of an existing run.
   package var resume = Resume.never
   /// The step of the whole run to stop after; nil for the configured end.
   package var lastStep: Int?

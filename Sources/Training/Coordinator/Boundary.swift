@@ -1,12 +1,12 @@
 import Checkpoints
 import Layers
 
-/// What is due between two steps, and after the last one.
+/// The schedule of checkpoints and evaluations between two steps, and after the last one.
 ///
 /// It follows from what the process began from, the configuration, and the counters at that step; all ranks come to the
 /// same answer.
 package struct Boundary: Sendable {
-  /// What a process began from.
+  /// The starting point of a process.
   package enum Origin: Equatable, Sendable {
     /// The beginning of the run.
     case fresh
@@ -25,7 +25,7 @@ package struct Boundary: Sendable {
     }
   }
 
-  /// What is due before a step, in the order in which it is done.
+  /// Work due before a step, in the order of execution.
   package struct Due: Equatable, Sendable {
     /// The step of an evaluation that an earlier process left unfinished: it starts again, from that step's checkpoint.
     package var restartedEvaluation: Int?
@@ -47,7 +47,7 @@ package struct Boundary: Sendable {
     }
   }
 
-  /// What is due after the last step of a process.
+  /// Work due after the last step of a process.
   package struct Closing: Equatable, Sendable {
     /// The treatment of an evaluation that is under way.
     package enum PendingEvaluation {
@@ -117,7 +117,7 @@ package struct Boundary: Sendable {
     step % settings.checkpointEvery == 0 || evaluates(atStep: step)
   }
 
-  /// What is due before the next step.
+  /// The work due before the next step.
   package func due(at state: CheckpointState) -> Due {
     let step = state.step
     let pending = state.pendingEvaluation
@@ -151,7 +151,7 @@ package struct Boundary: Sendable {
       || origin == .adopted(state.step)
   }
 
-  /// What is due after the last step that this process takes.
+  /// The work due after the last step that this process takes.
   ///
   /// The last step is evaluated, so that the best checkpoint of the run is known. An interrupted run has little time: what is
   /// evaluated is left to its next process, which evaluates the checkpoint that it finds where it takes no step.

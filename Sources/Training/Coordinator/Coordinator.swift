@@ -11,7 +11,7 @@ import Reporting
 import Synchronization
 import Tensors
 
-/// What rank 0 does while training continues: writes checkpoints on one thread and scores the validation split on another,
+/// Background work of rank 0: writes checkpoints on one thread and scores the validation split on another,
 /// so that neither waits for the other.
 ///
 /// There is one evaluation at a time: that of a step takes effect before the next one begins.
@@ -44,14 +44,14 @@ final class Coordinator: Sendable {
     /// Perplexities that have not taken effect, by step.
     var perplexities: [Int: Double] = [:]
     var isEvaluationAbandoned = false
-    /// What the last checkpoint and the last evaluation took.
+    /// Durations of the last checkpoint and the last evaluation.
     var checkpointSeconds: Double?
     var evaluationSeconds: Double?
-    /// What ended an evaluation.
+    /// The error that ended an evaluation.
     var evaluationFailure: (any Error)?
   }
 
-  /// What an abandoned evaluation throws.
+  /// The error of an abandoned evaluation.
   private struct Abandoned: Error {}
 
   /// A coordinator of a run; without a validation text nothing is evaluated.

@@ -2,7 +2,7 @@ import Checkpoints
 import Foundation
 import Platform
 
-/// What was at the place of a run before a process came, so that a start that fails leaves nothing behind.
+/// Entries of the output directory before the process, so that a failed start leaves nothing behind.
 struct RunFootprint {
   private let path: String
   /// The entries that were there; nil where there was no directory.
@@ -36,7 +36,7 @@ struct RunFootprint {
       }
     } else {
       try? removeEntry(path)
-      // One that holds something else by now stays.
+      // A directory that is no longer empty stays.
       for parent in absentParents { rmdir(parent) }
     }
   }

@@ -83,7 +83,7 @@ struct RunStorage {
   }
 
   /// Removes what this process has created, after a start that failed.
-  func undoStart() { footprint.restore() }
+  func cleanUpFailedStart() { footprint.restore() }
 
   private static func requireNew(_ run: RunDirectory, _ request: TrainingRequest) throws {
     guard request.resume == .never, try run.holdsRun() else { return }
@@ -221,7 +221,7 @@ struct RunStorage {
     }
   }
 
-  /// Throws where the training text differs, whose position the checkpoint holds; says so where the validation split does.
+  /// Throws where the training text differs, whose position the checkpoint holds; warns where the validation split differs.
   private static func checkTexts(
     _ checkpoint: Checkpoint, _ request: TrainingRequest, _ text: TextIdentity, _ logger: Logger
   ) throws {

@@ -26,7 +26,7 @@ package struct LaneLayout: Sendable {
     self.rankCount = rankCount
   }
 
-  /// The ranks that have lanes.
+  /// The ranks that have lanes: all but a dedicated coordinator.
   package var trainingRanks: Range<Int> { rankCount - trainingRankCount..<rankCount }
 
   /// The lanes of a rank, by their global numbers.

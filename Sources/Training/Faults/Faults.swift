@@ -78,7 +78,6 @@ package struct FaultPlan: Sendable {
     self.faults = faults
   }
 
-  /// The faults of one rank.
   func faults(of rank: Int) -> FaultPlan {
     FaultPlan(faults.filter { $0.rank == rank })
   }

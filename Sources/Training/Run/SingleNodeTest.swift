@@ -18,15 +18,18 @@ package struct SingleNodeTest {
     self.logger = logger
   }
 
-  private struct Check {
-    let name: String
-    let failure: String?
-    let detail: String
-    let seconds: Double
+  /// The result of one check.
+  package struct Check {
+    package let name: String
+    /// The error; nil where the check has passed.
+    package let failure: String?
+    /// The measured result of a check that has passed, on rank 0.
+    package let detail: String
+    package let seconds: Double
   }
 
-  /// Runs all checks and prints a table on rank 0; returns, on all ranks, whether all have passed.
-  package func run() throws -> Bool {
+  /// Runs all checks and returns their results, which pass or fail on all ranks alike.
+  package func run() throws -> [Check] {
     guard ranks.hostCount == 1 else {
       throw MilmError(
         "the single-node test has one temporary directory: expected ranks on one host, found "
@@ -61,8 +64,7 @@ package struct SingleNodeTest {
         try refuseCorruption(directory: directory, corpus: corpus)
       })
     try ranks.control.barrier("single-node test done")
-    if ranks.isCoordinator { try show(checks) }
-    return checks.allSatisfy { $0.failure == nil }
+    return checks
   }
 
   private func check(_ name: String, _ body: () throws -> String) throws -> Check {
@@ -74,18 +76,6 @@ package struct SingleNodeTest {
     case .success(let detail): return Check(name: name, failure: nil, detail: detail, seconds: seconds)
     case .failure(let error): return Check(name: name, failure: "\(error)", detail: "", seconds: seconds)
     }
-  }
-
-  private func show(_ checks: [Check]) throws {
-    let width = checks.reduce(0) { max($0, $1.name.count) } + 2
-    for check in checks {
-      let time = String(format: "%6.2f s", check.seconds)
-      let name = check.name.padding(toLength: width, withPad: " ", startingAt: 0)
-      let verdict = check.failure == nil ? "passed" : "FAILED"
-      try StandardStream.output.print("\(verdict)  \(name)\(time)  \(check.failure ?? check.detail)")
-    }
-    let passed = checks.count { $0.failure == nil }
-    try StandardStream.output.print("\(passed) passed, \(checks.count - passed) failed")
   }
 
   private func makeDirectory() throws -> String {

@@ -40,7 +40,7 @@ package final class Trainer {
   }
 
   /// How a run, or a part of it, ended.
-  enum Ending {
+  enum EndReason {
     case finished(Outcome)
     case diverged(Divergence)
   }
@@ -66,7 +66,7 @@ package final class Trainer {
   }
 
   /// Trains until `lastStep`, until the run is over, has diverged or is asked to stop; then writes a checkpoint.
-  func run(until lastStep: Int) throws -> Ending {
+  func run(until lastStep: Int) throws -> EndReason {
     defer { reporter?.finish() }
     do {
       return try runSteps(until: min(lastStep, state.configuration.training.steps))
@@ -76,7 +76,7 @@ package final class Trainer {
     }
   }
 
-  private func runSteps(until lastStep: Int) throws -> Ending {
+  private func runSteps(until lastStep: Int) throws -> EndReason {
     var isStopRequested = false
     var isFailing = false
     if state.counters.step < lastStep {
@@ -127,10 +127,10 @@ package final class Trainer {
 
   private func finish(isInterrupted: Bool) throws -> Outcome {
     let isFinished = try boundary.close(isInterrupted: isInterrupted, limits: step.timeouts.limits)
-    let isCut = isInterrupted && !isFinished
-    let hasGivenUp = try isCut && state.ranks.broadcast(boundary.hasGivenUpWriting)
+    let stopsEarly = isInterrupted && !isFinished
+    let hasGivenUp = try stopsEarly && state.ranks.broadcast(boundary.hasGivenUpWriting)
     return Outcome(
-      state.counters, isFinished: isFinished, isInterrupted: isCut && !hasGivenUp,
+      state.counters, isFinished: isFinished, isInterrupted: stopsEarly && !hasGivenUp,
       hasGivenUpWriting: hasGivenUp,
       failedWriteCount: boundary.failedWriteCount + (reporter?.hasFailed == true ? 1 : 0))
   }

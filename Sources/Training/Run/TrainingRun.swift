@@ -39,7 +39,7 @@ package struct TrainingRun: Sendable {
     self.vocabularyDecision = vocabularyDecision
   }
 
-  /// What training would begin with.
+  /// The result of a dry run: the state that training would begin with.
   package struct Rehearsal: Sendable, Equatable {
     /// Parameters of the model.
     package let parameters: Int
@@ -64,13 +64,13 @@ package struct TrainingRun: Sendable {
 
   /// Trains; all ranks call it and get the same outcome, except for the count of failed writes.
   package func train() throws -> Trainer.Outcome {
-    limitStalls()
+    applyStallTimeouts()
     let (corpus, data) = try openCorpus()
     var storage = try ranks.onCoordinator("open the run") {
       try RunStorage(request, configuration: configuration, corpus: corpus, faults: faults, logger: logger)
     }
     var hasBegun = false
-    defer { if !hasBegun { storage?.undoStart() } }
+    defer { if !hasBegun { storage?.cleanUpFailedStart() } }
     let isResumed = try ranks.broadcast(storage?.checkpoint != nil)
     let isOwn = try ranks.broadcast(storage?.isOwn ?? false)
     let state = try makeState(corpus, resuming: storage?.checkpoint)
@@ -219,7 +219,7 @@ package struct TrainingRun: Sendable {
 
 extension TrainingRun {
   /// Until the first step a rank may wait for a disk for as long as it sends heartbeats.
-  private func limitStalls() {
+  private func applyStallTimeouts() {
     let settings = configuration.exchange
     let limits = StallLimits(
       warnSeconds: settings.stallWarnSeconds, abortSeconds: settings.stallAbortSeconds

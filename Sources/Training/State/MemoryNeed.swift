@@ -11,7 +11,7 @@ import Tensors
 /// The state, the steps and the snapshot of a rank are constructed in counting arenas. Not included: code, libraries,
 /// scratch memory of the compute threads, and the evaluation's own activations.
 package struct MemoryNeed {
-  /// What `TrainingState` allocates.
+  /// Bytes that `TrainingState` allocates.
   package let state: Int
   /// The gradient, and the carried state that a skipped step restores.
   package let step: Int

@@ -49,7 +49,7 @@ extension TrainingState {
   /// Distributes the residuals of a checkpoint, which rank 0 alone reads; all ranks call it.
   ///
   /// Where ranks, nodes or the placement of the vocabulary differ from those of the run that saved them, the correction
-  /// owed to the mean gradient is kept: Σ sender residuals ÷ senders + owner residuals.
+  /// pending for the mean gradient is kept: Σ sender residuals ÷ senders + owner residuals.
   func restoreResiduals(_ checkpoint: Checkpoint?, saved counters: CheckpointState) throws {
     let savedLayout = try VocabularyLayout(saved: counters)
     let isSamePlacement =
@@ -145,7 +145,7 @@ private struct ResidualFile {
     file.contains(ResidualPart.owner.tensorName(ofShard: index))
   }
 
-  /// The correction owed to the mean gradient in a range of the flat gradient, as the residuals of one rank.
+  /// The pending correction of the mean gradient in a range of the flat gradient, as the residuals of one rank.
   func correction(_ range: Range<Int>) throws -> SavedResiduals {
     let all = try correction()
     return SavedResiduals(rankCount: 1) { part in
@@ -160,7 +160,7 @@ private struct ResidualFile {
     return ranges.flatMap { all[$0] }
   }
 
-  /// The correction owed to the mean gradient, one element for each of the flat gradient.
+  /// The pending correction of the mean gradient, one element for each of the flat gradient.
   private func correction() throws -> [Float] {
     var all = [Float](repeating: 0, count: model.parameters.elementCount)
     let firstRank = layout.owners(ofShard: 0)[0]
@@ -226,6 +226,6 @@ extension ResidualPart {
     Self.shardPrefix + String(format: "%04d", index) + "." + tensorName
   }
 
-  /// What the names of all arrays of shards begin with.
+  /// Prefix of the names of all arrays of shards.
   static let shardPrefix = "shard."
 }

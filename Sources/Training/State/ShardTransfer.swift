@@ -81,12 +81,12 @@ final class ShardTransfer: @unchecked Sendable {
 }
 
 extension TrainingState {
-  /// The shard of each rank.
+  /// The parameter shard of each rank, by rank.
   fileprivate var shardsOfRanks: [ParameterShard] {
     (0..<ranks.rankCount).map { layout.parameterShard(of: $0, model) }
   }
 
-  /// What rank 0 receives from each rank: the shards of the first group, which all other groups have too.
+  /// Messages to rank 0 from each rank: the shards of the first group, which all other groups have too.
   fileprivate var contributedShards: [ParameterShard] {
     (0..<ranks.rankCount).map { layout.contributedShard(of: $0, model) }
   }

@@ -25,7 +25,7 @@ final class Snapshot: @unchecked Sendable {
   var copySeconds = 0.0
   /// Entered while shards of other ranks arrive.
   private let arrival = DispatchGroup()
-  /// What ended the arrival.
+  /// The error that ended the transfer.
   private let failure = Mutex<(any Error)?>(nil)
   private let arena: Arena
   private var residualArena = Arena()
@@ -40,7 +40,6 @@ final class Snapshot: @unchecked Sendable {
     counters = state.counters
   }
 
-  /// Parameters and moments.
   var buffers: [ParameterBuffer] { [parameters] + moments.map(\.buffer) }
 
   /// Allocates its pages, before it is filled for the first time.

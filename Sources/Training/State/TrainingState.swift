@@ -25,7 +25,7 @@ package final class TrainingState {
   package let exchange: GradientExchange
   /// Which rank has which rows of the tied matrix.
   package let layout: VocabularyLayout
-  /// What a step does for the rows of the tied matrix.
+  /// Look-up, softmax and update of the tied matrix, replicated or sharded.
   let placement: any VocabularyPlacement
   /// The mean of this rank's shard over the groups; nil where there are no shards, or no groups that exchange them.
   let average: ShardAverage?
@@ -150,7 +150,7 @@ extension TrainingState {
 // MARK: - Checkpoints
 
 extension TrainingState {
-  /// Parameters and moments.
+  /// Parameters and the optimizer's moments, which a checkpoint holds.
   var buffers: [ParameterBuffer] { [parameters] + optimizer.moments.map(\.buffer) }
 
   /// Copies the state of all ranks into rank 0's snapshot, which the other ranks do not have; all ranks call it.
@@ -250,7 +250,6 @@ extension TrainingState {
 // MARK: - Codec
 
 extension TrainingState {
-  /// The codec of the exchange.
   var codec: Codec { exchange.codec }
 
   /// The codec until one is chosen: exact, and none at all where nothing is sent.
@@ -295,7 +294,7 @@ extension TrainingState {
 }
 
 extension CheckpointState {
-  /// What differs from an earlier process so that results differ in the last bits.
+  /// Differences from an earlier process that change results in the last bits, one line each.
   func differencesInBits(from earlier: CheckpointState) -> [String] {
     func difference<Value: Equatable>(_ name: String, _ value: (CheckpointState) -> Value) -> String? {
       let (before, after) = (value(earlier), value(self))
@@ -317,7 +316,7 @@ extension CheckpointState {
     NodeLayout(nodeOfRank: nodeOfRank ?? Array(0..<rankCount)).nodes.map(\.count)
   }
 
-  /// Adopts what describes a process and not the run.
+  /// Adopts the properties of the process: they do not belong to the run.
   mutating func adoptProcess(of current: CheckpointState) {
     rankCount = current.rankCount
     nodeOfRank = current.nodeOfRank

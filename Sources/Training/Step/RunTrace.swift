@@ -5,7 +5,7 @@ import Logging
 import Reporting
 import Tensors
 
-/// What the ranks do in selected steps, as Chrome trace events; rank 0 writes the files of all ranks.
+/// Trace of selected steps in the Chrome trace event format; rank 0 writes the files of all ranks.
 ///
 /// The first steps of a process are selected, then ten of every doubling: the files grow logarithmically.
 /// Events are sent to rank 0 every few steps.
@@ -116,7 +116,7 @@ package final class RunTrace {
   }
 }
 
-/// What the training thread of this rank does in a traced step, one phase after the other.
+/// Phases of a traced step on the training thread of this rank, one after the other.
 final class StepTrace {
   enum Category: String {
     case compute

@@ -111,12 +111,12 @@ extension Step {
 extension Step {
   /// Begins a step, whose gradient the exchange replaces by the mean over all ranks.
   package func begin(flushing: Bool = false, isTraced: Bool = false) {
-    beginAlone(isTraced: isTraced)
+    beginWithoutExchange(isTraced: isTraced)
     state.beginExchange(of: gradients, flushing: flushing, limits: timeouts.limits, isTraced: isTraced)
   }
 
   /// Begins a step whose gradient stays on this rank.
-  package func beginAlone(isTraced: Bool = false) {
+  package func beginWithoutExchange(isTraced: Bool = false) {
     let limits = timeouts.limits
     gradients.clear(state.shard, engine: state.engine)
     state.beginStep(limits: limits, isTraced: isTraced)
@@ -262,7 +262,7 @@ private struct StepSums {
   }
 }
 
-/// What all ranks agree on in a step.
+/// The result of the all-reduce of a step, equal on all ranks.
 struct Agreement {
   /// The sum of the losses in nats over all lanes of all ranks.
   let loss: Double
@@ -287,7 +287,7 @@ struct Agreement {
   }
 }
 
-/// What a step has done; the same on all ranks except for the times.
+/// Results of a step; the same on all ranks except for the times.
 package struct StepReport {
   let agreed: Agreement
   /// Forward and backward, on this rank.
@@ -309,7 +309,7 @@ package struct StepReport {
 struct StepTimeouts {
   /// A step that takes this many times as long as the longest one so far has stalled.
   private static let factor = 5.0
-  /// The timeout of the first step.
+  /// The timeout of the first step, before a duration is known.
   private static let firstStepSeconds = 600.0
 
   private let settings: ExchangeSettings

@@ -33,7 +33,7 @@ struct StepGuard {
     return .accepted
   }
 
-  /// Adds a good step to the window.
+  /// Adds an accepted step to the window.
   func note(loss: Double, norm: Double, step: Int, in record: inout CheckpointState.GuardRecord) {
     record.losses.append(loss)
     record.norms.append(norm)

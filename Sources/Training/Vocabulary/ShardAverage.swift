@@ -53,7 +53,6 @@ final class ShardAverage {
     }
   }
 
-  /// Begins a step.
   func begin(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {
     exchange.isTraced = isTraced
     exchange.begin(step: step, flushing: flushing, gradient: packed.data, limits: limits)

@@ -20,7 +20,6 @@ package struct VocabularyChoice: Sendable, Equatable {
   /// Why, as the log says it.
   package let reason: String
 
-  /// A choice with its reason.
   package init(groupSize: Int, reason: String) {
     self.groupSize = groupSize
     self.reason = reason

@@ -96,7 +96,7 @@ package struct VocabularyLayout: Sendable, Equatable {
 }
 
 extension VocabularyLayout {
-  /// What each training rank sends to the others of its group in a step: the operations of `ShardedVocabulary`.
+  /// Traffic of a training rank to the others of its group in a step, by the operations of `ShardedVocabulary`.
   ///
   /// `rowCount` rows of z per segment, `accumulation` segments per step, of whose tokens `distinctTokenCount` are distinct.
   package func traffic(

@@ -1,0 +1,3 @@
+#pragma once
+
+/// What runs before `main`: see CStart.c. Nothing is called from Swift; the target is linked.
