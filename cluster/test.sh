@@ -194,6 +194,14 @@ pytorch_agreement() {
     "$work/quickstart/corpus"
 }
 
+reader() {
+  Tests/EndToEnd/reader.py --milm "$milm" >&2
+}
+
+trackers() {
+  Tests/EndToEnd/trackers.py --milm "$milm" >&2
+}
+
 # Another Debian than most machines have: Open MPI 5 and oneDNN 3.
 other_debian() {
   Tests/EndToEnd/debian.sh --quick 13
@@ -271,6 +279,15 @@ elif [ -n "$ci" ]; then
   fail "expected torch and safetensors to be installable in CI, found that they are not"
 else
   skipped "perplexity equal to PyTorch's" "torch and safetensors are not installed (CI=true installs them)"
+fi
+if has_torch && { has_reader_packages || { [ -n "$ci" ] && install_reader "$work/reader-python"; }; }; then
+  stage "milm_reader, transformers and milm import" reader
+  stage "metrics in Weights & Biases and MLflow" trackers
+elif [ -n "$ci" ]; then
+  tail -n 5 "$work/reader-python.log" >&2
+  fail "expected milm_reader and the packages of its tests to be installable in CI, found that they are not"
+else
+  skipped "milm_reader" "PyTorch, transformers, wandb or mlflow is not installed (CI=true installs them)"
 fi
 if [ -z "${MILM_TEST_DEBIAN:-}" ]; then
   skipped "Debian 13" "it needs 5 GB and ten minutes (MILM_TEST_DEBIAN=1 runs it)"

@@ -21,7 +21,8 @@ struct Milm: ParsableCommand {
     version: programVersion,
     subcommands: [
       PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, InspectCommand.self,
-      ReportCommand.self, BenchmarkCommand.self, PlanCommand.self, DoctorCommand.self, StudyCommand.self,
+      ReportCommand.self, ImportCommand.self, BenchmarkCommand.self, PlanCommand.self, DoctorCommand.self,
+      StudyCommand.self,
       ReferenceCommand.self,
     ])
 

@@ -121,6 +121,24 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: "\(run)/checkpoints").sorted() == before)
   }
 
+  /// A run would train without a validation split that its corpus names.
+  @Test(arguments: ["valid.tokens", "test.tokens"])
+  func aSplitThatMayNotBeReadEndsTheStart(name: String) throws {
+    let own = bench.folder.file("own")
+    try FileManager.default.createDirectory(atPath: own, withIntermediateDirectories: true)
+    for path in [bench.folder.path, bench.corpus] { chmod(path, 0o755) }
+    if Self.isRoot { chown(own, 40_051, 40_051) }
+    chmod("\(bench.corpus)/\(name)", 0)
+    let user = Self.isRoot ? ["setpriv", "--reuid=40051", "--regid=40051", "--clear-groups"] : []
+    let result = try start(
+      user + [
+        program("milm"), "train", bench.configuration, "--corpus", bench.corpus, "--output", "\(own)/run",
+      ], environment: ["HOME": own])
+    #expect(result.status == 1 && messages(result).count == 1, "\(result.transcript)")
+    #expect(result.errors.contains("\(name): cannot open: Permission denied"), "\(result.transcript)")
+    #expect(!FileManager.default.fileExists(atPath: "\(own)/run"))
+  }
+
   /// As with `readOnlyRootFilesystem` of Kubernetes.
   @Test(.enabled(if: isRoot)) func oneProcessNeedsNoTemporaryFolder() throws {
     let run = try bench.train()

@@ -2,7 +2,7 @@
 
     python3 compare_perplexity.py .build/release/milm RUN/checkpoints/best CORPUS [--split test] [--tolerance 1e-4]
 
-Runs `milm evaluate` and scores the same checkpoint and split with model.py, both in float32, and compares the number of
+Runs `milm evaluate` and scores the same checkpoint and split with milm_reader, both in float32, and compares the number of
 tokens and the perplexity. Exit status 1, with one line, if they differ by more than the relative tolerance.
 """
 
@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Sources/milm/python"))
 
 
 def milm_perplexity(milm: Path, checkpoint: Path, corpus: Path, split: str) -> dict:
@@ -31,7 +34,7 @@ if __name__ == "__main__":
     parser.add_argument("--tolerance", type=float, default=1e-4, metavar="X", help="relative")
     arguments = parser.parse_args()
     # --help does without PyTorch.
-    from perplexity import perplexity
+    from milm_reader import perplexity
 
     ours = milm_perplexity(arguments.milm.resolve(), arguments.checkpoint, arguments.corpus, arguments.split)
     theirs = perplexity(arguments.checkpoint, arguments.corpus, arguments.split)

@@ -21,6 +21,7 @@ and in its metadata variant, form and sizes. The variant lstm has no form; its f
 from __future__ import annotations
 
 import argparse
+import sys
 import zlib
 from pathlib import Path
 
@@ -36,7 +37,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from model import FORMS, Context, LanguageModel, Shape
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Sources/milm/python"))
+
+from milm_reader.model import FORMS, Context, LanguageModel, Shape
 
 SEGMENTS, STEPS, LANES = 2, 5, 3
 SIZES = {"vocabulary": 23, "embedding": 6, "hidden": 8}

@@ -77,13 +77,8 @@ final class Snapshot: @unchecked Sendable {
 
   /// The files of a checkpoint, beside `state.json`.
   func files(_ configuration: RunConfiguration) -> [CheckpointFile] {
-    let metadata = [
-      "format": "milm", "variant": configuration.model.variant.rawValue,
-      "form": configuration.model.form.rawValue, "step": "\(counters.step)",
-      "vocabulary": counters.vocabularyHash, "config": configuration.json,
-    ]
     var files = [
-      CheckpointFile(.model, metadata: metadata, tensors: parameters.tensorBytes()),
+      CheckpointFile(parameters, of: configuration, counters),
       CheckpointFile(
         .optimizer, tensors: moments.flatMap { $0.buffer.tensorBytes(prefix: "\($0.name).") }),
       CheckpointFile(
@@ -99,5 +94,18 @@ final class Snapshot: @unchecked Sendable {
           }))
     }
     return files
+  }
+}
+
+extension CheckpointFile {
+  /// `model.safetensors` with these parameters.
+  init(_ parameters: ParameterBuffer, of configuration: RunConfiguration, _ state: CheckpointState) {
+    self.init(
+      .model,
+      metadata: [
+        "format": "milm", "variant": configuration.model.variant.rawValue,
+        "form": configuration.model.form.rawValue, "step": "\(state.step)",
+        "vocabulary": state.vocabularyHash, "config": configuration.json,
+      ], tensors: parameters.tensorBytes())
   }
 }

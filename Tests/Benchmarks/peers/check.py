@@ -1,4 +1,4 @@
-"""Fails unless both peers compute the same loss, state and gradients as Tests/Reference/model.py.
+"""Fails unless both peers compute the same loss, state and gradients as milm_reader/model.py.
 
     python3 Tests/Benchmarks/peers/check.py
 
@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from measure import STYLES
 from modes import MODES, Mode
-from model import VARIANTS, LanguageModel, Shape
+from milm_reader.model import VARIANTS, LanguageModel, Shape
 from standard import Standard
 from tuned import Tuned
 

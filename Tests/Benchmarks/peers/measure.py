@@ -5,7 +5,7 @@
 A training step is forward, mean loss over lanes × segment tokens, backward, clipping of the norm to 0.25 and Adam; the
 state is carried from step to step. Compilation and the first steps are not timed. Style `standard` is the model as a
 PyTorch user writes it (standard.py), `tuned` is optimized by hand (tuned.py); check.py compares both with
-Tests/Reference/model.py.
+milm_reader/model.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from modes import MODES
-from model import Shape
+from milm_reader.model import Shape
 from perplexity import read_tokens
 from standard import Standard
 from tuned import Tuned

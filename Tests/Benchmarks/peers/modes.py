@@ -1,4 +1,4 @@
-"""The modes of both PyTorch peers, and the import path of their reference, Tests/Reference/model.py."""
+"""The modes of both PyTorch peers, and the import path of their reference, milm_reader/model.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "Reference"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "Sources/milm/python"))
 
 
 @dataclass(frozen=True)

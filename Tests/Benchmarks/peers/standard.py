@@ -1,7 +1,7 @@
 """milm's language models as a PyTorch user writes them: the baseline of milm's speed.
 
 `torch.autocast` in bfloat16, autograd for everything, whole logits and `cross_entropy`; the parts are the modules of
-Tests/Reference/model.py. Without an encoder the LSTM is `nn.LSTM`, which runs all T steps in one call and which
+milm_reader/model.py. Without an encoder the LSTM is `nn.LSTM`, which runs all T steps in one call and which
 torch.compile does not change. With an encoder, which needs the state before each token, it is a loop of `linear`; x·W of
 the interaction does not depend on the state and is computed before the loop.
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modes import Mode
-from model import LanguageModel, Shape
+from milm_reader.model import LanguageModel, Shape
 
 State = tuple[Tensor, Tensor]
 

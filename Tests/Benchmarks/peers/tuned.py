@@ -1,6 +1,6 @@
 """milm's language models optimized by hand for PyTorch on a CPU: the stronger baseline of milm's speed.
 
-The tensors, their names and the formulas are those of Tests/Reference/model.py. The differences are what a practitioner
+The tensors, their names and the formulas are those of milm_reader/model.py. The differences are what a practitioner
 would tune, and none of them changes the loss:
 
 * products that do not depend on the state (the LSTM's input, the encoder's x·W) are one product over all T steps;
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from modes import Mode
-from model import Interaction, LanguageModel, Linear, Shape
+from milm_reader.model import Interaction, LanguageModel, Linear, Shape
 
 State = tuple[Tensor, Tensor]
 

@@ -1,4 +1,4 @@
-"""The three language models of milm in plain PyTorch: the reference its own passes are tested against.
+"""The three language models of milm in plain PyTorch: also the reference that its own passes are tested against.
 
     embedding ──▶ encoder ──▶ LSTM ──▶ decoder ──▶ z · embeddingᵀ + bias ──▶ softmax
 
@@ -175,6 +175,8 @@ class LanguageModel(nn.Module):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if not metadata or not {"variant", "form"} <= metadata.keys():
+            raise ValueError(f"{path}: expected variant and form in its metadata, found none; milm import reads weights")
         model = LanguageModel(Shape.of(tensors, metadata["variant"], metadata["form"]))
         model.load_state_dict(tensors)
         return model
