@@ -150,7 +150,8 @@ import Testing
   }
 
   /// As in a container whose root file system is read-only: MPI itself would print pages.
-  @Test(.enabled(if: isRoot, "mounting needs root")) func aRankNamesTheDirectoryThatItCannotWrite() throws {
+  @Test(.enabled(if: isRoot && usesOpenMPI, "mounting needs root, and MPICH no directory"))
+  func aRankNamesTheDirectoryThatItCannotWrite() throws {
     let hidden = "mount --make-rprivate / && mount -t tmpfs -o ro none \"$TMPDIR\" && exec \"$@\""
     let folder = try TemporaryFolder()
     let result = try mpirun(
