@@ -153,7 +153,7 @@ struct LaunchTests {
     let run = try launch(["-n", "4", "--hostfile", hosts, "--", "doctor"], mpirun: read)
     #expect(run.status == 3, "\(run.transcript)")
     #expect(run.output == String(repeating: "node1 slots=2\nnode2 slots=2\n", count: 2), "\(run.transcript)")
-    #expect(try String(contentsOfFile: hosts, encoding: .utf8) == text)
+    #expect(FileManager.default.contents(atPath: hosts) == Data(text.utf8))
     let shown = try launch(["-n", "4", "--hostfile", hosts, "--dry-run", "--", "doctor"])
     #expect(shown.status == 0 && shown.output.contains("my\\ hosts"), "\(shown.transcript)")
   }
