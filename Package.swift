@@ -28,6 +28,33 @@ let oneDNN: [Target] =
       ])
   ] : []
 
+/// The MPI library, by its name for pkg-config.
+///
+/// Open MPI, or MPICH if MILM_MPI in the environment says so or only that is there. Any other value of MILM_MPI is the name
+/// of a relative of MPICH.
+let mpi: (pkgConfig: String, package: String) = {
+  let (openMPI, mpich) = (("ompi-c", "libopenmpi-dev"), ("mpich", "libmpich-dev"))
+  switch Context.environment["MILM_MPI"] ?? "" {
+  case "openmpi": return openMPI
+  case "mpich": return mpich
+  case "": return !hasPkgConfig(openMPI.0) && hasPkgConfig(mpich.0) ? mpich : openMPI
+  case let other: return (other, mpich.1)
+  }
+}()
+
+/// Whether a directory that pkg-config usually searches has a library of this name.
+func hasPkgConfig(_ name: String) -> Bool {
+  let added = (Context.environment["PKG_CONFIG_PATH"] ?? "").split(separator: ":").map(String.init)
+  let libraries = ["/usr/lib", "/usr/lib64", "/usr/share", "/usr/local/lib"]
+  let multiarch = (try? FileManager.default.contentsOfDirectory(atPath: "/usr/lib")) ?? []
+  let directories =
+    added
+    + (libraries + multiarch.filter { $0.contains("-linux-") }.map { "/usr/lib/\($0)" }).map {
+      "\($0)/pkgconfig"
+    }
+  return directories.contains { FileManager.default.fileExists(atPath: "\($0)/\(name).pc") }
+}
+
 /// Only Tests/EndToEnd/build-documentation.sh sets MILM_DOCS.
 let documentationPlugin: [Package.Dependency] =
   Context.environment["MILM_DOCS"] == nil
@@ -47,7 +74,7 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ] + documentationPlugin,
   targets: [
-    .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
+    .systemLibrary(name: "CMPI", pkgConfig: mpi.pkgConfig, providers: [.apt([mpi.package])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),

@@ -9,6 +9,8 @@
 #                                           # (default: .build/release/milm, where it is there)
 #   cluster/install.sh --dry-run …          # simulates the installation and prints the packages
 #
+# The MPI library is Open MPI or MPICH: what MILM_MPI says (openmpi, mpich), else what is installed, Open MPI by default; on a
+# node, the one that the program is linked with.
 # Never prompts: as root it installs, otherwise through sudo; if neither is possible it lists what to install and fails.
 # Swift is not a Debian package: if it is missing or too old, one line says how to get it.
 set -euo pipefail
@@ -46,8 +48,27 @@ done
 # A requirement is a package, a library by the name that programs are linked with, or alternatives: a|b. Libraries are found
 # whatever a release calls their packages: libcurl.so.4 is in libcurl4 or libcurl4t64, libdnnl.so.3 in libdnnl3.6.
 
+is_installed() {
+  [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# The library's packages for building and for mpirun.
+mpi=${MILM_MPI:-}
+if [ -n "$only_runs" ] && ldd "$program" 2>/dev/null | grep -q 'libmpich\|libmpi\.so'; then
+  mpi=openmpi
+  ! ldd "$program" | grep -q libmpich || mpi=mpich
+elif [ -z "$mpi" ] && is_installed libmpich-dev && ! is_installed libopenmpi-dev; then
+  mpi=mpich
+fi
+case ${mpi:-openmpi} in
+  openmpi) mpi_libraries=(libopenmpi-dev) mpi_launcher=(openmpi-bin) ;;
+  mpich) mpi_libraries=(libmpich-dev) mpi_launcher=(mpich) ;;
+  # Another library comes from elsewhere.
+  *) mpi_libraries=() mpi_launcher=() ;;
+esac
+
 # The libraries milm is linked with, and mpirun.
-required=(libopenmpi-dev openmpi-bin libopenblas-dev libzstd-dev zlib1g-dev pkg-config)
+required=("${mpi_libraries[@]}" "${mpi_launcher[@]}" libopenblas-dev libzstd-dev zlib1g-dev pkg-config)
 # What the Swift toolchain needs to run and to link: the C and C++ libraries, a linker, and the libraries of its package
 # manager; with --static-swift-stdlib milm itself is linked with curl.
 required+=(binutils gcc libc6-dev g++ git ca-certificates tzdata
@@ -58,7 +79,7 @@ optional=(libdnnl-dev)
 required+=(python3 python3-pip)
 if [ -n "$only_runs" ]; then
   # mpirun reaches a node by ssh; curl and the certificates are for downloads.
-  required=(openmpi-bin libopenblas.so.0 libzstd.so.1 libz.so.1 libcurl.so.4 ca-certificates openssh-client openssh-server)
+  required=("${mpi_launcher[@]}" libopenblas.so.0 libzstd.so.1 libz.so.1 libcurl.so.4 ca-certificates openssh-client openssh-server)
   # A program that is linked with oneDNN needs its own version of it.
   optional=('libdnnl.so.3|libdnnl.so.2')
   [ ! -r "$program" ] || optional=()
@@ -141,7 +162,7 @@ can_sudo() {
   sudo -n true 2>/dev/null || [ -t 0 ]
 }
 
-# SwiftPM caches evaluated manifests, and with them the absence of oneDNN.
+# SwiftPM caches evaluated manifests, and with them the absence of oneDNN or of an MPI library.
 clear_manifest_cache() {
   rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/org.swift.swiftpm/manifests"
 }
@@ -192,6 +213,7 @@ install_required() {
     packages+=("$package")
   done
   install_now "${packages[@]}" || fail "apt-get install failed; its last lines are above"
+  [ -n "$dry_run$only_runs" ] || clear_manifest_cache
   list_installed
 }
 

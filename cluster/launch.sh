@@ -14,9 +14,10 @@
 # In a Slurm job the hosts are the job's, and -n and --threads default to its tasks and its CPUs per task.
 # MILM names the program (default .build/release/milm). Any other setting of Open MPI can be set in the environment,
 # e.g. OMPI_MCA_plm_rsh_args='-p 2222'. Open MPI 5 reads what concerns its launcher under other names, PRTE_MCA_…: they
-# are set as well.
+# are set as well. A program that is linked with MPICH or a relative is started by its launcher, Hydra, whose own settings
+# are HYDRA_… and MPIEXEC_…; a line names settings of Open MPI that it ignores.
 #
-# The exit status is mpirun's: that of the first rank that failed. 75 means interrupted: continue with --resume auto.
+# The exit status is mpirun's: that of the first rank that failed (Hydra: of all, combined bit by bit). 75 means interrupted: continue with --resume auto.
 # mpirun may end with 0 although a host was lost or nothing was started: then it is 1, unless milm has reported its end.
 # SIGTERM, SIGUSR1, Ctrl-C and the loss of the terminal or of the reader of the output request a checkpoint at the next
 # step and then the end; a repeated signal ends the job at once. Under nohup the job outlives its terminal. Where this script
@@ -27,6 +28,8 @@ set -euo pipefail
 repository=$(dirname "$(dirname "$(realpath "$0")")")
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$repository/cluster/common.sh"
+# shellcheck source-path=SCRIPTDIR source=launchers.sh
+. "$repository/cluster/launchers.sh"
 
 # What an interrupted run prints to continue: this command line, up to milm's arguments.
 own=()
@@ -48,9 +51,11 @@ is_count "$ranks" || usage_error "expected a number of ranks after -n, found '$r
   usage_error "expected lines that end with LF in $hostfile, found CR LF; convert it with: sed -i 's/\\r\$//' $(printf '%q' "$hostfile")"
 [ -z "$srun" ] || [ -z "$hostfile$host" ] || usage_error "expected the job's hosts with --srun, found --hostfile or --host"
 [ -z "$srun" ] || [ -n "${SLURM_JOB_ID:-}$dry_run" ] || usage_error "expected a Slurm job for --srun, found none"
-[ -n "$srun" ] && starter=srun || starter=mpirun
-
 milm=${MILM:-$repository/.build/release/milm}
+libraries=$(ldd "$milm" 2>/dev/null) || true
+family=$(mpi_family "$libraries")
+[[ $family == openmpi || $family == mpich ]] || usage_error "MILM_MPI: expected openmpi or mpich, found '$family'"
+[ -n "$srun" ] && starter=srun || starter=$(mpirun_of "$family")
 if [ -z "$dry_run" ]; then
   [ -x "$milm" ] || usage_error "expected the program at $milm, found none; build it with: swift build -c release"
   command -v "$starter" >/dev/null || usage_error "expected $starter, found none; cluster/install.sh installs mpirun"
@@ -78,15 +83,6 @@ slot_count() {
   fi
 }
 
-# set_variable NAME VALUE : for milm on every host.
-flags=() shown=()
-set_variable() {
-  export "$1=$2"
-  shown+=("$1=$2")
-  # Open MPI exports its own variables by itself, and srun exports all.
-  [[ $1 == OMPI_* || $1 == PRTE_* ]] || [ -n "$srun" ] || flags+=(-x "$1")
-}
-
 on_many_hosts="" slots=""
 if [ -n "$hostfile$host" ]; then
   on_many_hosts=1
@@ -98,61 +94,25 @@ else
   slots=$(core_count)
 fi
 
-if [ -n "$srun" ]; then
-  # Ranks that end with a checkpoint's status end one after the other: the last must not be killed meanwhile.
-  flags+=(--mpi=pmix --cpu-bind=cores --wait=60)
-  [ -z "$threads" ] || flags+=("--cpus-per-task=$threads")
-elif [ -n "$on_many_hosts" ]; then
-  [ -z "$hostfile" ] || flags+=(--hostfile "$hostfile")
-  [ -z "$host" ] || flags+=(--host "$host")
-  if [ -n "$threads" ]; then flags+=(--map-by "slot:PE=$threads"); else flags+=(--bind-to none); fi
-  # mpirun gives up on a host that has not answered for 20 seconds; by default it waits forever, even after all ranks have
-  # ended. Less than milm's own limit of 30 s: once mpirun has told the host to end, it waits for 15 minutes.
-  set_variable OMPI_MCA_oob_tcp_keepalive_time "${OMPI_MCA_oob_tcp_keepalive_time:-10}"
-  set_variable OMPI_MCA_oob_tcp_keepalive_intvl "${OMPI_MCA_oob_tcp_keepalive_intvl:-5}"
-  set_variable OMPI_MCA_oob_tcp_keepalive_probes "${OMPI_MCA_oob_tcp_keepalive_probes:-2}"
-else
-  [ -n "$threads" ] || threads=$((${slots:-0} > ranks ? slots / ranks : 1))
-  flags+=(--bind-to none)
-fi
-[ -n "$srun" ] || [ -z "$slots" ] || [ "$slots" -ge "$ranks" ] || flags+=(--oversubscribe)
-
-if [ -n "$interface" ]; then
-  set_variable OMPI_MCA_pml ob1
-  set_variable OMPI_MCA_btl tcp,vader,self
-  set_variable OMPI_MCA_btl_tcp_if_include "$interface"
-  set_variable OMPI_MCA_oob_tcp_if_include "$interface"
-fi
-
-# Open MPI 5's launcher is PRRTE, which ignores Open MPI 4's names for it: NAME-OF-4=NAME-OF-5.
-for pair in plm=plm plm_rsh_agent=plm_ssh_agent plm_rsh_args=plm_ssh_args orte_tmpdir_base=prte_tmpdir_base \
-  oob_tcp_if_include=prte_if_include oob_tcp_keepalive_time=oob_tcp_keepalive_time \
-  oob_tcp_keepalive_intvl=oob_tcp_keepalive_intvl oob_tcp_keepalive_probes=oob_tcp_keepalive_probes; do
-  old=OMPI_MCA_${pair%=*} new=PRTE_MCA_${pair#*=}
-  if [ -n "${!old-}" ] && [ -z "${!new-}" ]; then
-    value=${!old}
-    [ "$pair" != plm=plm ] || value=${value/#rsh/ssh}
-    set_variable "$new" "$value"
-  fi
-done
-# Otherwise Open MPI 5 warns about every pair of addresses of different families.
-[ -n "${OMPI_MCA_reachable-}" ] || [ -z "$on_many_hosts" ] || set_variable OMPI_MCA_reachable weighted
+[ -n "$on_many_hosts$srun$threads" ] || threads=$((${slots:-0} > ranks ? slots / ranks : 1))
+if [ -n "$srun" ]; then srun_flags; else "${family}_flags"; fi
+"${family}_variables"
 
 # milm's own threads call OpenBLAS, which starts threads of its own as it is loaded, and kills the process where it cannot.
 set_variable OPENBLAS_NUM_THREADS 1
+# Other hosts may have other processors.
+if [ -z "$on_many_hosts$dry_run${OPENBLAS_CORETYPE-}" ] && [[ $libraries == *libopenblas* ]]; then
+  core=$(openblas_core "$milm")
+  [ -z "$core" ] || set_variable OPENBLAS_CORETYPE "$core"
+fi
 if [ -n "$threads" ]; then
   set_variable OMP_NUM_THREADS "$threads"
 fi
-if [ "$(id -u)" -eq 0 ] && [ -z "$srun" ]; then
-  set_variable OMPI_ALLOW_RUN_AS_ROOT 1
-  set_variable OMPI_ALLOW_RUN_AS_ROOT_CONFIRM 1
-fi
-
 # Other programs, which can be started for a trial, report nothing.
 checks_end=""
 [ -n "$srun$dry_run" ] || [ "$(basename "$milm")" != milm ] || checks_end=1
-[ -z "$checks_end" ] || flags+=(-x MILM_END_MARK)
-[ -n "$srun$dry_run" ] || flags+=(-x MILM_LAUNCHED_BY)
+[ -z "$checks_end" ] || pass_variable MILM_END_MARK
+[ -n "$dry_run" ] || pass_variable MILM_LAUNCHED_BY
 line=("$starter" -n "$ranks" "${flags[@]}" "$milm" "${remaining[@]}")
 if [ -n "$dry_run" ]; then
   printf '%s' "env"
@@ -160,7 +120,7 @@ if [ -n "$dry_run" ]; then
   printf '\n'
   exit 0
 fi
-if [ -z "$srun" ]; then
+if [ "$family$srun" = openmpi ]; then
   temporary=${OMPI_MCA_orte_tmpdir_base:-${TMPDIR:-/tmp}}
   [ -w "$temporary" ] || fail "expected a writable directory for Open MPI's files, found $temporary: set TMPDIR to one"
   remove_leftovers
@@ -199,6 +159,7 @@ job=$!
 forward_signals USR1 TERM USR1 HUP INT
 status=0
 await_job || status=$?
+[ -z "$checks_end" ] || [ "$family" = openmpi ] || status=$(mpich_status "$status")
 finished=1
 if [ -n "$watcher" ]; then
   # A daemon on a lost host may hold the other end open for long.

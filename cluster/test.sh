@@ -207,6 +207,16 @@ other_debian() {
   Tests/EndToEnd/debian.sh --quick 13
 }
 
+# What is copied to nodes that have no Swift; it shares the objects of the release build.
+static_build() {
+  quietly "$work/static.log" swift build -c release --product milm --static-swift-stdlib
+  cp "$milm" "$work/milm-static"
+}
+
+bare_node() {
+  Tests/EndToEnd/debian.sh --node "$work/milm-static" "$debian"
+}
+
 package_names() {
   quietly "$work/package-names.log" Tests/EndToEnd/package-names.sh
 }
@@ -292,6 +302,16 @@ elif no_lists=$(Tests/EndToEnd/package-names.sh --check 2>&1); then
   stage "package names on several Debians" package_names
 else
   skipped "package names on several Debians" "$no_lists"
+fi
+stage "build with --static-swift-stdlib" static_build
+# The program runs on the Debian that it was built on.
+debian=$(sed -n 's/^VERSION_ID="\(.*\)"/\1/p' /etc/os-release)
+if [ -z "$ci" ]; then
+  skipped "that build on a bare node" "it fetches 150 MB (CI=true runs it)"
+elif no_debian=$(Tests/EndToEnd/debian.sh --check "$debian" 2>&1); then
+  stage "that build on a bare node" bare_node
+else
+  skipped "that build on a bare node" "$no_debian"
 fi
 # Last, since it adds a dependency to the package.
 if [ -n "$ci" ] || MILM_DOCS=1 swift package resolve >/dev/null 2>&1; then

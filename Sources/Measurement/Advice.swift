@@ -100,6 +100,25 @@ package struct Advice: Sendable {
   }
 
   private static func engines(_ ranks: [RankFacts]) -> [String] {
+    let slow = ranks.lazy.compactMap { facts in openBLASCore(for: facts).map { (facts, $0) } }.first
+    let lines = slow.map { facts, core in
+      "OpenBLAS does not know \(facts.processor) (\(facts.host)) and takes kernels of \(facts.openBLASCore): start with "
+        + "cluster/launch.sh on one host, or set OPENBLAS_CORETYPE=\(core) in the environment of all ranks"
+    }
+    return (lines.map { [$0] } ?? []) + precisions(ranks)
+  }
+
+  /// Kernels that OpenBLAS has for the instructions of a processor that is newer than itself; nil where it has chosen some
+  /// that use them.
+  private static func openBLASCore(for facts: RankFacts) -> String? {
+    let withoutAVX = ["Prescott", "Core2", "Penryn", "Dunnington", "Nehalem", "Barcelona"]
+    guard facts.usesOpenBLAS, withoutAVX.contains(facts.openBLASCore) else { return nil }
+    // As in cluster/launchers.sh. All processors with the second have the other AVX-512 instructions of these kernels.
+    return facts.instructionSets.contains("avx512_vnni")
+      ? "SkylakeX" : facts.instructionSets.contains("avx2") ? "Haswell" : nil
+  }
+
+  private static func precisions(_ ranks: [RankFacts]) -> [String] {
     guard let rank = ranks.firstIndex(where: { $0.engineNote != nil }), let note = ranks[rank].engineNote
     else {
       return []

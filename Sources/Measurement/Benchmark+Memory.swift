@@ -1,6 +1,5 @@
 import Communication
-import Corpus
-import Foundation
+import Tensors
 import Training
 
 extension Benchmark {
@@ -11,24 +10,17 @@ extension Benchmark {
     let engine = try configuration.training.engine(ranks)
     let available = try ranks.control.hostShare().memory
     try ranks.onAllRanks("check the memory") {
+      let table = Arena(counting: true)
+      let text = try self.text(tokenCount: 0, in: table)
       let need = try MemoryNeed(
-        configuration, vocabularySize: textVocabularySize(), ranks: ranks, engine: engine)
-      // Generated text has a table of its distribution.
-      let table = corpusPath == nil ? MemoryLayout<Double>.stride * vocabularySize : 0
-      try MemoryNeed.check(need.state + need.step + need.packed + table, available)
+        configuration, vocabularySize: text.identity.vocabularySize, ranks: ranks, engine: engine)
+      try MemoryNeed.check(need.state + need.step + need.packed + table.byteCount, available)
     }
   }
 
-  /// Throws on all ranks if a host has memory for fewer than `floatCount` floats for each of its ranks.
-  func checkMemory(floatCount: Int) throws {
+  /// Throws on all ranks if a host has fewer than `byteCount` bytes for each of its ranks.
+  func checkMemory(byteCount: Int) throws {
     let available = try ranks.control.hostShare().memory
-    try ranks.onAllRanks("check the memory") {
-      try MemoryNeed.check(MemoryLayout<Float>.stride * floatCount, available)
-    }
-  }
-
-  private func textVocabularySize() throws -> Int {
-    guard let corpusPath else { return vocabularySize }
-    return try Corpus(opening: URL(filePath: corpusPath), verification: .headerOnly).vocabulary.count
+    try ranks.onAllRanks("check the memory") { try MemoryNeed.check(byteCount, available) }
   }
 }

@@ -27,12 +27,15 @@ package struct Benchmark {
   }
 
   /// The text, its identity and the id of `<eos>`.
-  func text(tokenCount: Int) throws -> (
+  ///
+  /// Generated text has its table in `arena`.
+  func text(tokenCount: Int, in arena: Arena = Arena()) throws -> (
     tokens: any TokenSequence, identity: TextIdentity, endOfSentenceID: Int32
   ) {
     guard let corpusPath else {
       let text = ZipfText(
-        count: tokenCount, vocabularySize: vocabularySize, seed: UInt64(configuration.training.seed))
+        count: tokenCount, vocabularySize: vocabularySize, seed: UInt64(configuration.training.seed),
+        in: arena)
       let identity = TextIdentity(vocabularySize: vocabularySize, vocabularyHash: "", isTokenized: false)
       return (text, identity, 0)
     }
@@ -54,16 +57,20 @@ extension Collection<Double> {
 struct ZipfText: TokenSequence {
   let count: Int
   /// The sum of the weights of the tokens up to each.
-  private let cumulative: [Double]
+  private let cumulative: Vector<Double>
   private let key: RandomKey
+  private let arena: Arena
 
-  init(count: Int, vocabularySize: Int, seed: UInt64) {
+  init(count: Int, vocabularySize: Int, seed: UInt64, in arena: Arena = Arena()) {
     self.count = count
+    self.arena = arena
     key = RandomKey(seed: seed).derived("zipf")
+    cumulative = arena.vector(of: Double.self, count: vocabularySize)
+    guard !arena.isCounting else { return }
     var sum = 0.0
-    cumulative = (0..<vocabularySize).map { token in
+    for token in 0..<vocabularySize {
       sum += 1 / Double(token + 1)
-      return sum
+      cumulative[token] = sum
     }
   }
 

@@ -49,9 +49,12 @@ package struct ProductBenchmark {
     let engine = try benchmark.configuration.training.engine(benchmark.ranks)
     let reference = try ComputeEngine(threadCount: engine.threadCount, library: .openBLAS)
     let shapes = self.shapes
-    // The right operand is packed too.
-    let needs = shapes.map { $0.rows * $0.depth + 2 * $0.depth * $0.columns + $0.rows * $0.columns }
-    try benchmark.checkMemory(floatCount: needs.max() ?? 0)
+    let needs = shapes.map { shape in
+      let arena = Arena(counting: true)
+      let operands = Operands(shape.rows, shape.columns, shape.depth, in: arena)
+      return arena.byteCount + engine.packedByteCount([operands.right])
+    }
+    try benchmark.checkMemory(byteCount: needs.max() ?? 0)
     let products = shapes.enumerated().map { index, shape in
       defer { progress(index + 1, shapes.count) }
       return Product(
@@ -81,6 +84,19 @@ package struct ProductBenchmark {
     }
   }
 
+  /// The matrices of a product.
+  private struct Operands {
+    let left: Matrix
+    let right: Matrix
+    let result: Matrix
+
+    init(_ m: Int, _ n: Int, _ k: Int, in arena: Arena) {
+      left = arena.matrix(rowCount: m, columnCount: k)
+      right = arena.matrix(rowCount: k, columnCount: n)
+      result = arena.matrix(rowCount: m, columnCount: n)
+    }
+  }
+
   /// GFLOP/s of a product so large that caches hardly matter.
   static func peakGigaflops(_ engine: ComputeEngine) -> Double {
     gigaflops(engine, 2048, 2048, 2048)
@@ -89,9 +105,8 @@ package struct ProductBenchmark {
   /// The best of several repetitions, without packing, which happens once per step.
   private static func gigaflops(_ engine: ComputeEngine, _ m: Int, _ n: Int, _ k: Int) -> Double {
     let arena = Arena()
-    let a = arena.matrix(rowCount: m, columnCount: k)
-    let b = arena.matrix(rowCount: k, columnCount: n)
-    let c = arena.matrix(rowCount: m, columnCount: n)
+    let operands = Operands(m, n, k, in: arena)
+    let (a, b) = (operands.left, operands.right)
     engine.fillUniformly(a.data, count: a.count, limit: 1, key: RandomKey(seed: 1))
     engine.fillUniformly(b.data, count: b.count, limit: 1, key: RandomKey(seed: 2))
     let packed = engine.packedMatrix([b])
@@ -103,7 +118,7 @@ package struct ProductBenchmark {
     var best = 0.0
     for repetition in 0..<8 {
       let start = clock.now
-      for _ in 0..<callCount { engine.multiply(a, packed, into: c) }
+      for _ in 0..<callCount { engine.multiply(a, packed, into: operands.result) }
       let seconds = (clock.now - start).inSeconds
       if repetition > 0 { best = max(best, Double(callCount) * operationCount / seconds / 1e9) }
     }

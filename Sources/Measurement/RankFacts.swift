@@ -11,7 +11,7 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var node = 0
   /// The processor's name.
   package var processor = ""
-  /// Instruction sets that matrix products use: avx2, avx512f, avx512_bf16, amx_bf16.
+  /// Instruction sets of matrix products that this process may use: avx2, avx512f, avx512_bf16, amx_bf16.
   package var instructionSets: [String] = []
   /// Online processors of the host, whatever this process may use.
   package var hostProcessorCount = 0
@@ -25,6 +25,10 @@ package struct RankFacts: Codable, Sendable, Equatable {
   package var threadCount = 0
   /// Library, version, instruction set and precision of matrix products in bfloat16.
   package var engine = ""
+  /// The kernels that OpenBLAS has chosen, by the name of their first processor.
+  package var openBLASCore = ""
+  /// Whether OpenBLAS computes the matrix products.
+  package var usesOpenBLAS = false
   /// Why matrix products are not in bfloat16; nil where they are.
   package var engineNote: String?
   /// Whether this build has oneDNN.
@@ -72,21 +76,20 @@ package struct RankFacts: Codable, Sendable, Equatable {
 
   /// The facts of this process; takes some milliseconds.
   package init(host: String, version: String, transports: MPITransports) {
-    let information = Host.text("/proc/cpuinfo")
-    let flags = Set(
-      (Host.value(of: "flags", in: information) ?? "").split(separator: " ").map(String.init))
     let engine = ComputeEngine(precision: .bfloat16)
     let allowed = Processors.allowed
     self.host = host
     self.version = version
     processor = Host.processorName ?? "unknown"
-    instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "sve", "bf16"].filter(
-      flags.contains)
+    instructionSets = ComputeEngine.instructionSets
     hostProcessorCount = Host.processorCount
     processorCount = allowed.count
     processorMask = allowed.mask
     processorQuota = allowed.quota?.processors
     self.engine = engine.summary
+    let openBLAS = ComputeEngine(library: .openBLAS)
+    openBLASCore = openBLAS.cpuLevel
+    usesOpenBLAS = engine.name == openBLAS.name
     engineNote = engine.precisionNote
     mpi = MPIWorld.libraryVersion
     mpiSettings = Self.mpiSettings(in: ProcessInfo.processInfo.environment)

@@ -78,6 +78,7 @@ package struct EvaluationBenchmark {
     let model = LanguageModel(benchmark.configuration.model, vocabularySize: text.identity.vocabularySize)
     let weights = ParameterBuffer(model.parameters)
     weights.initialize(seed: UInt64(training.seed), engine: engine)
+    let tokens = StepTokens(lanes: data.ownLanes, ownLanes: data.ownLanes, training)
     let scorer = Scorer(
       model, parameters: weights, stepCount: training.segment, streamCount: data.ownLanes.count,
       engine: engine)
@@ -87,7 +88,8 @@ package struct EvaluationBenchmark {
       tokensPerStep: training.lanes * training.segment, stepCount: totalCount,
       warmupStepCount: Self.warmupBlockCount, progress: progress
     ) { block in
-      let segment = try data.segment(block, firstTime: 0, key: RandomKey(seed: 0))
+      try tokens.read(block..<block + 1, of: data)
+      let segment = tokens.segment(block, firstTime: 0, key: RandomKey(seed: 0))
       let scores = scorer.score(
         inputs: segment.inputs, targets: segment.targets, rowCount: segment.inputs.count)
       return scores.elements.reduce(0, +) / Double(scores.count)

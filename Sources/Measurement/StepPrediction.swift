@@ -65,11 +65,13 @@ extension StepCosts {
       rowElementCount: isSharded ? 0 : rowElementCount, hasSpareCore: cluster.hasSpareCore)
     var (traffic, seconds) = (costs.traffic, costs.costSeconds)
     if isSharded, let sharding, !tiedRanges.isEmpty {
-      // Ranks of different groups that own the same rows; their exchange follows the other one on the same link.
+      // Ranks of different groups that own the same rows; their exchange follows the other one on the same link. It begins when
+      // the gradients of looked-up rows have been added, after both passes.
       let owners = stride(from: 0, to: cluster.rankCount, by: groupSize).map { $0 }
       let largest = sharding.model.vocabularyShard(index: 0, count: groupSize)
       costs = exchange.shard(largest, of: tiedRanges, over: layout.subset(owners)).prediction(
-        measurement, link: cluster.link, timing: timing(of: tiedRanges), hasSpareCore: cluster.hasSpareCore)
+        measurement, link: cluster.link, timing: timing(afterComputing: tiedRanges),
+        hasSpareCore: cluster.hasSpareCore)
       traffic += costs.traffic
       seconds += costs.costSeconds
     }
@@ -92,12 +94,20 @@ extension StepCosts {
       efficiency: (computeSeconds + updateSeconds) / (compute + seconds))
   }
 
-  /// The timing of these ranges.
+  /// The timing of these ranges, as measured.
   private func timing(of ranges: [Int]) -> StepTiming {
     var timing = StepTiming()
     timing.submitted = ready.filter { ranges.contains($0.range) }.map {
       ($0.range, $0.fraction * computeSeconds)
     }
+    timing.finishSeconds = computeSeconds
+    return timing
+  }
+
+  /// The timing of ranges that are submitted after the last of the compute.
+  private func timing(afterComputing ranges: [Int]) -> StepTiming {
+    var timing = StepTiming()
+    timing.submitted = ranges.map { ($0, computeSeconds) }
     timing.finishSeconds = computeSeconds
     return timing
   }

@@ -54,7 +54,7 @@ import Testing
   func aRankThatDiesEndsTheJobAndTheNextGoesOn(fault: String, rankCount: Int) throws {
     let bench = try CommandBench()
     let (run, seconds) = try train(bench, rankCount, fault: fault)
-    #expect(run.status == 137, "\(run.transcript)")
+    #expect(run.status == mpirunKilledStatus, "\(run.transcript)")
     #expect(seconds < 30)
     try resume(bench, rankCount)
   }

@@ -51,6 +51,44 @@ struct LaunchTests {
     #expect(!run.output.contains("PRTE_MCA_prte_tmpdir_base"), "\(run.transcript)")
   }
 
+  /// A program that is no milm, so that MILM_MPI decides.
+  private let mpich = ["MILM_MPI": "mpich", "MILM": "/bin/true", "OMPI_MCA_btl": "self"]
+
+  @Test func hydraIsToldTheSame() throws {
+    let folder = try TemporaryFolder()
+    let hosts = try folder.write("# two\nnode1 slots=2\n\nnode2 slots = 1 # slow\nnode3\n", to: "hosts").path
+    let run = try launch(
+      [
+        "-n", "4", "--hostfile", hosts, "--threads", "16", "--interface", "eth7", "--dry-run", "--", "doctor",
+      ],
+      environment: mpich)
+    for part in [
+      "-n 4 -hosts node1:2", "node2:1", "node3 ", "-bind-to core:16", "-iface eth7", "UCX_NET_DEVICES=eth7",
+    ] {
+      #expect(run.output.contains(part), "\(run.transcript)")
+    }
+    #expect(!run.output.contains("_MCA_") && !run.output.contains(" -x "), "\(run.transcript)")
+    #expect(run.errors == "launch: MPICH ignores settings of Open MPI: OMPI_MCA_btl\n")
+    let agent = try launch(
+      ["-n", "2", "--host", "a,b", "--dry-run", "--", "doctor"],
+      environment: mpich.merging(["OMPI_MCA_plm_rsh_agent": "/opt/agent"]) { $1 })
+    #expect(agent.output.contains("-launcher rsh -launcher-exec /opt/agent"), "\(agent.transcript)")
+    let slurm = try launch(
+      ["--srun", "--dry-run", "--", "doctor"],
+      environment: mpich.merging(["SLURM_JOB_ID": "7", "SLURM_NTASKS": "6"]) { $1 })
+    #expect(slurm.output.contains("srun -n 6 --mpi=pmi2"), "\(slurm.transcript)")
+  }
+
+  @Test(arguments: [
+    ["-n", "2", "--host", "a:*", "--dry-run", "--", "doctor"],
+    ["-n", "2", "--host", "a,b", "--interface", "10.0.0.0/24", "--dry-run", "--", "doctor"],
+  ])
+  func whatHydraCannotIsRefused(arguments: [String]) throws {
+    let run = try launch(arguments, environment: ["MILM_MPI": "mpich", "MILM": "/bin/true"])
+    #expect(run.status == 64 && run.errors.contains("with MPICH"), "\(run.transcript)")
+    #expect(run.errors.split(separator: "\n").count == 1, "\(run.transcript)")
+  }
+
   /// Open MPI ends with status 0 when a daemon does not connect (4.1) or a host is lost (5).
   @Test(arguments: [
     ("exit 0", 0, 1), ("echo ready >&2", 0, 1), ("echo \"$MILM_END_MARK: finished\" >&2", 0, 0),

@@ -32,6 +32,31 @@ struct LaunchTests {
     #expect(Launch(arguments: own, environment: environment, ancestors: []).rank == 3)
   }
 
+  /// Variables found in ranks of MPICH 4.0.2.
+  @Test func theLineOfHydraIsKept() {
+    let mpirun = ["mpirun.mpich", "-hosts", "a,b", "-n", "2", "bin/milm"] + own.dropFirst()
+    let environment = ["PMI_SIZE": "2", "PMI_RANK": "1", "HYDI_CONTROL_FD": "7", "SLURM_NTASKS": "2"]
+    #expect(
+      line(environment, [["hydra_pmi_proxy", "--control-port", "a:1"], mpirun])
+        == #"mpirun.mpich -hosts a\,b -n 2 bin/milm train a\ b.yaml --resume auto"#)
+    #expect(Launch(arguments: own, environment: environment, ancestors: []).rank == 1)
+    let slurm = ["PMI_SIZE": "2", "PMI_RANK": "1", "SLURM_NTASKS": "2"]
+    #expect(line(slurm) == #"srun -n 2 --mpi=pmi2 milm train a\ b.yaml --resume auto"#)
+  }
+
+  /// Texts of `MPI_Get_library_version`.
+  @Test(arguments: [
+    ("Open MPI v4.1.4, package: Debian OpenMPI, ident: 4.1.4, repo rev: v4.1.4", "Open MPI v4.1.4"),
+    (
+      "MPICH Version:\t4.0.2\nMPICH Release date:\tThu Apr  7\nMPICH ABI:\t14:2:2\nMPICH Device:\tch4:ucx\n",
+      "MPICH 4.0.2, ch4:ucx"
+    ),
+    ("Intel(R) MPI Library 2021.11 for Linux* OS\n", "Intel(R) MPI Library 2021.11 for Linux* OS"),
+  ])
+  func theLibraryIsNamedInOneLine(text: String, name: String) {
+    #expect(MPILibrary.name(in: text) == name)
+  }
+
   @Test func aScriptStatesItsOwnLine() {
     let environment = [Launch.variable: "cluster/launch.sh -n 2 --", "OMPI_COMM_WORLD_SIZE": "2"]
     #expect(line(environment) == #"cluster/launch.sh -n 2 -- train a\ b.yaml --resume auto"#)

@@ -2,10 +2,13 @@
 # Builds and tests milm in a root of another Debian, with this machine's Swift toolchain.
 #
 #   Tests/EndToEnd/debian.sh [--quick] 12|13
+#   Tests/EndToEnd/debian.sh --node PROGRAM 12|13   # runs a program, built there with --static-swift-stdlib, on a bare node
 #   Tests/EndToEnd/debian.sh --check 12|13          # states in one line why this machine does not allow it
 #
 # Installs with cluster/install.sh, builds, runs the unit tests of Tensors, Layers and Communication, the single-node test
-# on 2 ranks, the tests on several hosts and the quickstart. --quick leaves the last two out.
+# on 2 ranks, the tests on several hosts and the quickstart, and then builds milm with --static-swift-stdlib and does what
+# --node does: copies the program and cluster/ into an empty Debian, installs with cluster/install.sh --node alone, and runs
+# the single-node test, also on 2 ranks. --quick leaves out the tests on several hosts and all that follows.
 #
 # Needs root, debootstrap, overlayfs and 5 GB of disk. The root, and the build, are kept in $MILM_DEBIAN_CACHE (default
 # ~/.cache/milm/debian) and used again; a change to cluster/install.sh makes a new root. Remove it to start over.
@@ -16,8 +19,13 @@ repository=$(realpath "$(dirname "$(realpath "$0")")/../..")
 # shellcheck source-path=SCRIPTDIR/../.. source=cluster/common.sh
 . "$repository/cluster/common.sh"
 
-option=""
+option="" program=""
 case ${1-} in
+  --node)
+    option=$1 program=$(realpath -m "${2-}")
+    [ -x "$program" ] || usage_error "expected a program after --node, found '${2-}'"
+    shift 2
+    ;;
   --quick | --check)
     option=$1
     shift
@@ -31,6 +39,7 @@ case ${1-} in
 esac
 [ $# -eq 1 ] || usage_error "expected one version, found $*"
 version=$1
+arguments=(${option:+"$option"} ${program:+"$program"} "$version")
 
 [ "$(id -u)" -eq 0 ] || fail "expected root, which mounts need, found user $(id -un)"
 for tool in debootstrap unshare pivot_root flock python3 swift; do
@@ -39,13 +48,14 @@ done
 # All mounts are in a namespace of their own, and go with it.
 if [ -z "${MILM_DEBIAN_NAMESPACE:-}" ]; then
   found=$(unshare --mount --propagation private true 2>&1) || fail "expected a kernel that allows mounts, found: $found"
-  MILM_DEBIAN_NAMESPACE=1 exec unshare --mount --propagation private "$0" ${option:+"$option"} "$version"
+  MILM_DEBIAN_NAMESPACE=1 exec unshare --mount --propagation private "$0" "${arguments[@]}"
 fi
 
 cache=${MILM_DEBIAN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/milm/debian}/$version
 # The toolchain's directory is the same outside and inside; the repository's is not, so that builds can be used again.
 toolchain=$(swift -print-target-info | sed -n 's|.*"runtimeResourcePath": *"\(.*\)/lib/swift".*|\1|p')
 place=/root/milm
+base=$cache/base
 lower=$cache/root-$(sha256sum "$repository/cluster/install.sh" | cut -c 1-12)
 build=$cache/build
 root=$cache/mounted
@@ -68,25 +78,30 @@ check() {
   found=$(mount -t overlay overlay \
     -o "lowerdir=$cache/changes/lower,upperdir=$cache/changes/upper,workdir=$cache/changes/work" "$root" 2>&1) ||
     fail "expected a kernel with overlayfs, found: $found"
-  [ -d "$lower" ] || found=$(python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=20)' \
+  [ -d "$base" ] || found=$(python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=20)' \
     "$(mirror)/dists/$suite/Release" 2>&1) || fail "expected a mirror at $(mirror), found: ${found##*$'\n'}"
 }
 
-# populate ROOT : mounts what a running system has, the toolchain and the repository.
+# populate ROOT : mounts what a running system has.
 populate() {
   mount --rbind /dev "$1/dev"
   mount -t tmpfs tmpfs "$1/dev/shm"
   mount --rbind /sys "$1/sys"
   mount -t tmpfs tmpfs "$1/run"
-  mkdir -p "$1$toolchain" "$1$place"
-  mount --bind "$toolchain" "$1$toolchain"
-  mount --bind -o ro "$repository" "$1$place"
-  mount --bind "$build" "$1$place/.build"
   # This machine's way to the network.
   local file
   for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
     [ ! -e "$file" ] || [ ! -d "$1${file%/*}" ] || cp --dereference --remove-destination "$file" "$1$file"
   done
+}
+
+# populate_for_building ROOT : mounts the toolchain and the repository as well.
+populate_for_building() {
+  populate "$1"
+  mkdir -p "$1$toolchain" "$1$place"
+  mount --bind "$toolchain" "$1$toolchain"
+  mount --bind -o ro "$repository" "$1$place"
+  mount --bind "$build" "$1$place/.build"
 }
 
 # inside COMMAND… : runs a command in the root, in the repository. Not by chroot: lab.sh changes the propagation of
@@ -105,13 +120,22 @@ inside() {
     PATH="$toolchain/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$@"
 }
 
+# An empty Debian.
+make_base() {
+  [ ! -d "$base" ] || return 0
+  rm -rf "$cache/new"
+  quietly "$cache/debootstrap.log" debootstrap --variant=minbase "$suite" "$cache/new" "$(mirror)"
+  mv "$cache/new" "$base"
+}
+
 # A root as cluster/install.sh leaves it.
 make_root() {
   [ ! -d "$lower" ] || return 0
+  make_base
   rm -rf "$cache"/root-* "$cache/new"
-  quietly "$cache/debootstrap.log" debootstrap --variant=minbase "$suite" "$cache/new" "$(mirror)"
+  cp -a "$base" "$cache/new"
   mount --bind "$cache/new" "$root"
-  populate "$root"
+  populate_for_building "$root"
   # The last are for cluster/lab.sh.
   inside cluster/install.sh iproute2 procps
   inside apt-get clean
@@ -119,14 +143,33 @@ make_root() {
   mv "$cache/new" "$lower"
 }
 
-# The root again and again as it was: what a run writes to it is in memory.
-mount_root() {
+# Shares the objects of the build above.
+build_for_nodes() {
+  quietly "$cache/static.log" inside swift build -c release --product milm --static-swift-stdlib
+  cp "$build/release/milm" "$cache/milm"
+}
+
+# mount_over LOWER : the root again and again as it was: what a run writes to it is in memory.
+mount_over() {
   mount -t tmpfs tmpfs "$cache/changes"
   mkdir "$cache/changes/upper" "$cache/changes/work"
-  mount -t overlay overlay \
-    -o "lowerdir=$lower,upperdir=$cache/changes/upper,workdir=$cache/changes/work" "$root"
-  populate "$root"
+  mount -t overlay overlay -o "lowerdir=$1,upperdir=$cache/changes/upper,workdir=$cache/changes/work" "$root"
+}
+
+mount_root() {
+  mount_over "$lower"
+  populate_for_building "$root"
   inside cluster/install.sh
+}
+
+# What TrainOnACluster.md says to copy to a node.
+mount_node() {
+  mount_over "$base"
+  populate "$root"
+  mkdir -p "$root$place/.build/release"
+  cp "$program" "$root$place/.build/release/milm"
+  cp -r "$repository/cluster" "$root$place"
+  quietly "$cache/node.log" inside cluster/install.sh --node
 }
 
 # Swift packages are fetched outside, with this machine's settings of git.
@@ -148,7 +191,19 @@ if [ "$option" = --check ]; then
   check
   exit
 fi
+# A node that has nothing but what install.sh --node installs.
+run_on_node() {
+  stage "empty Debian $version" make_base
+  stage "install --node" mount_node
+  stage "single-node test on the node" inside .build/release/milm train --single-node-test
+  stage "single-node test on the node, 2 ranks" inside cluster/launch.sh -n 2 -- train --single-node-test
+}
+
 trap stage_report EXIT
+if [ "$option" = --node ]; then
+  run_on_node
+  exit
+fi
 stage "root of Debian $version" make_root
 stage "install" mount_root
 stage "fetch Swift packages" fetch_packages
@@ -159,4 +214,9 @@ if [ "$option" != --quick ]; then
   no_lab=$(inside cluster/lab.sh check 2>&1) || skipped "unit tests on several hosts" "$no_lab"
   [ -n "$no_lab" ] || stage "unit tests on several hosts" unit_tests 'LabTests'
   stage "quickstart" inside cluster/quickstart.sh /root/quickstart
+  stage "build with --static-swift-stdlib" build_for_nodes
+  umount --recursive "$root"
+  umount "$cache/changes"
+  program=$cache/milm
+  run_on_node
 fi

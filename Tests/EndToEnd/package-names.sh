@@ -88,6 +88,8 @@ for suite in "$@"; do
   # shellcheck disable=SC2310
   found=$(packages "$suite")
   expect "$suite" "$found" libopenmpi-dev openmpi-bin 'libxml2(-16)?' libcurl4-openssl-dev libdnnl-dev python3-pip
+  found=$(MILM_MPI=mpich packages "$suite")
+  expect "$suite" "$found" libmpich-dev mpich libopenblas-dev
   found=$(packages "$suite" --node)
   expect "$suite" "$found" openmpi-bin libopenblas0 'libcurl4(t64)?' libzstd1 'libdnnl[0-9.]+' openssh-server
   dnnl=$(apt-cache pkgnames libdnnl | grep -oE '^libdnnl[23]' | head -n 1)
@@ -96,6 +98,9 @@ for suite in "$@"; do
   found=$(packages "$suite" --node --program /bin/true)
   expect "$suite" "$found" "${dnnl}[0-9.]*" 'libcurl4(t64)?' libgcc-s1 zlib1g 'libopenmpi[0-9]+(t64)?' 'libstdc\+\+6' libgomp1 \
     'libevent-core-2\.1-7(t64)?'
+  link "$suite" libmpich.so.12 libopenblas.so.0
+  found=$(packages "$suite" --node --program /bin/true)
+  expect "$suite" "$found" 'libmpich12(t64)?' mpich
   link "$suite" libnobody.so.7
   if PATH=$work/$suite/bin:$PATH "$work/cluster/install.sh" --dry-run --node --program /bin/true \
     >"$work/$suite/install.log" 2>&1; then

@@ -138,6 +138,20 @@ struct AdviceTests {
     #expect(lines.count == 1 && lines[0].contains("clock of b"))
   }
 
+  @Test(arguments: [
+    ("Prescott", ["avx2", "avx512f", "avx512_vnni"], "SkylakeX"), ("Prescott", ["avx2"], "Haswell"),
+    ("Prescott", [], nil), ("Haswell", ["avx2", "avx512f", "avx512_vnni"], nil),
+  ])
+  func oldKernelsOfOpenBLASAreReportedWithTheRemedy(core: String, sets: [String], remedy: String?) {
+    var facts = healthy()
+    (facts.openBLASCore, facts.instructionSets) = (core, sets)
+    #expect(advice([facts]).isEmpty)
+    facts.usesOpenBLAS = true
+    let lines = advice([facts])
+    #expect(lines.count == (remedy == nil ? 0 : 1), "\(lines)")
+    if let remedy { #expect(lines[0].contains("OPENBLAS_CORETYPE=\(remedy)"), "\(lines)") }
+  }
+
   @Test func anEngineWithoutBfloat16GetsAdviceByItsCause() {
     var facts = healthy()
     facts.engineNote = "this build has no oneDNN, which multiplies bfloat16 numbers"

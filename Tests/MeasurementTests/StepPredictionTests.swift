@@ -175,6 +175,20 @@ struct StepPredictionTests {
     #expect(shardable().best(on: cluster(6, link: fast), fits: { _ in false }).vocabularyGroup == 6)
   }
 
+  /// A shard's gradient is complete only once the looked-up rows have been added to it, after both passes.
+  @Test func theExchangeOfShardsHidesUnderNoCompute() {
+    let fast = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 100e6)
+    let steps = [0.1, 1].map { fraction in
+      var costs = costs([(.uncompressed, 4, 0)], readyAt: fraction)
+      costs.sharding = ShardingCosts(
+        model: Self.model, rowCount: 1, accumulation: 1, updateSeconds: 0.001)
+      return costs.prediction(on: cluster(4, link: fast), groupSize: 2)
+    }
+    #expect(steps[0].exchangeSeconds == steps[1].exchangeSeconds)
+    // Two owners send half of half of the matrix to each other, and half of the means.
+    #expect(abs(steps[0].exchangeSeconds - 4 * Double(Self.elementCount) / 2 / 100e6) < 0.01)
+  }
+
   /// The owners of a shard, one in each group, all-reduce its gradient.
   @Test func betweenGroupsAShardIsAllReducedByItsOwners() {
     let four = cluster(4)

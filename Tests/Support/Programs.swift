@@ -1,3 +1,4 @@
+import Communication
 import Foundation
 
 /// The result of a program that a test has run.
@@ -66,9 +67,14 @@ package final class RunningProgram {
 
   /// The ids of its child processes: under `mpirun`, the ranks of this host.
   package var childProcessIDs: [Int32] {
-    let path = "/proc/\(processID)/task/\(processID)/children"
-    let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-    return text.split(separator: " ").compactMap { Int32($0) }
+    let children = Self.children(of: processID)
+    // MPICH has one process between.
+    return usesOpenMPI || children.count != 1 ? children : Self.children(of: children[0])
+  }
+
+  private static func children(of process: Int32) -> [Int32] {
+    let text = try? String(contentsOfFile: "/proc/\(process)/task/\(process)/children", encoding: .utf8)
+    return (text ?? "").split(separator: " ").compactMap { Int32($0) }
   }
 
   /// Whether `text` appears on its standard error in time.
@@ -85,9 +91,21 @@ package final class RunningProgram {
   }
 }
 
-/// The command line that runs a program under `mpirun`, which kills it after `timeoutSeconds`.
+/// Whether the tests are built with Open MPI; otherwise it is MPICH or a relative of it.
+package let usesOpenMPI = MPILibrary.isOpenMPI
+
+/// The command line that runs a program under `mpirun`, which kills it after `timeoutSeconds`: that of the MPI library that
+/// the tests are built with.
 package func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [String] {
-  [
+  guard usesOpenMPI else {
+    let launchers = ["mpirun.mpich", "mpiexec.hydra", "mpirun"]
+    let path = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+    let launcher = launchers.first { name in
+      path.contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(name)") }
+    }
+    return ["env", "MPIEXEC_TIMEOUT=\(timeoutSeconds)", launcher ?? "mpirun", "-n", "\(rankCount)"]
+  }
+  return [
     "mpirun", "--oversubscribe", "--bind-to", "none", "--timeout", "\(timeoutSeconds)", "-n",
     "\(rankCount)",
   ]
@@ -96,8 +114,11 @@ package func mpirunArguments(_ rankCount: Int, timeoutSeconds: Int = 60) -> [Str
 /// The environment that lets root run `mpirun`.
 package let mpirunEnvironment = ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
 
-/// The statuses with which `mpirun --timeout` ends after that time: of Open MPI 4 and 5.
-package let mpirunTimeoutStatuses: Set<Int32> = [110, 241]
+/// The statuses with which `mpirun` ends after its time limit: of Open MPI 4 and 5 and of MPICH.
+package let mpirunTimeoutStatuses: Set<Int32> = [110, 241, 255]
+
+/// The status with which `mpirun` ends after a rank has been killed.
+package let mpirunKilledStatus: Int32 = usesOpenMPI ? 128 + SIGKILL : SIGKILL
 
 /// Runs a program under `mpirun`, which kills it after `timeoutSeconds`.
 ///

@@ -33,8 +33,22 @@ import Training
     #expect(counts[0].need.snapshot > counts[1].need.snapshot)
   }
 
+  /// Inputs and targets of four bytes, of all lanes of the group where the vocabulary is sharded.
+  @Test(arguments: [("replicated", 3), ("2", 6)])
+  func theTokensReadAheadCount(vocabulary: String, laneCount: Int) throws {
+    let bench = try TrainingBench(tokenCount: 3000, validTokenCount: 700, wordCount: 2500)
+    let engine = try bench.configuration().training.engine(aloneRanks())
+    let needs = try [1, 3].map { segments in
+      try MemoryNeed(
+        bench.configuration("exchange.vocabulary=\(vocabulary)", "training.accumulate=\(segments)"),
+        vocabularySize: 2500, rank: 1, nodes: NodeLayout(nodeOfRank: [0, 1, 2, 3]), engine: engine
+      ).step
+    }
+    #expect(needs[1] - needs[0] == 2 * 8 * 6 * laneCount)
+  }
+
   /// In a separate process, whose memory nothing else changes; replicated, because shards are sent as copies between the
-  /// ranks of a process.
+  /// ranks of a process; `MemoryTests` of the commands has processes for ranks.
   @Test func predictionsAreTheMemoryOfAProcessThatTrains() async {
     await #expect(processExitsWith: .success) {
       let bench = try TrainingBench(tokenCount: 3000, validTokenCount: 700, wordCount: 2500)
@@ -43,7 +57,7 @@ import Training
       func train(embedding: Int) throws -> (found: Double, need: Double) {
         let configuration = try bench.configuration(
           "model.variant=lstm", "model.embedding=\(embedding)", "exchange.codec=int8",
-          "exchange.vocabulary=replicated", "training.steps=3", "coordinator.checkpointEvery=2",
+          "exchange.vocabulary=replicated", "training.steps=4", "coordinator.checkpointEvery=2",
           "coordinator.evaluateEvery=2", "exchange.hashEvery=0")
         try bench.train(configuration, output: "\(embedding)", rankCount: 2)
         let engine = try configuration.training.engine(aloneRanks())

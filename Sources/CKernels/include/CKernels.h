@@ -5,6 +5,7 @@
 #include "CKernelsCodec.h"
 #include "CKernelsDenormals.h"
 #include "CKernelsHash.h"
+#include "CKernelsInstructions.h"
 #include "CKernelsLayers.h"
 #include "CKernelsSoftmax.h"
 #include "CKernelsThreads.h"

@@ -1,7 +1,7 @@
 import CMPI
 import Platform
 
-/// An `MPI_Comm` and the typed calls on it; messages of different groups never mix.
+/// An MPI communicator and the typed calls on it; messages of different groups never mix.
 ///
 /// Calls that wait for other ranks say so; a caller makes them where all ranks are known to arrive soon, for they hold the
 /// lock of `MPICalls`.
@@ -9,15 +9,15 @@ import Platform
 /// `@unchecked Sendable`: the handle never changes, and every call goes through the lock of `MPICalls`.
 final class MPIGroup: @unchecked Sendable {
   let calls: MPICalls
-  let handle: MPI_Comm?
+  let handle: CMPI_Comm
   let rank: Int
   let rankCount: Int
 
-  private init(_ calls: MPICalls, _ handle: MPI_Comm?) throws(MilmError) {
+  private init(_ calls: MPICalls, _ handle: CMPI_Comm) throws(MilmError) {
     var (rank, rankCount): (CInt, CInt) = (0, 0)
     try calls.call("MPI_Comm_set_errhandler") { CMPI_returnErrors(handle) }
-    try calls.call("MPI_Comm_rank") { MPI_Comm_rank(handle, &rank) }
-    try calls.call("MPI_Comm_size") { MPI_Comm_size(handle, &rankCount) }
+    try calls.call("MPI_Comm_rank") { CMPI_commRank(handle, &rank) }
+    try calls.call("MPI_Comm_size") { CMPI_commSize(handle, &rankCount) }
     self.calls = calls
     self.handle = handle
     self.rank = Int(rank)
@@ -31,31 +31,27 @@ final class MPIGroup: @unchecked Sendable {
 
   /// A duplicate of the group; waits for all of its ranks.
   func duplicated() throws(MilmError) -> MPIGroup {
-    var other: MPI_Comm?
-    try calls.call("MPI_Comm_dup") { MPI_Comm_dup(handle, &other) }
+    var other = CMPI_commNull()
+    try calls.call("MPI_Comm_dup") { CMPI_commDup(handle, &other) }
     return try MPIGroup(calls, other)
   }
 
   /// The ranks that pass the same `color`, a number from 0 on, in the order of this group; waits for all of them.
   func split(color: Int) throws(MilmError) -> MPIGroup {
-    var other: MPI_Comm?
-    try calls.call("MPI_Comm_split") { MPI_Comm_split(handle, CInt(color), CInt(rank), &other) }
+    var other = CMPI_commNull()
+    try calls.call("MPI_Comm_split") { CMPI_commSplit(handle, CInt(color), CInt(rank), &other) }
     return try MPIGroup(calls, other)
   }
 
   /// For each rank the first of those it shares memory with; waits for all of them.
   func firstRanksOfNodes() throws(MilmError) -> [Int] {
-    var node: MPI_Comm?
-    try calls.call("MPI_Comm_split_type") {
-      MPI_Comm_split_type(handle, CMPI_typeShared(), CInt(rank), CMPI_infoNull(), &node)
-    }
+    var node = CMPI_commNull()
+    try calls.call("MPI_Comm_split_type") { CMPI_commSplitShared(handle, CInt(rank), &node) }
     var first = CInt(rank)
-    try calls.call("MPI_Bcast") { MPI_Bcast(&first, 4, CMPI_byte(), 0, node) }
+    try calls.call("MPI_Bcast") { CMPI_bcast(&first, 4, 0, node) }
     var firsts = [CInt](repeating: 0, count: rankCount)
-    try calls.call("MPI_Allgather") {
-      MPI_Allgather(&first, 4, CMPI_byte(), &firsts, 4, CMPI_byte(), handle)
-    }
-    try calls.call("MPI_Comm_free") { MPI_Comm_free(&node) }
+    try calls.call("MPI_Allgather") { CMPI_allgather(&first, &firsts, 4, handle) }
+    try calls.call("MPI_Comm_free") { CMPI_commFree(&node) }
     return firsts.map(Int.init)
   }
 
@@ -66,9 +62,7 @@ final class MPIGroup: @unchecked Sendable {
     var names = [CChar](repeating: 0, count: capacity * rankCount)
     var length: CInt = 0
     try calls.call("MPI_Get_processor_name") { MPI_Get_processor_name(&own, &length) }
-    try calls.call("MPI_Allgather") {
-      MPI_Allgather(&own, CInt(capacity), CMPI_byte(), &names, CInt(capacity), CMPI_byte(), handle)
-    }
+    try calls.call("MPI_Allgather") { CMPI_allgather(&own, &names, CInt(capacity), handle) }
     return (0..<rankCount).map { rank in
       let name = names[(rank * capacity)..<((rank + 1) * capacity)].prefix { $0 != 0 }
       return String(decoding: name.map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -77,33 +71,30 @@ final class MPIGroup: @unchecked Sendable {
 
   /// Sums values over all ranks in MPI's own order, in place; waits for all of them.
   func sum(_ values: UnsafeMutableBufferPointer<Float>) throws(MilmError) {
-    try calls.call("MPI_Allreduce") {
-      MPI_Allreduce(
-        CMPI_inPlace(), values.baseAddress, CInt(values.count), CMPI_float(), CMPI_sum(), handle)
-    }
+    try calls.call("MPI_Allreduce") { CMPI_allreduceSum(values.baseAddress, CInt(values.count), handle) }
   }
 
   /// Starts to broadcast `bytes` of rank `root` over those of all others; the memory must stay valid until the request is done.
   func startBroadcast(
     _ bytes: UnsafeMutableRawBufferPointer, from root: Int
-  ) throws(MilmError) -> MPI_Request? {
+  ) throws(MilmError) -> CMPI_Request {
     var request = CMPI_requestNull()
     try calls.call("MPI_Ibcast") {
-      MPI_Ibcast(bytes.baseAddress, CInt(bytes.count), CMPI_byte(), CInt(root), handle, &request)
+      CMPI_ibcast(bytes.baseAddress, CInt(bytes.count), CInt(root), handle, &request)
     }
     return request
   }
 
   /// Whether a request is done.
-  func isDone(_ request: inout MPI_Request?) throws(MilmError) -> Bool {
+  func isDone(_ request: inout CMPI_Request) throws(MilmError) -> Bool {
     var isDone: CInt = 0
-    try calls.call("MPI_Test") { MPI_Test(&request, &isDone, CMPI_statusIgnore()) }
+    try calls.call("MPI_Test") { CMPI_test(&request, &isDone) }
     return isDone != 0
   }
 
   /// Ends all processes of the job.
   func abort(status: CInt) {
-    _ = calls.status { MPI_Abort(CMPI_commWorld(), status) }
+    _ = calls.status { CMPI_abort(CMPI_commWorld(), status) }
   }
 }
 
@@ -114,25 +105,25 @@ final class MPISharedWindow: @unchecked Sendable {
   /// The bytes of each rank.
   let pieces: [UnsafeMutableRawBufferPointer]
   private let calls: MPICalls
-  private var window: MPI_Win?
+  private var window: CMPI_Window
 
   /// `byteCount` zero bytes for each rank of a group; waits for all of them.
   init(_ group: MPIGroup, byteCount: Int) throws(MilmError) {
-    var (window, base): (MPI_Win?, UnsafeMutableRawPointer?) = (nil, nil)
+    var (window, base): (CMPI_Window, UnsafeMutableRawPointer?) = (CMPI_Window(), nil)
     try group.calls.call("MPI_Win_allocate_shared") {
-      MPI_Win_allocate_shared(byteCount, 1, CMPI_infoNull(), group.handle, &base, &window)
+      CMPI_windowAllocateShared(byteCount, group.handle, &base, &window)
     }
     base?.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
     var pieces: [UnsafeMutableRawBufferPointer] = []
     for rank in 0..<group.rankCount {
       var start: UnsafeMutableRawPointer?
-      var (size, unit): (MPI_Aint, CInt) = (0, 0)
+      var size: MPI_Aint = 0
       try group.calls.call("MPI_Win_shared_query") {
-        MPI_Win_shared_query(window, CInt(rank), &size, &unit, &start)
+        CMPI_windowSharedQuery(window, CInt(rank), &size, &start)
       }
       pieces.append(UnsafeMutableRawBufferPointer(start: start, count: Int(size)))
     }
-    try group.calls.call("MPI_Barrier") { MPI_Barrier(group.handle) }
+    try group.calls.call("MPI_Barrier") { CMPI_barrier(group.handle) }
     self.pieces = pieces
     self.window = window
     calls = group.calls
@@ -140,6 +131,6 @@ final class MPISharedWindow: @unchecked Sendable {
 
   /// Frees the memory; waits for all ranks of the group.
   func free() throws(MilmError) {
-    try calls.call("MPI_Win_free") { MPI_Win_free(&window) }
+    try calls.call("MPI_Win_free") { CMPI_windowFree(&window) }
   }
 }

@@ -8,18 +8,7 @@ extension MPICalls {
 
   /// Starts MPI, once per process, with the settings that this program needs unless the user has set others.
   func start() throws(MilmError) {
-    // A singleton process would start Open MPI's daemon, which takes time and needs ssh on the path.
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
-    // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
-    if Self.isSingleton(ProcessInfo.processInfo.environment) {
-      setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
-    }
-    // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
-    // the two directions of a link then alternate.
-    setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
-    // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
-    // slice, and receives nothing until then.
-    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
+    if MPILibrary.isOpenMPI { Self.setOpenMPIDefaults() }
     // Where MPI cannot start its own threads it prints lines of its own and goes on without them.
     try SystemThread.require(Self.threadCount, for: "MPI")
     var granted: CInt = 0
@@ -28,6 +17,21 @@ extension MPICalls {
       throw MilmError(
         "MPI_Init_thread: expected thread level \(MPI_THREAD_SERIALIZED) (serialized), found \(granted)")
     }
+  }
+
+  private static func setOpenMPIDefaults() {
+    // A singleton process would start Open MPI's daemon, which takes time and needs ssh on the path.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
+    if isSingleton(ProcessInfo.processInfo.environment) {
+      setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
+    }
+    // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
+    // the two directions of a link then alternate.
+    setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0)
+    // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
+    // slice, and receives nothing until then.
+    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
   }
 
   /// Whether no launcher has started this process: each passes variables of its process manager.
@@ -41,16 +45,32 @@ extension MPICalls {
     try call("MPI_Finalize") { MPI_Finalize() }
   }
 
-  /// The MPI library's name and version in its own words, up to the first comma.
+  /// The MPI library's name and version in its own words.
   static var libraryVersion: String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_LIBRARY_VERSION_STRING) + 1) {
       buffer in
       var length: CInt = 0
       buffer.initialize(repeating: 0)
       guard MPI_Get_library_version(buffer.baseAddress, &length) == MPI_SUCCESS else { return "unknown" }
-      let text = String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-      return text.split(separator: ",").first.map(String.init) ?? text
+      return MPILibrary.name(
+        in: String(decoding: buffer.prefix(Int(length)).map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
+  }
+}
+
+/// The MPI library that the program is built with.
+package enum MPILibrary {
+  /// Whether it is Open MPI; otherwise it is MPICH or a relative of it.
+  package static var isOpenMPI: Bool { CMPI_isOpenMPI() }
+
+  /// Name and version in what a library says of itself: the first line up to a comma, with MPICH's device.
+  package static func name(in text: String) -> String {
+    let lines = text.split(separator: "\n").map {
+      $0.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    }
+    let name = lines.first?.split(separator: ",").first.map(String.init) ?? text
+    let device = lines.first { $0.hasPrefix("MPICH Device: ") }?.split(separator: " ").last
+    return name.replacing("MPICH Version:", with: "MPICH") + (device.map { ", \($0)" } ?? "")
   }
 }
 
@@ -121,13 +141,13 @@ extension MPICalls {
   /// The entries of a variable that holds a list; none if there is no such variable.
   private func list(_ name: String) -> [String] {
     var index: CInt = 0
-    var handle: MPI_T_cvar_handle?
+    var variable = CMPI_Variable()
     var capacity: CInt = 0
     guard status(of: { MPI_T_cvar_get_index(name, &index) }) == MPI_SUCCESS,
-      status(of: { MPI_T_cvar_handle_alloc(index, nil, &handle, &capacity) }) == MPI_SUCCESS
+      status(of: { CMPI_variableOpen(index, &variable, &capacity) }) == MPI_SUCCESS
     else { return [] }
-    defer { _ = self.status { MPI_T_cvar_handle_free(&handle) } }
-    let value = text(capacity: capacity) { value, _ in self.status { MPI_T_cvar_read(handle, value) } }
+    defer { _ = self.status { CMPI_variableClose(&variable) } }
+    let value = text(capacity: capacity) { value, _ in self.status { CMPI_variableRead(variable, value) } }
     return (value ?? "").split(separator: ",").map(String.init)
   }
 

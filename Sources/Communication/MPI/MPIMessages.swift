@@ -11,7 +11,7 @@ final class MPIMessages: @unchecked Sendable {
   private let group: MPIGroup
   private let byteCount: Int
   /// Sends at 0..<rankCount, receives at rankCount..<2 · rankCount; MPI writes into these between calls.
-  private let requests: UnsafeMutableBufferPointer<MPI_Request?>
+  private let requests: UnsafeMutableBufferPointer<CMPI_Request>
   private let memory: UnsafeMutableRawBufferPointer
 
   init(_ group: MPIGroup, byteCount: Int) {
@@ -36,8 +36,8 @@ final class MPIMessages: @unchecked Sendable {
     message.copyBytes(from: text.utf8.prefix(textByteCount - 1))
     message.storeBytes(of: checksum(of: message), toByteOffset: textByteCount, as: UInt64.self)
     _ = group.calls.status {
-      MPI_Isend(
-        message.baseAddress, CInt(byteCount), CMPI_byte(), CInt(peer), 0, group.handle, &requests[peer])
+      CMPI_isend(
+        message.baseAddress, CInt(byteCount), CInt(peer), 0, group.handle, &requests[peer])
     }
   }
 
@@ -45,8 +45,8 @@ final class MPIMessages: @unchecked Sendable {
   func postReceive(from peer: Int) {
     let index = group.rankCount + peer
     _ = group.calls.status {
-      MPI_Irecv(
-        message(index).baseAddress, CInt(byteCount), CMPI_byte(), CInt(peer), 0, group.handle,
+      CMPI_irecv(
+        message(index).baseAddress, CInt(byteCount), CInt(peer), 0, group.handle,
         &requests[index])
     }
   }
@@ -56,7 +56,7 @@ final class MPIMessages: @unchecked Sendable {
   /// A corrupted message counts as a heartbeat; its text says that it is corrupted.
   func received(from peer: Int) -> String? {
     let index = group.rankCount + peer
-    guard requests[index] != CMPI_requestNull(), isDone(index) else { return nil }
+    guard !CMPI_isNull(requests[index]), isDone(index) else { return nil }
     defer { postReceive(from: peer) }
     let message = message(index)
     guard message.load(fromByteOffset: textByteCount, as: UInt64.self) == checksum(of: message) else {
@@ -68,9 +68,9 @@ final class MPIMessages: @unchecked Sendable {
   /// Cancels the receive from a rank.
   func cancelReceive(from peer: Int) {
     let index = group.rankCount + peer
-    guard requests[index] != CMPI_requestNull() else { return }
-    _ = group.calls.status { MPI_Cancel(&requests[index]) }
-    _ = group.calls.status { MPI_Request_free(&requests[index]) }
+    guard !CMPI_isNull(requests[index]) else { return }
+    _ = group.calls.status { CMPI_cancel(&requests[index]) }
+    _ = group.calls.status { CMPI_requestFree(&requests[index]) }
   }
 
   private var textByteCount: Int { byteCount - MemoryLayout<UInt64>.size }

@@ -26,7 +26,7 @@ final class PeerTransfers {
   }
 
   /// MPI writes into these between calls.
-  private let requests: UnsafeMutableBufferPointer<MPI_Request?>
+  private let requests: UnsafeMutableBufferPointer<CMPI_Request>
   private let completed: UnsafeMutableBufferPointer<CInt>
   private let statuses: UnsafeMutableBufferPointer<MPI_Status>
   private var outgoing: [UnsafeRawBufferPointer]
@@ -115,7 +115,7 @@ final class PeerTransfers {
 
   private func stragglers() -> [Int] {
     (0..<rankCount).filter { peer in
-      Kind.allCases.contains { requests[$0.rawValue * rankCount + peer] != CMPI_requestNull() }
+      Kind.allCases.contains { !CMPI_isNull(requests[$0.rawValue * rankCount + peer]) }
     }
   }
 
@@ -136,8 +136,8 @@ final class PeerTransfers {
     _ address: UnsafeRawPointer?, _ byteCount: Int, _ kind: Kind, to peer: Int
   ) throws(MilmError) {
     try group.calls.call("MPI_Isend") {
-      MPI_Isend(
-        address, CInt(byteCount), CMPI_byte(), CInt(peer), kind.tag, group.handle,
+      CMPI_isend(
+        address, CInt(byteCount), CInt(peer), kind.tag, group.handle,
         &requests[kind.rawValue * rankCount + peer])
     }
   }
@@ -146,8 +146,8 @@ final class PeerTransfers {
     _ address: UnsafeMutableRawPointer?, _ byteCount: Int, _ kind: Kind, from peer: Int
   ) throws(MilmError) {
     try group.calls.call("MPI_Irecv") {
-      MPI_Irecv(
-        address, CInt(byteCount), CMPI_byte(), CInt(peer), kind.tag, group.handle,
+      CMPI_irecv(
+        address, CInt(byteCount), CInt(peer), kind.tag, group.handle,
         &requests[kind.rawValue * rankCount + peer])
     }
   }
@@ -157,7 +157,7 @@ final class PeerTransfers {
     var count: CInt = 0
     let requestCount = hasChecksums ? requests.count : 2 * rankCount
     let code = group.calls.status {
-      MPI_Testsome(
+      CMPI_testsome(
         CInt(requestCount), requests.baseAddress, &count, completed.baseAddress, statuses.baseAddress)
     }
     guard code != MPI_SUCCESS else { return Int(count) }
@@ -188,7 +188,7 @@ final class PeerTransfers {
     var sentCount = CInt(min(outgoing[peer].count - doneByteCounts[peer], Self.messageByteCount))
     if request >= rankCount {
       try group.calls.call("MPI_Get_count") {
-        withUnsafePointer(to: status) { MPI_Get_count($0, CMPI_byte(), &sentCount) }
+        withUnsafePointer(to: status) { CMPI_byteCount($0, &sentCount) }
       }
     }
     doneByteCounts[request] += Int(sentCount)

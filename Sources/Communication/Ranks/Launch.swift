@@ -23,25 +23,39 @@ package struct Launch: Sendable, Equatable {
   package init(arguments: [String], environment: [String: String], ancestors: [[String]]) {
     let program = arguments.prefix(1)
     let own = Array(arguments.dropFirst())
-    let pmixRank = environment["PMIX_RANK"].flatMap { Int($0) }
-    rank = environment["OMPI_COMM_WORLD_RANK"].flatMap { Int($0) } ?? pmixRank ?? 0
+    rank = Self.rankVariables.lazy.compactMap { environment[$0].flatMap { Int($0) } }.first ?? 0
     if let script = environment[Self.variable], !script.isEmpty {
       start = script
-    } else if let count = environment["OMPI_COMM_WORLD_SIZE"] {
+    } else if let srun = Self.srun(environment) {
+      start = shellWords(srun + program)
+    } else if let count = environment["OMPI_COMM_WORLD_SIZE"] ?? environment["PMI_SIZE"] {
       let line = ancestors.first { line in
         Self.launchers.contains(line[0].split(separator: "/").last ?? "")
           && line.suffix(own.count) == own[...]
       }
       start = shellWords(line.map { $0.dropLast(own.count) } ?? ["mpirun", "-n", count] + program)
-    } else if pmixRank != nil, let count = environment["SLURM_STEP_NUM_TASKS"] ?? environment["SLURM_NTASKS"]
-    {
-      start = shellWords(["srun", "-n", count, "--mpi=pmix"] + program)
     } else {
       start = shellWords(Array(program))
     }
   }
 
-  private static let launchers: Set<Substring> = ["mpirun", "mpiexec", "orterun", "prterun"]
+  /// The `srun` that has started this process, which is no rank of an `mpirun` inside a Slurm job.
+  private static func srun(_ environment: [String: String]) -> [String]? {
+    guard environment["OMPI_COMM_WORLD_SIZE"] == nil, environment["HYDI_CONTROL_FD"] == nil,
+      let count = environment["SLURM_STEP_NUM_TASKS"] ?? environment["SLURM_NTASKS"],
+      let manager = [("PMIX_RANK", "pmix"), ("PMI_RANK", "pmi2")].first(where: { environment[$0.0] != nil })
+    else { return nil }
+    return ["srun", "-n", count, "--mpi=\(manager.1)"]
+  }
+
+  /// Those of Open MPI, PMIx, and MPICH's process manager.
+  private static let rankVariables = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"]
+
+  private static let launchers: Set<Substring> = [
+    "mpirun", "mpiexec", "orterun", "prterun", "mpiexec.hydra", "mpirun.mpich", "mpiexec.mpich",
+    "mpirun.openmpi",
+    "mpiexec.openmpi",
+  ]
 
   /// The command line that starts as many processes with other arguments, as it can be pasted into a shell.
   package func commandLine(_ arguments: [String]) -> String {

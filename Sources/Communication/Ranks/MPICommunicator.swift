@@ -160,9 +160,13 @@ package final class MPICommunicator: Communicator, @unchecked Sendable {
     end()
   }
 
+  private static let readingMicroseconds: useconds_t = 300_000
+
   /// Ends all processes of the job with status 1.
   func end() {
     fflush(nil)
+    // MPICH's launcher ends the job without reading what is still in its pipes.
+    if !MPILibrary.isOpenMPI { usleep(Self.readingMicroseconds) }
     group.abort(status: 1)
   }
 

@@ -63,6 +63,15 @@ package final class ComputeEngine: Sendable {
     #endif
   }
 
+  /// The instruction sets of matrix products that this process may use, by the names of `/proc/cpuinfo`.
+  ///
+  /// Unlike that file's, they are those of an emulator or a virtual machine.
+  package static var instructionSets: [String] {
+    (0..<CInt(CKernels_instructionSetCount.rawValue)).filter(CKernels_hasInstructionSet).map {
+      String(cString: CKernels_instructionSetName($0))
+    }
+  }
+
   /// Prepares the calling thread: denormal numbers are flushed to zero, and libraries run single-threaded.
   package func prepareThread() {
     CKernels_flushDenormals()

@@ -12,7 +12,7 @@ final class BoundaryWork {
   private let state: TrainingState
   private let coordinator: Coordinator?
   private let snapshot: Snapshot?
-  private let transfer: ShardTransfer?
+  private let transfer: ShardTransfer
   private let faults: FaultPlan
 
   /// The work of a process; `coordinator` is nil on all ranks but 0.
@@ -88,7 +88,7 @@ final class BoundaryWork {
       coordinator?.waitUntilWritten()
       try begin(writing: true, evaluating: false, limits)
     }
-    try transfer?.finish()
+    try transfer.finish()
     coordinator?.waitUntilWritten()
     if let best = state.counters.best { coordinator?.markBest(best.step) }
     coordinator?.waitUntilWritten()
@@ -97,7 +97,7 @@ final class BoundaryWork {
 
   /// Ends all background work, so that the run can return to an earlier checkpoint.
   func stopBackgroundWork() throws {
-    try transfer?.finish()
+    try transfer.finish()
     coordinator?.abandonEvaluation()
     coordinator?.waitUntilWritten()
   }
@@ -122,7 +122,7 @@ final class BoundaryWork {
 
   /// Begins to evaluate the parameters as they are.
   private func evaluate() throws {
-    try state.gatherParameters()
+    try transfer.gatherParameters(of: state)
     coordinator?.evaluate(step: state.counters.step) { $0.copy(from: state.parameters, engine: state.engine) }
   }
 
@@ -147,7 +147,7 @@ final class BoundaryWork {
   /// False, on all ranks, where the previous snapshot is still being written and this one is skipped.
   private func takeSnapshot(_ limits: StallLimits) throws -> Bool {
     let step = state.counters.step
-    transfer?.setUrgent()
+    transfer.setUrgent()
     // The one snapshot may still be written; the others wait here with rank 0, not in the exchange.
     guard try state.ranks.broadcast(coordinator?.canBeginCheckpoint(ofStep: step) ?? true) else {
       return false
@@ -172,7 +172,7 @@ final class BoundaryWork {
   /// The perplexity of the parameters of a step on all ranks, waited for.
   private func perplexity(at step: Int) throws -> Double {
     // Rank 0 may still wait for the parameters that it is to evaluate.
-    transfer?.setUrgent()
+    transfer.setUrgent()
     let own = try awaitPerplexity(of: step) ?? 0
     // A sum in which all ranks but 0 contribute zero is a broadcast that keeps every bit.
     return try state.ranks.control.sum("perplexity of step \(step)", [own])[0]

@@ -276,7 +276,7 @@ extension TrainingRun {
     if !differences.isEmpty {
       logger.warning("continues, not bit-equal: \(differences.joined(separator: ", "))")
     }
-    if try state.discardsResiduals(of: checkpoint) {
+    if try state.placement.residuals.areDiscarded(of: checkpoint) {
       logger.warning(
         "residuals of the vocabulary's shards are discarded: the ranks are one group, which exchanges no shards"
       )

@@ -9,15 +9,16 @@ import Tensors
 /// The memory of a rank in bytes.
 ///
 /// The state, the steps and the snapshot of a rank are constructed in counting arenas. Not included: code, libraries,
-/// scratch memory of the compute threads, and the evaluation's own activations.
+/// scratch memory of the compute threads, the evaluation's own activations, and, on rank 0, the residuals in a checkpoint that
+/// is written where a run stops.
 package struct MemoryNeed {
   /// Bytes that `TrainingState` allocates.
   package let state: Int
-  /// The gradient, and the carried state that a skipped step restores.
+  /// The gradient, the carried state that a skipped step restores, and the tokens of a step.
   package let step: Int
   /// The weights as products read them: rounded and packed in the first step.
   package let packed: Int
-  /// The snapshot and the evaluated parameters of rank 0; the copies that other ranks send of their shards.
+  /// Rank 0's snapshot, evaluated parameters and room for a received shard; the copies that other ranks send of their shards.
   package let snapshot: Int
 
   /// A terabyte of parameters: even counting the buckets of a larger gradient takes long.

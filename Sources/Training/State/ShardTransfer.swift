@@ -7,33 +7,38 @@ import Tensors
 
 /// Sends the shards of all ranks to rank 0's snapshot, on a thread of its own, while training continues.
 ///
-/// Every rank has one where the vocabulary is sharded. A rank copies its shard, at the speed of memory, and sends the copy
-/// over a communicator that carries nothing else. Ranks wait for the messages of steps, so the sender pauses after each message,
-/// until it is urgent.
+/// Every rank has one. A rank copies its shard, which is empty where every rank has all of the vocabulary, at the speed of
+/// memory, and sends the copy over a communicator that carries nothing else. Ranks wait for the messages of steps, so the
+/// sender pauses after each message, until it is urgent.
 ///
-/// `@unchecked Sendable`: `copies` are filled only once the previous transfer is done.
+/// `@unchecked Sendable`: `packed` is filled only once the previous transfer is done.
 final class ShardTransfer: @unchecked Sendable {
   /// The pause after a message, as a multiple of the time that the message took.
   private static let pausePerSecond = 3.0
 
-  /// By rank.
+  /// What rank 0 receives from each rank: the shards of the first group, which all other groups have too.
   private let shards: [ParameterShard]
   private let communicator: any Communicator
-  private let copies: [Matrix]
+  /// The copies of this rank's shard, one of each buffer; on rank 0 a single one, for any other rank's.
+  private let packed: [Matrix]
   private let isUrgent = Atomic(false)
   private let thread: JobThread
   private let failure = Mutex<(any Error)?>(nil)
   private let arena: Arena
 
-  /// The transfer of a state; nil where every rank has all of it.
-  init?(_ state: TrainingState, in arena: Arena = Arena()) throws {
-    guard state.layout.isSharded else { return nil }
+  /// The transfer of a state.
+  init(_ state: TrainingState, in arena: Arena = Arena()) throws {
     self.arena = arena
     thread = try JobThread(name: "snapshots")
-    shards = state.contributedShards
-    communicator = state.ranks.snapshots
-    let count = state.ranks.isCoordinator ? 0 : shards[state.ranks.rank].ownedCount
-    copies = state.buffers.map { _ in arena.matrix(rowCount: 1, columnCount: count) }
+    let ranks = state.ranks
+    let shards = (0..<ranks.rankCount).map { state.layout.contributedShard(of: $0, state.model) }
+    self.shards = shards
+    communicator = ranks.snapshots
+    let counts =
+      ranks.isCoordinator
+      ? [shards.reduce(0) { max($0, $1.ownedCount) }]
+      : state.buffers.map { _ in shards[ranks.rank].ownedCount }
+    packed = counts.map { arena.matrix(rowCount: 1, columnCount: $0) }
   }
 
   /// Copies this rank's shard and starts sending it; on rank 0 starts receiving those of the others into `snapshot`.
@@ -44,18 +49,25 @@ final class ShardTransfer: @unchecked Sendable {
       snapshot.beginArrival()
       submit { [self] in
         let result = Result {
-          for buffer in snapshot.buffers { try buffer.receiveShards(shards, over: communicator) }
+          for buffer in snapshot.buffers { try receiveShards(into: buffer) }
         }
         snapshot.endArrival(result)
         try result.get()
       }
     } else {
-      let shard = shards[communicator.rank]
-      for (copy, buffer) in zip(copies, state.buffers) { buffer.packShard(shard, to: copy.data) }
+      for (copy, buffer) in zip(packed, state.buffers) { buffer.packShard(ownShard, to: copy.data) }
       submit { [self] in
-        for copy in copies { try copy.sendShard(over: communicator, between: pause) }
+        for copy in packed { try sendShard(copy, between: pause) }
       }
     }
+  }
+
+  /// Completes rank 0's parameters, between steps; all ranks call it.
+  func gatherParameters(of state: TrainingState) throws {
+    try finish()
+    guard !state.ranks.isCoordinator else { return try receiveShards(into: state.parameters) }
+    state.parameters.packShard(ownShard, to: packed[0].data)
+    try sendShard(packed[0])
   }
 
   /// Ends the pauses: a rank, here or rank 0, waits for the transfer.
@@ -66,6 +78,24 @@ final class ShardTransfer: @unchecked Sendable {
     setUrgent()
     thread.waitUntilIdle()
     if let failure = failure.withLock({ $0 }) { throw failure }
+  }
+
+  private var ownShard: ParameterShard { shards[communicator.rank] }
+
+  /// Sends a packed shard to rank 0, unless it is empty.
+  private func sendShard(_ copy: Matrix, between: (_ seconds: Double) -> Void = { _ in }) throws {
+    guard copy.count > 0 else { return }
+    try copy.move(
+      from: communicator.rank, to: Ranks.coordinator, over: communicator, between: between)
+  }
+
+  /// Receives the shards of all other ranks, one after the other; each of them calls `sendShard`.
+  private func receiveShards(into buffer: ParameterBuffer) throws {
+    for (rank, shard) in shards.enumerated() where rank != communicator.rank && shard.ownedCount > 0 {
+      let part = packed[0].columns(0..<shard.ownedCount)
+      try part.move(from: rank, to: communicator.rank, over: communicator)
+      buffer.unpackShard(shard, from: part.data)
+    }
   }
 
   private func pause(after seconds: Double) {
@@ -86,25 +116,6 @@ extension TrainingState {
     (0..<ranks.rankCount).map { layout.parameterShard(of: $0, model) }
   }
 
-  /// Messages to rank 0 from each rank: the shards of the first group, which all other groups have too.
-  fileprivate var contributedShards: [ParameterShard] {
-    (0..<ranks.rankCount).map { layout.contributedShard(of: $0, model) }
-  }
-
-  /// Completes rank 0's parameters, between steps; all ranks call it.
-  func gatherParameters() throws {
-    guard layout.isSharded else { return }
-    guard !ranks.isCoordinator else {
-      return try parameters.receiveShards(contributedShards, over: ranks.control)
-    }
-    let arena = Arena()
-    defer { withExtendedLifetime(arena) {} }
-    let shard = contributedShards[ranks.rank]
-    let copy = arena.matrix(rowCount: 1, columnCount: shard.ownedCount)
-    parameters.packShard(shard, to: copy.data)
-    try copy.sendShard(over: ranks.control)
-  }
-
   /// Gives every rank its part of rank 0's buffers; all ranks call it.
   func distributeBuffers() throws {
     for buffer in buffers {
@@ -116,18 +127,6 @@ extension TrainingState {
 }
 
 extension ParameterBuffer {
-  /// Receives the shards of all other ranks, one after the other; each of them calls `sendShard`.
-  fileprivate func receiveShards(_ shards: [ParameterShard], over communicator: any Communicator) throws {
-    let arena = Arena()
-    defer { withExtendedLifetime(arena) {} }
-    let room = arena.matrix(rowCount: 1, columnCount: shards.reduce(0) { max($0, $1.ownedCount) })
-    for (rank, shard) in shards.enumerated() where rank != communicator.rank && shard.ownedCount > 0 {
-      let part = room.columns(0..<shard.ownedCount)
-      try part.move(from: rank, to: communicator.rank, over: communicator)
-      unpackShard(shard, from: part.data)
-    }
-  }
-
   /// Sends each rank its shard of rank 0's buffer; all ranks call it.
   fileprivate func distributeShards(_ shards: [ParameterShard], over communicator: any Communicator) throws {
     let arena = Arena()
@@ -146,14 +145,6 @@ extension ParameterBuffer {
 }
 
 extension Matrix {
-  /// Sends a packed shard to rank 0, unless it is empty.
-  fileprivate func sendShard(
-    over communicator: any Communicator, between: (_ seconds: Double) -> Void = { _ in }
-  ) throws {
-    guard count > 0 else { return }
-    try move(from: communicator.rank, to: Ranks.coordinator, over: communicator, between: between)
-  }
-
   /// Copies a packed shard from one rank to another; these two call it.
   fileprivate func move(
     from sender: Int, to receiver: Int, over communicator: any Communicator,

@@ -7,6 +7,8 @@ struct StepBuffers {
   let gradients: ParameterBuffer
   /// The carried state before the step, which a skipped step restores.
   let carriedState: CarriedState
+  /// The tokens, read before the step begins.
+  let tokens: StepTokens
   let arena: Arena
 
   /// Memory for the steps of a state.
@@ -15,5 +17,9 @@ struct StepBuffers {
     gradients = ParameterBuffer(state.model.parameters, in: arena)
     carriedState = CarriedState(
       like: state.pass.carriedState, laneCount: state.pass.laneCount, in: arena)
+    let ownLanes = state.laneLayout.lanes(of: state.ranks.rank)
+    tokens = StepTokens(
+      lanes: state.placement.lanes(own: ownLanes), ownLanes: ownLanes, state.configuration.training, in: arena
+    )
   }
 }

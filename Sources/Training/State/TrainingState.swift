@@ -27,8 +27,6 @@ package final class TrainingState {
   package let layout: VocabularyLayout
   /// Look-up, softmax and update of the tied matrix, replicated or sharded.
   let placement: any VocabularyPlacement
-  /// The mean of this rank's shard over the groups; nil where there are no shards, or no groups that exchange them.
-  let average: ShardAverage?
   /// The carried state, and the passes through segments.
   package let pass: SegmentPass
   /// Which rank has which lanes.
@@ -69,12 +67,11 @@ package final class TrainingState {
     exchange = try Self.exchange(
       configuration, model: model, common: shard.common, ranks: ranks, laneLayout: laneLayout, thread: thread,
       in: arena)
-    average = try ShardAverage(
-      shard, layout: layout, list: model.parameters, all: ranks.gradients, thread: thread,
-      configuration: Self.exchangeConfiguration(configuration.exchange, codec: exchange.codec), in: arena)
-    placement = layout.placement(
-      shard, average: average, exchange: exchange, model: model, training: configuration.training,
-      laneLayout: laneLayout, communicator: ranks.gradients, thread: thread, in: arena)
+    placement = try layout.placement(
+      shard, exchange: exchange,
+      configuration: Self.exchangeConfiguration(configuration.exchange, codec: exchange.codec), model: model,
+      training: configuration.training, laneLayout: laneLayout, communicator: ranks.gradients,
+      thread: thread, in: arena)
     pass = SegmentPass(
       model, parameters: parameters, stepCount: configuration.training.segment,
       laneCount: laneLayout.lanes(of: ranks.rank).count, accumulation: configuration.training.accumulate,
@@ -143,7 +140,7 @@ package final class TrainingState {
 extension TrainingState {
   /// The bytes that this rank has allocated for it; `MemoryNeed` predicts them.
   package var byteCount: Int {
-    arena.byteCount + exchange.residualByteCount + (average?.exchange.residualByteCount ?? 0)
+    arena.byteCount + exchange.residualByteCount + placement.residuals.byteCount
   }
 }
 
@@ -156,7 +153,7 @@ extension TrainingState {
   /// Copies the state of all ranks into rank 0's snapshot, which the other ranks do not have; all ranks call it.
   ///
   /// Shards of parameters and moments arrive later: `Snapshot.waitUntilComplete`.
-  func snapshot(into snapshot: Snapshot?, by transfer: ShardTransfer?) throws {
+  func snapshot(into snapshot: Snapshot?, by transfer: ShardTransfer) throws {
     if let snapshot {
       let start = ContinuousClock.now
       for (own, other) in zip(snapshot.buffers, buffers) { own.copy(shard, from: other, engine: engine) }
@@ -175,7 +172,7 @@ extension TrainingState {
     }
     snapshot?.removeResiduals()
     try gatherResiduals(into: snapshot)
-    try transfer?.begin(self, into: snapshot)
+    try transfer.begin(self, into: snapshot)
   }
 
   /// Sets the state of all ranks to that of a checkpoint, which rank 0 alone reads; all ranks call it, the others with nil.
@@ -233,10 +230,11 @@ extension TrainingState {
     let tensors = model.parameters.parameters
     try ranks.control.verifyReplicas(
       hashes: tensors.filter(shard.isCommon).map { ($0.name, parameters.hash(of: $0)) }, step: step)
-    guard layout.exchangesShards else { return }
+    let shards = layout.exchangedShards
+    guard !shards.isEmpty else { return }
     try ranks.control.verifyReplicas(
       hashes: tensors.filter { !shard.isCommon($0) }.map { ($0.name, parameters.hash(of: $0, shard)) },
-      of: (0..<layout.groupSize).map { index in
+      of: shards.map { index in
         ("shard \(index) of \(layout.groupSize)", layout.owners(ofShard: index))
       }, step: step)
   }

@@ -45,7 +45,7 @@ package final class Step {
     buffers = StepBuffers(state)
   }
 
-  /// The bytes of the gradient and of the saved carried state.
+  /// The bytes of the gradient, the saved carried state and the tokens.
   package var byteCount: Int { buffers.arena.byteCount }
 
   /// Takes a step; if it is `flushing`, gradient and residuals are sent exactly.
@@ -91,14 +91,12 @@ package final class Step {
 // MARK: - Tokens
 
 extension Step {
-  /// Reads the tokens of the next step, unless they have been read.
+  /// Reads the tokens of the next step, unless they have been read, so that a file that cannot be read is found out before the
+  /// step begins.
   func readAhead() throws { try readAhead(from: state.counters.segmentIndex) }
 
   private func readAhead(from segment: Int) throws {
-    guard !data.ownLanes.isEmpty else { return }
-    try data.readAhead(
-      segment..<segment + state.configuration.training.accumulate,
-      lanes: state.placement.lanes(own: data.ownLanes))
+    try buffers.tokens.read(segment..<segment + state.configuration.training.accumulate, of: data)
   }
 
   private func noteReadingFailure(_ read: () throws -> Void) {
@@ -132,19 +130,20 @@ extension Step {
     let model = state.model
     guard !data.ownLanes.isEmpty else {
       for range in model.gradientRanges { try sink?.finish(range) }
-      try sink?.finish(rows: gradients[model.tiedMatrix].rows(0..<0), of: data.inputs)
+      try sink?.finish(rows: gradients[model.tiedMatrix].rows(0..<0), of: buffers.tokens.ownInputs)
       return 0
     }
     try readAhead()
     let training = state.configuration.training
     let key = RandomKey(seed: UInt64(training.seed)).derived("dropout").derived(state.counters.step)
-    let lossScale = state.laneLayout.gradientWeight / Float(data.inputs.count * training.accumulate)
+    let tokenCount = buffers.tokens.ownInputs.count * training.accumulate
+    let lossScale = state.laneLayout.gradientWeight / Float(tokenCount)
     var loss = 0.0
     for index in 0..<training.accumulate {
       let segmentIndex = state.counters.segmentIndex + index
       if data.lanes.isEpochStart(segmentIndex) { state.pass.carriedState.reset() }
-      let segment = try data.segment(segmentIndex, firstTime: index * training.segment, key: key)
-      try state.placement.read(segmentIndex, of: data)
+      let segment = buffers.tokens.segment(segmentIndex, firstTime: index * training.segment, key: key)
+      state.placement.read(segmentIndex, of: buffers.tokens)
       loss += try state.pass.accumulate(
         segment, index: index, lossScale: lossScale, gradients: gradients, sink: sink)
     }

@@ -22,7 +22,7 @@ final class ShardAverage {
     _ shard: ParameterShard, layout: VocabularyLayout, list: ParameterList, all: any Communicator,
     thread: CommunicationThread, configuration: ExchangeConfiguration, in arena: Arena
   ) throws {
-    guard layout.exchangesShards else { return nil }
+    guard !layout.exchangedShards.isEmpty else { return nil }
     let communicator = try thread.run { try all.split(color: Self.color(of: all.rank, layout)) }
     guard shard.ownedCount > 0 else { return nil }
     self.shard = shard

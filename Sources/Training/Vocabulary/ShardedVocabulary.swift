@@ -16,10 +16,11 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   /// The owner of a row needs its gradient only once the looked-up rows' gradients arrive, after back-propagation through time.
   var defersMatrixGradient: Bool { true }
   var shards: any VocabularyShards { self }
+  let residuals: ShardResiduals
 
   private let exchange: ShardExchange
   /// The mean over groups; nil where there is one group, or no row in the shard.
-  let average: ShardAverage?
+  private let average: ShardAverage?
   private let laneLayout: LaneLayout
   private let group: Range<Int>
   private let tiedMatrix: Parameter
@@ -35,20 +36,21 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
   private let gradient: Matrix
   private let arena: Arena
 
-  /// The shard of the rank of `communicator`, one of the ranks `group`; gradients are means over `groupCount` such groups.
+  /// The shard of the rank of `communicator` in group `group` of `layout`.
   init(
-    _ shard: RowShard, group: Range<Int>, groupCount: Int, average: ShardAverage?, model: LanguageModel,
+    _ shard: RowShard, group: Int, layout: VocabularyLayout, average: ShardAverage?, model: LanguageModel,
     training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
     thread: CommunicationThread, in arena: Arena
   ) {
+    residuals = ShardResiduals(layout, average: average, model: model)
     self.arena = arena
     self.shard = shard
     self.laneLayout = laneLayout
-    self.group = group
+    self.group = layout.ranks(ofGroup: group)
     self.average = average
     tiedMatrix = model.tiedMatrix
     // Exchanges divide by all ranks, one without lanes among them, as `LaneLayout.gradientWeight` accounts for.
-    gradientDivisor = Float(communicator.rankCount) / Float(groupCount)
+    gradientDivisor = Float(communicator.rankCount) / Float(layout.groupCount)
     rowCount = laneLayout.laneCountPerRank * training.segment
     let width = tiedMatrix.columnCount
     let groupRowCount = shard.count * rowCount
@@ -59,7 +61,7 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
     output = arena.matrix(rowCount: groupRowCount, columnCount: width)
     gradient = arena.matrix(rowCount: groupRowCount, columnCount: width)
     exchange = ShardExchange(
-      shard, owners: Array(group), width: width,
+      shard, owners: Array(self.group), width: width,
       maximumRowCount: min(rowCount * training.accumulate, shard.rowCount),
       // Each rank merges a part of the rows of a chunk, which are at most all.
       maximumElementCount: rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow),
@@ -85,10 +87,10 @@ extension ShardedVocabulary {
     return first.lowerBound..<last.upperBound
   }
 
-  func read(_ segmentIndex: Int, of data: TrainingData) throws {
+  func read(_ segmentIndex: Int, of tokens: StepTokens) {
     for (place, rank) in group.enumerated() {
       let rows = place * rowCount..<(place + 1) * rowCount
-      try data.read(
+      tokens.copy(
         segmentIndex, lanes: laneLayout.lanes(of: rank), inputs: inputs[rows], targets: targets[rows])
       distinct[place] = UnsafeBufferPointer(sorted[rows].setDistinct(of: inputs[rows]).buffer)
     }

@@ -56,8 +56,8 @@ package struct VocabularyLayout: Sendable, Equatable {
   /// How many groups there are.
   package var groupCount: Int { trainingRanks.count / groupSize }
 
-  /// Whether several ranks have the same shard, whose gradients they exchange.
-  package var exchangesShards: Bool { isSharded && groupCount > 1 }
+  /// The shards that several ranks have, whose gradients they exchange.
+  package var exchangedShards: Range<Int> { 0..<(isSharded && groupCount > 1 ? groupSize : 0) }
 
   /// The ranks of a group, in the order of their shards.
   package func ranks(ofGroup group: Int) -> Range<Int> {

@@ -7,9 +7,12 @@ import Tensors
 ///
 /// The order of a step: `begin`, and `beginExchange` where the gradient is exchanged; for each segment `read`, then the model's
 /// passes over `shards`; `finish(rows:of:)` with the last part of the gradient; `finish`, and `commit` or `rollback`.
-package protocol VocabularyPlacement: AnyObject {
+protocol VocabularyPlacement: AnyObject {
   /// The tied matrix as the passes through segments see it.
   var shards: any VocabularyShards { get }
+
+  /// Residuals of the exchange of the rows where they live.
+  var residuals: ShardResiduals { get }
 
   /// Seconds for which this rank has waited for other ranks' rows in the step so far.
   var exposedSeconds: Double { get }
@@ -23,8 +26,8 @@ package protocol VocabularyPlacement: AnyObject {
   /// The lanes of all ranks over which the vocabulary is sharded, given the lanes of this rank.
   func lanes(own: Range<Int>) -> Range<Int>
 
-  /// Reads the tokens of these lanes in a segment.
-  func read(_ segmentIndex: Int, of data: TrainingData) throws
+  /// Copies the tokens of these lanes in a segment.
+  func read(_ segmentIndex: Int, of tokens: StepTokens)
 
   /// Sums the gradient rows of looked-up tokens where the rows of the matrix live.
   func finish(rows: Matrix, of tokens: Vector<Int32>, into gradients: ParameterBuffer) throws
@@ -43,24 +46,26 @@ package protocol VocabularyPlacement: AnyObject {
 }
 
 extension VocabularyPlacement {
-  package var exposedSeconds: Double { 0 }
-  package func begin(step: Int, limits: StallLimits?, isTraced: Bool) {}
-  package func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {}
-  package func lanes(own: Range<Int>) -> Range<Int> { own }
-  package func read(_ segmentIndex: Int, of data: TrainingData) throws {}
-  package func finish(_ gradients: ParameterBuffer, _ report: inout ExchangeReport) throws {}
-  package func commit() {}
-  package func rollback() {}
-  package func choose(_ codec: Codec) {}
+  var exposedSeconds: Double { 0 }
+  func begin(step: Int, limits: StallLimits?, isTraced: Bool) {}
+  func beginExchange(step: Int, flushing: Bool, limits: StallLimits?, isTraced: Bool) {}
+  func lanes(own: Range<Int>) -> Range<Int> { own }
+  func read(_ segmentIndex: Int, of tokens: StepTokens) {}
+  func finish(_ gradients: ParameterBuffer, _ report: inout ExchangeReport) throws {}
+  func commit() {}
+  func rollback() {}
+  func choose(_ codec: Codec) {}
 }
 
 /// The whole matrix on every rank: its gradient is part of the exchange of all ranks.
 final class ReplicatedVocabulary: VocabularyPlacement {
   let shards: any VocabularyShards
+  let residuals: ShardResiduals
   private let exchange: GradientExchange
 
-  init(vocabularySize: Int, exchange: GradientExchange) {
-    shards = WholeVocabulary(vocabularySize: vocabularySize)
+  init(_ model: LanguageModel, layout: VocabularyLayout, exchange: GradientExchange) {
+    shards = WholeVocabulary(vocabularySize: model.vocabularySize)
+    residuals = ShardResiduals(layout, average: nil, model: model)
     self.exchange = exchange
   }
 
@@ -72,28 +77,34 @@ final class ReplicatedVocabulary: VocabularyPlacement {
 /// A sharded matrix on a rank without lanes, which has none of its rows.
 final class AbsentVocabulary: VocabularyPlacement {
   let shards: any VocabularyShards
+  let residuals: ShardResiduals
 
-  init(vocabularySize: Int) { shards = WholeVocabulary(vocabularySize: vocabularySize) }
+  init(_ model: LanguageModel, layout: VocabularyLayout) {
+    shards = WholeVocabulary(vocabularySize: model.vocabularySize)
+    residuals = ShardResiduals(layout, average: nil, model: model)
+  }
 
   func finish(rows: Matrix, of tokens: Vector<Int32>, into gradients: ParameterBuffer) {}
 }
 
 extension VocabularyLayout {
-  /// The placement of a rank whose shard is `shard`.
+  /// The placement of a rank whose shard is `shard`; all ranks of `communicator` call it.
+  ///
+  /// Where groups exchange their shards, that exchange is configured like `exchange`, the one of all ranks.
   func placement(
-    _ shard: ParameterShard, average: ShardAverage?, exchange: GradientExchange, model: LanguageModel,
-    training: TrainingConfiguration, laneLayout: LaneLayout, communicator: any Communicator,
-    thread: CommunicationThread, in arena: Arena
-  ) -> any VocabularyPlacement {
-    guard isSharded else {
-      return ReplicatedVocabulary(vocabularySize: model.vocabularySize, exchange: exchange)
-    }
+    _ shard: ParameterShard, exchange: GradientExchange, configuration: ExchangeConfiguration,
+    model: LanguageModel, training: TrainingConfiguration, laneLayout: LaneLayout,
+    communicator: any Communicator, thread: CommunicationThread, in arena: Arena
+  ) throws -> any VocabularyPlacement {
+    guard isSharded else { return ReplicatedVocabulary(model, layout: self, exchange: exchange) }
+    let average = try ShardAverage(
+      shard, layout: self, list: model.parameters, all: communicator, thread: thread,
+      configuration: configuration, in: arena)
     guard let rows = shard.rows, let group = group(of: communicator.rank) else {
-      return AbsentVocabulary(vocabularySize: model.vocabularySize)
+      return AbsentVocabulary(model, layout: self)
     }
     return ShardedVocabulary(
-      rows, group: ranks(ofGroup: group), groupCount: groupCount, average: average, model: model,
-      training: training, laneLayout: laneLayout, communicator: communicator, thread: thread,
-      in: arena)
+      rows, group: group, layout: self, average: average, model: model, training: training,
+      laneLayout: laneLayout, communicator: communicator, thread: thread, in: arena)
   }
 }
