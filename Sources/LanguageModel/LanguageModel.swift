@@ -56,9 +56,14 @@ package struct LanguageModel: Sendable {
   package var products: [LayerProduct] { recurrence.products + decoder.products + softmax.products }
 
   /// The number of multiplications in the matrix products of one token, forward.
-  ///
-  /// A training step has three times as many, and as many additions.
   package var multiplicationsPerToken: Int { products.reduce(0) { $0 + $1.multiplicationsPerRow } }
+
+  /// FLOPs of the matrix products of one token, forward: each multiplication has an addition.
+  package var forwardFlopsPerToken: Int { 2 * multiplicationsPerToken }
+
+  /// FLOPs of the matrix products of one token in a training step: the backward pass multiplies twice as often as the forward
+  /// pass, for the gradients of inputs and weights.
+  package var stepFlopsPerToken: Int { 3 * forwardFlopsPerToken }
 
   /// One of `count` shards of the tied matrix.
   package func vocabularyShard(index: Int, count: Int) -> RowShard {

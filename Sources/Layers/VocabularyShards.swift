@@ -82,8 +82,9 @@ package final class WholeVocabulary: VocabularyShards {
 ///
 /// They are the logarithm of the row's sum of exponentials, and the logit of its target, 0 where it is in another shard.
 package struct SoftmaxStatistics: Sendable {
-  /// The count of numbers per row.
   package static let numbersPerRow = 2
+  /// The floats that have as many bits as a row's numbers.
+  package static let floatsPerRow = numbersPerRow * MemoryLayout<Double>.size / MemoryLayout<Float>.size
 
   /// All numbers.
   package let numbers: Vector<Double>

@@ -16,7 +16,7 @@ package struct MeasuredVocabularyDecision: VocabularyDecision {
     let rankCount = try LaneLayout(configuration, rankCount: ranks.rankCount).trainingRanks.count
     let engine = try configuration.training.engine(ranks)
     let memory = try ranks.control.hostShare().memory
-    let fitting = try (1...rankCount).filter(rankCount.isMultiple).filter { groupSize in
+    let fitting = try VocabularyLayout.groupSizes(of: rankCount).filter { groupSize in
       let need = try MemoryNeed(
         configuration, vocabularySize: vocabularySize, ranks: ranks, engine: engine,
         vocabularyGroupSize: groupSize)

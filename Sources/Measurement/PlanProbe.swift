@@ -67,8 +67,8 @@ package struct PlanProbe {
     }
     result.costs.computeSeconds *= Double(training.accumulate)
     result.costs.tokenCount = laneCountPerRank * segment * training.accumulate
-    result.costs.sharding?.rowCount = laneCountPerRank * segment
-    result.costs.sharding?.accumulation = training.accumulate
+    result.costs.sharding.rowCount = laneCountPerRank * segment
+    result.costs.sharding.accumulation = training.accumulate
     result.otherLoad = try load.otherProcessors(over: benchmark.ranks.control).max() ?? 0
     return result
   }

@@ -87,9 +87,8 @@ package struct RankFacts: Codable, Sendable, Equatable {
     processorMask = allowed.mask
     processorQuota = allowed.quota?.processors
     self.engine = engine.summary
-    let openBLAS = ComputeEngine(library: .openBLAS)
-    openBLASCore = openBLAS.cpuLevel
-    usesOpenBLAS = engine.name == openBLAS.name
+    openBLASCore = ComputeEngine(library: .openBLAS).cpuLevel
+    usesOpenBLAS = engine.library == .openBLAS
     engineNote = engine.precisionNote
     mpi = MPIWorld.libraryVersion
     mpiSettings = Self.mpiSettings(in: ProcessInfo.processInfo.environment)

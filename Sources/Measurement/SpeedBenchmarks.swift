@@ -43,7 +43,7 @@ package struct StepBenchmark {
     let step = Step(state, data: data)
 
     return try benchmark.speed(
-      of: state.model, engine: engine, flopsPerToken: 6 * state.model.multiplicationsPerToken,
+      of: state.model, engine: engine, flopsPerToken: state.model.stepFlopsPerToken,
       tokensPerStep: benchmark.configuration.tokensPerStep, stepCount: totalCount,
       warmupStepCount: Self.warmupStepCount, progress: progress
     ) { _ in try step.run().loss / Double(benchmark.configuration.tokensPerStep) }
@@ -84,7 +84,7 @@ package struct EvaluationBenchmark {
       engine: engine)
 
     return try benchmark.speed(
-      of: model, engine: engine, flopsPerToken: 2 * model.multiplicationsPerToken,
+      of: model, engine: engine, flopsPerToken: model.forwardFlopsPerToken,
       tokensPerStep: training.lanes * training.segment, stepCount: totalCount,
       warmupStepCount: Self.warmupBlockCount, progress: progress
     ) { block in
@@ -122,7 +122,6 @@ package struct ModelSpeed: Encodable, Sendable {
   package let parameters: Int
   /// V.
   package let vocabulary: Int
-  /// Number of ranks.
   package let ranks: Int
   /// The library of matrix products.
   package let engine: String

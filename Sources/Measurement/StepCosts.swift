@@ -20,15 +20,14 @@ package struct StepCosts: Sendable {
   package var rowElementCount: Double
   /// Tokens per step on one rank.
   package var tokenCount: Int
-  /// Costs of sharding the vocabulary; nil where they were not measured.
-  package var sharding: ShardingCosts?
+  /// Costs of sharding the vocabulary.
+  package var sharding: ShardingCosts
 
   /// Costs as measured.
   package init(
     computeSeconds: Double, updateSeconds: Double, exchange: ExchangeModel,
     ready: [(range: Int, fraction: Double)], tiedRanges: [Int] = [], codecs: [CodecMeasurement],
-    rowElementCount: Double, tokenCount: Int,
-    sharding: ShardingCosts? = nil
+    rowElementCount: Double, tokenCount: Int, sharding: ShardingCosts
   ) {
     self.computeSeconds = computeSeconds
     self.updateSeconds = updateSeconds
@@ -62,11 +61,8 @@ package struct ShardingCosts: Sendable {
   }
 
   /// Traffic of a rank to the others of its group in a step.
-  package func traffic(groupSize: Int, rowElementCount: Double) -> ExchangeTraffic {
-    guard let group = try? VocabularyLayout(.sharded, trainingRanks: 0..<groupSize) else {
-      preconditionFailure("one group of all ranks")
-    }
-    return group.traffic(
+  package func traffic(_ vocabulary: VocabularyLayout, rowElementCount: Double) -> ExchangeTraffic {
+    vocabulary.traffic(
       model, rowCount: rowCount, accumulation: accumulation,
       distinctTokenCount: rowElementCount / Double(model.tiedMatrix.columnCount))
   }

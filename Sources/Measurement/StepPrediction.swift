@@ -30,8 +30,7 @@ extension StepCosts {
   /// Groups divide the number of ranks and `fit` in memory; where none does, all ranks are one group. Of steps within 2 % of
   /// the shortest the smallest group is preferred, then the most exact codec.
   package func best(on cluster: Cluster, fits: (_ groupSize: Int) -> Bool = { _ in true }) -> StepPrediction {
-    let divisors = (1...cluster.rankCount).filter { cluster.rankCount.isMultiple(of: $0) }
-    let fitting = sharding == nil ? [1] : divisors.filter(fits)
+    let fitting = VocabularyLayout.groupSizes(of: cluster.rankCount).filter(fits)
     return preferred((fitting.isEmpty ? [cluster.rankCount] : fitting).flatMap { steps($0, on: cluster) })
   }
 
@@ -58,40 +57,47 @@ extension StepCosts {
     _ measurement: CodecMeasurement, on cluster: Cluster, _ layout: NodeLayout, _ model: ExchangeModel,
     groupSize: Int
   ) -> StepPrediction {
-    let isSharded = groupSize > 1
-    var costs = model.prediction(
+    let vocabulary = VocabularyLayout(groupSize: groupSize, trainingRanks: 0..<cluster.rankCount)
+    let isSharded = vocabulary.isSharded
+    let common = model.prediction(
       measurement, link: cluster.link,
       timing: timing(of: ready.map(\.range).filter { !isSharded || !tiedRanges.contains($0) }),
       rowElementCount: isSharded ? 0 : rowElementCount, hasSpareCore: cluster.hasSpareCore)
-    var (traffic, seconds) = (costs.traffic, costs.costSeconds)
-    if isSharded, let sharding, !tiedRanges.isEmpty {
-      // Ranks of different groups that own the same rows; their exchange follows the other one on the same link. It begins when
-      // the gradients of looked-up rows have been added, after both passes.
-      let owners = stride(from: 0, to: cluster.rankCount, by: groupSize).map { $0 }
-      let largest = sharding.model.vocabularyShard(index: 0, count: groupSize)
-      costs = exchange.shard(largest, of: tiedRanges, over: layout.subset(owners)).prediction(
-        measurement, link: cluster.link, timing: timing(afterComputing: tiedRanges),
-        hasSpareCore: cluster.hasSpareCore)
-      traffic += costs.traffic
-      seconds += costs.costSeconds
-    }
-    if isSharded, let sharding {
-      // Nothing is computed meanwhile; what stays on a node costs the link nothing.
-      let own = sharding.traffic(groupSize: groupSize, rowElementCount: rowElementCount)
-      var remote = own
-      let localCount = min(cluster.ranksPerNode, groupSize)
-      remote.byteCount *= Double(groupSize - localCount) / Double(groupSize - 1)
-      traffic += own
-      seconds += remote.seconds(over: cluster.link)
-    }
-    let spared = isSharded ? (sharding?.updateSeconds ?? 0) * (1 - 1 / Double(groupSize)) : 0
-    let compute = computeSeconds + updateSeconds - spared
+    let shards = shardExchange(measurement, of: vocabulary, on: cluster, layout)
+    let traffic = common.traffic + shards.traffic
+    let exchangeSeconds = common.costSeconds + shards.seconds
+    let compute = computeSeconds + updateSeconds - sharding.updateSeconds * (1 - 1 / Double(groupSize))
+    let seconds = compute + exchangeSeconds
     return StepPrediction(
       ranks: cluster.rankCount, nodes: layout.nodeCount, codec: measurement.codec.rawValue,
-      vocabularyGroup: groupSize, secondsPerStep: compute + seconds, computeSeconds: compute,
-      exchangeSeconds: seconds, bytesPerStep: Int(traffic.byteCount), ratio: traffic.ratio,
-      tokensPerSecond: Double(tokenCount * cluster.rankCount) / (compute + seconds),
-      efficiency: (computeSeconds + updateSeconds) / (compute + seconds))
+      vocabularyGroup: groupSize, secondsPerStep: seconds, computeSeconds: compute,
+      exchangeSeconds: exchangeSeconds, bytesPerStep: Int(traffic.byteCount), ratio: traffic.ratio,
+      tokensPerSecond: Double(tokenCount * cluster.rankCount) / seconds,
+      efficiency: (computeSeconds + updateSeconds) / seconds)
+  }
+
+  /// Traffic and exposed seconds of the shards of a vocabulary: within a group, and between the owners of a shard.
+  private func shardExchange(
+    _ measurement: CodecMeasurement, of vocabulary: VocabularyLayout, on cluster: Cluster,
+    _ layout: NodeLayout
+  ) -> (traffic: ExchangeTraffic, seconds: Double) {
+    guard vocabulary.isSharded else { return (ExchangeTraffic(), 0) }
+    let groupSize = vocabulary.groupSize
+    // Nothing is computed meanwhile; what stays on a node costs the link nothing.
+    let own = sharding.traffic(vocabulary, rowElementCount: rowElementCount)
+    var remote = own
+    let localCount = min(cluster.ranksPerNode, groupSize)
+    remote.byteCount *= Double(groupSize - localCount) / Double(groupSize - 1)
+    let seconds = remote.seconds(over: cluster.link)
+    guard !tiedRanges.isEmpty else { return (own, seconds) }
+    // It follows the exchange of the other gradients on the same link: it begins when the gradients of looked-up rows have
+    // been added, after both passes.
+    let largest = sharding.model.vocabularyShard(index: 0, count: groupSize)
+    let owners = layout.subset(vocabulary.owners(ofShard: 0))
+    let average = exchange.shard(largest, of: tiedRanges, over: owners).prediction(
+      measurement, link: cluster.link, timing: timing(afterComputing: tiedRanges),
+      hasSpareCore: cluster.hasSpareCore)
+    return (own + average.traffic, seconds + average.costSeconds)
   }
 
   /// The timing of these ranges, as measured.

@@ -267,12 +267,11 @@ struct PlanCommand: ParsableCommand {
             + "\(plan.steps) steps (\(Readable.decimal(plan.epochs, 2)) epochs)"
         ),
       ] + plan.assumptions.map { ("note", $0) })
-    if plan.best.vocabularyGroup != step.vocabularyGroup,
-      plan.best.secondsPerStep < 0.98 * step.secondsPerStep
-    {
-      let seconds = String(format: "%.3f", plan.best.secondsPerStep)
+    let advised = [step, plan.best].firstNearMinimum(\.secondsPerStep) ?? step
+    if advised.vocabularyGroup != step.vocabularyGroup {
+      let seconds = String(format: "%.3f", advised.secondsPerStep)
       try printResult(
-        "\nexchange.vocabulary: \(plan.best.vocabularyGroup) is predicted to take \(seconds) s per step.")
+        "\nexchange.vocabulary: \(advised.vocabularyGroup) is predicted to take \(seconds) s per step.")
     }
     for caveat in plan.caveats { try printResult("\nwarning: \(caveat)") }
     try printResult("\nWeak scaling, same lanes per rank:\n")

@@ -48,7 +48,9 @@ import Testing
     let weights = model.parameters.parameters.filter {
       !biases.contains(String($0.name.split(separator: ".").last ?? ""))
     }
-    #expect(model.multiplicationsPerToken == weights.reduce(0) { $0 + $1.count })
+    let count = weights.reduce(0) { $0 + $1.count }
+    #expect(model.multiplicationsPerToken == count)
+    #expect(model.forwardFlopsPerToken == 2 * count && model.stepFlopsPerToken == 6 * count)
     // Every such tensor is in one product, under its name.
     let names = model.products.flatMap { $0.name.split(separator: ", ").map(String.init) }
     #expect(names.sorted() == weights.map(\.name).sorted())

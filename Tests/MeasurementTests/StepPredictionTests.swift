@@ -38,7 +38,8 @@ struct StepPredictionTests {
           codec: $0.0,
           costs: [CodingCost(encodeSeconds: $0.encode, decodeSeconds: 0, byteCount: $0.byteCount)],
           elementCounts: [Self.elementCount])
-      }, rowElementCount: rows, tokenCount: 1000)
+      }, rowElementCount: rows, tokenCount: 1000,
+      sharding: ShardingCosts(model: Self.model, rowCount: 100, accumulation: 1, updateSeconds: 0.001))
   }
 
   private func cluster(
@@ -114,8 +115,7 @@ struct StepPredictionTests {
     ranks: Int, perNode: Int
   ) {
     var costs = costs([(.uncompressed, 4, 0)], readyAt: 0)
-    costs.sharding = ShardingCosts(
-      model: Self.model, rowCount: 100, accumulation: 1, updateSeconds: 0.06)
+    costs.sharding.updateSeconds = 0.06
     let link = LinkMeasurement(latencySeconds: 0.01, bytesPerSecond: 1e6)
     let step = costs.prediction(on: cluster(ranks, perNode: perNode, link: link), groupSize: ranks)
     let bytes = Double(8 * 100 * 1000 * (ranks - 1))
@@ -126,12 +126,7 @@ struct StepPredictionTests {
     #expect(abs(step.exchangeSeconds - (6 * 0.01 + remote / 1e6)) < 0.03 * step.exchangeSeconds)
   }
 
-  private func shardable() -> StepCosts {
-    var costs = costs([(.uncompressed, 4, 0)], rows: 1e5)
-    costs.sharding = ShardingCosts(
-      model: Self.model, rowCount: 100, accumulation: 1, updateSeconds: 0.001)
-    return costs
-  }
+  private func shardable() -> StepCosts { costs([(.uncompressed, 4, 0)], rows: 1e5) }
 
   @Test func aSlowLinkShardsTheVocabularyAndAFastOneReplicatesIt() {
     let slow = LinkMeasurement(latencySeconds: 1e-4, bytesPerSecond: 1e7)
@@ -180,8 +175,7 @@ struct StepPredictionTests {
     let fast = LinkMeasurement(latencySeconds: 0, bytesPerSecond: 100e6)
     let steps = [0.1, 1].map { fraction in
       var costs = costs([(.uncompressed, 4, 0)], readyAt: fraction)
-      costs.sharding = ShardingCosts(
-        model: Self.model, rowCount: 1, accumulation: 1, updateSeconds: 0.001)
+      costs.sharding.rowCount = 1
       return costs.prediction(on: cluster(4, link: fast), groupSize: 2)
     }
     #expect(steps[0].exchangeSeconds == steps[1].exchangeSeconds)
@@ -193,14 +187,16 @@ struct StepPredictionTests {
   @Test func betweenGroupsAShardIsAllReducedByItsOwners() {
     let four = cluster(4)
     let bytes = [1, 2, 4].map { shardable().prediction(on: four, groupSize: $0).bytesPerStep }
-    let rows = shardable().sharding.map { sharding in
-      [2, 4].map { Int(sharding.traffic(groupSize: $0, rowElementCount: 1e5).byteCount) }
+    #expect(VocabularyLayout.groupSizes(of: 4) == [1, 2, 4])
+    let rows = [2, 4].map { size in
+      let vocabulary = VocabularyLayout(groupSize: size, trainingRanks: 0..<4)
+      return Int(shardable().sharding.traffic(vocabulary, rowElementCount: 1e5).byteCount)
     }
     for (index, size) in [2, 4].enumerated() {
       let groups = 4 / size
       let allReduce =
         2 * Double(groups - 1) / Double(groups) * 4 * Double(Self.elementCount) / Double(size)
-      #expect(abs(Double(bytes[index + 1] - (rows?[index] ?? 0)) - allReduce) < 1e-3 * allReduce + 4)
+      #expect(abs(Double(bytes[index + 1] - rows[index]) - allReduce) < 1e-3 * allReduce + 4)
     }
   }
 }

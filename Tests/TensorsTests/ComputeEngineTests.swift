@@ -27,11 +27,19 @@ import Testing
     #expect(values.elements == [0, 0])
   }
 
+  /// Checkpoints hold the names.
+  @Test func anEngineStatesWhichLibraryComputes() {
+    let engine = ComputeEngine(library: .openBLAS)
+    #expect(engine.library == .openBLAS && engine.name == "openblas")
+    #expect(ProductLibrary.oneDNN.rawValue == "onednn")
+    #expect(ComputeEngine.hasOneDNN || ComputeEngine().library == .openBLAS)
+  }
+
   @Test(.enabled(if: ComputeEngine.hasOneDNN, "built without oneDNN"), arguments: Precision.allCases)
   func theVersionOfOneDNNAndItsInstructionsHaveNames(precision: Precision) throws {
     let engine = ComputeEngine(precision: precision)
     // OpenBLAS replaces oneDNN on a processor without AVX2.
-    guard engine.name == "onednn" else { return }
+    guard engine.library == .oneDNN else { return }
     let summary = try #require(
       try /oneDNN [23]\.\d+\.\d+, (\w+), (\w+), 1 thread/.wholeMatch(in: engine.summary), "\(engine.summary)")
     #expect(summary.1.hasPrefix("avx2") || summary.1.hasPrefix("avx512_core"))

@@ -207,10 +207,13 @@ extension [ExchangePrediction] {
   }
 }
 
+/// Predictions are too inexact to tell apart values within 2 % of the least one.
+private let nearMinimumFactor = 1.02
+
 extension Sequence {
   /// The first element whose value is within 2 % of the least one; nil if there is none.
   package func firstNearMinimum(_ value: (Element) -> Double) -> Element? {
-    let limit = 1.02 * (map(value).min() ?? 0)
+    let limit = nearMinimumFactor * (map(value).min() ?? 0)
     return first { value($0) <= limit }
   }
 }

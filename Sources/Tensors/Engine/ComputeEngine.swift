@@ -78,8 +78,11 @@ package final class ComputeEngine: Sendable {
     multiplier.prepareThread()
   }
 
+  /// The library that computes, whichever was requested.
+  package var library: ProductLibrary { multiplier.library }
+
   /// The name of the library in checkpoints and logs.
-  package var name: String { multiplier.name }
+  package var name: String { library.rawValue }
 
   /// The precision of the operands of products.
   package var precision: Precision { multiplier.precision }

@@ -1,9 +1,14 @@
+/// A library of matrix products, by its name in checkpoints and logs.
+package enum ProductLibrary: String, Sendable {
+  case oneDNN = "onednn"
+  case openBLAS = "openblas"
+}
+
 /// Single-threaded matrix products of one library, called by threads that partition the work themselves.
 ///
 /// Each thread is a `worker` with its own index and scratch memory.
 protocol Multiplier: Sendable {
-  /// The name of the library in checkpoints and logs.
-  var name: String { get }
+  var library: ProductLibrary { get }
   /// The library and its version, for display.
   var version: String { get }
   /// The instruction set that the library selected, by the library's name.

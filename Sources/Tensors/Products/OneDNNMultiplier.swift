@@ -9,7 +9,7 @@
   ///
   /// `@unchecked Sendable`: the library's engine may be used from all threads at once.
   final class OneDNNMultiplier: Multiplier, @unchecked Sendable {
-    let name = "onednn"
+    let library = ProductLibrary.oneDNN
     let precision: Precision
     // The library's fast products need contiguous matrices.
     let readsViews = false

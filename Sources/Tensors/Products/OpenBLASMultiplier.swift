@@ -2,7 +2,7 @@ import COpenBLAS
 
 /// Products by OpenBLAS: fp32 on every processor, without packing.
 struct OpenBLASMultiplier: Multiplier {
-  let name = "openblas"
+  let library = ProductLibrary.openBLAS
   let precision = Precision.float32
   let readsViews = true
 

@@ -64,7 +64,7 @@ final class ShardedVocabulary: VocabularyPlacement, VocabularyShards, @unchecked
       shard, owners: Array(self.group), width: width,
       maximumRowCount: min(rowCount * training.accumulate, shard.rowCount),
       // Each rank merges a part of the rows of a chunk, which are at most all.
-      maximumElementCount: rowCount * max(width, 2 * SoftmaxStatistics.numbersPerRow),
+      maximumElementCount: rowCount * max(width, SoftmaxStatistics.floatsPerRow),
       communicator: communicator, thread: thread, in: arena)
   }
 }
@@ -131,16 +131,16 @@ extension ShardedVocabulary {
   /// Each rank merges some of the rows for all others: what is sent to each does not grow with the number of ranks.
   func combine(_ statistics: SoftmaxStatistics) throws {
     let numbers = statistics.numbers
-    // The bits of doubles, as two floats each: they are sent unchanged.
-    let floatsPerRow = 2 * SoftmaxStatistics.numbersPerRow
+    let (numbersPerRow, floatsPerRow) = (SoftmaxStatistics.numbersPerRow, SoftmaxStatistics.floatsPerRow)
+    // The bits of doubles are sent unchanged, as floats.
     let floats = UnsafeMutableRawPointer(numbers.data).assumingMemoryBound(to: Float.self)
-    let chunks = chunks(of: 2 * numbers.count / floatsPerRow).map {
-      floatsPerRow * $0.lowerBound..<floatsPerRow * $0.upperBound
-    }
-    let own = chunks[shard.index]
+    let rows = chunks(of: numbers.count / numbersPerRow)
+    let chunks = rows.map { floatsPerRow * $0.lowerBound..<floatsPerRow * $0.upperBound }
+    let ownNumberCount = numbersPerRow * rows[shard.index].count
     let known = try exchange.allToAll("logits' sums", floats, chunks: chunks).map { start in
       SoftmaxStatistics(
-        Vector(UnsafeMutableRawPointer(start).assumingMemoryBound(to: Double.self), count: own.count / 2))
+        Vector(
+          UnsafeMutableRawPointer(start).assumingMemoryBound(to: Double.self), count: ownNumberCount))
     }
     known[shard.index].merge(known)
     try exchange.allGather("logits' sums, merged", floats, chunks: chunks)

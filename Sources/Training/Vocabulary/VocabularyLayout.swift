@@ -28,6 +28,19 @@ package struct VocabularyLayout: Sendable, Equatable {
     self.trainingRanks = trainingRanks
   }
 
+  /// Groups of `groupSize` ranks, which divides the number of training ranks; groups of one rank replicate the matrix.
+  package init(groupSize: Int, trainingRanks: Range<Int>) {
+    precondition(trainingRanks.count.isMultiple(of: groupSize), "groups of \(groupSize) ranks")
+    self.groupSize = groupSize
+    isSharded = groupSize > 1
+    self.trainingRanks = trainingRanks
+  }
+
+  /// The sizes of the groups that as many training ranks can form, ascending.
+  package static func groupSizes(of rankCount: Int) -> [Int] {
+    (1...rankCount).filter { rankCount.isMultiple(of: $0) }
+  }
+
   /// The layout that a configuration asks for; `frozen` is the group size of the checkpoint that the run resumes from.
   package init(
     _ choice: ExchangeSettings.Vocabulary, frozen: Int? = nil, trainingRanks: Range<Int>
@@ -110,8 +123,7 @@ extension VocabularyLayout {
       byteBudget: logitsByteBudget, precision: .bfloat16)
     let others = Double(groupSize - 1)
     let zCount = Double(rowCount * model.tiedMatrix.columnCount)
-    // Doubles, as two floats each.
-    let sumCount = Double(2 * SoftmaxStatistics.numbersPerRow * rowCount) / Double(chunkCount)
+    let sumCount = Double(SoftmaxStatistics.floatsPerRow * rowCount) / Double(chunkCount)
     // Looked-up tokens are spread evenly over the shards.
     let lookupCount = distinctTokenCount / Double(groupSize) * others
     let combine = operations.allToAll(otherChunks: sumCount * others) + operations.allGather(chunk: sumCount)
