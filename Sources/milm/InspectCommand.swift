@@ -78,7 +78,7 @@ struct InspectCommand: ParsableCommand {
           "milm \(state.programVersion), \(state.rankCount) ranks of \(state.threadCount) threads, "
             + "\(state.engine) \(state.cpuLevel)"
         ),
-      ])
+      ] + (state.initialWeights.map { [("started from", "\($0.path), sha256 \($0.sha256)")] } ?? []))
   }
 
   private func bestCheckpoint(_ choice: CheckpointChoice) -> String {

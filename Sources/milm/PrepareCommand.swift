@@ -22,6 +22,7 @@ struct PrepareCommand: ParsableCommand {
         milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens \
       --output corpus
         milm prepare --tokenize --min-count 3 --train book.txt --output corpus
+        milm prepare --vocabulary corpus --train letters.txt --output letters
         milm prepare --generate 400000 --output corpus
         milm prepare wikitext-103 --output wikitext-103 --archive wikitext-103-v1.zip
       """)
@@ -52,6 +53,11 @@ struct PrepareCommand: ParsableCommand {
 
   @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
   var vocabularySize: Int?
+
+  @Option(
+    help: "Use the vocabulary of this corpus, run or vocabulary.txt instead of the training text's.",
+    completion: .file(), transform: pathArgument)
+  var vocabulary: String?
 
   @Option(help: "Keep words that occur at least this often in the training text.")
   var minCount = 1
@@ -87,6 +93,10 @@ struct PrepareCommand: ParsableCommand {
         "expected either --train with a text, or --generate with a number of tokens, or wikitext-103")
     }
     try validateKnown()
+    if vocabulary != nil, generate != nil || known != nil || vocabularySize != nil || minCount != 1 {
+      throw ValidationError(
+        "--vocabulary: expected --train, and no --vocabulary-size or --min-count: the vocabulary is given")
+    }
     if generate != nil, !(valid + test).isEmpty || tokenize || vocabularySize != nil || minCount != 1 {
       throw ValidationError(
         "--generate writes all splits: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
@@ -132,7 +142,7 @@ struct PrepareCommand: ParsableCommand {
     switch (known, generate) {
     case (.wikiText103, _): description = try buildWikiText103()
     case (nil, let generate?): description = try generateCorpus(generate)
-    case (nil, nil): description = try build(textBuilder)
+    case (nil, nil): description = try build(textBuilder(try givenVocabulary()))
     }
     if json { return try printJSON(description) }
     try printTable(summary(description))
@@ -145,12 +155,35 @@ struct PrepareCommand: ParsableCommand {
       seed: seed)
   }
 
-  private var textBuilder: CorpusBuilder {
+  /// The vocabulary of --vocabulary; warns where its corpus was tokenized and this one will not be, or the reverse.
+  private func givenVocabulary() throws -> Vocabulary? {
+    guard let vocabulary else { return nil }
+    guard case .directory = try FileEntry(at: vocabulary, followingLinks: true) else {
+      return try Vocabulary(contentsOf: URL(filePath: vocabulary))
+    }
+    let file = "\(vocabulary)/vocabulary.txt"
+    if case .absent = try FileEntry(at: file, followingLinks: true) {
+      throw MilmError(
+        vocabulary, expected: "a corpus or a run, with a vocabulary.txt, or a file", found: "a folder without"
+      )
+    }
+    if case .file = try FileEntry(at: "\(vocabulary)/corpus.json", followingLinks: true),
+      try CorpusDescription(readingFrom: URL(filePath: vocabulary)).tokenized != tokenize
+    {
+      printMessage(
+        "warning: \(vocabulary) was prepared \(tokenize ? "without" : "with") --tokenize, this text is not: words that "
+          + "are spelled alike may be split differently")
+    }
+    return try Vocabulary(contentsOf: URL(filePath: file))
+  }
+
+  private func textBuilder(_ given: Vocabulary?) -> CorpusBuilder {
     CorpusBuilder(
       train: train.map { URL(filePath: $0) }, valid: valid.map { URL(filePath: $0) },
       test: test.map { URL(filePath: $0) },
       options: .init(
-        vocabulary: VocabularySelection(size: vocabularySize, minCount: minCount), tokenizing: tokenize))
+        vocabulary: VocabularySelection(size: vocabularySize, minCount: minCount), given: given,
+        tokenizing: tokenize))
   }
 
   private func build(_ builder: CorpusBuilder) throws -> CorpusDescription {

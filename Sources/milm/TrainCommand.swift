@@ -13,6 +13,7 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     discussion: """
       Examples:
         milm train configs/quickstart.yaml --corpus corpus --output run
+        milm train configs/quickstart.yaml --corpus other --output tuned --init run
         mpirun --bind-to none -n 2 milm train configs/wikitext-2.yaml --corpus corpus --output run --resume auto
         mpirun --bind-to none -n 2 milm train --single-node-test
       """)
@@ -31,6 +32,14 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
 
   @Option(help: "never: refuse an existing run; auto: resume it; or the checkpoint to resume from.")
   var resume = "never"
+
+  @Option(
+    name: .customLong("init"),
+    help: """
+      Start a new run from the weights of a checkpoint, of a run or of a model.safetensors file; optimizer, schedule and \
+      counters start at step 0.
+      """, completion: .file(), transform: pathArgument)
+  var initialWeights: String?
 
   @OptionGroup var overrides: ConfigurationSettings
 
@@ -68,7 +77,7 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     if singleNodeTest {
       guard config == nil, corpus == nil, output == nil, resume == "never", overrides.settings.isEmpty,
         steps == nil,
-        !dryRun, !json, !trace
+        !dryRun, !json, !trace, initialWeights == nil
       else {
         throw ValidationError("--single-node-test takes no other argument")
       }
@@ -77,6 +86,9 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     if config == nil { throw ValidationError("expected a configuration file, or --single-node-test") }
     if corpus == nil { throw ValidationError("expected --corpus with a corpus directory") }
     if output == nil { throw ValidationError("expected --output with a run directory") }
+    if initialWeights != nil, !["never", "auto"].contains(resume) {
+      throw ValidationError("expected either --init or --resume with a checkpoint, found both")
+    }
     if let steps, steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
     guard startLimit > 0 else {
       throw ValidationError("--start-limit: expected more than 0 seconds, found \(startLimit)")
@@ -106,6 +118,7 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
         fromRank0File: config, settings: overrides.settings, ranks: ranks)
       var request = TrainingRequest(corpus: corpus, output: output)
       request.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
+      request.initialWeights = initialWeights
       request.lastStep = steps
       request.traces = trace
       let run = TrainingRun(

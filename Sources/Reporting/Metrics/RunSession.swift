@@ -36,13 +36,17 @@ package struct RunSession: Codable, Sendable, Equatable {
   package let parameters: Int
   /// The size of the vocabulary.
   package let vocabulary: Int
+  /// The file whose weights the run was started from, and its SHA-256; nil for a run with initial weights of its own.
+  package let initialWeights: String?
+  package let initialWeightsSHA256: String?
   /// The checksum of the tokens of the validation split; nil where there is none, or in a run of an earlier version.
   package let validation: String?
 
   /// A process that begins now.
   package init(
     _ beginning: Beginning, step: Int, tokens: Int, lastStep: Int, version: String, ranks: Int, hosts: Int,
-    engine: String, model: String, parameters: Int, vocabulary: Int, validation: String? = nil
+    engine: String, model: String, parameters: Int, vocabulary: Int, validation: String? = nil,
+    initialWeights: String? = nil, initialWeightsSHA256: String? = nil
   ) {
     self.beginning = beginning
     self.step = step
@@ -55,6 +59,8 @@ package struct RunSession: Codable, Sendable, Equatable {
     self.model = model
     self.parameters = parameters
     self.vocabulary = vocabulary
+    self.initialWeights = initialWeights
+    self.initialWeightsSHA256 = initialWeightsSHA256
     self.validation = validation
     time = Date().formatted(.iso8601)
     processor = Host.processorName ?? "unknown processor"

@@ -82,13 +82,22 @@ extension RunConfiguration {
 
   /// The first difference that prevents resuming, with both values; nil where there is none.
   package func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
+    differences(from: earlier) { !$0.mayDifferOnResume }.first
+  }
+
+  /// The differences with which a run may resume, each with both values.
+  package func changesOnResume(from earlier: RunConfiguration) -> [String] {
+    differences(from: earlier, where: \.mayDifferOnResume)
+  }
+
+  private func differences(
+    from earlier: RunConfiguration, where isIncluded: (ConfigurationKey) -> Bool
+  ) -> [String] {
     var earlier = earlier
     // Resuming with `auto` keeps the placement that the run has.
     if exchange.vocabulary == .auto { earlier.exchange.vocabulary = .auto }
-    for key in ConfigurationKey.all where !key.mayDifferOnResume && key.show(self) != key.show(earlier) {
-      return "\(key.path): \(key.show(earlier)) in the run, \(key.show(self)) now"
-    }
-    return nil
+    return ConfigurationKey.all.filter { isIncluded($0) && $0.show(self) != $0.show(earlier) }
+      .map { "\($0.path): \($0.show(earlier)) in the run, \($0.show(self)) now" }
   }
 
   /// Checks conditions on several keys.

@@ -169,23 +169,24 @@ extension ConfigurationKey {
   private static var optimizer: [ConfigurationKey] {
     [
       .choice("optimizer.kind", \.optimizer.kind, "The update rule; `sgd` is with momentum."),
-      .number("optimizer.learningRate", \.optimizer.learningRate, "Peak learning rate.", .positive),
+      .number(
+        "optimizer.learningRate", \.optimizer.learningRate, "Peak learning rate.", .positive, mayDiffer: true),
       .number("optimizer.beta1", \.optimizer.beta1, "Adam's decay of the mean.", .fraction),
       .number("optimizer.beta2", \.optimizer.beta2, "Adam's decay of the mean square.", .fraction),
       .number("optimizer.epsilon", \.optimizer.epsilon, "Adam's ε.", .positive),
       .number("optimizer.momentum", \.optimizer.momentum, "Momentum of `sgd`.", .fraction),
       .number(
         "optimizer.weightDecay", \.optimizer.weightDecay,
-        "Decoupled weight decay, not applied to biases or the embedding.", .notNegative),
+        "Decoupled weight decay, not applied to biases or the embedding.", .notNegative, mayDiffer: true),
       .number(
         "optimizer.clip", \.optimizer.clip,
         "Gradients are clipped to this global norm; 0 turns clipping off.",
-        .notNegative),
-      .choice("schedule.kind", \.schedule.kind, "Learning rate schedule after warm-up."),
-      .integer("schedule.warmup", \.schedule.warmup, "Steps of linear warm-up.", atLeast: 0),
+        .notNegative, mayDiffer: true),
+      .choice("schedule.kind", \.schedule.kind, "Learning rate schedule after warm-up.", mayDiffer: true),
+      .integer("schedule.warmup", \.schedule.warmup, "Steps of linear warm-up.", atLeast: 0, mayDiffer: true),
       .number(
         "schedule.final", \.schedule.final, "Learning rate at the last step; the floor of `plateau`.",
-        .notNegative),
+        .notNegative, mayDiffer: true),
     ]
   }
 
@@ -193,20 +194,24 @@ extension ConfigurationKey {
     [
       .automaticChoice(
         "exchange.codec", \.exchange.codec,
-        "Codec of the gradient all-reduce; `auto` measures and chooses after the second step."),
+        "Codec of the gradient all-reduce; `auto` measures and chooses after the second step.",
+        mayDiffer: true),
       .vocabulary,
       .integer(
         "exchange.bucketMegabytes", \.exchange.bucketMegabytes,
         "Largest bucket of the gradient, in 10⁶ bytes.",
-        atLeast: 1, atMost: 1024),
+        atLeast: 1, atMost: 1024, mayDiffer: true),
       .integer(
         "exchange.hashEvery", \.exchange.hashEvery,
-        "Steps between comparisons of the replicas' parameters; 0 turns them off.", atLeast: 0),
+        "Steps between comparisons of the replicas' parameters; 0 turns them off.", atLeast: 0,
+        mayDiffer: true),
       .automaticInteger(
         "exchange.ranksPerNode", \.exchange.ranksPerNode,
         "Ranks that add their gradients in shared memory; `auto` is all ranks of a host.", mayDiffer: true),
-      .flag("exchange.allowLoss", \.exchange.allowLoss, "Whether a codec may round."),
-      .flag("exchange.retune", \.exchange.retune, "Whether `auto` may choose again during the run."),
+      .flag("exchange.allowLoss", \.exchange.allowLoss, "Whether a codec may round.", mayDiffer: true),
+      .flag(
+        "exchange.retune", \.exchange.retune, "Whether `auto` may choose again during the run.",
+        mayDiffer: true),
       .number(
         "exchange.stallWarnSeconds", \.exchange.stallWarnSeconds, "Seconds until a stalled rank is named.",
         .positive, mayDiffer: true),
@@ -221,7 +226,7 @@ extension ConfigurationKey {
     ConfigurationKey(
       "exchange.vocabulary", \.exchange.vocabulary,
       "Where the rows of the tied matrix are: on every rank, sharded over all ranks, or over groups of that many ranks.",
-      false,
+      true,
       values:
         "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)",
       parse: { ExchangeSettings.Vocabulary($0) }, format: { $0.description })
@@ -236,18 +241,18 @@ extension ConfigurationKey {
       .number(
         "guard.outlier", \.guarding.outlier,
         "A step whose loss or gradient norm is this many standard deviations above the mean is skipped; 0 turns it off.",
-        .notNegative),
+        .notNegative, mayDiffer: true),
       .number(
         "guard.divergence", \.guarding.divergence,
         "The run has diverged when its mean loss is this many nats per token above its lowest; 0 turns it off.",
-        .notNegative),
+        .notNegative, mayDiffer: true),
       .integer(
         "guard.returns", \.guarding.returns,
         "How often a diverged run returns to its last good checkpoint before it fails.", atLeast: 0,
         mayDiffer: true),
       .number(
         "guard.rateFactor", \.guarding.rateFactor, "Factor of the learning rate after each return.",
-        .positiveFraction),
+        .positiveFraction, mayDiffer: true),
     ]
   }
 
@@ -262,13 +267,13 @@ extension ConfigurationKey {
         mayDiffer: true),
       .integer(
         "coordinator.evaluateEvery", \.coordinator.evaluateEvery,
-        "Steps between evaluations of the validation split; 0 turns them off.", atLeast: 0),
+        "Steps between evaluations of the validation split; 0 turns them off.", atLeast: 0, mayDiffer: true),
       .integer(
         "coordinator.evaluateStreams", \.coordinator.evaluateStreams,
-        "Streams of the validation split in these evaluations.", atLeast: 1),
+        "Streams of the validation split in these evaluations.", atLeast: 1, mayDiffer: true),
       .integer(
-        "coordinator.checkpointEvery", \.coordinator.checkpointEvery, "Steps between checkpoints.", atLeast: 1
-      ),
+        "coordinator.checkpointEvery", \.coordinator.checkpointEvery, "Steps between checkpoints.",
+        atLeast: 1, mayDiffer: true),
       .integer(
         "coordinator.keepLast", \.coordinator.keepLast, "Checkpoints kept besides the best one.", atLeast: 1,
         mayDiffer: true),
@@ -278,7 +283,8 @@ extension ConfigurationKey {
         mayDiffer: true),
       .integer(
         "coordinator.patience", \.coordinator.patience,
-        "Evaluations without improvement until the run ends; 0 turns early stopping off.", atLeast: 0),
+        "Evaluations without improvement until the run ends; 0 turns early stopping off.", atLeast: 0,
+        mayDiffer: true),
     ]
   }
 }
