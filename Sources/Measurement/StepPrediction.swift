@@ -1,4 +1,6 @@
 import Communication
+import LanguageModel
+import Training
 
 /// The predicted step of a job.
 package struct StepPrediction: Encodable, Sendable {
