@@ -30,8 +30,8 @@ let oneDNN: [Target] =
 
 /// The MPI library, by its name for pkg-config.
 ///
-/// Open MPI, or MPICH if MILM_MPI in the environment says so or only that is there. Any other value of MILM_MPI is the name
-/// of a relative of MPICH.
+/// Open MPI, or MPICH if MILM_MPI in the environment says so or only that is there. Any other value of MILM_MPI is the
+/// pkg-config name of an implementation with MPICH's ABI, such as `impi`.
 let mpi: (pkgConfig: String, package: String) = {
   let (openMPI, mpich) = (("ompi-c", "libopenmpi-dev"), ("mpich", "libmpich-dev"))
   switch Context.environment["MILM_MPI"] ?? "" {
@@ -60,7 +60,7 @@ let documentationPlugin: [Package.Dependency] =
   Context.environment["MILM_DOCS"] == nil
   ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
 
-/// Who may import whom is the design: a module reaches only what its line names.
+/// The dependencies are the design: a module imports only what its line names, which Tests/check-imports.py checks.
 let package = Package(
   name: "milm",
   products: [
@@ -162,7 +162,7 @@ let package = Package(
       name: "TrainingTests",
       dependencies: [
         "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Platform", "Reporting",
-        "TestSupport", "Training",
+        "TestSupport", "Training", .product(name: "Logging", package: "swift-log"),
       ], exclude: ["Golden"]),
     .testTarget(
       name: "EvaluationTests",
@@ -177,7 +177,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "StudiesTests", dependencies: ["Communication", "Platform", "Studies", "TestSupport", "milm"]),
-    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "TestSupport", "milm"]),
+    .testTarget(name: "CommandTests", dependencies: ["Checkpoints", "Platform", "TestSupport", "milm"]),
   ] + oneDNN,
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11

@@ -89,6 +89,7 @@ format() {
 }
 
 layers() {
+  Tests/check-imports.py
   Tests/check-layers.py
 }
 

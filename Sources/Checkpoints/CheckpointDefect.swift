@@ -1,7 +1,7 @@
 import Foundation
 import Platform
 
-/// What verification has found wrong with a checkpoint.
+/// A defect of a checkpoint, found by verification.
 package enum CheckpointDefect: Sendable {
   /// A file of it is not there.
   case missing
@@ -28,7 +28,7 @@ package struct CheckpointRefusal: Sendable, CustomStringConvertible {
   /// One line.
   package let description: String
 
-  /// Throws where the checkpoint could not be read: it may be good, so the caller must not go on without it.
+  /// Throws where the checkpoint could not be read: it may be good, so the caller must not continue without it.
   init(_ location: CheckpointLocation, _ error: MilmError) throws {
     step = location.step
     defect = CheckpointDefect(error)

@@ -11,7 +11,7 @@ package struct TensorMap: Sendable {
   /// Of the project's fixtures, of exported models, and of PyTorch's wrappers.
   private static let prefixes = ["", "parameter.", "model.", "module.", "_orig_mod."]
 
-  /// What a tensor is a sum of.
+  /// A summand of a tensor.
   private enum Term {
     case tensor(String, isTransposed: Bool)
     case zeros

@@ -13,7 +13,7 @@ package struct EvaluationSummary: Encodable, Sendable {
   package let score: TextScore
   /// Tokens/s over all ranks.
   package let tokensPerSecond: Double
-  /// Number of ranks.
+  /// Ranks that scored.
   package let ranks: Int
   /// Parameters of the model.
   package let parameters: Int

@@ -14,7 +14,6 @@ struct ReadingOrder: Sendable {
   let stepCount: Int
   /// L.
   let laneCount: Int
-  /// The number of blocks.
   let blockCount: Int
   private let cut: Cut
   private let tokenCount: Int

@@ -26,7 +26,6 @@ package struct Parameter: Sendable, Equatable {
   /// The number of elements per token of the vocabulary; nil where the tensor has no rows for tokens.
   package let elementsPerToken: Int?
 
-  /// The number of elements.
   package var count: Int { shape.reduce(1, *) }
   /// Its elements in every flat buffer.
   package var range: Range<Int> { offset..<offset + count }

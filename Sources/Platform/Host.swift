@@ -67,7 +67,6 @@ package struct Processors: Sendable, Equatable {
   /// The most compute threads that a rank can be told to use.
   package static let threadLimit = 1024
 
-  /// Number of processors.
   package var count: Int {
     max(1, mask.reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) })
   }

@@ -3,14 +3,14 @@ import Foundation
 /// The limits of this process's memory, as `ulimit -v` and `ulimit -d` set them.
 package struct ProcessLimits: Sendable, Equatable {
   package let limitByteCount: Int
-  /// What the process can still allocate.
+  /// Bytes that the process can still allocate.
   package let availableByteCount: Int
-  /// What is limited, and by what.
+  /// The limited resource and the limit, for messages.
   package let description: String
 
   /// For each thread that a process starts: its stack, and what libraries allocate for it.
   private static let byteCountPerThread = 16 << 20
-  /// What libraries allocate as a process begins to work: MPI, compiled kernels, buffers of files.
+  /// Memory that libraries allocate at the start: MPI, compiled kernels, buffers of files.
   private static let fixedByteCount = 96 << 20
 
   /// The limit that leaves the least, with `threadCount` threads still to be started; nil where there is none.

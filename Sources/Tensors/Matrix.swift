@@ -4,9 +4,7 @@
 package struct Matrix: @unchecked Sendable {
   /// The first element of the first row.
   package let data: UnsafeMutablePointer<Float>
-  /// The number of rows.
   package let rowCount: Int
-  /// The number of columns.
   package let columnCount: Int
   /// The number of elements between the starts of two rows; at least `columnCount`.
   package let stride: Int
@@ -21,7 +19,6 @@ package struct Matrix: @unchecked Sendable {
       rowCount >= 0 && columnCount >= 0 && self.stride >= columnCount, "a valid matrix shape")
   }
 
-  /// The number of elements.
   package var count: Int { rowCount * columnCount }
 
   /// Whether the rows are contiguous.

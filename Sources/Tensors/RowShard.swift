@@ -8,7 +8,7 @@ package struct RowShard: Sendable, Equatable {
   package let blockLength: Int
   /// The number of this shard, from 0.
   package let index: Int
-  /// The number of shards.
+  /// Shards that the matrix is divided into.
   package let count: Int
 
   /// Shard `index` of `count` (default: a single shard of all rows).

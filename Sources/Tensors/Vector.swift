@@ -4,7 +4,6 @@
 package struct Vector<Element: BitwiseCopyable>: @unchecked Sendable {
   /// The first element.
   package let data: UnsafeMutablePointer<Element>
-  /// The number of elements.
   package let count: Int
 
   /// Views `count` elements at `data`.

@@ -1,3 +1,3 @@
 #pragma once
 
-/// What runs before `main`: see CStart.c. Nothing is called from Swift; the target is linked.
+/// Initialization before `main`: see CStart.c. Nothing is called from Swift; the target is linked.

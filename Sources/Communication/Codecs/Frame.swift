@@ -8,7 +8,6 @@ package struct FrameDescription: Sendable {
   package let operation: MessageTag
   /// The rank that sends it.
   package let sender: Int
-  /// The number of values.
   package let elementCount: Int
   /// Values that share a scale, for codecs with scales.
   package let blockLength: Int

@@ -228,7 +228,7 @@ extension GradientExchange {
 
 /// A partition of a bucket, which one rank of each node reduces over the nodes; the whole bucket where a node is one rank.
 ///
-/// `@unchecked Sendable`: the communication thread hands it to the codec thread and waits before it uses its elements.
+/// `@unchecked Sendable`: the codec thread uses its elements only while the communication thread waits.
 private struct Partition: @unchecked Sendable {
   let bucket: Bucket
   let range: Range<Int>

@@ -9,7 +9,7 @@ extension MPICalls {
   /// Starts MPI, once per process, with the settings that this program needs unless the user has set others.
   func start() throws(MilmError) {
     if MPILibrary.isOpenMPI { try Self.setOpenMPIDefaults() }
-    // Where MPI cannot start its own threads it prints lines of its own and goes on without them.
+    // Where MPI cannot start its own threads it prints lines of its own and continues without them.
     try SystemThread.require(Self.threadCount, for: "MPI")
     var granted: CInt = 0
     try call("MPI_Init_thread") { MPI_Init_thread(nil, nil, CInt(MPI_THREAD_SERIALIZED), &granted) }

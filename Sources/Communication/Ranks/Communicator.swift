@@ -8,7 +8,6 @@ import Synchronization
 package protocol Communicator: AnyObject, Sendable {
   /// This rank, from 0.
   var rank: Int { get }
-  /// The number of ranks.
   var rankCount: Int { get }
   /// The name of the host each rank runs on, by rank, for display: `layout` says which ranks share a host.
   var hostNames: [String] { get }

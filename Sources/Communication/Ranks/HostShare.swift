@@ -11,7 +11,6 @@ package struct HostShare: Sendable {
   package struct Memory: Sendable, Equatable {
     /// The bytes available to all of these ranks.
     package let byteCount: Int
-    /// The number of ranks.
     package let rankCount: Int
     /// Owner of the memory, as in "this host".
     package let owner: String

@@ -29,7 +29,6 @@ final class AlignedBuffer: @unchecked Sendable {
 package final class FloatBuffer: @unchecked Sendable {
   /// The first element.
   package let start: UnsafeMutablePointer<Float>
-  /// The number of elements.
   let count: Int
   private let arena: Arena
 

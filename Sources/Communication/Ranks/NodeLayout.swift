@@ -39,9 +39,7 @@ package struct NodeLayout: Sendable, Equatable {
     NodeLayout(nodeOfRank: ranks.map(node(of:)))
   }
 
-  /// Number of ranks.
   package var rankCount: Int { placeOfRank.count }
-  /// Number of nodes.
   package var nodeCount: Int { nodes.count }
   /// Ranks on the largest node.
   package var largestNodeSize: Int { nodes.reduce(0) { max($0, $1.count) } }

@@ -24,7 +24,6 @@ package struct Ranks: Sendable {
 
   /// The number of this rank.
   package var rank: Int { control.rank }
-  /// The number of ranks.
   package var rankCount: Int { control.rankCount }
   /// The rank that reads the configuration, writes the run and evaluates.
   package static let coordinator = 0
@@ -41,7 +40,6 @@ package struct Ranks: Sendable {
     control.layout.nodes[control.layout.node(of: rank)].count
   }
 
-  /// The number of hosts.
   package var hostCount: Int { control.layout.nodeCount }
 
   /// Runs `body` on every rank, and throws on all of them where it throws on one, so that no rank waits for a failed one.

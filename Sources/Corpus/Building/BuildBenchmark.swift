@@ -11,7 +11,6 @@ package struct BuildBenchmark: Sendable {
     package let tokens: Int
     /// Size of the vocabulary.
     package let vocabulary: Int
-    /// Number of threads.
     package let threads: Int
     /// Seconds of each build.
     package let seconds: [Double]

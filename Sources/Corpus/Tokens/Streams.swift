@@ -9,7 +9,6 @@ package struct Streams: Equatable, Sendable {
   package struct Block: Equatable, Sendable {
     /// Its first step, from 0.
     package let firstStep: Int
-    /// The number of steps.
     package let stepCount: Int
     /// Streams that have a token in its last step; in all other steps, every stream has one.
     package let liveStreamCountInLastStep: Int
@@ -19,7 +18,6 @@ package struct Streams: Equatable, Sendable {
 
   /// Tokens of the whole text.
   package let tokenCount: Int
-  /// The number of streams.
   package let streamCount: Int
   /// The input of the first token of a stream.
   package let endOfSentenceID: Int32

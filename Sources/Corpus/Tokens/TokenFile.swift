@@ -13,7 +13,6 @@ package enum Verification: Sendable {
 ///
 /// A file that is truncated, changed or lost while it is in use is an error of the read.
 package final class TokenFile: TokenSequence {
-  /// The number of tokens.
   package let count: Int
   /// XXH64 of the ids that full verification has read, or as the header states it, in hexadecimal: equal on all hosts
   /// that have the same file.
@@ -248,7 +247,7 @@ package final class TokenFileWriter {
 
 /// The tokens of a text, with random access.
 package protocol TokenSequence: Sendable {
-  /// The number of tokens.
+  /// Tokens, the ends of sentences included.
   var count: Int { get }
 
   /// Copies the ids of a range to the start of `destination`, which must be large enough.
@@ -266,7 +265,6 @@ package struct TokenArray: TokenSequence, Equatable {
     self.ids = ids
   }
 
-  /// The number of tokens.
   package var count: Int { ids.count }
 
   /// Copies the ids of a range to the start of `destination`, which must be large enough.

@@ -13,7 +13,7 @@ package struct EncodedLines: Sendable, Equatable {
     self.ends = ends
   }
 
-  /// The number of lines.
+  /// Lines, not tokens.
   package var count: Int { ends.count }
 
   /// The tokens of a line; none is empty.

@@ -5,7 +5,6 @@ import Foundation
 package struct EncodedText: Sendable, Equatable {
   /// The tokens, with one `<eos>` per line.
   package let tokens: TokenArray
-  /// The number of lines.
   package let lineCount: Int
   /// The number of `<unk>` tokens.
   package let unknownTokenCount: Int

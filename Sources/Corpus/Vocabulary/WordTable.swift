@@ -24,7 +24,7 @@ struct WordTable: ~Copyable {
     free(table.counts)
   }
 
-  /// The number of words.
+  /// Distinct words.
   var count: Int { Int(table.wordCount) }
   /// The bytes of all words together.
   var byteCount: Int { Int(table.ends[count]) }

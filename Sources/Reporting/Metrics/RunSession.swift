@@ -32,7 +32,7 @@ package struct RunSession: Codable, Sendable, Equatable {
   package let processor: String
   /// Variant and form.
   package let model: String
-  /// The number of parameters.
+  /// Elements of all parameters.
   package let parameters: Int
   /// The size of the vocabulary.
   package let vocabulary: Int

@@ -14,7 +14,7 @@ struct ReportPage {
     self.time = time
   }
 
-  /// What no other file begins with.
+  /// The first bytes of every report and of no other file.
   static let beginning = """
     <!DOCTYPE html>
     <html lang="en">

@@ -1,7 +1,7 @@
 import Layers
 import Tensors
 
-/// How a network is told the task of an example.
+/// How a network is conditioned on the task of an example.
 enum MultitaskModelKind: String, CaseIterable, Codable, Sendable {
   /// `MI(relu(linear20(relu(linear30(x)))), linear20(z))`.
   case interaction

@@ -20,9 +20,7 @@ package enum Precision: String, CaseIterable, Sendable, Codable {
 package struct Operand: @unchecked Sendable {
   /// The precision of an element.
   package let precision: Precision
-  /// The number of rows.
   package let rowCount: Int
-  /// The number of columns.
   package let columnCount: Int
   /// The number of elements between two rows; 1 for a transposed view.
   let rowStride: Int

@@ -34,7 +34,7 @@ package struct TrainingConfiguration: Sendable, Equatable {
   package var lanes = 64
   /// Tokens of a lane per segment, T.
   package var segment = 64
-  /// The number of updates.
+  /// Steps of the run, skipped ones included.
   package var steps = 400_000
   /// Segments per step.
   package var accumulate = 1

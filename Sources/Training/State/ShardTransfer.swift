@@ -16,7 +16,7 @@ final class ShardTransfer: @unchecked Sendable {
   /// The pause after a message, as a multiple of the time that the message took.
   private static let pausePerSecond = 3.0
 
-  /// What rank 0 receives from each rank: the shards of the first group, which all other groups have too.
+  /// The shards that rank 0 receives, by rank: those of the first group, which all other groups have too.
   private let shards: [ParameterShard]
   private let communicator: any Communicator
   /// The copies of this rank's shard, one of each buffer; on rank 0 a single one, for any other rank's.
