@@ -54,7 +54,6 @@ is_count "$ranks" || usage_error "expected a number of ranks after -n, found '$r
 milm=${MILM:-$repository/.build/release/milm}
 libraries=$(ldd "$milm" 2>/dev/null) || true
 family=$(mpi_family "$libraries")
-[[ $family == openmpi || $family == mpich ]] || usage_error "MILM_MPI: expected openmpi or mpich, found '$family'"
 [ -n "$srun" ] && starter=srun || starter=$(mpirun_of "$family")
 if [ -z "$dry_run" ]; then
   [ -x "$milm" ] || usage_error "expected the program at $milm, found none; build it with: swift build -c release"
