@@ -206,6 +206,25 @@ skipped() {
   stage_lines+=("$(printf '%-46s skipped, %s' "$1" "$2")")
 }
 
+# missing NAME REASON : the same for what is expected to run with CI=true, where it ends the script.
+missing() {
+  [ "${CI:-}" != true ] || fail "expected $1 to run in CI, found that it cannot: $2"
+  skipped "$@"
+}
+
+# list_skipped LOG PATTERN : the tests that Swift Testing has skipped, and why; only those whose name matches the pattern may
+# be missing in CI.
+list_skipped() {
+  local line name reason record
+  while IFS= read -r line; do
+    name=${line#*➜ } reason="it does not say why"
+    [[ $name != *' skipped: "'* ]] || reason=${name#*' skipped: "'}
+    name=${name%%' skipped'*}
+    [[ $name =~ $2 ]] && record=skipped || record=missing
+    "$record" "$name" "${reason%'"'}"
+  done < <(grep -aE '➜ (Test|Suite) .* skipped' "$1" || true)
+}
+
 # stage_report : prints the table of stages, with the one that failed; for `trap stage_report EXIT`.
 stage_report() {
   local status=$?

@@ -31,24 +31,39 @@ repository=$(dirname "$(dirname "$(realpath "$0")")")
 # shellcheck source-path=SCRIPTDIR source=launchers.sh
 . "$repository/cluster/launchers.sh"
 
-# What an interrupted run prints to continue: this command line, up to milm's arguments.
 own=()
 for word in "$@"; do
   own+=("$word")
   [ "$word" != -- ] || break
 done
-MILM_LAUNCHED_BY=${MILM:+env MILM=$(printf '%q' "$MILM") }$(printf '%q ' "$0" "${own[@]}")
-export MILM_LAUNCHED_BY=${MILM_LAUNCHED_BY% }
 
-ranks=${SLURM_NTASKS:-} hostfile="" host="" threads="" interface="" srun="" dry_run=""
+ranks="" hostfile="" host="" threads="" interface="" srun="" dry_run=""
 read_options "-n=ranks --hostfile=hostfile --host=host --threads=threads --interface=interface --srun --dry-run --" "$@"
 [ ${#remaining[@]} -gt 0 ] || usage_error "expected -- and milm's arguments, found none"
+if [ -z "$ranks" ]; then
+  ranks=${SLURM_NTASKS:-}
+  # Another job, in which the run is continued, may have another number.
+  own=(-n "$ranks" "${own[@]}")
+fi
+# What an interrupted run prints to continue: this command line, up to milm's arguments.
+MILM_LAUNCHED_BY=${MILM:+env MILM=$(printf '%q' "$MILM") }$(printf '%q ' "$0" "${own[@]}")
+export MILM_LAUNCHED_BY=${MILM_LAUNCHED_BY% }
 is_count "$ranks" || usage_error "expected a number of ranks after -n, found '$ranks'"
 [ -z "$threads" ] || is_count "$threads" || usage_error "expected a number after --threads, found '$threads'"
 [ -z "$hostfile" ] || [ -z "$host" ] || usage_error "expected --hostfile or --host, found both"
 [ -z "$hostfile" ] || [ -r "$hostfile" ] || usage_error "expected a file of hosts at $hostfile, found none"
-[ -z "$hostfile" ] || ! grep -q $'\r' "$hostfile" ||
-  usage_error "expected lines that end with LF in $hostfile, found CR LF; convert it with: sed -i 's/\\r\$//' $(printf '%q' "$hostfile")"
+if [ -n "$hostfile" ] && LC_ALL=C grep -q $'\r\|^\xEF\xBB\xBF' "$hostfile"; then
+  # As editors of Windows write it. Open MPI would read the signs as parts of names: it gets an unlinked copy without them.
+  say 'launch: dropping the byte-order mark and carriage returns of %s\n' "$hostfile"
+  hosts=$(tr -d '\r' <"$hostfile")
+  if [ -z "$dry_run" ]; then
+    hostfile=$(mktemp)
+    exec {hosts_copy}<>"$hostfile"
+    rm "$hostfile"
+    hostfile=/dev/fd/$hosts_copy
+    printf '%s\n' "${hosts#$'\xEF\xBB\xBF'}" >"$hostfile"
+  fi
+fi
 [ -z "$srun" ] || [ -z "$hostfile$host" ] || usage_error "expected the job's hosts with --srun, found --hostfile or --host"
 [ -z "$srun" ] || [ -n "${SLURM_JOB_ID:-}$dry_run" ] || usage_error "expected a Slurm job for --srun, found none"
 milm=${MILM:-$repository/.build/release/milm}

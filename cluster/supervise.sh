@@ -106,7 +106,7 @@ while true; do
   [ "$signals" -eq 0 ] || exit "$status"
   [ "$count" -eq 0 ] || [ "$(newest_checkpoint)" = "$before" ] || back_off=$first_back_off
   if [ "$attempt" -ge "$restarts" ]; then
-    again=("$0" -n "$ranks" ${host:+--host "$host"} "${options[@]}" -- "${arguments[@]}")
+    again=(${MILM:+env "MILM=$MILM"} "$0" -n "$ranks" ${host:+--host "$host"} "${options[@]}" -- "${arguments[@]}")
     log "given up after $attempt restarts; continue with:$(printf ' %q' "${again[@]}")"
     exit "$status"
   fi

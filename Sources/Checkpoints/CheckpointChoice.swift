@@ -55,7 +55,10 @@ package struct CheckpointChoice: Sendable {
     let found = try FoundCheckpoints(run)
     guard let (checkpoint, reason, isBest) = try found.choose(link) else {
       guard !found.problems.isEmpty else {
-        throw MilmError(run.path, "expected a checkpoint or a run that has one, found neither")
+        throw MilmError(
+          run.path,
+          "expected a checkpoint or a run that has one, found neither; milm prepare builds a corpus, and milm train a run on it"
+        )
       }
       throw MilmError(
         run.path,

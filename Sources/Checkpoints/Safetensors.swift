@@ -81,11 +81,8 @@ package final class SafetensorsFile: Sendable {
 /// The verified header of a file, and where its data begins.
 private func readHeader(of file: borrowing OpenFile) throws -> (header: SafetensorsHeader, dataOffset: Int) {
   let byteCount = try file.byteCount()
-  let first = try file.bytes(0..<min(byteCount, StoragePointer.byteCountLimit + 1))
-  if let pointer = StoragePointer(first) {
-    throw SafetensorsProblem("a safetensors file", found: pointer.description)
-  }
-  guard first.count >= SafetensorsHeader.lengthByteCount else {
+  let first = try file.bytes(0..<min(byteCount, SafetensorsHeader.lengthByteCount))
+  guard first.count == SafetensorsHeader.lengthByteCount else {
     throw SafetensorsProblem("a safetensors file", found: "\(first.count) bytes")
   }
   let length = first.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }

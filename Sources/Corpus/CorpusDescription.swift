@@ -52,9 +52,7 @@ extension CorpusDescription {
   package init(readingFrom directory: URL) throws {
     let url = directory.appendingPathComponent(Self.fileName)
     guard let bytes = try readIfPresent(url.path) else {
-      throw MilmError(
-        "no corpus at \(directory.relativePath): expected \(Self.fileName) in it, found none; "
-          + "milm prepare builds a corpus")
+      throw MilmError(noCorpusAt: directory.relativePath)
     }
     let data = Data(bytes)
     struct Version: Decodable {
@@ -98,6 +96,15 @@ extension CorpusDescription {
     try (encoder.encode(self) + "\n".utf8).withUnsafeBytes {
       try AtomicFile.write($0, to: directory.appendingPathComponent(Self.fileName).path)
     }
+  }
+}
+
+extension MilmError {
+  /// There is no corpus at `path`.
+  package init(noCorpusAt path: String) {
+    self.init(
+      "no corpus at \(path): expected \(CorpusDescription.fileName) in it, found none; milm prepare builds a corpus"
+    )
   }
 }
 

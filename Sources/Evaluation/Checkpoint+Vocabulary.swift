@@ -6,6 +6,9 @@ import Platform
 extension Checkpoint {
   /// The model's vocabulary: that of `corpus`, else of the run that the checkpoint is in.
   package func vocabulary(corpus: String?) throws -> Vocabulary {
+    if let corpus, case .absent = try FileEntry(at: "\(corpus)/corpus.json", followingLinks: true) {
+      throw MilmError(noCorpusAt: corpus)
+    }
     let directory = URL(filePath: path).deletingLastPathComponent().deletingLastPathComponent()
     let file = corpus.map { "\($0)/vocabulary.txt" } ?? RunDirectory(path: directory.path).vocabularyPath
     if case .absent = try FileEntry(at: file, followingLinks: true) {

@@ -10,18 +10,17 @@ package final class AtomicFile {
   /// The path that is replaced.
   private let target: String
   /// Nil where the content goes straight to what is at `path`.
-  private let temporaryPath: String?
+  private let temporary: TemporaryEntry?
   private let file: OpenFile
-  private var isFinished = false
 
   /// Begins a file that will appear at `path`; throws where there is anything but a regular file.
   package init(_ path: String) throws(MilmError) {
     try Self.requireReplaceable(path)
     self.path = path
     target = path
-    let temporaryPath = Self.temporaryPath(for: path)
-    self.temporaryPath = temporaryPath
-    file = try OpenFile.creating(temporaryPath, reportedAs: path)
+    let temporary = TemporaryEntry(Self.temporaryPath(for: path))
+    self.temporary = temporary
+    file = try OpenFile.creating(temporary.path, reportedAs: path)
   }
 
   /// Begins the file that a user has named for results.
@@ -33,19 +32,15 @@ package final class AtomicFile {
     self.path = path
     guard let target = try Self.replaceableTarget(path) else {
       target = path
-      temporaryPath = nil
+      temporary = nil
       file = try OpenFile.output(path)
       return
     }
     try Self.requireOutput(target, beginning: beginning)
     self.target = target
-    let temporaryPath = Self.temporaryPath(for: target)
-    self.temporaryPath = temporaryPath
-    file = try OpenFile.creating(temporaryPath, reportedAs: path)
-  }
-
-  deinit {
-    if !isFinished, let temporaryPath { unlink(temporaryPath) }
+    let temporary = TemporaryEntry(Self.temporaryPath(for: target))
+    self.temporary = temporary
+    file = try OpenFile.creating(temporary.path, reportedAs: path)
   }
 
   private static func requireReplaceable(_ path: String) throws(MilmError) {
@@ -128,12 +123,13 @@ package final class AtomicFile {
 
   /// Forces the content to disk and gives the file its name.
   package func finish() throws(MilmError) {
-    guard let temporaryPath else { return }
+    guard let temporary else { return }
     try file.synchronize()
     // It may have been replaced meanwhile by what must stay.
     try Self.requireReplaceable(target)
-    try check(rename(temporaryPath, target), "replace", path)
-    isFinished = true
+    try temporary.finish { () throws(MilmError) in
+      try check(rename(temporary.path, target), "replace", path)
+    }
     try synchronizeDirectory(parentDirectory(of: target))
   }
 

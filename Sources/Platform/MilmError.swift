@@ -32,6 +32,11 @@ package struct MilmError: Error, CustomStringConvertible, Sendable, Equatable {
     self.init("\(path): cannot \(action): \(String(cString: strerror(code)))", code: code)
   }
 
+  /// A pointer at `path` to content that is stored elsewhere: it could not be read.
+  init(_ path: String, found pointer: StoragePointer) {
+    self.init("\(path): expected its content, found \(pointer)", code: ENODATA)
+  }
+
   package static func == (one: MilmError, other: MilmError) -> Bool { one.description == other.description }
 }
 

@@ -50,13 +50,21 @@ package struct OpenFile: ~Copyable {
   /// Opens a regular file for reading.
   ///
   /// A directory, a device or a pipe, which could block forever, is refused, and so is a symbolic link unless
-  /// `followsLinks` is set: inside a run, a link could lead out of it.
+  /// `followsLinks` is set: inside a run, a link could lead out of it. A pointer to content that is stored elsewhere, such
+  /// as Git LFS's, is refused by name.
   package static func reading(
     _ path: String, followsLinks: Bool = false
   ) throws(MilmError) -> OpenFile {
     let file = try OpenFile(path, flags: O_RDONLY | O_NONBLOCK | (followsLinks ? 0 : O_NOFOLLOW))
-    guard try file.status().st_mode & S_IFMT == S_IFREG else {
+    let status = try file.status()
+    guard status.st_mode & S_IFMT == S_IFREG else {
       throw MilmError(path, "expected a file, found a directory or a device")
+    }
+    if status.st_size <= StoragePointer.byteCountLimit {
+      let content = UnsafeMutableRawBufferPointer.allocated(byteCount: StoragePointer.byteCountLimit)
+      defer { free(content.baseAddress) }
+      let count = try file.readAll(into: content, at: 0)
+      if let pointer = StoragePointer(content[..<count]) { throw MilmError(path, found: pointer) }
     }
     return file
   }
@@ -210,6 +218,19 @@ package struct OpenFile: ~Copyable {
         throw MilmError(path, "expected at most \(limit) bytes, found more")
       }
     }
+  }
+
+  /// The rest of a text in UTF-8 of at most `limit` bytes, without a byte-order mark at its start.
+  ///
+  /// A pointer to content that is stored elsewhere is refused by name.
+  package func readText(limit: Int) throws -> String {
+    var content = try readAll(limit: limit)[...]
+    if let pointer = StoragePointer(content) { throw MilmError(path, found: pointer) }
+    if content.starts(with: [0xEF, 0xBB, 0xBF]) { content = content.dropFirst(3) }
+    guard let text = String(validating: content, as: UTF8.self) else {
+      throw MilmError(path, "expected UTF-8 text")
+    }
+    return text
   }
 
   /// Calls `body` with every line in turn, without its newline; what follows the last newline is not complete.

@@ -56,8 +56,9 @@ struct BenchmarkPrepareCommand: ParsableCommand {
   func run() throws {
     let own = URL(filePath: directory ?? FileManager.default.temporaryDirectory.path).appendingPathComponent(
       "milm-prepare-\(UUID().uuidString)")
+    let temporary = TemporaryEntry(own.path)
+    defer { withExtendedLifetime(temporary) {} }
     try makeDirectories(own.path)
-    defer { try? FileManager.default.removeItem(at: own) }
     let text = train.map { URL(filePath: $0) } ?? own.appendingPathComponent("words.txt")
     if let words { try BuildBenchmark.writeText(wordCount: words, to: text) }
     var options = CorpusBuilder.Options(vocabulary: .init(size: vocabularySize), tokenizing: tokenize)

@@ -11,7 +11,7 @@ import Tensors
 import Training
 
 /// `milm evaluate`: the perplexity of a checkpoint.
-struct EvaluateCommand: ParsableCommand {
+struct EvaluateCommand: ParsableCommand, AnswersSignals {
   static let configuration = CommandConfiguration(
     commandName: "evaluate",
     abstract: "Computes a checkpoint's perplexity, alone or under mpirun.",
@@ -174,6 +174,9 @@ struct EvaluateCommand: ParsableCommand {
     return method
   }
 
+  /// Lines that have arrived are scored.
+  var answersSignals: Bool { lines != nil }
+
   func run() throws {
     if let lines { return try score(lines: lines) }
     onRanks { world in
@@ -203,7 +206,7 @@ struct EvaluateCommand: ParsableCommand {
   /// Scores the lines of a file as they arrive, until the text ends or a signal asks for the end.
   private func score(lines: String) throws {
     let stop = StopRequest()
-    _ = try StopSignals(stop)
+    _ = try StopSignals.handle(stop)
     onRanks { world in
       let ranks = Ranks(world)
       let choice = try ranks.onCoordinator("open the checkpoint") { try CheckpointChoice(path) }

@@ -33,7 +33,9 @@ struct InspectCommand: ParsableCommand {
   func run() throws {
     switch try FileEntry(at: path, followingLinks: true) {
     case .absent:
-      throw MilmError("\(path): expected a checkpoint, a run, a corpus or a configuration, found nothing")
+      throw MilmError(
+        "\(path): expected a checkpoint, a run, a corpus or a configuration, found nothing; milm prepare builds a corpus, and "
+          + "milm train a run on it")
     case .directory:
       if case .absent = try FileEntry(at: "\(path)/corpus.json") { return try inspectCheckpoint() }
       try inspectCorpus()

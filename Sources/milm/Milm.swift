@@ -42,6 +42,7 @@ struct Milm: ParsableCommand {
       )
     }
     do {
+      if (command as? any AnswersSignals)?.answersSignals != true { try endAtSignals() }
       try command.run()
     } catch {
       end(because: error, error is WrongUsage ? .validationFailure : exitCode(for: error))

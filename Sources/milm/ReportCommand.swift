@@ -28,7 +28,9 @@ struct ReportCommand: ParsableCommand {
   func run() throws {
     let run = RunDirectory(path: path)
     if case .absent = try FileEntry(at: run.metricsPath, followingLinks: true) {
-      throw MilmError("\(path): expected a run with metrics.jsonl, found none")
+      throw MilmError(
+        "\(path): expected a run with metrics.jsonl, found none; milm train makes a run, on a corpus that milm prepare builds"
+      )
     }
     let configuration = try? String(contentsOfFile: run.configurationPath, encoding: .utf8)
     try run.files.drawPage(

@@ -53,13 +53,13 @@ struct StudyCommand: ParsableCommand {
       }
       let study = Work(configuration)
       let stop = StopRequest()
-      let signals = try StopSignals(stop)
+      let terminal = try StopSignals.handle(stop)
       onRanks { world in
         let path = output ?? "study-\(Work.name)"
         let isFirst = world.control.rank == 0
         let progress =
           isFirst
-          ? StageProgress(Work.name, total: study.settingCount, unit: "settings", output: signals.output)
+          ? StageProgress(Work.name, total: study.settingCount, unit: "settings", output: terminal)
           : nil
         let end = try StudyRun(study, path: path, communicator: world.control).run {
           stop.isMade
@@ -94,7 +94,7 @@ struct StudyCommand: ParsableCommand {
 
 extension StudyCommand {
   /// `milm study expressivity`: figure 2.
-  struct ExpressivityCommand: ParsableCommand {
+  struct ExpressivityCommand: ParsableCommand, AnswersSignals {
     static let configuration = CommandConfiguration(
       commandName: "expressivity",
       abstract: "Parameters needed to represent sums, products and bilinear forms.",
@@ -109,7 +109,7 @@ extension StudyCommand {
   }
 
   /// `milm study multitask`: figure 3.
-  struct MultitaskCommand: ParsableCommand {
+  struct MultitaskCommand: ParsableCommand, AnswersSignals {
     static let configuration = CommandConfiguration(
       commandName: "multitask",
       abstract: "Learning curves of one network on many regression tasks.",
@@ -124,7 +124,7 @@ extension StudyCommand {
   }
 
   /// `milm study neural-process`: functions of Gaussian processes.
-  struct NeuralProcessCommand: ParsableCommand {
+  struct NeuralProcessCommand: ParsableCommand, AnswersSignals {
     static let configuration = CommandConfiguration(
       commandName: "neural-process",
       abstract: "Held-out log-likelihood of neural processes with three decoders.",

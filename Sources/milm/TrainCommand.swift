@@ -6,7 +6,7 @@ import Reporting
 import Training
 
 /// `milm train`: trains a model, alone or as one rank of a job.
-struct TrainCommand: ParsableCommand {
+struct TrainCommand: ParsableCommand, AnswersSignals {
   static let configuration = CommandConfiguration(
     commandName: "train",
     abstract: "Trains a model, alone or under mpirun.",
@@ -86,10 +86,11 @@ struct TrainCommand: ParsableCommand {
     }
   }
 
+  var answersSignals: Bool { !singleNodeTest }
+
   func run() throws {
     let stop = StopRequest()
-    let signals = singleNodeTest ? nil : try StopSignals(stop)
-    let terminal = signals?.output ?? .standardError
+    let terminal = singleNodeTest ? .standardError : try StopSignals.handle(stop)
     let plan = FaultPlan(try faults.map { try Fault($0) })
     try plan.injectAtLaunch(rank: Launch.current.rank)
     onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
@@ -118,7 +119,8 @@ struct TrainCommand: ParsableCommand {
         return 0
       }
       let outcome = try run.train()
-      let report = Result { if ranks.isCoordinator { try self.report(outcome, output) } }
+      let command = resumingCommand(hostNames: world.control.hostNames)
+      let report = Result { if ranks.isCoordinator { try self.report(outcome, output, command) } }
       guard !outcome.isInterrupted else {
         // A report that cannot be written does not change the status that launchers act on.
         if case .failure(let error) = report { printMessage("\(error)") }
@@ -130,7 +132,7 @@ struct TrainCommand: ParsableCommand {
     }
   }
 
-  private func report(_ outcome: Trainer.Outcome, _ output: String) throws {
+  private func report(_ outcome: Trainer.Outcome, _ output: String, _ resumingCommand: String) throws {
     if outcome.failedWriteCount > 0 {
       printMessage(
         "\(outcome.failedWriteCount) writes to \(output) failed; the log above says which and why")
@@ -138,10 +140,10 @@ struct TrainCommand: ParsableCommand {
     if outcome.hasGivenUpWriting {
       printMessage(
         "stopped at step \(outcome.step): checkpoints could not be written; once they can, continue with: "
-          + resumingCommand())
+          + resumingCommand)
     }
     if outcome.isInterrupted {
-      printMessage("interrupted at step \(outcome.step); continue with: \(resumingCommand())")
+      printMessage("interrupted at step \(outcome.step); continue with: \(resumingCommand)")
     }
     if json { return try printJSON(Summary(run: output, outcome)) }
     var rows = [("run", output), ("step", "\(outcome.step)\(outcome.isFinished ? ", finished" : "")")]
@@ -152,7 +154,7 @@ struct TrainCommand: ParsableCommand {
   }
 
   /// The command line that continues the run with as many ranks, as it can be pasted into a shell.
-  private func resumingCommand() -> String {
+  private func resumingCommand(hostNames: [String]) -> String {
     var words = Array(CommandLine.arguments.dropFirst())
     if let place = words.firstIndex(of: "--resume"), place + 1 < words.count {
       words[place + 1] = "auto"
@@ -160,7 +162,7 @@ struct TrainCommand: ParsableCommand {
       words.removeAll { $0.hasPrefix("--resume=") }
       words += ["--resume", "auto"]
     }
-    return Launch.current.commandLine(words)
+    return Launch.current.commandLine(words, hostNames: hostNames)
   }
 
   private struct Rehearsal: Encodable {

@@ -98,15 +98,7 @@ struct LaunchTests {
     ("echo \"$MILM_END_MARK: finished\" >&2", 137, 137),
   ])
   func aJobHasSucceededIfMilmSaysSo(program: String, status: Int, expected: Int) throws {
-    let folder = try TemporaryFolder()
-    for (name, text) in [("milm", program), ("mpirun", "sh \(folder.file("milm")); exit \(status)")] {
-      try folder.write("#!/bin/sh\n\(text)\n", to: name)
-      chmod(folder.file(name), 0o755)
-    }
-    let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
-    let run = try launch(
-      ["-n", "2", "--", "doctor"],
-      environment: ["PATH": "\(folder.path):\(path)", "MILM": folder.file("milm")])
+    let run = try launch(["-n", "2", "--", "doctor"], mpirun: "(\(program)); exit \(status)")
     #expect(run.status == expected, "\(run.transcript)")
     #expect(!run.errors.contains(": finished") && !run.errors.contains(": end"), "\(run.transcript)")
     #expect(
@@ -138,15 +130,47 @@ struct LaunchTests {
     #expect(run.errors.hasPrefix("launch: expected") && run.errors.split(separator: "\n").count == 1)
   }
 
-  @Test func aHostfileFromWindowsIsRefusedWithItsRemedy() throws {
+  /// Runs `launch.sh` with a shell script in place of `mpirun`.
+  private func launch(
+    _ arguments: [String], mpirun script: String, environment: [String: String] = [:]
+  ) throws -> ProgramRun {
     let folder = try TemporaryFolder()
-    let hosts = try folder.write("node1 slots=2\r\nnode2 slots=2\r\n", to: "my hosts").path
-    let arguments = ["-n", "4", "--hostfile", hosts, "--dry-run", "--", "doctor"]
-    let run = try launch(arguments)
-    #expect(run.status == 64 && run.errors.contains("found CR LF"), "\(run.transcript)")
-    #expect(run.errors.split(separator: "\n").count == 1)
-    let remedy = try #require(run.errors.firstMatch(of: /convert it with: (.*)\n/)).1
-    #expect(try start(["bash", "-c", String(remedy)]).status == 0)
-    #expect(try launch(arguments).status == 0)
+    for (name, text) in [("milm", ":"), ("mpirun", script)] {
+      try folder.write("#!/bin/bash\n\(text)\n", to: name)
+      chmod(folder.file(name), 0o755)
+    }
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
+    return try launch(
+      arguments,
+      environment: ["PATH": "\(folder.path):\(path)", "MILM": folder.file("milm")].merging(environment) { $1 }
+    )
+  }
+
+  /// Open MPI reads the file several times.
+  @Test(arguments: ["\u{FEFF}node1 slots=2\nnode2 slots=2\n", "\u{FEFF}node1 slots=2\r\nnode2 slots=2\r\n"])
+  func openMPIReadsAHostfileFromWindows(text: String) throws {
+    let folder = try TemporaryFolder()
+    let hosts = try folder.write(text, to: "my hosts").path
+    let read = "while [ $# -gt 0 ]; do [ \"$1\" != --hostfile ] || cat \"$2\" \"$2\"; shift; done; exit 3"
+    let run = try launch(["-n", "4", "--hostfile", hosts, "--", "doctor"], mpirun: read)
+    #expect(run.status == 3, "\(run.transcript)")
+    #expect(run.output == String(repeating: "node1 slots=2\nnode2 slots=2\n", count: 2), "\(run.transcript)")
+    #expect(FileManager.default.contents(atPath: hosts) == Data(text.utf8))
+    let shown = try launch(["-n", "4", "--hostfile", hosts, "--dry-run", "--", "doctor"])
+    #expect(shown.status == 0 && shown.output.contains("my\\ hosts"), "\(shown.transcript)")
+  }
+
+  /// The job in which the run is continued may have another number of tasks.
+  @Test(arguments: [
+    (["-n", "3", "--"], [:], " -n 3 -- "), (["--"], ["SLURM_JOB_ID": "7", "SLURM_NTASKS": "6"], " -n 6 -- "),
+    (["--threads", "2", "--"], ["SLURM_JOB_ID": "7", "SLURM_NTASKS": "6"], " -n 6 --threads 2 -- "),
+  ])
+  func theLineToContinueHasTheNumberOfRanks(options: [String], job: [String: String], expected: String) throws
+  {
+    let run = try launch(
+      options + ["doctor"], mpirun: "echo \"$MILM_LAUNCHED_BY doctor\"; exit 3", environment: job)
+    #expect(
+      run.output.contains("cluster/launch.sh\(expected)doctor") && run.output.hasPrefix("env MILM="),
+      "\(run.transcript)")
   }
 }

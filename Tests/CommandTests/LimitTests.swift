@@ -16,7 +16,7 @@ import Testing
   }
 
   /// The limit counts the threads of a user, and root has none.
-  @Test(.enabled(if: isRoot), arguments: 1...12)
+  @Test(.enabled(if: isRoot, "expected root"), arguments: 1...12)
   func aThreadThatCannotBeStartedIsOneLine(limit: Int) throws {
     let run = try bench.train()
     for path in [bench.folder.path, bench.corpus, run] { chmod(path, 0o755) }
@@ -140,13 +140,30 @@ import Testing
   }
 
   /// As with `readOnlyRootFilesystem` of Kubernetes.
-  @Test(.enabled(if: isRoot)) func oneProcessNeedsNoTemporaryFolder() throws {
+  @Test(.enabled(if: isRoot, "expected root")) func oneProcessNeedsNoTemporaryFolder() throws {
     let run = try bench.train()
     let result = try start(
       [program("milm"), "evaluate", run, "--corpus", bench.corpus, "--json"],
       environment: ["TMPDIR": "/proc"])
     #expect(result.status == 0, "\(result.transcript)")
     _ = try object(result)
+  }
+
+  /// As in a container whose root file system is read-only: MPI itself would print pages.
+  @Test(.enabled(if: isRoot && usesOpenMPI, "mounting needs root, and MPICH no directory"))
+  func aRankNamesTheDirectoryThatItCannotWrite() throws {
+    let hidden = "mount --make-rprivate / && mount -t tmpfs -o ro none \"$TMPDIR\" && exec \"$@\""
+    let folder = try TemporaryFolder()
+    let result = try mpirun(
+      1, ["unshare", "-m", "sh", "-c", hidden, "sh", program("milm"), "doctor"],
+      environment: ["TMPDIR": folder.path])
+    #expect(result.status == 1, "\(result.transcript)")
+    #expect(
+      result.errors.contains(
+        "MPI: expected a writable directory for its files, found \(folder.path): cannot write"),
+      "\(result.transcript)")
+    #expect(
+      result.errors.contains("set TMPDIR") && !result.errors.contains("MPI_INIT"), "\(result.transcript)")
   }
 
   @Test func theLauncherNamesTheDirectoryThatCannotBeWritten() throws {

@@ -16,7 +16,7 @@ import Testing
     #expect((first["engine"] as? String)?.isEmpty == false)
   }
 
-  @Test(.enabled(if: usesOpenMPI)) func doctorNamesWhatMPISendsWith() throws {
+  @Test(.enabled(if: usesOpenMPI, "Open MPI alone says so")) func doctorNamesWhatMPISendsWith() throws {
     let arguments = [program("milm"), "doctor"]
     let chosen = ["--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo"]
     let found = try object(mpirun(2, chosen + arguments + ["--json"]))
@@ -34,7 +34,9 @@ import Testing
 
   /// QEMU shows the program another processor than /proc/cpuinfo does; model 207 is newer than OpenBLAS 0.3.21.
   @Test(
-    .enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/qemu-x86_64-static")),
+    .enabled(
+      if: FileManager.default.isExecutableFile(atPath: "/usr/bin/qemu-x86_64-static"),
+      "qemu-user-static is not installed"),
     arguments: [
       ("Nehalem", [], "Nehalem"), ("Haswell", ["avx2"], "Haswell"), ("max,family=6,model=207", ["avx2"], nil),
     ])
@@ -45,9 +47,8 @@ import Testing
     #expect(core == nil || rank["openBLASCore"] as? String == core, "\(run.transcript)")
   }
 
-  @Test func doctorNamesARankThatIsBound() throws {
-    let processors = ProcessInfo.processInfo.activeProcessorCount
-    guard processors > 1 else { return }
+  @Test(.enabled(if: ProcessInfo.processInfo.activeProcessorCount > 1, "expected two processors"))
+  func doctorNamesARankThatIsBound() throws {
     let run = try start(["taskset", "--cpu-list", "0", program("milm"), "doctor"])
     #expect(run.status == 0, "\(run.transcript)")
     #expect(run.output.contains("rank 0") && run.output.contains("may run on 1 of"), "\(run.transcript)")

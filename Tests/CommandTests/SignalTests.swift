@@ -41,6 +41,86 @@ import Testing
     try expectInterrupted(job, bench, ranks: 1)
   }
 
+  /// A command that has nothing to save ends with a line, and what it had begun to write is removed.
+  @Test(arguments: [SIGHUP, SIGTERM, SIGINT, SIGUSR1])
+  func aCommandWithNothingToSaveEndsCleanly(signal: Int32) throws {
+    let bench = try CommandBench()
+    let run = try bench.train()
+    let slow = bench.folder.file("slow")
+    try #require(mkfifo(slow, 0o600) == 0)
+    // Holds the pipe open, so that its reader waits for ever.
+    let writer = try RunningProgram(["sh", "-c", "exec sleep 60 1<>\"$1\"", "sh", slow])
+    defer {
+      kill(writer.processID, SIGKILL)
+      _ = writer.wait()
+    }
+    let before = try FileManager.default.subpathsOfDirectory(atPath: bench.folder.path).sorted()
+    for (arguments, begun) in [
+      (["prepare", "--train", slow, "--output", bench.folder.file("some/new")], ".new."),
+      (["prepare", "--train", slow, "--output", bench.corpus], ".corpus."),
+      (["evaluate", run, "--text", slow, "--per-token", bench.folder.file("p.tsv")], nil),
+      (["generate", run, "--tokens", "100000000"], nil), (["inspect", slow], nil),
+      (["train", "--single-node-test"], "milm-"),
+      (["benchmark", "prepare", "--words", "3000000", "--rounds", "100"], "milm-prepare-"),
+    ] as [([String], String?)] {
+      let temporary = try TemporaryFolder()
+      let job = try RunningProgram([program("milm")] + arguments, environment: ["TMPDIR": temporary.path])
+      let folders = [bench.folder.path, temporary.path]
+      func files() -> [String] {
+        folders.flatMap { (try? FileManager.default.subpathsOfDirectory(atPath: $0)) ?? [] }
+      }
+      for _ in 0..<200 where !files().contains(where: { begun.map($0.contains) ?? false }) {
+        usleep(10_000)
+      }
+      kill(job.processID, signal)
+      let result = job.wait()
+      #expect(result.status == 75, "\(arguments[0]): \(result.errors)")
+      #expect(
+        result.errors.hasSuffix("milm: interrupted by \(Self.names[signal] ?? "")\n"), "\(result.errors)")
+      #expect(try FileManager.default.subpathsOfDirectory(atPath: bench.folder.path).sorted() == before)
+      #expect(try temporary.entries() == [], "\(arguments[0])")
+    }
+  }
+
+  private static let names = [
+    SIGHUP: "SIGHUP", SIGTERM: "SIGTERM", SIGINT: "SIGINT", SIGUSR1: "SIGUSR1",
+  ]
+
+  @Test func aCommandUnderNohupOutlivesItsTerminal() throws {
+    let bench = try CommandBench()
+    let run = try bench.train()
+    let job = try RunningProgram([
+      "bash", "-c", "trap '' HUP; exec \"$@\"", "nohup", program("milm"), "generate", run, "--tokens",
+      "20000",
+    ])
+    usleep(300_000)
+    kill(job.processID, SIGHUP)
+    #expect(job.wait().status == 0)
+  }
+
+  /// The launcher forwards the request; without a handler the ranks would die of it, with status 138.
+  @Test func aRequestToTheLauncherEndsAnEvaluation() throws {
+    let bench = try CommandBench()
+    let run = try bench.train()
+    let slow = bench.folder.file("slow")
+    try #require(mkfifo(slow, 0o600) == 0)
+    let launcher = repositoryFolder.appendingPathComponent("cluster/launch.sh").path
+    let job = try RunningProgram(
+      [launcher, "-n", "2", "--threads", "1", "--", "evaluate", run, "--text", slow],
+      environment: ["MILM": program("milm")])
+    // Once rank 0 opens the text, all ranks handle signals.
+    var writer: Int32 = -1
+    for _ in 0..<600 where writer == -1 {
+      writer = open(slow, O_WRONLY | O_NONBLOCK)
+      if writer == -1 { usleep(50_000) }
+    }
+    defer { close(writer) }
+    kill(job.processID, SIGTERM)
+    let result = job.wait()
+    #expect(
+      result.status == 75 && result.errors.contains("milm: interrupted by SIGUSR1\n"), "\(result.transcript)")
+  }
+
   /// Waits until the run of a job has a checkpoint of a later step than this one; returns its step.
   private func laterStep(than step: Int, _ bench: CommandBench) throws -> Int {
     for _ in 0..<600 {

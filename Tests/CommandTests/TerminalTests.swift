@@ -32,6 +32,7 @@ import Testing
     expectHarmless(try milm("evaluate", run, "--text", text))
     expectHarmless(try milm("inspect", run))
     expectHarmless(try milm("report", run))
+    expectHarmless(try milm("report", run, "--output", "/dev/stdout"))
     expectHarmless(try milm("inspect", "none-\(odd)"), status: 1)
     expectHarmless(try milm("inspect", run, "--\(odd)"), status: 64)
     expectHarmless(try milm("train", bench.configuration, "--set", "\(odd)=1"), status: 64)

@@ -8,6 +8,49 @@ import Testing
 
   init() throws { bench = try CommandBench() }
 
+  /// A clone without `git lfs pull`: what it holds may be good, so nothing of a run is changed.
+  @Test(arguments: [
+    ("run/checkpoints/STEP/state.json", ["evaluate", "generate", "inspect", "resume"]),
+    ("run/checkpoints/STEP/model.safetensors", ["evaluate", "generate", "inspect", "resume"]),
+    ("run/checkpoints/STEP/optimizer.safetensors", ["resume"]),
+    ("corpus/corpus.json", ["evaluate", "corpus", "train"]),
+    ("corpus/vocabulary.txt", ["corpus", "train"]),
+    ("corpus/train.tokens", ["corpus", "train"]),
+    ("tiny.yaml", ["configuration", "plan", "train", "resume"]),
+  ]) func aPointerOfGitLFSIsNamed(file: String, commands: [String]) throws {
+    let run = try bench.train()
+    let steps = try bench.folder.entries("run/checkpoints").filter { $0.hasPrefix("step-") }
+    for step in steps { try bench.folder.write(gitLFSPointer, to: file.replacing("STEP", with: step)) }
+    let entries = try FileManager.default.subpathsOfDirectory(atPath: bench.folder.path).sorted()
+    let train = ["train", bench.configuration, "--corpus", bench.corpus, "--output"]
+    let lines = [
+      "evaluate": ["evaluate", run, "--corpus", bench.corpus], "generate": ["generate", run],
+      "inspect": ["inspect", run], "corpus": ["inspect", bench.corpus],
+      "configuration": ["inspect", bench.configuration],
+      "plan": ["plan", bench.configuration, "--corpus", bench.corpus],
+      "train": train + [bench.folder.file("new")], "resume": train + [run, "--resume", "auto"],
+    ]
+    for command in commands {
+      let result = try start([program("milm")] + (lines[command] ?? []))
+      let messages = result.errors.split(separator: "\n").filter { !$0.contains(" info: ") }
+      #expect(result.status == 1 && messages.count == 1, "\(command): \(result.transcript)")
+      #expect(
+        result.errors.contains("\(file.split(separator: "/").last ?? "")")
+          && result.errors.contains("found a Git LFS pointer; fetch the content with: git lfs pull"),
+        "\(command): \(result.transcript)")
+    }
+    #expect(try FileManager.default.subpathsOfDirectory(atPath: bench.folder.path).sorted() == entries)
+  }
+
+  @Test func aMarkIsDroppedFromAConfiguration() throws {
+    let text = try String(contentsOfFile: bench.configuration, encoding: .utf8)
+    let outputs = try ["", "\u{FEFF}"].map { mark in
+      try bench.folder.write("\(mark)\(text)", to: "tiny.yaml")
+      return try object(try bench.milm("inspect", bench.configuration, "--json"))["parameters"] as? Int
+    }
+    #expect(outputs[0] != nil && outputs[0] == outputs[1])
+  }
+
   private func prepareFromStandardInput(_ bytes: [UInt8]) throws -> [String: Any] {
     let file = try bench.folder.write(bytes, to: "input")
     return try object(

@@ -101,17 +101,20 @@ import Testing
     #expect(run.status == 64 && run.errors.contains("working directory: expected"), "\(run.transcript)")
   }
 
-  @Test(arguments: ["train", "evaluate", "inspect"])
-  func aMissingCorpusNamesPrepare(command: String) throws {
-    let folder = try TemporaryFolder()
-    let configuration = try folder.write("training: { lanes: 4 }", to: "a.yaml").path
-    let arguments = [
-      "train": ["train", configuration, "--corpus", folder.file("c"), "--output", folder.file("r")],
-      "evaluate": ["evaluate", folder.file("r"), "--corpus", folder.file("c")],
-      "inspect": ["inspect", folder.file("c")],
-    ]
-    let run = try start([program("milm")] + (arguments[command] ?? []))
-    #expect(run.status == 1 && run.errors.split(separator: "\n").count == 1, "\(run.transcript)")
-    #expect(command != "train" || run.errors.contains("milm prepare"), "\(run.transcript)")
+  @Test func aMissingCorpusOrRunNamesPrepare() throws {
+    let bench = try CommandBench()
+    let run = try bench.train()
+    let none = bench.folder.file("none")
+    for arguments in [
+      ["train", bench.configuration, "--corpus", none, "--output", none],
+      ["plan", bench.configuration, "--corpus", none], ["evaluate", run, "--corpus", none],
+      ["evaluate", none, "--corpus", bench.corpus], ["generate", none], ["generate", run, "--corpus", none],
+      ["inspect", none], ["inspect", bench.folder.path], ["report", none],
+      ["benchmark", "step", bench.configuration, "--corpus", none],
+    ] {
+      let result = try start([program("milm")] + arguments)
+      #expect(result.status == 1 && result.errors.split(separator: "\n").count == 1, "\(result.transcript)")
+      #expect(result.errors.contains("milm prepare builds"), "\(result.transcript)")
+    }
   }
 }

@@ -22,13 +22,35 @@ struct LaunchTests {
       line(environment, [["sh", "wrapper.sh"], mpirun])
         == #"/usr/bin/mpirun --host a:1\,b:1 -n 2 env X=1 bin/milm train a\ b.yaml --resume auto"#)
     #expect(Launch(arguments: own, environment: environment, ancestors: []).rank == 1)
-    // The daemon of another host knows the number of ranks alone.
-    #expect(line(environment, [["orted"]]) == #"mpirun -n 2 milm train a\ b.yaml --resume auto"#)
+  }
+
+  /// The daemon of another host knows the number of ranks alone.
+  @Test(arguments: [
+    (["OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_RANK": "0"], "mpirun --host", "orted"),
+    (["PMI_SIZE": "3", "PMI_RANK": "0"], "mpiexec -hosts", "hydra_pmi_proxy"),
+  ])
+  func theLauncherOfAnotherHostGetsItsHosts(environment: [String: String], start: String, daemon: String) {
+    let launch = Launch(arguments: own, environment: environment, ancestors: [[daemon], ["sshd"]])
+    #expect(
+      launch.commandLine(["train", "a b.yaml"], hostNames: ["node2", "node1", "node2"])
+        == start + #" node2:2\,node1:1 -n 3 milm train a\ b.yaml"#)
+  }
+
+  @Test func aNumberOfRanksThatTheSlotsGaveIsStated() {
+    let mpirun = ["mpirun", "--hostfile", "hosts", "milm"] + own.dropFirst()
+    #expect(
+      line(["OMPI_COMM_WORLD_SIZE": "8"], [mpirun])
+        == #"mpirun -n 8 --hostfile hosts milm train a\ b.yaml --resume auto"#)
   }
 
   @Test func srunStartsAsManyTasks() {
-    let environment = ["SLURM_STEP_NUM_TASKS": "6", "SLURM_NTASKS": "8", "PMIX_RANK": "3"]
-    #expect(line(environment) == #"srun -n 6 --mpi=pmix milm train a\ b.yaml --resume auto"#)
+    let environment = [
+      "SLURM_STEP_NUM_TASKS": "6", "SLURM_NTASKS": "8", "PMIX_RANK": "3", "SLURM_STEP_NUM_NODES": "3",
+      "SLURM_CPUS_PER_TASK": "16",
+    ]
+    #expect(
+      line(environment)
+        == #"srun -n 6 --nodes=3 --cpus-per-task=16 --mpi=pmix milm train a\ b.yaml --resume auto"#)
     #expect(Launch(arguments: own, environment: environment, ancestors: []).rank == 3)
   }
 

@@ -235,7 +235,7 @@ struct CorpusBuilderTests {
 
   static let wikiText2 = ProcessInfo.processInfo.environment["WIKITEXT2"]
 
-  @Test(.enabled(if: wikiText2 != nil)) func countsWikiText2Exactly() throws {
+  @Test(.enabled(if: wikiText2 != nil, "WIKITEXT2 names no folder")) func countsWikiText2Exactly() throws {
     let source = URL(fileURLWithPath: try #require(Self.wikiText2))
     let files = ["train", "valid", "test"].map { source.appendingPathComponent("wiki.\($0).tokens") }
     let described = try CorpusBuilder(train: [files[0]], valid: [files[1]], test: [files[2]])

@@ -126,13 +126,13 @@ struct ForeignTextTests {
     #expect(try build(train: "z.zip").description.counts(of: .train)?.tokens == (1 << 20) + 1)
   }
 
-  @Test func pointersInPlaceOfAVocabularyAndTokensAreNamed() throws {
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
-    for name in ["vocabulary.txt", "train.tokens"] {
-      _ = try build(train: "t")
-      try folder.write(pointer, to: "c/\(name)")
-      let said = message { _ = try Corpus(opening: folder.url("c")) }
-      #expect(said?.contains("c/\(name), found a Git LFS pointer") == true, "\(said ?? "")")
-    }
+  @Test(arguments: ["vocabulary.txt", "train.tokens", "corpus.json"])
+  func aPointerInPlaceOfAFileOfACorpusIsNamed(name: String) throws {
+    _ = try build(train: "t")
+    try folder.write(gitLFSPointer, to: "c/\(name)")
+    let said = message { _ = try Corpus(opening: folder.url("c")) } ?? ""
+    #expect(
+      said.contains("c/\(name)") && said.contains("found a Git LFS pointer; fetch the content with"),
+      "\(said)")
   }
 }

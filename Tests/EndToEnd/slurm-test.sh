@@ -142,6 +142,8 @@ expect_equal() {
 
 expect_interruption() {
   grep -q 'interrupted at step' "$work/$1.log" || fail "expected an interruption of $1, found none"
+  grep -qE 'continue with: .*launch\.sh -n 2 (--srun )?-- train .*--resume auto' "$work/$1.log" ||
+    fail "expected the line that continues $1 on 2 ranks, found $(grep -o 'continue with: .*' "$work/$1.log" | head -n 1)"
   grep -q 'requeueing job' "$work/$1.log" || fail "expected a requeue of $1, found none"
   grep -q 'continuing' "$work/$1.log" || fail "expected $1 to continue from its checkpoint, found a new run"
 }

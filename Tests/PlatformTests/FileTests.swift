@@ -20,6 +20,23 @@ struct AtomicFileTests {
     #expect(try folder.entries() == ["a"])
   }
 
+  /// The directories that were made for an entry go with it where they are empty.
+  @Test func aTemporaryEntryGoesWithItsOwner() throws {
+    try makeDirectories(folder.file("a/b"))
+    try makeDirectories(folder.file("c/d"))
+    do {
+      let kept = TemporaryEntry(folder.file("kept"))
+      let lost = [
+        TemporaryEntry(folder.file("a/b/.x.tmp"), newParents: [folder.file("a/b"), folder.file("a")]),
+        TemporaryEntry(folder.file("c/d/.y.tmp"), newParents: [folder.file("c/d"), folder.file("c")]),
+      ]
+      for entry in lost + [kept] { try makeDirectories("\(entry.path)/inside") }
+      try folder.write("other", to: "c/note")
+      kept.finish {}
+    }
+    #expect(try folder.entries() == ["c", "kept"] && folder.entries("c") == ["note"])
+  }
+
   @Test func leavesNothingBehindUnlessFinished() throws {
     do {
       let file = try AtomicFile(folder.file("a"))

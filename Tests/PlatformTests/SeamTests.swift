@@ -17,7 +17,8 @@ struct SeamTests {
       pattern:
         #"(^|[^\w.])(print|debugPrint|dump|puts|fputs|printf)\(|FileHandle\.standard(Output|Error)|STD(OUT|ERR)_FILENO|"#
         + #"\bstd(out|err)\b"#,
-      files: ["StandardStream.swift"]),
+      // CStart runs before the program and its libraries.
+      files: ["StandardStream.swift", "CStart.c"]),
     Seam(
       what: "starting threads",
       pattern: #"(^|[^\w.])Thread( \{|\(|\.detach)|pthread_create|DispatchQueue|DispatchSource|DispatchWork|"#
@@ -28,7 +29,7 @@ struct SeamTests {
       what: "asking the system for memory",
       pattern: #"\.(de)?allocate\(|posix_memalign|aligned_alloc|\b[mc]alloc\(|realloc\(|mmap\("#,
       // oneDNN's shim returns its status where there is no memory.
-      files: ["SystemMemory.swift", "MappedFile.swift", "CDNNL.c"]),
+      files: ["SystemMemory.swift", "MappedFile.swift", "CDNNL.c", "CStart.c"]),
   ]
 
   private static let sources = URL(filePath: #filePath).deletingLastPathComponent()

@@ -27,7 +27,7 @@ import Testing
     #expect(values.elements == [0, 0])
   }
 
-  @Test(.enabled(if: ComputeEngine.hasOneDNN), arguments: Precision.allCases)
+  @Test(.enabled(if: ComputeEngine.hasOneDNN, "built without oneDNN"), arguments: Precision.allCases)
   func theVersionOfOneDNNAndItsInstructionsHaveNames(precision: Precision) throws {
     let engine = ComputeEngine(precision: precision)
     // OpenBLAS replaces oneDNN on a processor without AVX2.

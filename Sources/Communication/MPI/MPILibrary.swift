@@ -8,7 +8,7 @@ extension MPICalls {
 
   /// Starts MPI, once per process, with the settings that this program needs unless the user has set others.
   func start() throws(MilmError) {
-    if MPILibrary.isOpenMPI { Self.setOpenMPIDefaults() }
+    if MPILibrary.isOpenMPI { try Self.setOpenMPIDefaults() }
     // Where MPI cannot start its own threads it prints lines of its own and goes on without them.
     try SystemThread.require(Self.threadCount, for: "MPI")
     // MPICH takes SIGUSR1 for news of its launcher; a process without one then waits for it forever.
@@ -23,12 +23,15 @@ extension MPICalls {
     }
   }
 
-  private static func setOpenMPIDefaults() {
+  private static func setOpenMPIDefaults() throws(MilmError) {
     // A singleton process would start Open MPI's daemon, which takes time and needs ssh on the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
     // Nor does it need a directory for the sockets and files of several processes, which a read-only /tmp could not hold.
-    if isSingleton(ProcessInfo.processInfo.environment) {
+    let environment = ProcessInfo.processInfo.environment
+    if isSingleton(environment) {
       setenv("OMPI_MCA_orte_create_session_dirs", "0", 0)
+    } else if let directory = environment["PMIX_SERVER_TMPDIR"] {
+      try requireWritable(directory)
     }
     // With "put", the reply that a large message waits for queues behind the whole message in the other direction:
     // the two directions of a link then alternate.
@@ -36,6 +39,21 @@ extension MPICalls {
     // Waiting sleeps (`WaitPace`). A thread that yields its core gets it back only after the computing thread's time
     // slice, and receives nothing until then.
     setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0)
+  }
+
+  /// Throws where the launcher's directory for the files of this host's ranks can be neither used nor made.
+  ///
+  /// MPI itself would print pages.
+  private static func requireWritable(_ directory: String) throws(MilmError) {
+    var existing = directory
+    while case .absent = try FileEntry(at: existing, followingLinks: true) {
+      existing = parentDirectory(of: existing)
+    }
+    guard access(existing, W_OK | X_OK) == -1 else { return }
+    let reason = MilmError(existing, cannot: "write")
+    throw MilmError(
+      "MPI: expected a writable directory for its files, found \(reason); set TMPDIR where the job is started to a directory "
+        + "that exists on all its hosts")
   }
 
   /// Whether no launcher has started this process: each passes variables of its process manager.

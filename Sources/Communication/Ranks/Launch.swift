@@ -6,10 +6,20 @@ package struct Launch: Sendable, Equatable {
   /// The variable in which a script states its command line up to milm's arguments, quoted for a shell.
   package static let variable = "MILM_LAUNCHED_BY"
 
-  /// The command line up to milm's own arguments, quoted for a shell.
-  private let start: String
+  /// What comes before milm's own arguments.
+  private enum Start: Equatable {
+    /// A line, quoted for a shell.
+    case line(String)
+    /// The words of a launcher that runs on another host, where alone its line is known: its name, its option for hosts, and
+    /// what follows that.
+    case elsewhere(String, hostOption: String, rest: [String])
+  }
+
+  private let start: Start
   /// The number of this process among those that were started together, before MPI is initialized.
   package let rank: Int
+  /// Whether no launcher has started this process.
+  package let isSingleton: Bool
 
   /// The launch of this process.
   package static var current: Launch {
@@ -24,18 +34,25 @@ package struct Launch: Sendable, Equatable {
     let program = arguments.prefix(1)
     let own = Array(arguments.dropFirst())
     rank = Self.rankVariables.lazy.compactMap { environment[$0].flatMap { Int($0) } }.first ?? 0
+    isSingleton = MPICalls.isSingleton(environment)
     if let script = environment[Self.variable], !script.isEmpty {
-      start = script
+      start = .line(script)
     } else if let srun = Self.srun(environment) {
-      start = shellWords(srun + program)
+      start = .line(shellWords(srun + program))
     } else if let count = environment["OMPI_COMM_WORLD_SIZE"] ?? environment["PMI_SIZE"] {
       let line = ancestors.first { line in
         Self.launchers.contains(line[0].split(separator: "/").last ?? "")
           && line.suffix(own.count) == own[...]
       }
-      start = shellWords(line.map { $0.dropLast(own.count) } ?? ["mpirun", "-n", count] + program)
+      if let line {
+        start = .line(shellWords(Self.counted(line.dropLast(own.count), count)))
+      } else if environment["OMPI_COMM_WORLD_SIZE"] != nil {
+        start = .elsewhere("mpirun", hostOption: "--host", rest: ["-n", count] + program)
+      } else {
+        start = .elsewhere("mpiexec", hostOption: "-hosts", rest: ["-n", count] + program)
+      }
     } else {
-      start = shellWords(Array(program))
+      start = .line(shellWords(Array(program)))
     }
   }
 
@@ -45,7 +62,17 @@ package struct Launch: Sendable, Equatable {
       let count = environment["SLURM_STEP_NUM_TASKS"] ?? environment["SLURM_NTASKS"],
       let manager = [("PMIX_RANK", "pmix"), ("PMI_RANK", "pmi2")].first(where: { environment[$0.0] != nil })
     else { return nil }
-    return ["srun", "-n", count, "--mpi=\(manager.1)"]
+    let sizes = [("SLURM_STEP_NUM_NODES", "--nodes"), ("SLURM_CPUS_PER_TASK", "--cpus-per-task")]
+    return ["srun", "-n", count]
+      + sizes.compactMap { name, option in environment[name].map { "\(option)=\($0)" } }
+      + ["--mpi=\(manager.1)"]
+  }
+
+  /// A launcher's line with the number of ranks, which it may leave to the slots of its hosts.
+  private static func counted(_ line: ArraySlice<String>, _ count: String) -> [String] {
+    let options: Set = ["-n", "-np", "-c", "--n", "--np", "-N", "--npernode", "-npernode"]
+    guard let launcher = line.first, line.allSatisfy({ !options.contains($0) }) else { return Array(line) }
+    return [launcher, "-n", count] + line.dropFirst()
   }
 
   /// Those of Open MPI, PMIx, and MPICH's process manager.
@@ -53,13 +80,31 @@ package struct Launch: Sendable, Equatable {
 
   private static let launchers: Set<Substring> = [
     "mpirun", "mpiexec", "orterun", "prterun", "mpiexec.hydra", "mpirun.mpich", "mpiexec.mpich",
-    "mpirun.openmpi",
-    "mpiexec.openmpi",
+    "mpirun.openmpi", "mpiexec.openmpi",
   ]
 
   /// The command line that starts as many processes with other arguments, as it can be pasted into a shell.
-  package func commandLine(_ arguments: [String]) -> String {
-    "\(start) \(shellWords(arguments))"
+  ///
+  /// `hostNames` are those of the ranks; they are named where the launcher's own line is known on another host alone.
+  package func commandLine(_ arguments: [String], hostNames: [String] = []) -> String {
+    switch start {
+    case .line(let line): return "\(line) \(shellWords(arguments))"
+    case .elsewhere(let launcher, let hostOption, let rest):
+      return shellWords([launcher] + Self.hosts(hostOption, hostNames) + rest + arguments)
+    }
+  }
+
+  /// The hosts with their numbers of ranks, in the order of the ranks.
+  private static func hosts(_ option: String, _ names: [String]) -> [String] {
+    var counts: [(name: String, count: Int)] = []
+    for name in names {
+      if let index = counts.firstIndex(where: { $0.name == name }) {
+        counts[index].count += 1
+      } else {
+        counts.append((name, 1))
+      }
+    }
+    return counts.isEmpty ? [] : [option, counts.map { "\($0.name):\($0.count)" }.joined(separator: ",")]
   }
 
   /// The command lines of the processes above this one; one that is not UTF-8 is left out.

@@ -9,12 +9,10 @@ import Platform
 final class StagedDirectory {
   /// Where to write until it is published.
   let url: URL
+  private let temporary: TemporaryEntry
   private let destination: URL
   private let name: String
   private let lock: OpenFile
-  /// The directories above that this one needed, the lowest first.
-  private let newParents: [String]
-  private var isPublished = false
 
   /// Begins a directory that will appear at `destination`.
   ///
@@ -27,7 +25,7 @@ final class StagedDirectory {
     let path = self.destination.path
     url = URL(fileURLWithPath: AtomicFile.temporaryPath(for: path), isDirectory: true)
     let parent = url.deletingLastPathComponent()
-    newParents = try absentParents(of: url.path)
+    temporary = TemporaryEntry(url.path, newParents: try absentParents(of: url.path))
     do {
       try makeDirectories(parent.path)
     } catch {
@@ -41,23 +39,17 @@ final class StagedDirectory {
     }
   }
 
-  deinit {
-    guard !isPublished else { return }
-    try? FileManager.default.removeItem(at: url)
-    // One that holds something else by now stays.
-    for parent in newParents { rmdir(parent) }
-  }
-
   /// Gives the directory its name, replacing an earlier corpus.
   func publish() throws {
     try synchronizeDirectory(url.path)
     try Self.checkReplaceable(destination, name: name)
-    // A plain rename replaces nothing or an empty directory.
-    if rename(url.path, destination.path) != 0 {
-      guard errno == ENOTEMPTY || errno == EEXIST else { throw MilmError(name, cannot: "write") }
-      try replace()
+    try temporary.finish {
+      // A plain rename replaces nothing or an empty directory.
+      if rename(url.path, destination.path) != 0 {
+        guard errno == ENOTEMPTY || errno == EEXIST else { throw MilmError(name, cannot: "write") }
+        try replace()
+      }
     }
-    isPublished = true
     try synchronizeDirectory(destination.deletingLastPathComponent().path)
   }
 

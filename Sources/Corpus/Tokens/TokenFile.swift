@@ -82,12 +82,9 @@ extension TokenFileHeader {
   /// Parses the header of a file and checks it against the file's size.
   fileprivate init(of file: borrowing OpenFile, name: String) throws {
     let byteCount = try file.byteCount()
-    var first = [UInt8](repeating: 0, count: min(byteCount, StoragePointer.byteCountLimit + 1))
+    var first = [UInt8](repeating: 0, count: min(byteCount, Self.byteCount))
     let readByteCount = try first.withUnsafeMutableBytes { try file.readAll(into: $0, at: 0) }
-    if let pointer = StoragePointer(first) {
-      throw MilmError("expected a token file at \(name), found \(pointer)")
-    }
-    try self.init(Array(first[..<readByteCount].prefix(Self.byteCount)), fileByteCount: byteCount, name: name)
+    try self.init(Array(first[..<readByteCount]), fileByteCount: byteCount, name: name)
   }
 
   /// Checks in one pass that all ids are below `vocabularyCount` and that their bytes have the checksum, which it returns.

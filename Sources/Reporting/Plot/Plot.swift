@@ -1,4 +1,5 @@
 import Foundation
+import Platform
 
 /// Curves between a pair of axes.
 ///
@@ -208,7 +209,7 @@ private struct Canvas {
 
 /// Text in HTML or SVG, also within quotation marks.
 func escaped(_ text: String) -> String {
-  text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+  visibleLines(text).replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
     .replacing("\"", with: "&quot;")
 }
 

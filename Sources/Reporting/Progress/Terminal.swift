@@ -40,7 +40,7 @@ package struct TerminalOutput: Sendable {
   package static var standardError: TerminalOutput { standardError {} }
 
   /// Replaces the redrawn line by a permanent one; the next drawing appears below it.
-  func writeLine(_ line: String) {
+  package func writeLine(_ line: String) {
     write((isTerminal ? "\r\u{1B}[K" : "") + line + "\n")
   }
 

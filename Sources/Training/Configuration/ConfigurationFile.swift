@@ -14,11 +14,8 @@ extension RunConfiguration {
   /// Unknown keys, wrong types and impossible values throw a line with the key, its place
   /// and the nearest known key.
   package init(contentsOf path: String, settings: [String] = []) throws {
-    let content = try OpenFile.stream(path, action: "read the configuration")
-      .readAll(limit: Self.byteCountLimit)
-    guard let text = String(validating: content, as: UTF8.self) else {
-      throw MilmError("\(path): expected UTF-8 text")
-    }
+    let text = try OpenFile.stream(path, action: "read the configuration")
+      .readText(limit: Self.byteCountLimit)
     try self.init(yaml: text, source: path, settings: settings)
   }
 

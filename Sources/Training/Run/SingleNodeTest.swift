@@ -35,8 +35,11 @@ package struct SingleNodeTest {
         "the single-node test has one temporary directory: expected ranks on one host, found "
           + "\(ranks.hostCount) hosts")
     }
-    let directory = try makeDirectory()
-    defer { if ranks.isCoordinator { try? FileManager.default.removeItem(atPath: directory) } }
+    let temporary = try makeDirectory()
+    let bytes = try ranks.control.broadcast(
+      "temporary directory", Array((temporary?.path ?? "").utf8), from: Ranks.coordinator)
+    let directory = String(decoding: bytes, as: UTF8.self)
+    defer { withExtendedLifetime(temporary) {} }
     let corpus = "\(directory)/corpus"
     var checks = [try check("prepare built-in text") { try prepare(corpus, wordCount: 60) }]
     for codec in Codec.allCases {
@@ -78,18 +81,17 @@ package struct SingleNodeTest {
     }
   }
 
-  private func makeDirectory() throws -> String {
-    let path = try ranks.onCoordinator("make a temporary directory") {
-      let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
-        "milm-\(UUID().uuidString)")
-      do { try makeDirectories(directory.path) } catch {
+  /// Makes a directory on rank 0, which goes with the result.
+  private func makeDirectory() throws -> TemporaryEntry? {
+    try ranks.onCoordinator("make a temporary directory") {
+      let path = FileManager.default.temporaryDirectory.appendingPathComponent("milm-\(UUID().uuidString)")
+        .path
+      let entry = TemporaryEntry(path)
+      do { try makeDirectories(path) } catch {
         throw MilmError("\(error); set TMPDIR to a directory where files can be written")
       }
-      return directory.path
+      return entry
     }
-    let bytes = try ranks.control.broadcast(
-      "temporary directory", Array((path ?? "").utf8), from: Ranks.coordinator)
-    return String(decoding: bytes, as: UTF8.self)
   }
 
   private func prepare(_ corpus: String, wordCount: Int) throws -> String {
