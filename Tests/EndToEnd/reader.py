@@ -41,7 +41,8 @@ def check_reading(bench: Bench) -> None:
     expect(found["tokens"] == 100, "100 tokens", found)
     words, ids = milm_reader.vocabulary("corpus"), milm_reader.tokens("corpus", "test")
     expect(words.encode(words.decode(ids)) == ids.tolist(), "the same ids after decode and encode", "others")
-    expect(list(milm_reader.vocabulary("run/checkpoints/best")) == list(words), "the run's words", "others")
+    for place in ("run", "corpus/vocabulary.txt", "run/checkpoints/best", "run/checkpoints/last/model.safetensors"):
+        expect(list(milm_reader.vocabulary(place)) == list(words), f"the run's words in {place}", "others")
     lines, frame = milm_reader.metrics("run"), milm_reader.metrics("run", frame=True)
     losses = [line["loss"] for line in lines if "split" not in line]
     expect(len(losses) == 12 and losses == frame.loss.dropna().tolist(), "12 losses", losses)

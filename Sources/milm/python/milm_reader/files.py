@@ -83,13 +83,15 @@ class Vocabulary(Sequence[str]):
 
 
 def vocabulary(path: str | Path) -> Vocabulary:
-    """The vocabulary of a corpus, a run, or a checkpoint in its run."""
-    path = Path(path)
-    places = [path, path / "vocabulary.txt"] if path.is_dir() else [path]
-    if path.is_dir() and not (path / "vocabulary.txt").is_file() and (path / "model.safetensors").is_file():
-        places.append(path.resolve().parent.parent / "vocabulary.txt")
-    file = places[-1]
-    if not file.is_file():
+    """The vocabulary of a corpus, of a run, or of a checkpoint in its run; or that in a file with one word per line."""
+    place = Path(path)
+    if place.name == "model.safetensors":
+        place = place.parent
+    files = [place] if place.is_file() else [place / "vocabulary.txt"]
+    if (place / "model.safetensors").is_file():
+        files.append(place.resolve().parent.parent / "vocabulary.txt")
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
         raise ReaderError(f"{path}: expected a corpus or a run with vocabulary.txt, found none")
     # read_text would take a carriage return for the end of a line.
     text = file.read_bytes().decode("utf-8")
