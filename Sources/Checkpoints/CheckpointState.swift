@@ -71,6 +71,9 @@ package struct CheckpointState: Codable, Sendable, Equatable {
   /// not record it.
   package var tokenChecksums: [String: String]?
 
+  /// What the run was started from; nil for a run with initial weights of its own.
+  package var initialWeights: InitialWeights?
+
   /// Whether the training text was raw text and was tokenized, so that other texts must be too.
   package var isTokenized = false
 
@@ -108,6 +111,26 @@ package struct CheckpointState: Codable, Sendable, Equatable {
 
     /// A record of no steps.
     package init() {}
+  }
+
+  /// Weights of another run that a run was started from.
+  package struct InitialWeights: Codable, Sendable, Equatable {
+    /// The file.
+    package var path: String
+    /// The file's SHA-256.
+    package var sha256: String
+    /// The model's tensors that the file lacks, which were initialized.
+    package var newTensors: [String]
+    /// Where the vocabulary differs: how many tokens both have, whose rows were kept.
+    package var commonTokens: Int?
+
+    /// The weights in the file at `path`.
+    package init(path: String, sha256: String, newTensors: [String], commonTokens: Int?) {
+      self.path = path
+      self.sha256 = sha256
+      self.newTensors = newTensors
+      self.commonTokens = commonTokens
+    }
   }
 
   /// The result of an evaluation.

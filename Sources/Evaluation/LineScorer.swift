@@ -54,7 +54,7 @@ final class LineScorer {
     self.start = start
   }
 
-  /// The negative log-likelihood of each line in nats, zero for the lines of other ranks: blocks are dealt round-robin.
+  /// The negative log-likelihood of each line in nats, zero for the lines of other ranks: blocks are assigned round-robin.
   func score(_ lines: EncodedLines, rank: Int, rankCount: Int) -> [Double] {
     var losses = [Double](repeating: 0, count: lines.count)
     let lengths = (0..<lines.count).map { lines.tokenRange(of: $0).count }

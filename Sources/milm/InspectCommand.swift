@@ -21,7 +21,8 @@ struct InspectCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: "A checkpoint, a run, a corpus or a configuration file.", completion: .file(),
+    help: .init("A checkpoint, a run, a corpus or a configuration file.", valueName: "RUN|CORPUS|CONFIG"),
+    completion: .file(),
     transform: pathArgument)
   var path: String
 
@@ -78,7 +79,7 @@ struct InspectCommand: ParsableCommand {
           "milm \(state.programVersion), \(state.rankCount) ranks of \(state.threadCount) threads, "
             + "\(state.engine) \(state.cpuLevel)"
         ),
-      ])
+      ] + (state.initialWeights.map { [("started from", "\($0.path), sha256 \($0.sha256)")] } ?? []))
   }
 
   private func bestCheckpoint(_ choice: CheckpointChoice) -> String {

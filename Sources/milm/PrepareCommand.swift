@@ -22,6 +22,7 @@ struct PrepareCommand: ParsableCommand {
         milm prepare --train wiki.train.tokens --valid wiki.valid.tokens --test wiki.test.tokens \
       --output corpus
         milm prepare --tokenize --min-count 3 --train book.txt --output corpus
+        milm prepare --vocabulary corpus --train letters.txt --output letters
         milm prepare --generate 400000 --output corpus
         milm prepare wikitext-103 --output wikitext-103 --archive wikitext-103-v1.zip
       """)
@@ -31,51 +32,71 @@ struct PrepareCommand: ParsableCommand {
     case wikiText103 = "wikitext-103"
   }
 
-  @Argument(help: "A published corpus to download and build, instead of texts.")
+  @Argument(
+    help: .init("A published corpus to download and build, instead of texts.", valueName: "wikitext-103"))
   var known: Known?
 
   @Option(
     parsing: .upToNextOption,
-    help: "Training text; several files are concatenated.", completion: .file(), transform: pathArgument)
+    help: .init("Training text; several files are concatenated.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var train: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file(), transform: pathArgument)
+  @Option(
+    parsing: .upToNextOption, help: .init("Validation text.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var valid: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Test text.", completion: .file(), transform: pathArgument)
+  @Option(
+    parsing: .upToNextOption, help: .init("Test text.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var test: [String] = []
 
   @Option(
-    help: "The corpus directory to write; an existing corpus is replaced.", completion: .directory,
+    help: .init("The corpus directory to write; an existing corpus is replaced.", valueName: "CORPUS"),
+    completion: .directory,
     transform: pathArgument)
   var output: String
 
-  @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
+  @Option(help: .init("Keep this many of the most frequent words, <unk> and <eos> included.", valueName: "N"))
   var vocabularySize: Int?
 
-  @Option(help: "Keep words that occur at least this often in the training text.")
+  @Option(
+    help: .init(
+      "Use the vocabulary of this corpus, run or vocabulary.txt instead of the training text's.",
+      valueName: "CORPUS|RUN|FILE"),
+    completion: .file(), transform: pathArgument)
+  var vocabulary: String?
+
+  @Option(help: .init("Keep words that occur at least this often in the training text.", valueName: "N"))
   var minCount = 1
 
   @Flag(help: "Tokenize raw text first.")
   var tokenize = false
 
-  @Option(help: "Generate this many training tokens of known entropy rate, instead of reading text.")
+  @Option(
+    help: .init(
+      "Generate this many training tokens of known entropy rate, instead of reading text.", valueName: "N"))
   var generate: Int?
 
-  @Option(help: "Random seed of --generate.")
+  @Option(help: .init("Random seed of --generate.", valueName: "N"))
   var seed: UInt64 = 1
 
   @Option(
-    help: "The downloaded archive of the published corpus.", completion: .file(), transform: pathArgument)
+    help: .init("The downloaded archive of the published corpus.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var archive: String?
 
   @Option(
     name: .customLong("url"),
-    help: "Address to download the archive from. May be repeated; tried in this order.")
+    help: .init(
+      "Address to download the archive from. May be repeated; tried in this order.", valueName: "URL"))
   var urls: [String] = []
 
   @Option(
-    help: "The archive's SHA-256 where it differs from the published one; counts are then not checked.")
+    help: .init(
+      "The archive's SHA-256 where it differs from the published one; counts are then not checked.",
+      valueName: "HEX"))
   var sha256: String?
 
   @Flag(help: "Print corpus.json as one line.")
@@ -87,6 +108,10 @@ struct PrepareCommand: ParsableCommand {
         "expected either --train with a text, or --generate with a number of tokens, or wikitext-103")
     }
     try validateKnown()
+    if vocabulary != nil, generate != nil || known != nil || vocabularySize != nil || minCount != 1 {
+      throw ValidationError(
+        "--vocabulary: expected --train, and no --vocabulary-size or --min-count: the vocabulary is given")
+    }
     if generate != nil, !(valid + test).isEmpty || tokenize || vocabularySize != nil || minCount != 1 {
       throw ValidationError(
         "--generate writes all splits: expected no --valid, --test, --tokenize, --vocabulary-size or --min-count"
@@ -132,7 +157,7 @@ struct PrepareCommand: ParsableCommand {
     switch (known, generate) {
     case (.wikiText103, _): description = try buildWikiText103()
     case (nil, let generate?): description = try generateCorpus(generate)
-    case (nil, nil): description = try build(textBuilder)
+    case (nil, nil): description = try build(textBuilder(try givenVocabulary()))
     }
     if json { return try printJSON(description) }
     try printTable(summary(description))
@@ -145,12 +170,35 @@ struct PrepareCommand: ParsableCommand {
       seed: seed)
   }
 
-  private var textBuilder: CorpusBuilder {
+  /// The vocabulary of --vocabulary; warns where its corpus was tokenized and this one will not be, or the reverse.
+  private func givenVocabulary() throws -> Vocabulary? {
+    guard let vocabulary else { return nil }
+    guard case .directory = try FileEntry(at: vocabulary, followingLinks: true) else {
+      return try Vocabulary(contentsOf: URL(filePath: vocabulary))
+    }
+    let file = "\(vocabulary)/vocabulary.txt"
+    if case .absent = try FileEntry(at: file, followingLinks: true) {
+      throw MilmError(
+        vocabulary, expected: "a corpus or a run, with a vocabulary.txt, or a file", found: "a folder without"
+      )
+    }
+    if case .file = try FileEntry(at: "\(vocabulary)/corpus.json", followingLinks: true),
+      try CorpusDescription(readingFrom: URL(filePath: vocabulary)).tokenized != tokenize
+    {
+      printMessage(
+        "warning: \(vocabulary) was prepared \(tokenize ? "without" : "with") --tokenize, this text is not: words that "
+          + "are spelled alike may be split differently")
+    }
+    return try Vocabulary(contentsOf: URL(filePath: file))
+  }
+
+  private func textBuilder(_ given: Vocabulary?) -> CorpusBuilder {
     CorpusBuilder(
       train: train.map { URL(filePath: $0) }, valid: valid.map { URL(filePath: $0) },
       test: test.map { URL(filePath: $0) },
       options: .init(
-        vocabulary: VocabularySelection(size: vocabularySize, minCount: minCount), tokenizing: tokenize))
+        vocabulary: VocabularySelection(size: vocabularySize, minCount: minCount), given: given,
+        tokenizing: tokenize))
   }
 
   private func build(_ builder: CorpusBuilder) throws -> CorpusDescription {

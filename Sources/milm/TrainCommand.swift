@@ -13,31 +13,49 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     discussion: """
       Examples:
         milm train configs/quickstart.yaml --corpus corpus --output run
+        milm train configs/quickstart.yaml --corpus other --output tuned --init run
         mpirun --bind-to none -n 2 milm train configs/wikitext-2.yaml --corpus corpus --output run --resume auto
         mpirun --bind-to none -n 2 milm train --single-node-test
       """)
 
   @Argument(
-    help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]), transform: pathArgument)
+    help: .init("The configuration, a YAML file.", valueName: "CONFIG"),
+    completion: .file(extensions: ["yaml"]), transform: pathArgument)
   var config: String?
 
-  @Option(help: "The corpus directory.", completion: .directory, transform: pathArgument)
+  @Option(
+    help: .init("The corpus directory.", valueName: "CORPUS"), completion: .corpora, transform: pathArgument)
   var corpus: String?
 
   @Option(
-    help: "The run directory: checkpoints, metrics, report.html, tensorboard.", completion: .directory,
+    help: .init("The run directory: checkpoints, metrics, report.html, tensorboard.", valueName: "RUN"),
+    completion: .runs,
     transform: pathArgument)
   var output: String?
 
-  @Option(help: "never: refuse an existing run; auto: resume it; or the checkpoint to resume from.")
+  @Option(
+    help: .init(
+      "never: refuse an existing run; auto: resume it; or the checkpoint to resume from.",
+      valueName: "never|auto|CHECKPOINT"), completion: .resumption)
   var resume = "never"
+
+  @Option(
+    name: .customLong("init"),
+    help: .init(
+      """
+      Start a new run from the weights of a checkpoint, of a run or of a model.safetensors file; optimizer, schedule and \
+      counters start at step 0.
+      """, valueName: "RUN|CHECKPOINT|FILE"), completion: .file(), transform: pathArgument)
+  var initialWeights: String?
 
   @OptionGroup var overrides: ConfigurationSettings
 
-  @Option(help: "Stop after this step of the whole run; the schedule still follows training.steps.")
+  @Option(
+    help: .init(
+      "Stop after this step of the whole run; the schedule still follows training.steps.", valueName: "N"))
   var steps: Int?
 
-  @Option(help: "Timeout in seconds of every collective before the first step.")
+  @Option(help: .init("Timeout in seconds of every collective before the first step.", valueName: "SECONDS"))
   var startLimit = MPIWorld.defaultStartSeconds
 
   @Flag(
@@ -61,14 +79,15 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
 
   @Option(
     name: .customLong("fault"),
-    help: ArgumentHelp("For tests: ACTION:POINT:RANK:STEP, a fault to inject.", visibility: .hidden))
+    help: ArgumentHelp(
+      "For tests: ACTION:POINT:RANK:STEP, a fault to inject.", valueName: "FAULT", visibility: .hidden))
   var faults: [String] = []
 
   func validate() throws {
     if singleNodeTest {
       guard config == nil, corpus == nil, output == nil, resume == "never", overrides.settings.isEmpty,
         steps == nil,
-        !dryRun, !json, !trace
+        !dryRun, !json, !trace, initialWeights == nil
       else {
         throw ValidationError("--single-node-test takes no other argument")
       }
@@ -77,6 +96,9 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     if config == nil { throw ValidationError("expected a configuration file, or --single-node-test") }
     if corpus == nil { throw ValidationError("expected --corpus with a corpus directory") }
     if output == nil { throw ValidationError("expected --output with a run directory") }
+    if initialWeights != nil, !["never", "auto"].contains(resume) {
+      throw ValidationError("expected either --init or --resume with a checkpoint, found both")
+    }
     if let steps, steps < 1 { throw ValidationError("--steps: expected at least 1, found \(steps)") }
     guard startLimit > 0 else {
       throw ValidationError("--start-limit: expected more than 0 seconds, found \(startLimit)")
@@ -95,6 +117,8 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     try plan.injectAtLaunch(rank: Launch.current.rank)
     onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
       let ranks = Ranks(world)
+      // A rank on another host does not see the terminal that its lines appear on.
+      let terminal = terminal.appearing(onTerminal: try ranks.broadcast(terminal.isTerminal))
       let logger = makeLogger(rank: ranks.rank, output: terminal)
       if singleNodeTest {
         let checks = try SingleNodeTest(ranks: ranks, logger: logger).run()
@@ -106,6 +130,7 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
         fromRank0File: config, settings: overrides.settings, ranks: ranks)
       var request = TrainingRequest(corpus: corpus, output: output)
       request.resume = resume == "never" ? .never : resume == "auto" ? .auto : .checkpoint(resume)
+      request.initialWeights = initialWeights
       request.lastStep = steps
       request.traces = trace
       let run = TrainingRun(

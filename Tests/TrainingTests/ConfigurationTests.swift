@@ -59,7 +59,7 @@ import Training
     ),
     (
       "training: { threads: many }",
-      "run.yaml:1: training.threads: expected auto or an integer from 1 to 1024, found 'many'"
+      "run.yaml:1: training.threads: expected auto | an integer from 1 to 1024, found 'many'"
     ),
     (
       "optimizer: { learningRate: nan }",
@@ -144,10 +144,12 @@ import Training
   }
 
   @Test(arguments: [
-    ("training.steps=9", nil), ("training.threads=3", nil),
+    ("training.steps=9", nil), ("training.threads=3", nil), ("optimizer.learningRate=1", nil),
+    ("exchange.codec=int8", nil), ("exchange.vocabulary=sharded", nil), ("coordinator.patience=9", nil),
+    ("optimizer.beta1=0.5", "optimizer.beta1: 0.9 in the run, 0.5 now"),
     ("model.hidden=9", "model.hidden: 2048 in the run, 9 now"),
   ])
-  func onlyDurationAndPlaceMayDifferOnResume(setting: String, expected: String?) throws {
+  func whatDoesNotChangeWhatWasComputedMayDifferOnResume(setting: String, expected: String?) throws {
     let changed = try configuration("", setting)
     #expect(changed.differenceThatForbidsResuming(from: RunConfiguration()) == expected)
   }

@@ -88,7 +88,9 @@ import Training
     let bench = try TrainingBench()
     try bench.train(try bench.configuration(), output: "run", lastStep: 5)
     let changed = try bench.configuration("model.hidden=18")
-    let expected = "cannot resume with a different configuration: model.hidden: 17 in the run, 18 now"
+    let expected =
+      "cannot resume with a different configuration: model.hidden: 17 in the run, 18 now; a new run may start from the "
+      + "weights of this one, with --init \(bench.folder.file("run"))"
     #expect(throws: MilmError(expected)) {
       try bench.train(changed, output: "run", resume: .auto)
     }

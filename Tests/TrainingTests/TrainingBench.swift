@@ -52,9 +52,10 @@ struct TrainingBench {
     vocabularyDecision: (any VocabularyDecision)? = nil,
     link: (any Communicator) -> any Communicator = { $0 },
     snapshotLink: (any Communicator) -> any Communicator = { $0 },
-    reception: ReceptionFault? = nil
+    reception: ReceptionFault? = nil, corpus other: String? = nil, initialWeights: String? = nil
   ) throws -> Trainer.Outcome {
-    var request = TrainingRequest(corpus: corpus, output: folder.file(output))
+    var request = TrainingRequest(corpus: other ?? corpus, output: folder.file(output))
+    request.initialWeights = initialWeights
     request.resume = resume
     request.lastStep = lastStep
     func world() -> [LocalCommunicator] {
@@ -136,6 +137,17 @@ struct TrainingBench {
     return ["model", "optimizer", "carry"].map {
       checkpoint.state.files["\($0).safetensors"]?.sha256 ?? "none"
     }
+  }
+}
+
+extension TrainingBench {
+  /// The tensors of a part of a checkpoint, by name.
+  func tensors(
+    _ output: String, _ part: CheckpointPart, _ name: String = "last"
+  ) throws -> [String: [Float]] {
+    let file = try checkpoint(output, name).tensors(part)
+    let values = try file.names.map { name in (name, try file.withFloats(of: name) { Array($0) }) }
+    return Dictionary(uniqueKeysWithValues: values)
   }
 }
 

@@ -11,6 +11,8 @@ package struct CorpusBuilder: Sendable {
   package struct Options: Sendable {
     /// The words that become the vocabulary.
     package var vocabulary: VocabularySelection
+    /// A vocabulary that is given and not selected from the training text.
+    package var given: Vocabulary?
     /// Whether the texts are raw and must be tokenized first.
     package var tokenizing: Bool
     /// The number of threads; the result does not depend on it.
@@ -18,10 +20,11 @@ package struct CorpusBuilder: Sendable {
 
     /// Default: all words of tokenized texts, all processors.
     package init(
-      vocabulary: VocabularySelection = .init(), tokenizing: Bool = false,
+      vocabulary: VocabularySelection = .init(), given: Vocabulary? = nil, tokenizing: Bool = false,
       threadCount: Int = Processors.allowed.usableCount
     ) {
       self.vocabulary = vocabulary
+      self.given = given
       self.tokenizing = tokenizing
       self.threadCount = threadCount
     }
@@ -108,11 +111,12 @@ struct CorpusBuild {
   func run(
     train: [TextSource], entropyRate: Double?, check: (CorpusDescription) throws -> Void
   ) throws -> CorpusDescription {
-    let training = try encodeTraining(train)
+    let training = try options.given.map { try encodeTraining(train, in: $0) } ?? encodeTraining(train)
     var encoded = [training.split]
     for split in [Split.valid, .test] {
       guard let texts = sources[split], !texts.isEmpty else { continue }
-      encoded.append(try encode(split, texts, with: training))
+      encoded.append(
+        try encode(split, texts, index: training.index, vocabularyCount: training.vocabularyCount))
     }
     let description = CorpusDescription(
       formatVersion: CorpusDescription.currentFormatVersion, sources: encoded.flatMap(\.sources),
@@ -170,6 +174,19 @@ struct CorpusBuild {
       vocabularyCount: ranking.order.count, vocabularyHash: hash)
   }
 
+  /// Encodes the training text in a vocabulary that is given.
+  private func encodeTraining(_ texts: [TextSource], in vocabulary: Vocabulary) throws -> Training {
+    try vocabulary.write(to: directory.url.appendingPathComponent(Corpus.vocabularyFileName))
+    let split = try encode(
+      .train, texts, index: vocabulary.index, vocabularyCount: vocabulary.count)
+    guard split.counts.tokens > split.counts.lines else {
+      throw MilmError("expected words in \(names(texts)), found none")
+    }
+    return Training(
+      split: split, index: vocabulary.index, vocabularyCount: vocabulary.count,
+      vocabularyHash: vocabulary.hash)
+  }
+
   /// Adds one counter's words to `all` and returns their ids there.
   private func merge(_ words: consuming WordTable, into all: inout WordTable) -> [Int32] {
     (0..<words.count).map { all.add(words.bytes(of: $0), count: words.occurrenceCount(of: $0)) }
@@ -197,12 +214,14 @@ struct CorpusBuild {
     return renumberers.reduce(0) { $0 + $1.unknownTokenCount }
   }
 
-  // MARK: The other texts
+  // MARK: Texts in a known vocabulary
 
-  private func encode(_ split: Split, _ texts: [TextSource], with training: Training) throws -> EncodedSplit {
-    let writer = try tokenFileWriter(split, vocabularyCount: training.vocabularyCount)
+  private func encode(
+    _ split: Split, _ texts: [TextSource], index: WordIndex, vocabularyCount: Int
+  ) throws -> EncodedSplit {
+    let writer = try tokenFileWriter(split, vocabularyCount: vocabularyCount)
     let blocks = self.blocks(texts) { try report(.encoding(split), split, $0) }
-    let counts = try BlockEncoder.encode(blocks, index: training.index, threadCount: threadCount) {
+    let counts = try BlockEncoder.encode(blocks, index: index, threadCount: threadCount) {
       try writer.append($0)
     }
     guard counts.tokenCount > 0 else { throw MilmError("expected lines in \(names(texts)), found none") }

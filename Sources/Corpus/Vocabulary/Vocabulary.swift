@@ -57,6 +57,9 @@ package struct Vocabulary: Sendable {
   /// The id of a word, `unknownID` if it is not in the vocabulary.
   package func id(of word: String) -> Int32 { index.id(of: word) ?? unknownID }
 
+  /// Whether a word has an id of its own.
+  package func contains(_ word: String) -> Bool { index.id(of: word) != nil }
+
   /// The content of `vocabulary.txt`: one word per line.
   var fileBytes: [UInt8] { Self.fileBytes(of: words) }
 

@@ -35,6 +35,13 @@ extension RunConfiguration {
     for setting in settings { try reader.apply(setting, to: &configuration) }
   }
 
+  /// A value of a key as `config.yaml` writes it; throws where it is none, or there is no such key.
+  static func normalized(key: String, value: String) throws -> String {
+    var configuration = RunConfiguration()
+    try ConfigurationReader(source: "--set").apply("\(key)=\(value)", to: &configuration)
+    return ConfigurationKey.all.first { $0.path == key }?.show(configuration) ?? value
+  }
+
   /// The complete configuration as YAML, as in `config.yaml`.
   package var yaml: String {
     var root = Node.Mapping([])
@@ -82,13 +89,22 @@ extension RunConfiguration {
 
   /// The first difference that prevents resuming, with both values; nil where there is none.
   package func differenceThatForbidsResuming(from earlier: RunConfiguration) -> String? {
+    differences(from: earlier) { !$0.mayDifferOnResume }.first
+  }
+
+  /// The differences with which a run may resume, each with both values.
+  package func changesOnResume(from earlier: RunConfiguration) -> [String] {
+    differences(from: earlier, where: \.mayDifferOnResume)
+  }
+
+  private func differences(
+    from earlier: RunConfiguration, where isIncluded: (ConfigurationKey) -> Bool
+  ) -> [String] {
     var earlier = earlier
     // Resuming with `auto` keeps the placement that the run has.
     if exchange.vocabulary == .auto { earlier.exchange.vocabulary = .auto }
-    for key in ConfigurationKey.all where !key.mayDifferOnResume && key.show(self) != key.show(earlier) {
-      return "\(key.path): \(key.show(earlier)) in the run, \(key.show(self)) now"
-    }
-    return nil
+    return ConfigurationKey.all.filter { isIncluded($0) && $0.show(self) != $0.show(earlier) }
+      .map { "\($0.path): \($0.show(earlier)) in the run, \($0.show(self)) now" }
   }
 
   /// Checks conditions on several keys.
@@ -111,6 +127,13 @@ extension RunConfiguration {
         "\(source): exchange.stallAbortSeconds (\(exchange.stallAbortSeconds)) is below "
           + "exchange.stallWarnSeconds (\(exchange.stallWarnSeconds))")
     }
+  }
+}
+
+extension ConfigurationKey {
+  /// The keys whose path begins with `prefix`; throws, with the nearest ones, where there is none.
+  package static func all(beginningWith prefix: String) throws -> [ConfigurationKey] {
+    try ConfigurationReader(source: "keys").keys(beginningWith: prefix)
   }
 }
 
@@ -222,6 +245,13 @@ private struct ConfigurationReader {
       previous = byte
     }
     return count
+  }
+
+  /// The keys whose path begins with `prefix`; throws where there is none.
+  func keys(beginningWith prefix: String) throws -> [ConfigurationKey] {
+    let found = keys.filter { $0.path.hasPrefix(prefix) }
+    guard !found.isEmpty else { throw unknown(prefix, at: source) }
+    return found
   }
 
   private func keysInside(_ section: String) -> [String] {

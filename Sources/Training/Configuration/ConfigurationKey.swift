@@ -3,8 +3,14 @@
 /// The list `all` is the only place that names keys; the reader, `--set`, `config.yaml`, the comparison on resume and
 /// the configuration reference go by it.
 package struct ConfigurationKey: Sendable {
+  /// What a value is.
+  package enum Kind: String, Sendable {
+    case integer, number, boolean, choice
+  }
+
   /// The path, with dots: `model.dropout.input`.
   package let path: String
+  package let kind: Kind
   /// The values it takes, as an error names them.
   package let values: String
   /// One sentence.
@@ -20,10 +26,11 @@ package struct ConfigurationKey: Sendable {
 
   /// A key whose value is parsed from text and written as text.
   private init<Value>(
-    _ path: String, _ place: Place<Value>, _ meaning: String, _ mayDiffer: Bool, values: String,
+    _ path: String, _ place: Place<Value>, _ meaning: String, _ mayDiffer: Bool, kind: Kind, values: String,
     parse: @escaping @Sendable (String) -> Value?, format: @escaping @Sendable (Value) -> String
   ) {
     self.path = path
+    self.kind = kind
     self.values = values
     self.meaning = meaning
     mayDifferOnResume = mayDiffer
@@ -40,7 +47,7 @@ package struct ConfigurationKey: Sendable {
     atMost maximum: Int = 1 << 20, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: "an integer from \(minimum) to \(maximum)",
+      path, place, meaning, mayDiffer, kind: .integer, values: "an integer from \(minimum) to \(maximum)",
       parse: { Int($0).flatMap { (minimum...maximum).contains($0) ? $0 : nil } }, format: { "\($0)" })
   }
 
@@ -48,7 +55,7 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Double>, _ meaning: String, _ limits: NumberLimits, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: limits.description,
+      path, place, meaning, mayDiffer, kind: .number, values: limits.description,
       parse: { Double($0).flatMap { $0.isFinite && limits.contain($0) ? $0 : nil } }, format: { "\($0)" })
   }
 
@@ -56,7 +63,8 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Value>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: Value.allCases.map(\.rawValue).joined(separator: " | "),
+      path, place, meaning, mayDiffer, kind: .choice,
+      values: Value.allCases.map(\.rawValue).joined(separator: " | "),
       parse: { Value(rawValue: $0) }, format: { $0.rawValue })
   }
 
@@ -65,7 +73,7 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Value?>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer,
+      path, place, meaning, mayDiffer, kind: .choice,
       values: (["auto"] + Value.allCases.map(\.rawValue)).joined(separator: " | "),
       parse: { text in text == "auto" ? .some(nil) : Value(rawValue: text).map { .some($0) } },
       format: { $0?.rawValue ?? "auto" })
@@ -75,7 +83,8 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Bool>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: "true | false", parse: { ["true": true, "false": false][$0] },
+      path, place, meaning, mayDiffer, kind: .boolean, values: "true | false",
+      parse: { ["true": true, "false": false][$0] },
       format: { "\($0)" })
   }
 
@@ -84,11 +93,29 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Int?>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: "auto or an integer from 1 to 1024",
+      path, place, meaning, mayDiffer, kind: .integer, values: "auto | an integer from 1 to 1024",
       parse: { text in
         text == "auto" ? .some(nil) : Int(text).flatMap { (1...1024).contains($0) ? .some($0) : nil }
       }, format: { $0.map(String.init) ?? "auto" })
   }
+}
+
+extension ConfigurationKey {
+  /// The values that can be listed, such as `auto`.
+  package var choices: [String] {
+    values.split(separator: " | ").map(String.init).filter { !$0.contains(" ") }
+  }
+
+  /// Whether runs that differ in it alone repeat the same experiment.
+  package var isSeed: Bool { path == "training.seed" }
+
+  /// Whether it may change what is learned, beyond rounding; the others say how a run is executed and recorded.
+  package var mayChangeResult: Bool { !Self.ofExecution.contains(path) }
+
+  private static let ofExecution: Set<String> = [
+    "training.threads", "exchange.hashEvery", "exchange.stallWarnSeconds", "exchange.stallAbortSeconds",
+    "coordinator.placement", "coordinator.reportEvery", "coordinator.keepLast", "coordinator.failedWrites",
+  ]
 }
 
 /// The range of a number, which is used in single precision.
@@ -169,23 +196,24 @@ extension ConfigurationKey {
   private static var optimizer: [ConfigurationKey] {
     [
       .choice("optimizer.kind", \.optimizer.kind, "The update rule; `sgd` is with momentum."),
-      .number("optimizer.learningRate", \.optimizer.learningRate, "Peak learning rate.", .positive),
+      .number(
+        "optimizer.learningRate", \.optimizer.learningRate, "Peak learning rate.", .positive, mayDiffer: true),
       .number("optimizer.beta1", \.optimizer.beta1, "Adam's decay of the mean.", .fraction),
       .number("optimizer.beta2", \.optimizer.beta2, "Adam's decay of the mean square.", .fraction),
       .number("optimizer.epsilon", \.optimizer.epsilon, "Adam's ε.", .positive),
       .number("optimizer.momentum", \.optimizer.momentum, "Momentum of `sgd`.", .fraction),
       .number(
         "optimizer.weightDecay", \.optimizer.weightDecay,
-        "Decoupled weight decay, not applied to biases or the embedding.", .notNegative),
+        "Decoupled weight decay, not applied to biases or the embedding.", .notNegative, mayDiffer: true),
       .number(
         "optimizer.clip", \.optimizer.clip,
         "Gradients are clipped to this global norm; 0 turns clipping off.",
-        .notNegative),
-      .choice("schedule.kind", \.schedule.kind, "Learning rate schedule after warm-up."),
-      .integer("schedule.warmup", \.schedule.warmup, "Steps of linear warm-up.", atLeast: 0),
+        .notNegative, mayDiffer: true),
+      .choice("schedule.kind", \.schedule.kind, "Learning rate schedule after warm-up.", mayDiffer: true),
+      .integer("schedule.warmup", \.schedule.warmup, "Steps of linear warm-up.", atLeast: 0, mayDiffer: true),
       .number(
         "schedule.final", \.schedule.final, "Learning rate at the last step; the floor of `plateau`.",
-        .notNegative),
+        .notNegative, mayDiffer: true),
     ]
   }
 
@@ -193,20 +221,24 @@ extension ConfigurationKey {
     [
       .automaticChoice(
         "exchange.codec", \.exchange.codec,
-        "Codec of the gradient all-reduce; `auto` measures and chooses after the second step."),
+        "Codec of the gradient all-reduce; `auto` measures and chooses after the second step.",
+        mayDiffer: true),
       .vocabulary,
       .integer(
         "exchange.bucketMegabytes", \.exchange.bucketMegabytes,
         "Largest bucket of the gradient, in 10⁶ bytes.",
-        atLeast: 1, atMost: 1024),
+        atLeast: 1, atMost: 1024, mayDiffer: true),
       .integer(
         "exchange.hashEvery", \.exchange.hashEvery,
-        "Steps between comparisons of the replicas' parameters; 0 turns them off.", atLeast: 0),
+        "Steps between comparisons of the replicas' parameters; 0 turns them off.", atLeast: 0,
+        mayDiffer: true),
       .automaticInteger(
         "exchange.ranksPerNode", \.exchange.ranksPerNode,
         "Ranks that add their gradients in shared memory; `auto` is all ranks of a host.", mayDiffer: true),
-      .flag("exchange.allowLoss", \.exchange.allowLoss, "Whether a codec may round."),
-      .flag("exchange.retune", \.exchange.retune, "Whether `auto` may choose again during the run."),
+      .flag("exchange.allowLoss", \.exchange.allowLoss, "Whether a codec may round.", mayDiffer: true),
+      .flag(
+        "exchange.retune", \.exchange.retune, "Whether `auto` may choose again during the run.",
+        mayDiffer: true),
       .number(
         "exchange.stallWarnSeconds", \.exchange.stallWarnSeconds, "Seconds until a stalled rank is named.",
         .positive, mayDiffer: true),
@@ -221,7 +253,7 @@ extension ConfigurationKey {
     ConfigurationKey(
       "exchange.vocabulary", \.exchange.vocabulary,
       "Where the rows of the tied matrix are: on every rank, sharded over all ranks, or over groups of that many ranks.",
-      false,
+      true, kind: .choice,
       values:
         "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)",
       parse: { ExchangeSettings.Vocabulary($0) }, format: { $0.description })
@@ -236,18 +268,18 @@ extension ConfigurationKey {
       .number(
         "guard.outlier", \.guarding.outlier,
         "A step whose loss or gradient norm is this many standard deviations above the mean is skipped; 0 turns it off.",
-        .notNegative),
+        .notNegative, mayDiffer: true),
       .number(
         "guard.divergence", \.guarding.divergence,
         "The run has diverged when its mean loss is this many nats per token above its lowest; 0 turns it off.",
-        .notNegative),
+        .notNegative, mayDiffer: true),
       .integer(
         "guard.returns", \.guarding.returns,
         "How often a diverged run returns to its last good checkpoint before it fails.", atLeast: 0,
         mayDiffer: true),
       .number(
         "guard.rateFactor", \.guarding.rateFactor, "Factor of the learning rate after each return.",
-        .positiveFraction),
+        .positiveFraction, mayDiffer: true),
     ]
   }
 
@@ -262,13 +294,13 @@ extension ConfigurationKey {
         mayDiffer: true),
       .integer(
         "coordinator.evaluateEvery", \.coordinator.evaluateEvery,
-        "Steps between evaluations of the validation split; 0 turns them off.", atLeast: 0),
+        "Steps between evaluations of the validation split; 0 turns them off.", atLeast: 0, mayDiffer: true),
       .integer(
         "coordinator.evaluateStreams", \.coordinator.evaluateStreams,
-        "Streams of the validation split in these evaluations.", atLeast: 1),
+        "Streams of the validation split in these evaluations.", atLeast: 1, mayDiffer: true),
       .integer(
-        "coordinator.checkpointEvery", \.coordinator.checkpointEvery, "Steps between checkpoints.", atLeast: 1
-      ),
+        "coordinator.checkpointEvery", \.coordinator.checkpointEvery, "Steps between checkpoints.",
+        atLeast: 1, mayDiffer: true),
       .integer(
         "coordinator.keepLast", \.coordinator.keepLast, "Checkpoints kept besides the best one.", atLeast: 1,
         mayDiffer: true),
@@ -278,7 +310,8 @@ extension ConfigurationKey {
         mayDiffer: true),
       .integer(
         "coordinator.patience", \.coordinator.patience,
-        "Evaluations without improvement until the run ends; 0 turns early stopping off.", atLeast: 0),
+        "Evaluations without improvement until the run ends; 0 turns early stopping off.", atLeast: 0,
+        mayDiffer: true),
     ]
   }
 }

@@ -18,6 +18,8 @@ package struct TrainingRequest: Sendable {
   package var output: String
   /// Treatment of an existing run.
   package var resume = Resume.never
+  /// The checkpoint, run or safetensors file whose weights a new run starts from; nil for initial weights of its own.
+  package var initialWeights: String?
   /// The step of the whole run to stop after; nil for the configured end.
   package var lastStep: Int?
   /// Whether chosen steps are recorded for a trace viewer.

@@ -126,7 +126,10 @@ package struct Boundary: Sendable {
       if step == origin.step, pending.step < step, pending.perplexity == nil {
         due.restartedEvaluation = pending.step
       }
-      if step >= pending.step + settings.evaluateEvery { due.effectiveEvaluation = pending.step }
+      // Or before the next one begins, where a resumed run evaluates more rarely than before.
+      if step >= pending.step + settings.evaluateEvery || step > pending.step && evaluates(atStep: step) {
+        due.effectiveEvaluation = pending.step
+      }
     }
     // While steps are skipped the parameters may have diverged: only checkpoints before that are good.
     let isGood = step > 0 && state.consecutiveSkippedStepCount == 0

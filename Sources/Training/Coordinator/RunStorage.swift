@@ -211,13 +211,16 @@ struct RunStorage {
     guard checkpoint.state.vocabularyHash == corpus.vocabulary.hash else {
       throw MilmError(
         "\(request.corpus): the vocabulary differs from that of \(checkpoint.path): expected hash "
-          + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash)")
+          + "\(checkpoint.state.vocabularyHash), found \(corpus.vocabulary.hash); a new run may start from its weights, "
+          + "with --init \(request.output)")
     }
     try checkTexts(checkpoint, request, TextIdentity(corpus), logger)
     let earlier = try RunConfiguration(
       yaml: checkpoint.state.configuration, source: "the configuration in \(checkpoint.path)")
     if let difference = configuration.differenceThatForbidsResuming(from: earlier) {
-      throw MilmError("cannot resume with a different configuration: \(difference)")
+      throw MilmError(
+        "cannot resume with a different configuration: \(difference); a new run may start from the weights of this one, "
+          + "with --init \(request.output)")
     }
   }
 
@@ -231,7 +234,8 @@ struct RunStorage {
       throw MilmError(
         "\(request.corpus): the training text differs from that of \(checkpoint.path): expected tokens with checksum "
           + "\(earlier[train] ?? "none"), found \(text.tokenChecksums[train] ?? "none"); a run continues with the text "
-          + "that it has begun, another text needs a new run")
+          + "that it has begun, another text needs a new run, which may start from its weights with --init "
+          + request.output)
     }
     if checkpoint.state.hasOtherValidation(than: text) {
       logger.warning(
@@ -246,13 +250,18 @@ struct RunStorage {
 
 extension RunDirectory {
   /// The run that a checkpoint belongs to.
-  init(of checkpoint: Checkpoint) {
-    let place = URL(filePath: checkpoint.path).resolvingSymlinksInPath()
+  init(of checkpoint: Checkpoint) { self.init(ofCheckpointAt: checkpoint.path) }
+
+  /// The run that a checkpoint in `path` belongs to.
+  package init(ofCheckpointAt path: String) {
+    let place = URL(filePath: path).resolvingSymlinksInPath()
     self.init(path: place.deletingLastPathComponent().deletingLastPathComponent().path)
   }
 
   /// The files of metrics and reports.
   package var files: RunFiles {
-    RunFiles(metrics: metricsPath, sessions: sessionsPath, events: tensorboardPath, page: reportPath)
+    RunFiles(
+      metrics: metricsPath, sessions: sessionsPath, events: tensorboardPath, page: reportPath,
+      evaluations: evaluationsPath)
   }
 }

@@ -57,7 +57,7 @@ package struct TrainingRun: Sendable {
       } ?? nil
     let isResumed = try ranks.broadcast(checkpoint != nil)
     let state = try makeState(corpus, resuming: checkpoint)
-    if isResumed { try resume(state, checkpoint) }
+    _ = try begin(state, resuming: isResumed, from: checkpoint, corpus)
     describe(state, data)
     return Rehearsal(parameters: state.model.parameters.parameterCount, step: state.counters.step)
   }
@@ -74,7 +74,7 @@ package struct TrainingRun: Sendable {
     let isResumed = try ranks.broadcast(storage?.checkpoint != nil)
     let isOwn = try ranks.broadcast(storage?.isOwn ?? false)
     let state = try makeState(corpus, resuming: storage?.checkpoint)
-    if isResumed { try resume(state, storage?.checkpoint) }
+    let isInitialized = try begin(state, resuming: isResumed, from: storage?.checkpoint, corpus)
     describe(state, data)
     // Rank 0 decides: the corpus of another host may lack the split.
     let evaluates = try ranks.broadcast(
@@ -84,7 +84,12 @@ package struct TrainingRun: Sendable {
       return outcome
     }
     let step = state.counters.step
-    var origin = !isResumed ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
+    if !evaluates, let pending = state.counters.pendingEvaluation, pending.perplexity == nil {
+      state.counters.pendingEvaluation = nil
+    }
+    // Weights of another run are written as the checkpoint of step 0, so that the run can be resumed without them.
+    var origin =
+      !isResumed && !isInitialized ? Boundary.Origin.fresh : isOwn ? .resumed(step) : .adopted(step)
     var beginning = isResumed ? RunSession.Beginning.resumed : .begun
     ranks.control.liveness?.endStartTimeout()
     let trace =
@@ -99,6 +104,7 @@ package struct TrainingRun: Sendable {
       hasBegun = true
       let ending = Result { try trainer.run(until: lastStep) }
       let isPageWritten = writePage(storage)
+      recordEnd(ending, state, storage)
       switch try ending.get() {
       case .finished(var outcome):
         if !isPageWritten { outcome.failedWriteCount += 1 }
@@ -186,10 +192,14 @@ package struct TrainingRun: Sendable {
     let reporter = storage.map { storage in
       RunReporter(
         record: storage.record,
-        progress: TrainingProgress(stepCount: lastStep, firstStep: state.counters.step, output: output),
+        progress: TrainingProgress(
+          stepCount: lastStep, firstStep: state.counters.step,
+          evaluateEvery: validation == nil ? 0 : configuration.coordinator.evaluateEvery, output: output),
         logger: logger, codec: { state.codec.rawValue },
         work: { coordinator?.work ?? BackgroundWork() },
-        closingSeconds: { coordinator?.closingSeconds }, configuration: configuration,
+        closingSeconds: { coordinator?.closingSeconds },
+        evaluationSeconds: { coordinator?.evaluationSeconds(tokensPerSecond: $0 / Double(ranks.rankCount)) },
+        configuration: configuration,
         segmentsPerEpoch: data.lanes.segmentsPerEpoch)
     }
     return Trainer(
@@ -262,6 +272,46 @@ extension TrainingRun {
     }
   }
 
+  /// Sets the state to that of the checkpoint to resume from, or to the weights that a new run starts from; returns whether
+  /// there are such.
+  private func begin(
+    _ state: TrainingState, resuming isResumed: Bool, from checkpoint: Checkpoint?, _ corpus: Corpus
+  ) throws -> Bool {
+    guard !isResumed else {
+      try resume(state, checkpoint)
+      if request.initialWeights != nil, ranks.isCoordinator {
+        logger.info("the run continues; --init applies to a new run alone")
+      }
+      return false
+    }
+    guard let path = request.initialWeights else { return false }
+    let weights = try ranks.onCoordinator("open the initial weights") {
+      try InitialWeights(path, for: corpus.vocabulary)
+    }
+    try state.begin(from: weights)
+    if ranks.isCoordinator, let record = state.counters.initialWeights { describe(record, state) }
+    return true
+  }
+
+  /// Logs what was taken from the weights of another run.
+  private func describe(_ record: CheckpointState.InitialWeights, _ state: TrainingState) {
+    let tensorCount = state.model.parameters.parameters.count
+    logger.info(
+      "started from weights",
+      metadata: [
+        "path": "\(record.path)", "sha256": "\(record.sha256)",
+        "tensors": "\(tensorCount - record.newTensors.count) of \(tensorCount)",
+      ])
+    if !record.newTensors.isEmpty {
+      logger.info("tensors that the file lacks, initialized: \(record.newTensors.joined(separator: ", "))")
+    }
+    if let common = record.commonTokens {
+      let count = state.model.vocabularySize
+      logger.info(
+        "the vocabulary differs: \(common) of \(count) tokens keep their rows, \(count - common) are new")
+    }
+  }
+
   private func resume(_ state: TrainingState, _ checkpoint: Checkpoint?) throws {
     let current = state.counters
     try state.restore(from: checkpoint)
@@ -269,6 +319,7 @@ extension TrainingRun {
     logger.info(
       "continuing", metadata: ["checkpoint": "\(checkpoint.path)", "step": "\(state.counters.step)"])
     let earlier = try RunConfiguration(checkpoint)
+    for change in configuration.changesOnResume(from: earlier) { logger.info("changed on resume: \(change)") }
     if let jump = RateJump(from: earlier, to: configuration, atStep: state.counters.step) {
       logger.warning("\(jump)")
     }
@@ -335,8 +386,25 @@ extension TrainingRun {
           engine: state.engine.summary,
           model: "\(configuration.model.variant.rawValue), form \(configuration.model.form.rawValue)",
           parameters: state.model.parameters.parameterCount, vocabulary: state.model.vocabularySize,
-          validation: state.counters.tokenChecksums?[Split.valid.rawValue]))
+          validation: state.counters.tokenChecksums?[Split.valid.rawValue],
+          initialWeights: state.counters.initialWeights?.path,
+          initialWeightsSHA256: state.counters.initialWeights?.sha256))
     }
+  }
+
+  /// Records how this process has ended, as far as the disk allows; a run that has diverged goes on or fails.
+  private func recordEnd(
+    _ ending: Result<Trainer.EndReason, any Error>, _ state: TrainingState, _ storage: RunStorage?
+  ) {
+    let how: RunEnd.Ending? =
+      switch ending {
+      case .failure: .failed
+      case .success(.diverged): nil
+      case .success(.finished(let outcome)):
+        outcome.isFinished
+          ? .finished : outcome.isInterrupted || outcome.hasGivenUpWriting ? .interrupted : .stopped
+      }
+    if let how { try? storage?.record.end(RunEnd(how, step: state.counters.step)) }
   }
 
   /// Writes the final page of the run; false, and logged, where that fails.

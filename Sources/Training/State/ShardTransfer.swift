@@ -116,8 +116,8 @@ extension TrainingState {
     (0..<ranks.rankCount).map { layout.parameterShard(of: $0, model) }
   }
 
-  /// Gives every rank its part of rank 0's buffers; all ranks call it.
-  func distributeBuffers() throws {
+  /// Gives every rank its part of rank 0's `buffers`; all ranks call it.
+  func distribute(_ buffers: [ParameterBuffer]) throws {
     for buffer in buffers {
       let common = buffer.flat.columns(shard.common)
       try ranks.control.broadcast("tensors", over: common.bytes, from: Ranks.coordinator)

@@ -175,6 +175,19 @@ extension TrainingState {
     try transfer.begin(self, into: snapshot)
   }
 
+  /// Sets the parameters of all ranks to weights of another run, which rank 0 alone has; all ranks call it before the first
+  /// step, the others with nil.
+  func begin(from weights: InitialWeights?) throws {
+    let encoded = try ranks.onCoordinator("read the initial weights") {
+      try weights.map { try JSONEncoder().encode($0.load(into: parameters)) }
+    }
+    let record = try ranks.control.broadcast(
+      "record of the initial weights", Array((encoded ?? nil) ?? Data()), from: Ranks.coordinator)
+    counters.initialWeights = try JSONDecoder().decode(
+      CheckpointState.InitialWeights.self, from: Data(record))
+    try distribute([parameters])
+  }
+
   /// Sets the state of all ranks to that of a checkpoint, which rank 0 alone reads; all ranks call it, the others with nil.
   ///
   /// For another number of ranks the carried state is distributed again, and residuals keep their sum.
@@ -188,14 +201,17 @@ extension TrainingState {
     }
     let shared = try ranks.control.broadcast("checkpoint's state", encoded, from: Ranks.coordinator)
     let saved = try CheckpointState(encoded: shared, path: "rank 0's checkpoint")
-    try distributeBuffers()
-    adoptCodec(of: saved)
+    try distribute(buffers)
+    try adoptCodec(of: saved)
     try restoreCarriedState(checkpoint)
     try restoreResiduals(checkpoint, saved: saved)
     let current = counters
     counters = saved
     counters.adoptProcess(of: current)
-    if isCodecOpen || exchange.layout.nodeCount == 1, saved.codecDecisions.last?.codec != codec.rawValue {
+    let isDecided = configuration.exchange.codec != nil
+    if isDecided || isCodecOpen || exchange.layout.nodeCount == 1,
+      saved.codecDecisions.last?.codec != codec.rawValue
+    {
       counters.codecDecisions += initialDecisions
     }
   }
@@ -258,7 +274,7 @@ extension TrainingState {
   /// The decision at the beginning of a run; none where it is still to be made.
   private var initialDecisions: [CheckpointState.CodecDecision] {
     guard configuration.exchange.codec == nil else {
-      return [.init(step: 0, codec: codec.rawValue, reason: "configured")]
+      return [.init(step: counters.step, codec: codec.rawValue, reason: "configured")]
     }
     guard exchange.layout.nodeCount == 1 else { return [] }
     return [.init(step: counters.step, codec: codec.rawValue, reason: "auto: one node, nothing is sent")]
@@ -270,12 +286,17 @@ extension TrainingState {
       && counters.codecDecisions.count <= outdatedDecisionCount
   }
 
-  /// Adopts the codec of a checkpoint, if its ranks and nodes are those of this process.
-  private func adoptCodec(of saved: CheckpointState) {
+  /// Adopts the codec that a run has chosen, if its ranks and nodes are those of this process and the configuration still
+  /// allows it.
+  private func adoptCodec(of saved: CheckpointState) throws {
     guard configuration.exchange.codec == nil else { return }
+    let earlier = try RunConfiguration(
+      yaml: saved.configuration, source: "the checkpoint's configuration")
+    let candidates = configuration.exchange.candidates(for: configuration.optimizer)
     let nodes = saved.nodeOfRank ?? Array(0..<saved.rankCount)
     if exchange.layout.nodeCount > 1, NodeLayout(nodeOfRank: nodes) == exchange.layout,
-      let name = saved.codecDecisions.last?.codec, let codec = Codec(rawValue: name)
+      let name = saved.codecDecisions.last?.codec, let codec = Codec(rawValue: name),
+      earlier.exchange.codec == nil, candidates.contains(codec)
     {
       choose(codec)
       outdatedDecisionCount = 0
