@@ -22,8 +22,8 @@ package struct Advice: Sendable {
   }
 
   private static func loads(_ ranks: [RankFacts]) -> [String] {
-    hosts(ranks).compactMap { there in
-      let facts = there[0]
+    hosts(ranks).compactMap { local in
+      let facts = local[0]
       guard HostLoad.disturbs(facts.otherLoad, of: facts.hostProcessorCount) else { return nil }
       return "other programs keep \(figure(facts.otherLoad)) of \(facts.hostProcessorCount) processors of "
         + "\(facts.host) busy: until they end, training is slower and every figure of doctor, plan and benchmark is off"
@@ -50,16 +50,16 @@ package struct Advice: Sendable {
         "rank \(rank) (\(facts.host)) may run on \(facts.processorCount) of \(facts.hostProcessorCount) processors: "
           + "start with cluster/launch.sh, or with mpirun --bind-to none")
     }
-    for there in hosts(ranks) {
-      let threads = there.reduce(0) { $0 + $1.threadCount }
-      let host = there[0].host
-      if let quota = there.compactMap(\.processorQuota).min(), quota < Double(there[0].processorCount) {
+    for local in hosts(ranks) {
+      let threads = local.reduce(0) { $0 + $1.threadCount }
+      let host = local[0].host
+      if let quota = local.compactMap(\.processorQuota).min(), quota < Double(local[0].processorCount) {
         lines.append(
-          "the container or job on \(host) may use the time of \(figure(quota)) of \(there[0].processorCount) "
+          "the container or job on \(host) may use the time of \(figure(quota)) of \(local[0].processorCount) "
             + "processors, for \(threads) compute threads: raise its CPU quota, or expect to wait for it")
-      } else if threads > there[0].hostProcessorCount {
+      } else if threads > local[0].hostProcessorCount {
         lines.append(
-          "\(host) has \(there[0].hostProcessorCount) processors for \(threads) compute threads of \(there.count) "
+          "\(host) has \(local[0].hostProcessorCount) processors for \(threads) compute threads of \(local.count) "
             + "ranks: start fewer ranks or set training.threads")
       }
     }
@@ -140,10 +140,10 @@ package struct Advice: Sendable {
           + "\(sizes.joined(separator: " or ")) bytes per parameter, and coordinator.keepLast of them are kept"
       )
     }
-    for there in hosts(ranks) {
-      guard there.count > 1, there[0].sharedMemoryByteCount < leastSharedMemoryByteCount else { continue }
+    for local in hosts(ranks) {
+      guard local.count > 1, local[0].sharedMemoryByteCount < leastSharedMemoryByteCount else { continue }
       lines.append(
-        "\(there[0].host) has \(there[0].sharedMemoryByteCount / 1_000_000) MB in /dev/shm for \(there.count) ranks: "
+        "\(local[0].host) has \(local[0].sharedMemoryByteCount / 1_000_000) MB in /dev/shm for \(local.count) ranks: "
           + "enlarge it (containers: --shm-size, or a volume in memory)")
     }
     return lines
