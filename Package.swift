@@ -127,6 +127,7 @@ let package = Package(
         "CStart", "Checkpoints", "Communication", "Corpus", "Evaluation", "LanguageModel", "Layers",
         "Measurement", "Platform", "Reporting", "Studies", "Tensors", "Training",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
       ], exclude: ["python"]),
 
     .target(name: "TestSupport", dependencies: ["Communication", "Platform"], path: "Tests/Support"),

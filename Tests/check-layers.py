@@ -18,7 +18,7 @@ MODULES = {
     "Sources/Communication": ["MPI", "Ranks", "Codecs", "Exchange"],
     "Sources/Tensors": [".", "Products", "Engine"],
     "Sources/Corpus": ["Archives", "Text", "Tokens", "Vocabulary", ".", "Building", "Download"],
-    "Sources/Reporting": ["Metrics", "Progress", "Plot", "TensorBoard", "Page", "."],
+    "Sources/Reporting": ["Metrics", "Progress", "Plot", "TensorBoard", "Page", ".", "Comparison"],
     "Sources/Layers": [".", "Family"],
     "Sources/Studies": [".", ("Expressivity", "Multitask", "NeuralProcess")],
     "Sources/Training": ["Faults", "Configuration", "Data", "Vocabulary", "State", "Step", "Coordinator", "Run"],

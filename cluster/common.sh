@@ -140,6 +140,13 @@ relay() {
   done
 }
 
+# name_terminal : exports the terminal that standard error is, for programs that reach it through relays: host, path, columns.
+name_terminal() {
+  [ -t 2 ] || return 0
+  MILM_TERMINAL="$(uname -n) $(tty <&2) $(stty size <&2 | cut -d ' ' -f 2)" || unset MILM_TERMINAL
+  [ -z "${MILM_TERMINAL-}" ] || export MILM_TERMINAL
+}
+
 # await_relays PID… : waits until they have passed everything on; not for ever, as another process may still hold their input.
 await_relays() {
   for _ in {1..50}; do

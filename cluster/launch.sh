@@ -69,7 +69,6 @@ fi
 milm=${MILM:-$repository/.build/release/milm}
 libraries=$(ldd "$milm" 2>/dev/null) || true
 family=$(mpi_family "$libraries")
-[[ $family == openmpi || $family == mpich ]] || usage_error "MILM_MPI: expected openmpi or mpich, found '$family'"
 [ -n "$srun" ] && starter=srun || starter=$(mpirun_of "$family")
 if [ -z "$dry_run" ]; then
   [ -x "$milm" ] || usage_error "expected the program at $milm, found none; build it with: swift build -c release"
@@ -128,6 +127,10 @@ checks_end=""
 [ -n "$srun$dry_run" ] || [ "$(basename "$milm")" != milm ] || checks_end=1
 [ -z "$checks_end" ] || pass_variable MILM_END_MARK
 [ -n "$dry_run" ] || pass_variable MILM_LAUNCHED_BY
+# milm draws its progress on the terminal that the messages reach; srun passes whole lines on.
+name_terminal
+[ -z "$srun" ] || unset MILM_TERMINAL
+[ -z "${MILM_TERMINAL-}" ] || pass_variable MILM_TERMINAL
 line=("$starter" -n "$ranks" "${flags[@]}" "$milm" "${remaining[@]}")
 if [ -n "$dry_run" ]; then
   printf '%s' "env"
@@ -143,18 +146,32 @@ fi
 say 'launch:%s\n' "$(printf ' %q' "${shown[@]}" "${line[@]}")"
 
 # watch_end : copies mpirun's standard error, and ends with status 0 if milm has reported there that it has finished.
+#
+# What has come of a line after a tenth of a second is passed on: a progress line that is redrawn never ends.
 watch_end() {
-  local text finished=1
+  local text rest="" passed="" status finished=1
   # Signals of the terminal end mpirun, and this with it.
   trap '' INT TERM HUP USR1 PIPE
-  while IFS= read -r text || [ -n "$text" ]; do
-    case $text in
-      *"$MILM_END_MARK: finished") finished=0 text=${text%"$MILM_END_MARK: finished"} ;;
+  while true; do
+    status=0 text=""
+    IFS= read -r -t 0.1 text || status=$?
+    rest+=$text
+    if [ "$status" -gt 128 ]; then
+      # The beginning of a mark waits for its end.
+      case $rest in *"$MILM_END_MARK"*) continue ;; esac
+      [ -z "$rest" ] || { printf '%s' "$rest" >&2 || true; passed=1; }
+      rest=""
+      continue
+    fi
+    case $rest in
+      *"$MILM_END_MARK: finished") finished=0 rest=${rest%"$MILM_END_MARK: finished"} ;;
       *"$MILM_END_MARK: end") return "$finished" ;;
     esac
-    [ -z "$text" ] && [ "$finished" -eq 0 ] || printf '%s\n' "$text" >&2 || true
+    [ "$status" -eq 0 ] || [ -n "$rest" ] || return "$finished"
+    [ -z "$rest$passed" ] && [ "$finished" -eq 0 ] || printf '%s\n' "$rest" >&2 || true
+    [ "$status" -eq 0 ] || return "$finished"
+    rest="" passed=""
   done
-  return "$finished"
 }
 
 exec {out}> >(relay 1)

@@ -2,16 +2,16 @@
 # What each MPI library's launcher is told, for launch.sh: functions that add to `flags` from its options.
 # shellcheck disable=SC2154  # Variables are those of launch.sh.
 
-# mpi_family LIBRARIES : the MPI library among those that a program is linked with, openmpi or mpich; else what MILM_MPI says.
+# mpi_family LIBRARIES : the MPI library among those that a program is linked with, openmpi or mpich; else as MILM_MPI says.
 #
 # Relatives of MPICH, such as Intel MPI, keep its library's number.
 mpi_family() {
   if [[ $1 =~ libmpich|libmpi[a-z0-9_]*\.so\.12 ]]; then
     echo mpich
-  elif [[ $1 == *libmpi.so* ]]; then
+  elif [[ $1 == *libmpi.so* || ${MILM_MPI:-openmpi} == openmpi ]]; then
     echo openmpi
   else
-    echo "${MILM_MPI:-openmpi}"
+    echo mpich
   fi
 }
 

@@ -36,7 +36,7 @@ fi
 
 install() {
   local packages=()
-  [ -z "$ci" ] || packages=(shellcheck strace iproute2 libc6-dev-arm64-cross qemu-user-static debootstrap)
+  [ -z "$ci" ] || packages=(shellcheck strace iproute2 libc6-dev-arm64-cross qemu-user-static debootstrap chromium)
   cluster/install.sh "${packages[@]}"
 }
 
@@ -196,6 +196,10 @@ tensorboard() {
   Tests/EndToEnd/check-tensorboard.sh "$work/quickstart/run" "$work/tensorboard"
 }
 
+report_pages() {
+  Tests/EndToEnd/check-report.py "$milm"
+}
+
 pytorch_agreement() {
   python3 Tests/Reference/compare_perplexity.py "$milm" "$work/quickstart/run/checkpoints/best" \
     "$work/quickstart/corpus"
@@ -269,6 +273,11 @@ stage "commands of the documentation" readme_commands
 stage "PBS batch file, with a stand-in for qsub" pbs_job
 stage "quickstart" quickstart
 stage "quickstart again" quickstart_again
+if command -v chromium >/dev/null; then
+  stage "reports in a browser" report_pages
+else
+  skipped "reports in a browser" "chromium is not installed (CI=true installs it)"
+fi
 if [ -n "$ci" ] || python3 -c 'import tensorboard' 2>/dev/null; then
   stage "TensorBoard shows metrics.jsonl" tensorboard
 else

@@ -20,6 +20,8 @@ package struct RunDirectory: Sendable, Equatable {
   package var metricsPath: String { "\(path)/metrics.jsonl" }
   /// One line of JSON per process that trained.
   package var sessionsPath: String { "\(path)/sessions.jsonl" }
+  /// One line of JSON per evaluation of a split by `milm evaluate`.
+  package var evaluationsPath: String { "\(path)/evaluations.jsonl" }
   /// The page with curves and a summary.
   package var reportPath: String { "\(path)/report.html" }
   /// The TensorBoard event files.

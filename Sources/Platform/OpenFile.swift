@@ -102,8 +102,14 @@ package struct OpenFile: ~Copyable {
     Int(try status().st_size)
   }
 
+  /// Tells it from other files of the same file system.
+  package func number() throws(MilmError) -> UInt64 { UInt64(try status().st_ino) }
+
   /// Whether the file has lost its name, and with it everything written from now on.
   package func isUnlinked() throws(MilmError) -> Bool { try status().st_nlink == 0 }
+
+  /// Where the next read begins.
+  package var position: Int { Int(lseek(descriptor, 0, SEEK_CUR)) }
 
   /// Whether there is a position to move; false for a pipe.
   package var isSeekable: Bool { lseek(descriptor, 0, SEEK_CUR) >= 0 }

@@ -90,6 +90,12 @@ package final class RunRecord: Sendable {
     }
   }
 
+  /// Records how the process has ended.
+  package func end(_ end: RunEnd) throws {
+    let line = Array("\(try jsonLine(end))\n".utf8)
+    try state.withLock { try $0.sessions.append(line) }
+  }
+
   /// Appends a report of training or the result of an evaluation.
   package func append(_ line: MetricsLine) throws {
     try log.append(line)
@@ -135,19 +141,22 @@ package struct RunFiles: Sendable {
   /// The directory that TensorBoard opens.
   package let events: String
   package let page: String
+  /// One line of JSON per evaluation of a split after training, as `metrics.jsonl` has them.
+  package let evaluations: String
 
-  package init(metrics: String, sessions: String, events: String, page: String) {
+  package init(metrics: String, sessions: String, events: String, page: String, evaluations: String) {
     self.metrics = metrics
     self.sessions = sessions
     self.events = events
     self.page = page
+    self.evaluations = evaluations
   }
 
   /// Draws the page of a run from its files, at `path` (default: its place in the run).
   package func drawPage(title: String, configuration: String, at path: String? = nil) throws {
     let page = ReportPage(try history(), title: title, configuration: configuration, time: Date())
     if let path {
-      try AtomicFile.write(page.html, toOutput: path, beginning: ReportPage.beginning)
+      try AtomicFile.write(page.html, toOutput: path, beginning: HTMLPage.beginning)
     } else {
       try AtomicFile.write(page.html, to: self.page)
     }
@@ -180,21 +189,54 @@ package struct RunFiles: Sendable {
     return newest
   }
 
-  /// Calls `body` with every line of `sessions.jsonl` that a run may have written.
-  private func forEachSession(_ body: (RunSession) throws -> Void) throws {
+  /// The last process that trained, and how it has ended; the end is nil while it trains, and where it was killed.
+  package func lastSession() throws -> (session: RunSession, end: RunEnd?)? {
+    var last: (session: RunSession, end: RunEnd?)?
+    try forEachSession {
+      last = ($0, nil)
+    } onEnd: {
+      last?.end = $0
+    }
+    return last
+  }
+
+  /// Calls `body` with every line of `sessions.jsonl` that a run may have written, and `onEnd` with every end.
+  private func forEachSession(
+    _ body: (RunSession) throws -> Void, onEnd: (RunEnd) throws -> Void = { _ in }
+  ) throws {
     let decoder = JSONDecoder()
     try openIfPresent(sessions)?.forEachLine { line, _ in
-      guard let session = try? decoder.decode(RunSession.self, from: Data(line)), session.isPlausible else {
-        return
+      let line = Data(line)
+      if let session = try? decoder.decode(RunSession.self, from: line) {
+        if session.isPlausible { try body(session) }
+      } else if let end = try? decoder.decode(RunEnd.self, from: line) {
+        try onEnd(end)
       }
-      try body(session)
+    }
+  }
+
+  /// Records the perplexity of a checkpoint on a split, found after training.
+  package func append(evaluation line: MetricsLine) throws {
+    try OpenFile.appending(evaluations).append(Array("\(line.json)\n".utf8))
+  }
+
+  /// The evaluations of a split after training, in their order.
+  func evaluations(ofSplit split: String) throws -> [MetricsLine] {
+    var lines: [MetricsLine] = []
+    try Self.forEachLine(of: evaluations, .training) { if $0.split == split { lines.append($0) } }
+    return lines
+  }
+
+  private static func forEachLine(
+    of path: String, _ table: MetricTable, _ body: (MetricsLine) throws -> Void
+  ) throws {
+    try openIfPresent(path)?.forEachLine { bytes, _ in
+      if let line = MetricsLine(bytes, training: table) { try body(line) }
     }
   }
 
   /// Calls `body` with every line of `metrics.jsonl` that can be read; memory does not grow with their number.
   fileprivate func forEachMetricsLine(_ table: MetricTable, _ body: (MetricsLine) throws -> Void) throws {
-    try openIfPresent(metrics)?.forEachLine { bytes, _ in
-      if let line = MetricsLine(bytes, training: table) { try body(line) }
-    }
+    try Self.forEachLine(of: metrics, table, body)
   }
 }

@@ -25,24 +25,26 @@ struct BenchmarkCommand: ParsableCommand {
   /// Options of every benchmark of a model.
   struct Options: ParsableArguments {
     @Argument(
-      help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]),
+      help: .init("The configuration, a YAML file.", valueName: "CONFIG"),
+      completion: .file(extensions: ["yaml"]),
       transform: pathArgument)
     var config: String
 
     @Option(
-      help: "Read this corpus's training split (default: Zipf-distributed tokens).",
-      completion: .directory, transform: pathArgument)
+      help: .init(
+        "Read this corpus's training split (default: Zipf-distributed tokens).", valueName: "CORPUS"),
+      completion: .corpora, transform: pathArgument)
     var corpus: String?
 
     @OptionGroup var vocabulary: AssumedVocabulary
 
-    @Option(help: "Lanes over all ranks (default: training.lanes).")
+    @Option(help: .init("Lanes over all ranks (default: training.lanes).", valueName: "N"))
     var lanes: Int?
 
-    @Option(help: "Tokens per lane in a segment (default: training.segment).")
+    @Option(help: .init("Tokens per lane in a segment (default: training.segment).", valueName: "N"))
     var segment: Int?
 
-    @Option(help: "Compute threads per rank (default: training.threads).")
+    @Option(help: .init("Compute threads per rank (default: training.threads).", valueName: "N"))
     var threads: Int?
 
     @OptionGroup var overrides: ConfigurationSettings
@@ -116,7 +118,7 @@ struct BenchmarkStepCommand: ParsableCommand {
 
   @OptionGroup var options: BenchmarkCommand.Options
 
-  @Option(help: "Steps to time, after three of warm-up.")
+  @Option(help: .init("Steps to time, after three of warm-up.", valueName: "N"))
   var steps = 8
 
   func validate() throws { try requireCount(steps, "--steps") }
@@ -140,7 +142,7 @@ struct BenchmarkEvaluateCommand: ParsableCommand {
 
   @OptionGroup var options: BenchmarkCommand.Options
 
-  @Option(help: "Blocks of lanes × segment tokens to time, after two of warm-up.")
+  @Option(help: .init("Blocks of lanes × segment tokens to time, after two of warm-up.", valueName: "N"))
   var steps = 8
 
   func validate() throws { try requireCount(steps, "--steps") }

@@ -23,23 +23,26 @@ struct BenchmarkExchangeCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: "A configuration, or a checkpoint or run to start from.", completion: .file(),
+    help: .init("A configuration, or a checkpoint or run to start from.", valueName: "CONFIG|RUN"),
+    completion: .file(),
     transform: pathArgument)
   var path: String
 
   @Option(
-    help: "Read this corpus's training split; required with a checkpoint (default: Zipf-distributed tokens).",
-    completion: .directory, transform: pathArgument)
+    help: .init(
+      "Read this corpus's training split; required with a checkpoint (default: Zipf-distributed tokens).",
+      valueName: "CORPUS"),
+    completion: .corpora, transform: pathArgument)
   var corpus: String?
 
   @OptionGroup var overrides: ConfigurationSettings
 
   @OptionGroup var vocabulary: AssumedVocabulary
 
-  @Option(help: "Steps with each codec; the fastest one counts.")
+  @Option(help: .init("Steps with each codec; the fastest one counts.", valueName: "N"))
   var steps = 3
 
-  @Option(help: "Training steps before.")
+  @Option(help: .init("Training steps before.", valueName: "N"))
   var warmup = 3
 
   @Flag(help: "Print the result as one line of JSON.")

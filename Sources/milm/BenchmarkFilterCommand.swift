@@ -19,18 +19,24 @@ struct BenchmarkFilterCommand: ParsableCommand {
         milm benchmark filter run --corpus corpus --set training.lanes=16 --set training.segment=64
       """)
 
-  @Argument(help: "A checkpoint or a run.", completion: .directory, transform: pathArgument)
+  @Argument(
+    help: .init("A checkpoint or a run.", valueName: "RUN"), completion: .checkpoints, transform: pathArgument
+  )
   var path: String
 
-  @Option(help: "The corpus of the checkpoint.", completion: .directory, transform: pathArgument)
+  @Option(
+    help: .init("The corpus of the checkpoint.", valueName: "CORPUS"), completion: .corpora,
+    transform: pathArgument)
   var corpus: String
 
-  @Option(name: .customLong("threshold"), help: "A threshold. May be repeated (default: 1e-4, 1e-3, 1e-2).")
+  @Option(
+    name: .customLong("threshold"),
+    help: .init("A threshold. May be repeated (default: 1e-4, 1e-3, 1e-2).", valueName: "X"))
   var thresholds: [Double] = []
 
   @OptionGroup var overrides: ConfigurationSettings
 
-  @Option(help: "Steps to time with each threshold.")
+  @Option(help: .init("Steps to time with each threshold.", valueName: "N"))
   var steps = 3
 
   @Flag(help: "Print the result as one line of JSON.")

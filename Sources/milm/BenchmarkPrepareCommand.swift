@@ -17,27 +17,29 @@ struct BenchmarkPrepareCommand: ParsableCommand {
         milm benchmark prepare --words 5000000 --json
       """)
 
-  @Option(help: "The text, plain or compressed.", completion: .file(), transform: pathArgument)
+  @Option(
+    help: .init("The text, plain or compressed.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var train: String?
 
-  @Option(help: "Generate a text with this many distinct words and use that.")
+  @Option(help: .init("Generate a text with this many distinct words and use that.", valueName: "N"))
   var words: Int?
 
-  @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
+  @Option(help: .init("Keep this many of the most frequent words, <unk> and <eos> included.", valueName: "N"))
   var vocabularySize: Int?
 
   @Flag(help: "Tokenize raw text first.")
   var tokenize = false
 
-  @Option(help: "Reading threads (default: the process's cores).")
+  @Option(help: .init("Reading threads (default: the process's cores).", valueName: "N"))
   var threads: Int?
 
-  @Option(help: "Number of builds; the fastest one counts.")
+  @Option(help: .init("Number of builds; the fastest one counts.", valueName: "N"))
   var rounds = 3
 
   @Option(
     name: .customLong("folder"),
-    help: ArgumentHelp("The directory for temporary files (default: the system's).", valueName: "directory"),
+    help: ArgumentHelp("The directory for temporary files (default: the system's).", valueName: "DIR"),
     completion: .directory, transform: pathArgument)
   var directory: String?
 

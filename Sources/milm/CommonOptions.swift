@@ -4,7 +4,10 @@ import Training
 
 /// `--set` of every command that reads a configuration.
 struct ConfigurationSettings: ParsableArguments {
-  @Option(name: .customLong("set"), help: "Set a key of the configuration: key.path=value. May be repeated.")
+  @Option(
+    name: .customLong("set"),
+    help: .init("Set a key of the configuration: key.path=value. May be repeated.", valueName: "KEY=VALUE"),
+    completion: .settings)
   var settings: [String] = []
 
   func validate() throws {
@@ -14,7 +17,9 @@ struct ConfigurationSettings: ParsableArguments {
 
 /// `--vocabulary-size` of every command that has a model without a corpus.
 struct AssumedVocabulary: ParsableArguments {
-  @Option(help: "Vocabulary size where no corpus is given (default: WikiText-103's, 267735).")
+  @Option(
+    help: .init("Vocabulary size where no corpus is given (default: WikiText-103's, 267735).", valueName: "N")
+  )
   var vocabularySize: Int?
 
   func validate() throws {

@@ -19,7 +19,7 @@ struct DoctorCommand: ParsableCommand {
         cluster/launch.sh -n 4 --hostfile cluster/jobs/hosts.example -- doctor
       """)
 
-  @Option(help: "Connection timeout in seconds.")
+  @Option(help: .init("Connection timeout in seconds.", valueName: "SECONDS"))
   var timeLimit = 60.0
 
   @Flag(help: "Print the result as one line of JSON.")

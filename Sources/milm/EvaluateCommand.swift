@@ -35,65 +35,77 @@ struct EvaluateCommand: ParsableCommand, AnswersSignals {
         mpirun --bind-to none -n 4 milm evaluate run --corpus corpus
       """)
 
-  @Argument(help: "A checkpoint or a run.", transform: pathArgument)
+  @Argument(
+    help: .init("A checkpoint or a run.", valueName: "RUN"), completion: .checkpoints, transform: pathArgument
+  )
   var path: String
 
-  @Option(help: "The corpus directory.", transform: pathArgument)
+  @Option(
+    help: .init("The corpus directory.", valueName: "CORPUS"), completion: .corpora, transform: pathArgument)
   var corpus: String?
 
-  @Option(help: "The split: test, valid or train (default: test).")
+  @Option(help: .init("The split: test, valid or train (default: test).", valueName: "test|valid|train"))
   var split: Split?
 
   @Option(
-    help: "Score this text file instead of a split; - is standard input.", completion: .file(),
+    help: .init("Score this text file instead of a split; - is standard input.", valueName: "FILE|-"),
+    completion: .file(),
     transform: pathArgument)
   var text: String?
 
   @Option(
-    help: "Score each line of this file alone, from the zero state; - is standard input.",
+    help: .init(
+      "Score each line of this file alone, from the zero state; - is standard input.", valueName: "FILE|-"),
     completion: .file(),
     transform: pathArgument)
   var lines: String?
 
-  @Option(help: "Text that the model reads before each of the --lines.")
+  @Option(help: .init("Text that the model reads before each of the --lines.", valueName: "TEXT"))
   var context: String?
 
-  @Option(help: "Divide the text into this many streams; more are faster (default: 1).")
+  @Option(
+    help: .init("Divide the text into this many streams; more are faster (default: 1).", valueName: "N"))
   var streams: Int?
 
   @Option(
-    help: "Divide the text into non-overlapping windows of this many tokens, with zero state before each.")
+    help: .init(
+      "Divide the text into non-overlapping windows of this many tokens, with zero state before each.",
+      valueName: "N"))
   var window: Int?
 
-  @Option(help: "Interpolate with a neural cache of this many tokens.")
+  @Option(help: .init("Interpolate with a neural cache of this many tokens.", valueName: "N"))
   var cache: Int?
 
-  @Option(help: "Cache sharpness θ (default: 0.02).")
+  @Option(help: .init("Cache sharpness θ (default: 0.02).", valueName: "X"))
   var cacheTheta: Double?
 
-  @Option(help: "Cache weight λ, at least 0 and below 1 (default: 0.1).")
+  @Option(help: .init("Cache weight λ, at least 0 and below 1 (default: 0.1).", valueName: "X"))
   var cacheLambda: Double?
 
   @Flag(
     help: "Dynamic evaluation: update the weights after each scored segment; the checkpoint is not changed.")
   var dynamic = false
 
-  @Option(help: "Learning rate of --dynamic (default: 0.1).")
+  @Option(help: .init("Learning rate of --dynamic (default: 0.1).", valueName: "X"))
   var dynamicRate: Double?
 
-  @Option(help: "Tokens per segment of --dynamic (default: 20).")
+  @Option(help: .init("Tokens per segment of --dynamic (default: 20).", valueName: "N"))
   var dynamicSegment: Int?
 
   @Option(
-    help:
+    help: .init(
       "Write position, token and negative log-likelihood in nats of every token to this file, tab-separated.",
-    transform: pathArgument)
+      valueName: "FILE"),
+    completion: .file(), transform: pathArgument)
   var perToken: String?
 
-  @Option(help: "Precision of the operands of matrix products: float32 or bfloat16.")
+  @Option(
+    help: .init(
+      "Precision of the operands of matrix products: float32 or bfloat16.", valueName: "float32|bfloat16"))
   var precision = Precision.float32
 
-  @Option(help: "Compute threads per rank (default: the rank's share of the host's cores).")
+  @Option(
+    help: .init("Compute threads per rank (default: the rank's share of the host's cores).", valueName: "N"))
   var threads: Int?
 
   @Flag(help: "Print the result as one line of JSON; of --lines one per line.")
@@ -191,15 +203,42 @@ struct EvaluateCommand: ParsableCommand, AnswersSignals {
         precision: precision, threadCount: threads, tokenLossPath: perToken, ranks: ranks)
       var progress: StageProgress?
       let summary = try evaluation.evaluate { done, total in
-        if progress == nil { progress = StageProgress("evaluate", total: total, unit: "tokens") }
+        if progress == nil {
+          progress = StageProgress(
+            "evaluate", total: total, unit: "tokens",
+            output: .standardError(relayedTo: Launch.relayedTerminal) {})
+        }
         progress?.update(done: done)
       }
       progress?.finish()
       if var summary {
         summary.checkpointReason = choice?.reason
+        record(summary)
         try report(summary)
       }
       return 0
+    }
+  }
+
+  /// Keeps the perplexity of the model alone on a split for `milm compare`, in the run of the checkpoint.
+  ///
+  /// A reader of a run that may not be written needs no record.
+  private func record(_ summary: EvaluationSummary) {
+    guard let split = summary.split, summary.caveats.isEmpty else { return }
+    let run = RunDirectory(ofCheckpointAt: summary.checkpoint)
+    guard DirectoryKind.run.matches(run.path) else { return }
+    let line = MetricsLine(
+      .evaluation,
+      [
+        "step": .integer(summary.step), "split": .text(split), "perplexity": .number(summary.perplexity),
+        "nll": .number(summary.nll), "tokens": .integer(summary.tokens),
+        "seconds": .number(Double(summary.tokens) / summary.tokensPerSecond),
+      ])
+    do {
+      try run.files.append(evaluation: line)
+    } catch let error as MilmError where error.code.map([EACCES, EROFS, EPERM].contains) == true {
+    } catch {
+      printMessage("warning: \(error); milm compare does not know this result")
     }
   }
 

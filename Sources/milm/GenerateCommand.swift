@@ -18,30 +18,34 @@ struct GenerateCommand: ParsableCommand {
         milm generate run --prompt "The city of" --tokens 100 --temperature 0.8 --seed 7
       """)
 
-  @Argument(help: "A checkpoint or a run.", completion: .directory, transform: pathArgument)
+  @Argument(
+    help: .init("A checkpoint or a run.", valueName: "RUN"), completion: .checkpoints, transform: pathArgument
+  )
   var path: String
 
   @Option(
-    help: "The corpus directory; required only for a checkpoint outside its run.", completion: .directory,
+    help: .init("The corpus directory; required only for a checkpoint outside its run.", valueName: "CORPUS"),
+    completion: .corpora,
     transform: pathArgument)
   var corpus: String?
 
-  @Option(help: "The text to continue, tokenized like the corpus.")
+  @Option(help: .init("The text to continue, tokenized like the corpus.", valueName: "TEXT"))
   var prompt = ""
 
-  @Option(help: "Tokens to sample.")
+  @Option(help: .init("Tokens to sample.", valueName: "N"))
   var tokens = 100
 
-  @Option(help: "Sampling temperature; 0 takes the most probable token.")
+  @Option(help: .init("Sampling temperature; 0 takes the most probable token.", valueName: "X"))
   var temperature = 1.0
 
-  @Option(help: "Sample from the k most probable tokens; 0 turns it off.")
+  @Option(help: .init("Sample from the k most probable tokens; 0 turns it off.", valueName: "N"))
   var topK = 0
 
-  @Option(help: "Sample from the most probable tokens that together reach this probability.")
+  @Option(
+    help: .init("Sample from the most probable tokens that together reach this probability.", valueName: "X"))
   var topP = 1.0
 
-  @Option(help: "Random seed.")
+  @Option(help: .init("Random seed.", valueName: "N"))
   var seed: UInt64 = 1
 
   func validate() throws {

@@ -26,21 +26,26 @@ struct ImportCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: "The weights, a safetensors file.", completion: .file(extensions: ["safetensors"]),
+    help: .init("The weights, a safetensors file.", valueName: "FILE"),
+    completion: .file(extensions: ["safetensors"]),
     transform: pathArgument)
   var weights: String
 
   @Option(
-    help: "A corpus, a run, or a file with one word per line: the words of the embedding's rows.",
+    help: .init(
+      "A corpus, a run, or a file with one word per line: the words of the embedding's rows.",
+      valueName: "CORPUS|RUN|FILE"),
     completion: .file(), transform: pathArgument)
   var vocabulary: String
 
-  @Option(help: "The run directory to write.", completion: .directory, transform: pathArgument)
+  @Option(
+    help: .init("The run directory to write.", valueName: "DIR"), completion: .directory,
+    transform: pathArgument)
   var output: String
 
   @Option(
     help: ArgumentHelp(
-      "What a tensor of the model is made of; may be repeated.", valueName: "name=source"))
+      "What a tensor of the model is made of; may be repeated.", valueName: "NAME=SOURCE"))
   var map: [String] = []
 
   @Flag(help: "Print the result as one line of JSON.")

@@ -21,7 +21,8 @@ struct InspectCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: "A checkpoint, a run, a corpus or a configuration file.", completion: .file(),
+    help: .init("A checkpoint, a run, a corpus or a configuration file.", valueName: "RUN|CORPUS|CONFIG"),
+    completion: .file(),
     transform: pathArgument)
   var path: String
 

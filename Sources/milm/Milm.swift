@@ -21,8 +21,8 @@ struct Milm: ParsableCommand {
     version: programVersion,
     subcommands: [
       PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, GenerateCommand.self, InspectCommand.self,
-      ReportCommand.self, ImportCommand.self, BenchmarkCommand.self, PlanCommand.self, DoctorCommand.self,
-      StudyCommand.self,
+      ReportCommand.self, CompareCommand.self, WatchCommand.self, SweepCommand.self, KeysCommand.self,
+      ImportCommand.self, BenchmarkCommand.self, PlanCommand.self, DoctorCommand.self, StudyCommand.self,
       ReferenceCommand.self,
     ])
 
@@ -68,7 +68,8 @@ struct Milm: ParsableCommand {
   /// Prints what ArgumentParser has to say, help and version included, and ends with a status.
   private static func end(because error: any Error, _ code: ExitCode) -> Never {
     let status = code.rawValue
-    let text = fullMessage(for: error)
+    var text = fullMessage(for: error)
+    if code.isSuccess, text.hasPrefix("#!/bin/bash") { text += bashWordJoining }
     guard Launch.current.rank == 0, !text.isEmpty else { Foundation.exit(status) }
     guard status == EXIT_SUCCESS else {
       StandardStream.error.note(text)
@@ -105,11 +106,16 @@ func printTable(_ rows: [(String, String)]) throws {
   }
 }
 
-/// Prints a table in Markdown.
+/// Prints a table in Markdown, its columns of one width.
 func printMarkdown(_ header: [String], _ rows: [[String]]) throws {
-  for cells in [header, header.map { _ in "---" }] + rows {
-    try printResult("| \(cells.map(visible).joined(separator: " | ")) |")
+  let rows = ([header] + rows).map { $0.map(visible) }
+  let widths = header.indices.map { column in rows.reduce(3) { max($0, $1[column].count) } }
+  func padded(_ cells: [String], with pad: String = " ") -> String {
+    zip(cells, widths).map { $0.padding(toLength: $1, withPad: pad, startingAt: 0) }.joined(separator: " | ")
   }
+  try printResult("| \(padded(rows[0])) |")
+  try printResult("| \(padded(header.map { _ in "-" }, with: "-")) |")
+  for row in rows.dropFirst() { try printResult("| \(padded(row)) |") }
 }
 
 /// Three significant digits, or all before the point.

@@ -33,24 +33,27 @@ struct PlanCommand: ParsableCommand {
   private static let secondsPerMessage = 5e-6
 
   @Argument(
-    help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]), transform: pathArgument)
+    help: .init("The configuration, a YAML file.", valueName: "CONFIG"),
+    completion: .file(extensions: ["yaml"]), transform: pathArgument)
   var config: String
 
-  @Option(help: "Number of ranks (default: the ranks of this job).")
+  @Option(help: .init("Number of ranks (default: the ranks of this job).", valueName: "N"))
   var ranks: Int?
 
-  @Option(help: "Gbit/s of a host's link (default: measured between hosts, 10 on one host).")
+  @Option(
+    help: .init(
+      "Gbit/s of a host's link (default: measured between hosts, 10 on one host).", valueName: "GBIT/S"))
   var link: Double?
 
-  @Option(help: "Tokens per epoch (default: the corpus's, else WikiText-103's).")
+  @Option(help: .init("Tokens per epoch (default: the corpus's, else WikiText-103's).", valueName: "N"))
   var tokens: Int?
 
-  @Option(help: "Number of epochs (default: those of training.steps).")
+  @Option(help: .init("Number of epochs (default: those of training.steps).", valueName: "X"))
   var epochs: Double?
 
   @Option(
-    help: "Read this corpus's training split (default: Zipf-distributed tokens).",
-    completion: .directory, transform: pathArgument)
+    help: .init("Read this corpus's training split (default: Zipf-distributed tokens).", valueName: "CORPUS"),
+    completion: .corpora, transform: pathArgument)
   var corpus: String?
 
   @OptionGroup var vocabulary: AssumedVocabulary

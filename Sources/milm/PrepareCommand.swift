@@ -32,56 +32,71 @@ struct PrepareCommand: ParsableCommand {
     case wikiText103 = "wikitext-103"
   }
 
-  @Argument(help: "A published corpus to download and build, instead of texts.")
+  @Argument(
+    help: .init("A published corpus to download and build, instead of texts.", valueName: "wikitext-103"))
   var known: Known?
 
   @Option(
     parsing: .upToNextOption,
-    help: "Training text; several files are concatenated.", completion: .file(), transform: pathArgument)
+    help: .init("Training text; several files are concatenated.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var train: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Validation text.", completion: .file(), transform: pathArgument)
+  @Option(
+    parsing: .upToNextOption, help: .init("Validation text.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var valid: [String] = []
 
-  @Option(parsing: .upToNextOption, help: "Test text.", completion: .file(), transform: pathArgument)
+  @Option(
+    parsing: .upToNextOption, help: .init("Test text.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var test: [String] = []
 
   @Option(
-    help: "The corpus directory to write; an existing corpus is replaced.", completion: .directory,
+    help: .init("The corpus directory to write; an existing corpus is replaced.", valueName: "CORPUS"),
+    completion: .directory,
     transform: pathArgument)
   var output: String
 
-  @Option(help: "Keep this many of the most frequent words, <unk> and <eos> included.")
+  @Option(help: .init("Keep this many of the most frequent words, <unk> and <eos> included.", valueName: "N"))
   var vocabularySize: Int?
 
   @Option(
-    help: "Use the vocabulary of this corpus, run or vocabulary.txt instead of the training text's.",
+    help: .init(
+      "Use the vocabulary of this corpus, run or vocabulary.txt instead of the training text's.",
+      valueName: "CORPUS|RUN|FILE"),
     completion: .file(), transform: pathArgument)
   var vocabulary: String?
 
-  @Option(help: "Keep words that occur at least this often in the training text.")
+  @Option(help: .init("Keep words that occur at least this often in the training text.", valueName: "N"))
   var minCount = 1
 
   @Flag(help: "Tokenize raw text first.")
   var tokenize = false
 
-  @Option(help: "Generate this many training tokens of known entropy rate, instead of reading text.")
+  @Option(
+    help: .init(
+      "Generate this many training tokens of known entropy rate, instead of reading text.", valueName: "N"))
   var generate: Int?
 
-  @Option(help: "Random seed of --generate.")
+  @Option(help: .init("Random seed of --generate.", valueName: "N"))
   var seed: UInt64 = 1
 
   @Option(
-    help: "The downloaded archive of the published corpus.", completion: .file(), transform: pathArgument)
+    help: .init("The downloaded archive of the published corpus.", valueName: "FILE"), completion: .file(),
+    transform: pathArgument)
   var archive: String?
 
   @Option(
     name: .customLong("url"),
-    help: "Address to download the archive from. May be repeated; tried in this order.")
+    help: .init(
+      "Address to download the archive from. May be repeated; tried in this order.", valueName: "URL"))
   var urls: [String] = []
 
   @Option(
-    help: "The archive's SHA-256 where it differs from the published one; counts are then not checked.")
+    help: .init(
+      "The archive's SHA-256 where it differs from the published one; counts are then not checked.",
+      valueName: "HEX"))
   var sha256: String?
 
   @Flag(help: "Print corpus.json as one line.")

@@ -15,7 +15,9 @@ struct ReferenceCommand: ParsableCommand {
       """,
     shouldDisplay: false)
 
-  @Option(help: "The directory of the pages.", completion: .directory, transform: pathArgument)
+  @Option(
+    help: .init("The directory of the pages.", valueName: "DIR"), completion: .directory,
+    transform: pathArgument)
   var output: String
 
   @Flag(help: "Write nothing, and fail where a page differs from what would be written.")
@@ -94,7 +96,6 @@ struct ReferenceCommand: ParsableCommand {
       "`model: { dropout: { input: 0.1 } }`. A key that is left out has its default. `--set KEY=VALUE` takes the same keys.",
       "A resumed run must have the values that it began with, except for the keys marked *may change*.", "",
     ]
-    let defaults = RunConfiguration()
     var section = ""
     for key in ConfigurationKey.all {
       let name = String(key.path.prefix { $0 != "." })
@@ -102,14 +103,11 @@ struct ReferenceCommand: ParsableCommand {
         if !section.isEmpty { lines.append("") }
         section = name
         lines += [
-          "## \(name)", "", "| key | values | default | on resume | meaning |", "|---|---|---|---|---|",
+          "## \(name)", "", "| \(ConfigurationKey.header.joined(separator: " | ")) |",
+          "|\(ConfigurationKey.header.map { _ in "---|" }.joined())",
         ]
       }
-      let cells = [
-        "`\(key.path)`", key.values.replacing("|", with: "\\|"), "`\(key.show(defaults))`",
-        key.mayDifferOnResume ? "may change" : "fixed", key.meaning,
-      ]
-      lines.append("| \(cells.joined(separator: " | ")) |")
+      lines.append("| \(key.cells.joined(separator: " | ")) |")
     }
     return lines.joined(separator: "\n") + "\n"
   }

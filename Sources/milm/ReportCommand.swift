@@ -5,33 +5,40 @@ import Platform
 import Reporting
 import Training
 
-/// `milm report`: the report of a run, from its files.
+/// `milm report`: the report of a run, or of several side by side, from their files.
 struct ReportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "report",
-    abstract: "Writes the report of a run: curves and summary in one file.",
+    abstract: "Writes the report of a run, or of several runs on one page: curves and summary in one file.",
     discussion: """
-      Training writes RUN/report.html itself, at every evaluation and checkpoint; this is for copied runs and those of an \
-      earlier version.
+      Training writes RUN/report.html itself, at every evaluation and checkpoint; for one run this is for copied runs and \
+      those of an earlier version. Several runs are drawn into the same charts, over steps, tokens and time, below the \
+      table of milm compare.
 
       Examples:
         milm report run
-        milm report run --output report.html
+        milm report lstm multdec multencdec --output comparison.html
       """)
 
-  @Argument(help: "A run.", completion: .directory, transform: pathArgument)
-  var path: String
+  @OptionGroup var runs: ComparedRunPaths
 
-  @Option(help: "The file to write (default: RUN/report.html).", completion: .file(), transform: pathArgument)
+  @Option(
+    help: .init(
+      "The file to write (default: RUN/report.html; of several runs comparison.html).", valueName: "FILE"),
+    completion: .file(extensions: ["html"]), transform: pathArgument)
   var output: String?
 
   func run() throws {
-    let run = RunDirectory(path: path)
-    if case .absent = try FileEntry(at: run.metricsPath, followingLinks: true) {
-      throw MilmError(
-        "\(path): expected a run with metrics.jsonl, found none; milm train makes a run, on a corpus that milm prepare builds"
-      )
+    let path = runs.paths[0]
+    if try runs.paths.count > 1 || SweepRecord(readingFrom: path) != nil {
+      let page = output ?? "comparison.html"
+      let comparison = try Comparison(ofRunsAt: runs.paths)
+      try comparison.writePage(to: page)
+      for caveat in comparison.caveats { printMessage("warning: \(caveat)") }
+      return try printTable([("page", page)])
     }
+    let run = RunDirectory(path: path)
+    try run.requireMetrics()
     let configuration = try? String(contentsOfFile: run.configurationPath, encoding: .utf8)
     try run.files.drawPage(
       title: URL(filePath: path).standardizedFileURL.lastPathComponent,

@@ -1,3 +1,4 @@
+import Communication
 import Foundation
 import Platform
 import Reporting
@@ -16,14 +17,14 @@ final class StopSignals: Sendable {
     self.stop = stop
   }
 
-  /// Handles signals from now on and returns standard error.
+  /// Handles signals from now on and returns standard error, drawn on like a terminal where it is relayed to one.
   ///
   /// Losing its reader is a request to stop too, unless the process is to outlive its terminal. Throws where the system
   /// refuses a thread.
   static func handle(_ stop: StopRequest) throws -> TerminalOutput {
     let receiver = StopSignals(stop)
     let signals = try TerminationSignals { receiver.receive($0) }
-    return .standardError { if !signals.ignoresHangUp { stop.make() } }
+    return .standardError(relayedTo: Launch.relayedTerminal) { if !signals.ignoresHangUp { stop.make() } }
   }
 
   private func receive(_ number: CInt) {

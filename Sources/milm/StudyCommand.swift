@@ -24,16 +24,18 @@ struct StudyCommand: ParsableCommand {
   /// Options of every study.
   struct Options: ParsableArguments {
     @Option(
-      help: "The directory for results (default: study-NAME).", completion: .directory,
+      help: .init("The directory for results (default: study-NAME).", valueName: "DIR"),
+      completion: .directory,
       transform: pathArgument)
     var output: String?
 
-    @Option(help: "Seeds per setting.")
+    @Option(help: .init("Seeds per setting.", valueName: "N"))
     var seeds: Int?
 
     @Option(
       name: .customLong("set"),
-      help: "Set a key of the study's config.json: key=value. May be repeated.")
+      help: .init("Set a key of the study's config.json: key=value. May be repeated.", valueName: "KEY=VALUE")
+    )
     var settings: [String] = []
 
     @Flag(help: "Print the result as one line of JSON.")

@@ -19,34 +19,43 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
       """)
 
   @Argument(
-    help: "The configuration, a YAML file.", completion: .file(extensions: ["yaml"]), transform: pathArgument)
+    help: .init("The configuration, a YAML file.", valueName: "CONFIG"),
+    completion: .file(extensions: ["yaml"]), transform: pathArgument)
   var config: String?
 
-  @Option(help: "The corpus directory.", completion: .directory, transform: pathArgument)
+  @Option(
+    help: .init("The corpus directory.", valueName: "CORPUS"), completion: .corpora, transform: pathArgument)
   var corpus: String?
 
   @Option(
-    help: "The run directory: checkpoints, metrics, report.html, tensorboard.", completion: .directory,
+    help: .init("The run directory: checkpoints, metrics, report.html, tensorboard.", valueName: "RUN"),
+    completion: .runs,
     transform: pathArgument)
   var output: String?
 
-  @Option(help: "never: refuse an existing run; auto: resume it; or the checkpoint to resume from.")
+  @Option(
+    help: .init(
+      "never: refuse an existing run; auto: resume it; or the checkpoint to resume from.",
+      valueName: "never|auto|CHECKPOINT"), completion: .resumption)
   var resume = "never"
 
   @Option(
     name: .customLong("init"),
-    help: """
+    help: .init(
+      """
       Start a new run from the weights of a checkpoint, of a run or of a model.safetensors file; optimizer, schedule and \
       counters start at step 0.
-      """, completion: .file(), transform: pathArgument)
+      """, valueName: "RUN|CHECKPOINT|FILE"), completion: .file(), transform: pathArgument)
   var initialWeights: String?
 
   @OptionGroup var overrides: ConfigurationSettings
 
-  @Option(help: "Stop after this step of the whole run; the schedule still follows training.steps.")
+  @Option(
+    help: .init(
+      "Stop after this step of the whole run; the schedule still follows training.steps.", valueName: "N"))
   var steps: Int?
 
-  @Option(help: "Timeout in seconds of every collective before the first step.")
+  @Option(help: .init("Timeout in seconds of every collective before the first step.", valueName: "SECONDS"))
   var startLimit = MPIWorld.defaultStartSeconds
 
   @Flag(
@@ -70,7 +79,8 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
 
   @Option(
     name: .customLong("fault"),
-    help: ArgumentHelp("For tests: ACTION:POINT:RANK:STEP, a fault to inject.", visibility: .hidden))
+    help: ArgumentHelp(
+      "For tests: ACTION:POINT:RANK:STEP, a fault to inject.", valueName: "FAULT", visibility: .hidden))
   var faults: [String] = []
 
   func validate() throws {
@@ -107,6 +117,8 @@ struct TrainCommand: ParsableCommand, AnswersSignals {
     try plan.injectAtLaunch(rank: Launch.current.rank)
     onRanks(startSeconds: singleNodeTest ? nil : startLimit) { world in
       let ranks = Ranks(world)
+      // A rank on another host does not see the terminal that its lines appear on.
+      let terminal = terminal.appearing(onTerminal: try ranks.broadcast(terminal.isTerminal))
       let logger = makeLogger(rank: ranks.rank, output: terminal)
       if singleNodeTest {
         let checks = try SingleNodeTest(ranks: ranks, logger: logger).run()

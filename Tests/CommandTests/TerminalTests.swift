@@ -38,4 +38,35 @@ import Testing
     expectHarmless(try milm("train", bench.configuration, "--set", "\(odd)=1"), status: 64)
     expectHarmless(try milm("\(odd)"), status: 64)
   }
+
+  /// `script` gives the program a terminal; what it draws there comes out of a pipe.
+  @Test(
+    .tags(.mpi),
+    arguments: ["", "mpirun -n 2 --oversubscribe --bind-to none", "launch.sh -n 2 --threads 1 --"])
+  func progressIsDrawnOnATerminalThroughEveryLauncher(launcher: String) throws {
+    guard try start(["sh", "-c", "command -v script"]).status == 0 else { return }
+    let bench = try CommandBench()
+    let milm = launcher.hasSuffix("--") ? [] : [program("milm")]
+    let words =
+      launcher.replacing("launch.sh", with: repositoryFolder.appending(path: "cluster/launch.sh").path)
+      .split(separator: " ").map(String.init) + milm
+      + ["train", bench.configuration, "--corpus", bench.corpus, "--output", bench.folder.file("run")]
+    let line = "stty cols 60; " + words.map { "'\($0)'" }.joined(separator: " ")
+    let run = try start(
+      ["script", "-qec", line, "/dev/null"],
+      environment: mpirunEnvironment.merging(["MILM": program("milm"), "SHELL": "/bin/bash"]) { $1 })
+    #expect(run.status == 0, "\(run.transcript)")
+    #expect(!run.output.contains("secondsLeft="), "\(run.transcript)")
+    let drawn = run.output.components(separatedBy: "\r").filter {
+      $0.contains(" %  ") && $0.contains("perplexity ")
+    }
+    #expect(drawn.contains { $0.hasPrefix("100 %") }, "\(run.transcript)")
+    for text in drawn {
+      let shown = text.prefix { $0 != "\u{1B}" && $0 != "\n" }
+      #expect(shown.count < 60, "\(shown)")
+    }
+    // A message replaces the line, which is drawn again below it.
+    let written = run.output.matches(of: /\r\u{1B}\[K[0-9:]{8} info: [^\r\n]*/)
+    #expect(written.count >= 2, "\(run.transcript)")
+  }
 }

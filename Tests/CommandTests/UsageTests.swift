@@ -11,6 +11,16 @@ import Testing
       let discussion: String?
       let shouldDisplay: Bool?
       let subcommands: [Command]?
+      let arguments: [Argument]?
+    }
+    struct Argument: Decodable {
+      let kind: String
+      let valueName: String?
+      let names: [Name]?
+      let shouldDisplay: Bool
+    }
+    struct Name: Decodable {
+      let name: String
     }
     let command: Command
   }
@@ -38,6 +48,44 @@ import Testing
       let help = try start([program("milm")] + words + ["--help"])
       #expect(help.status == 0 && help.output.contains("Example"), "\(name)")
     }
+  }
+
+  /// The help of an option says what to give, not its own name again.
+  @Test func everyValueHasANameThatSaysWhatToGive() throws {
+    for (name, command) in try commands() {
+      for argument in command.arguments ?? [] where argument.kind != "flag" && argument.shouldDisplay {
+        let value = try #require(argument.valueName)
+        let names = (argument.names ?? []).map(\.name)
+        let saysWhat = value.contains("|") || value == value.uppercased() || argument.kind == "positional"
+        #expect(
+          !names.contains(value) && saysWhat,
+          "\(name): \(names) <\(value)>")
+      }
+    }
+  }
+
+  @Test func keysListsWhatTheReferencePageHas() throws {
+    let page = try String(
+      contentsOf: repositoryFolder.appending(path: "Sources/milm/milm.docc/ConfigurationReference.md"),
+      encoding: .utf8)
+    func rows(_ text: String) -> [String] {
+      text.split(separator: "\n").filter { $0.hasPrefix("| `") }.map {
+        String($0.replacing(#/ +/#, with: " "))
+      }
+    }
+    let all = try start([program("milm"), "keys"])
+    #expect(all.status == 0 && rows(all.output).count > 40)
+    #expect(rows(all.output) == rows(page))
+    let some = try start([program("milm"), "keys", "schedule"])
+    #expect(rows(some.output).count == 3 && rows(some.output).allSatisfy { $0.contains("`schedule.") })
+    let json = try object(start([program("milm"), "keys", "model.variant", "--json"]))
+    let key = try #require((json["keys"] as? [[String: Any]])?.first)
+    #expect(key["type"] as? String == "choice" && key["default"] as? String == "multencdec")
+    #expect(
+      (key["choices"] as? [String])?.contains("lstm") == true && key["mayChangeOnResume"] as? Bool == false)
+    let wrong = try start([program("milm"), "keys", "modle"])
+    #expect(
+      wrong.status == 64 && wrong.errors.contains("the nearest known key is model"), "\(wrong.transcript)")
   }
 
   @Test(arguments: ["bash", "zsh", "fish"])

@@ -67,8 +67,9 @@ import Testing
     #expect(try losses(bench, "parts") == losses(bench, "whole"))
   }
 
+  /// At step 2, which is no step of a checkpoint, so that residuals change their places too.
   @Test(arguments: [("replicated", "2"), ("2", "replicated"), ("replicated", "sharded"), ("sharded", "2")])
-  func aResumeMayNotChangeThePlacement(_ placements: (before: String, after: String)) throws {
+  func aResumeMayChangeThePlacement(_ placements: (before: String, after: String)) throws {
     let bench = try bench()
     let first = try train(
       bench, "run", settings: ["exchange.vocabulary=\(placements.before)"], "--steps", "2")
@@ -76,8 +77,8 @@ import Testing
     let rest = try train(
       bench, "run", settings: ["exchange.vocabulary=\(placements.after)"], "--resume", "auto")
     let line = "exchange.vocabulary: \(placements.before) in the run, \(placements.after) now"
-    #expect(rest.status == 1 && rest.errors.components(separatedBy: line).count == 2, "\(rest.transcript)")
-    #expect(try bench.lastStep("run") == 2)
+    #expect(rest.status == 0 && rest.errors.components(separatedBy: line).count == 2, "\(rest.transcript)")
+    #expect(try bench.lastStep("run") == 12)
   }
 
   /// With `auto` three ranks, which groups of two do not divide, continue a sharded run with a replicated vocabulary.

@@ -1,4 +1,5 @@
 import Communication
+import Platform
 import Testing
 
 /// The command line that starts as many processes again.
@@ -82,5 +83,21 @@ struct LaunchTests {
   @Test func aScriptStatesItsOwnLine() {
     let environment = [Launch.variable: "cluster/launch.sh -n 2 --", "OMPI_COMM_WORLD_SIZE": "2"]
     #expect(line(environment) == #"cluster/launch.sh -n 2 -- train a\ b.yaml --resume auto"#)
+  }
+
+  @Test(arguments: [
+    ("mpirun -n 2 milm", false), ("mpirun --tag-output -n 2 milm", true),
+    ("mpirun -timestamp-output milm", true), ("mpirun --output-filename logs -n 2 milm", true),
+    ("mpirun --oversubscribe --bind-to none -n 2 output", false),
+  ])
+  func aLauncherThatDecoratesLinesHasNoTerminal(line: String, expected: Bool) {
+    #expect(Launch.decoratesLines(line.split(separator: " ").map(String.init)) == expected)
+  }
+
+  @Test func aScriptNamesItsTerminal() {
+    #expect(RelayedTerminal("here /dev/nothing 70", host: "here")?.width == 70)
+    #expect(RelayedTerminal("there /dev/pts/0 70", host: "here")?.width == 70, "not that of this host")
+    #expect(RelayedTerminal("there /dev/pts/0 0", host: "here")?.width == nil)
+    #expect(RelayedTerminal("", host: "here") == nil && RelayedTerminal("not a tty", host: "x")?.width == nil)
   }
 }

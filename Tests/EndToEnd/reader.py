@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -125,6 +126,25 @@ def check_import(bench: Bench) -> None:
         check_imported(bench, f"{variant}-{form}", score(model, text, words.end))
 
 
+def check_training_on(bench: Bench) -> None:
+    """The run's weights through PyTorch and back, as the start of another run: it begins with them."""
+    import milm_reader
+    import torch
+    from safetensors.torch import save_file
+
+    before = milm_reader.load("run").state_dict()
+    save_file(before, "state.safetensors")
+    bench.call("milm", "import", "state.safetensors", "--vocabulary", "corpus", "--output", "start")
+    for name in ("run/checkpoints/best", "start"):
+        # A step at this learning rate changes nothing but what is zero.
+        bench.train("started", "--init", name, "--steps", "1", "--set", "optimizer.learningRate=1e-30")
+        after = milm_reader.load("started").state_dict()
+        same = all(torch.allclose(after[key], before[key], rtol=0, atol=1e-20) for key in before)
+        expect(same, f"the weights of {name}", "others")
+        shutil.rmtree("started")
+    print("imported weights are where training starts")
+
+
 def check_import_of_lstm(bench: Bench) -> None:
     """A language model of torch.nn.LSTM with its own names."""
     import torch
@@ -173,7 +193,8 @@ def main() -> None:
         bench = Bench(Path(directory), arguments.milm)
         bench.train()
         bench.enter()
-        for check in (check_reading, check_transformers, check_import, check_import_of_lstm, check_examples):
+        checks = (check_reading, check_transformers, check_import, check_import_of_lstm, check_training_on, check_examples)
+        for check in checks:
             check(bench)
 
 

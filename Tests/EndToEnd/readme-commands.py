@@ -4,9 +4,10 @@
     Tests/EndToEnd/readme-commands.py [--list] [MILM]      # MILM is .build/release/milm by default
 
 Each ```sh block runs unchanged, under `bash -eu`, in a directory of its own with the names that the pages use: corpus,
-wikitext-2 and wikipedia (a small generated corpus), wiki.{train,valid,test}.tokens (a small text) and run (a trained
-run), except for a name that the block writes itself with --output. `milm` there is a wrapper that adds --steps 4 to train
-and a narrow model to train, plan and benchmarks of a configuration, and prints what it runs. A block after
+wikitext-2 and wikipedia (a small generated corpus), wiki.{train,valid,test}.tokens (a small text), run (a trained
+run) and sweep (one of two runs), except for a name that the block writes itself with --output. `milm` there is a wrapper
+that makes train and sweep take 4 steps, gives train, sweep, plan and benchmarks of a configuration a narrow model, and
+prints what it runs. A block after
 
     <!-- commands: parsed, REASON -->
 
@@ -163,6 +164,7 @@ class Bench:
 case "$1 ${{2-}}" in
   "train --single-node-test") ;;
   train*) set -- "$@" --steps 4 {small} ;;
+  sweep*) set -- "$@" --set training.steps=4 {small} ;;
   "benchmark step" | "benchmark products" | "benchmark evaluate" | plan*)
     set -- "$@" --vocabulary-size 2000 {benchmark}
     ;;
@@ -177,6 +179,8 @@ exec {shlex.quote(str(milm))} "$@"
             (self.directory / f"wiki.{split}.tokens").write_text("".join(words))
         self.call("prepare", "--generate", "30000", "--output", "corpus")
         self.call("train", str(REPOSITORY / "configs/quickstart.yaml"), "--corpus", "corpus", "--output", "run")
+        self.call("sweep", str(REPOSITORY / "configs/quickstart.yaml"), "--set", "training.seed=1,2", "--corpus", "corpus",
+                  "--output", "sweep")
 
     def call(self, *arguments: str) -> None:
         done = subprocess.run([self.milm, *arguments], cwd=self.directory, capture_output=True, text=True)
@@ -192,7 +196,8 @@ exec {shlex.quote(str(milm))} "$@"
             (place / name).symlink_to(REPOSITORY / name)
         for name in self.directory.glob("wiki.*.tokens"):
             (place / name.name).symlink_to(name)
-        for name, source in (("corpus", "corpus"), ("wikitext-2", "corpus"), ("wikipedia", "corpus"), ("run", "run")):
+        for name, source in (("corpus", "corpus"), ("wikitext-2", "corpus"), ("wikipedia", "corpus"), ("run", "run"),
+                             ("sweep", "sweep")):
             if name not in made:
                 subprocess.run(["cp", "-a", self.directory / source, place / name], check=True)
         environment = os.environ | {

@@ -18,7 +18,8 @@ struct MetricTableTests {
     folder = try TemporaryFolder()
     files = RunFiles(
       metrics: folder.file("metrics.jsonl"), sessions: folder.file("sessions.jsonl"),
-      events: folder.file("tensorboard"), page: folder.file("report.html"))
+      events: folder.file("tensorboard"), page: folder.file("report.html"),
+      evaluations: folder.file("evaluations.jsonl"))
   }
 
   private func record(after step: Int?) throws -> RunRecord {

@@ -104,6 +104,43 @@ struct TrainingProgressTests {
     #expect(!recorder.written[2].contains("secondsLeft"), "nothing is known of what remains")
   }
 
+  /// Steps of 1 s, and evaluations of every 100 steps that slow the next 20 steps down to 2 s.
+  @Test func theTimeLeftCountsTheEvaluationsToCome() {
+    let progress = TrainingProgress(
+      stepCount: 1000, evaluateEvery: 100, output: recorder.output(isTerminal: false), clock: time.clock)
+    func update(_ steps: ClosedRange<Int>, secondsPerStep: Double, isEvaluating: Bool = false) -> String? {
+      time.advance(seconds: secondsPerStep * Double(steps.count))
+      var line = metrics(step: steps.upperBound)
+      line["evaluationSeconds"] = .number(isEvaluating ? 20 : 0)
+      progress.update(line, evaluationSeconds: 30)
+      return recorder.written.last?.split(separator: " ").last.map { $0.trimmingCharacters(in: .newlines) }
+    }
+    // 950 steps, and nine evaluations before the last step that are expected to take 30 s each.
+    #expect(update(1...50, secondsPerStep: 1) == "secondsLeft=1220")
+    #expect(update(51...100, secondsPerStep: 1) == "secondsLeft=1170")
+    // The first evaluation is not over.
+    #expect(update(101...110, secondsPerStep: 2, isEvaluating: true) == "secondsLeft=1130")
+    _ = update(111...120, secondsPerStep: 2, isEvaluating: true)
+    // What it took: 20 s. Eight remain.
+    #expect(update(121...150, secondsPerStep: 1) == "secondsLeft=1010")
+    #expect(update(151...1000, secondsPerStep: 1)?.hasPrefix("skippedSteps") == true)
+  }
+
+  @Test func linesAppearAboveTheRedrawnOne() {
+    let output = recorder.output(isTerminal: true, width: 30)
+    let progress = TrainingProgress(stepCount: 400, output: output, clock: time.clock)
+    makeLogger(output: output).info("before")
+    time.advance(seconds: 50)
+    progress.update(metrics(step: 100))
+    makeLogger(output: output).info("between")
+    progress.finish()
+    makeLogger(output: output).info("after")
+    let lines = recorder.written
+    #expect(lines.count == 5 && lines[0].hasSuffix("info: before\n") && lines[3] == "\n")
+    #expect(lines[2].hasPrefix("\r\u{1B}[K") && lines[2].hasSuffix("info: between\n25 %  2 min 30 s left"))
+    #expect(lines[4].hasSuffix("info: after\n"))
+  }
+
   @Test(arguments: [true, false]) func showsNumbersThatAreNotFinite(isTerminal: Bool) {
     var broken = metrics(step: 0, loss: .nan)
     broken["tokensPerSecond"] = .number(.infinity)

@@ -12,7 +12,8 @@ struct RunRecordTests {
     folder = try TemporaryFolder()
     files = RunFiles(
       metrics: folder.file("metrics.jsonl"), sessions: folder.file("sessions.jsonl"),
-      events: folder.file("tensorboard"), page: folder.file("report.html"))
+      events: folder.file("tensorboard"), page: folder.file("report.html"),
+      evaluations: folder.file("evaluations.jsonl"))
   }
 
   private func record(after step: Int? = nil, evaluationsBefore: Int? = nil) throws -> RunRecord {
@@ -172,7 +173,8 @@ struct EventFileTests {
     folder = try TemporaryFolder()
     files = RunFiles(
       metrics: folder.file("metrics.jsonl"), sessions: folder.file("sessions.jsonl"),
-      events: folder.file("tensorboard"), page: folder.file("report.html"))
+      events: folder.file("tensorboard"), page: folder.file("report.html"),
+      evaluations: folder.file("evaluations.jsonl"))
   }
 
   private func record(after step: Int?) throws -> RunRecord {
@@ -240,7 +242,8 @@ struct LongRunTests {
     let folder = try TemporaryFolder()
     let files = RunFiles(
       metrics: folder.file("metrics.jsonl"), sessions: folder.file("sessions.jsonl"),
-      events: folder.file("tensorboard"), page: folder.file("report.html"))
+      events: folder.file("tensorboard"), page: folder.file("report.html"),
+      evaluations: folder.file("evaluations.jsonl"))
     let log = try MetricsLog(path: files.metrics, keepingThroughStep: nil)
     for step in 1...30 { try log.append(metrics(step: step, loss: step == 7 ? .nan : 4 + 1 / Double(step))) }
     try log.append(evaluation(step: 30, perplexity: 50.5))
@@ -283,7 +286,8 @@ struct LongRunTests {
     await #expect(processExitsWith: .success) { [path = folder.path as String] in
       let files = RunFiles(
         metrics: "\(path)/metrics.jsonl", sessions: "\(path)/sessions.jsonl",
-        events: "\(path)/tensorboard", page: "\(path)/report.html")
+        events: "\(path)/tensorboard", page: "\(path)/report.html",
+        evaluations: "\(path)/evaluations.jsonl")
       let before = Host.peakByteCount
       try files.drawPage(title: "run", configuration: "")
       // The file has 25 MB, its lines as values have as many again. Tests/Benchmarks/report-lines.sh measures the time.

@@ -59,7 +59,7 @@ import Training
     ),
     (
       "training: { threads: many }",
-      "run.yaml:1: training.threads: expected auto or an integer from 1 to 1024, found 'many'"
+      "run.yaml:1: training.threads: expected auto | an integer from 1 to 1024, found 'many'"
     ),
     (
       "optimizer: { learningRate: nan }",

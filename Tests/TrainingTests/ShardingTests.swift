@@ -127,14 +127,4 @@ import Training
     #expect(log.contains("could not write the checkpoint of step 5"))
     #expect(throws: (any Error).self) { try bench.checkpoint("run") }
   }
-
-  @Test func aResumeMayNotChangeThePlacement() throws {
-    let bench = try bench()
-    try bench.train(try bench.configuration(), output: "run", lastStep: 5)
-    let sharded = try bench.configuration("exchange.vocabulary=sharded")
-    let error = #expect(throws: MilmError.self) {
-      try bench.train(sharded, output: "run", resume: .auto)
-    }
-    #expect(error?.description.contains("exchange.vocabulary: auto in the run, sharded now") == true)
-  }
 }

@@ -11,6 +11,10 @@ extension MPICalls {
     if MPILibrary.isOpenMPI { try Self.setOpenMPIDefaults() }
     // Where MPI cannot start its own threads it prints lines of its own and continues without them.
     try SystemThread.require(Self.threadCount, for: "MPI")
+    // MPICH takes SIGUSR1 for news of its launcher; a process without one then waits for it forever.
+    var handler = sigaction()
+    sigaction(SIGUSR1, nil, &handler)
+    defer { sigaction(SIGUSR1, &handler, nil) }
     var granted: CInt = 0
     try call("MPI_Init_thread") { MPI_Init_thread(nil, nil, CInt(MPI_THREAD_SERIALIZED), &granted) }
     guard granted >= CInt(MPI_THREAD_SERIALIZED) else {

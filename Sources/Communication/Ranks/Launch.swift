@@ -41,7 +41,7 @@ package struct Launch: Sendable, Equatable {
       start = .line(shellWords(srun + program))
     } else if let count = environment["OMPI_COMM_WORLD_SIZE"] ?? environment["PMI_SIZE"] {
       let line = ancestors.first { line in
-        Self.launchers.contains(line[0].split(separator: "/").last ?? "")
+        Self.isLauncher(line)
           && line.suffix(own.count) == own[...]
       }
       if let line {
@@ -53,6 +53,33 @@ package struct Launch: Sendable, Equatable {
       }
     } else {
       start = .line(shellWords(Array(program)))
+    }
+  }
+
+  /// The terminal that this process's standard error is relayed to: by `mpirun` on this host, or by a script that names it.
+  ///
+  /// Nil where there is none, or where `mpirun` decorates lines or writes them elsewhere.
+  package static var relayedTerminal: RelayedTerminal? {
+    let environment = ProcessInfo.processInfo.environment
+    if let text = environment[RelayedTerminal.variable] { return RelayedTerminal(text) }
+    let own = CommandLine.arguments.dropFirst()
+    guard rankVariables.contains(where: { environment[$0] != nil }),
+      let launcher = ancestorProcesses().first(where: {
+        isLauncher($0.words) && $0.words.suffix(own.count) == own
+      }), !decoratesLines(launcher.words.dropLast(own.count))
+    else { return nil }
+    return RelayedTerminal(standardErrorOf: launcher.process)
+  }
+
+  private static func isLauncher(_ words: [String]) -> Bool {
+    launchers.contains(words[0].split(separator: "/").last ?? "")
+  }
+
+  /// Whether a launcher's options make its output anything but a copy of the ranks'.
+  package static func decoratesLines(_ words: some Sequence<String>) -> Bool {
+    let names = ["tag-output", "timestamp-output", "xml", "output", "stream-buffering", "prepend-rank"]
+    return words.contains { word in
+      word == "-l" || word.hasPrefix("-") && names.contains { word.drop { $0 == "-" }.hasPrefix($0) }
     }
   }
 
@@ -107,16 +134,18 @@ package struct Launch: Sendable, Equatable {
     return counts.isEmpty ? [] : [option, counts.map { "\($0.name):\($0.count)" }.joined(separator: ",")]
   }
 
-  /// The command lines of the processes above this one; one that is not UTF-8 is left out.
-  private static func ancestors() -> [[String]] {
-    var lines: [[String]] = []
+  private static func ancestors() -> [[String]] { ancestorProcesses().map(\.words) }
+
+  /// The processes above this one with their command lines; one that is not UTF-8 is left out.
+  private static func ancestorProcesses() -> [(process: pid_t, words: [String])] {
+    var lines: [(process: pid_t, words: [String])] = []
     var process = getppid()
     // mpirun is the parent, or above a wrapper of the user's.
     while process > 1, lines.count < 8 {
       let content = FileManager.default.contents(atPath: "/proc/\(process)/cmdline") ?? Data()
       let words = content.split(separator: 0, omittingEmptySubsequences: false).dropLast()
         .map { String(validating: $0, as: UTF8.self) }
-      if !words.isEmpty, words.allSatisfy({ $0 != nil }) { lines.append(words.compactMap { $0 }) }
+      if !words.isEmpty, words.allSatisfy({ $0 != nil }) { lines.append((process, words.compactMap { $0 })) }
       guard let parent = Host.value(of: "PPid", in: Host.text("/proc/\(process)/status")) else { break }
       process = pid_t(parent) ?? 0
     }

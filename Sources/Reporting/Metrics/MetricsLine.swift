@@ -45,10 +45,14 @@ package struct MetricsLine: Sendable, Equatable {
 /// Metrics that the page and the progress line show by name.
 extension MetricsLine {
   package var step: Int { integer("step") }
-  var tokens: Int { integer("tokens") }
-  var perplexity: Double { number("perplexity") }
+  package var tokens: Int { integer("tokens") }
+  package var perplexity: Double { number("perplexity") }
+  /// Of a report of training.
+  package var tokensPerSecond: Double { number("tokensPerSecond") }
+  /// What an evaluation took.
+  package var seconds: Double { number("seconds") }
   /// The split of an evaluation; nil for a report of training.
-  var split: String? { table.index(of: "split").map { values[$0].text } }
+  package var split: String? { table.index(of: "split").map { values[$0].text } }
   /// The ratio of raw to sent bytes; nil when nothing was sent.
   var compressionRatio: Double? {
     integer("wireBytes") > 0 ? Double(integer("rawBytes")) / Double(integer("wireBytes")) : nil

@@ -69,3 +69,29 @@ package struct RunSession: Codable, Sendable, Equatable {
   /// Whether a run may have written it: sums of its numbers do not overflow.
   var isPlausible: Bool { [step, tokens, lastStep].allSatisfy(MetricsLine.plausibleIntegers.contains) }
 }
+
+/// How a process that trained has ended: a line of `sessions.jsonl` after that of its beginning.
+package struct RunEnd: Codable, Sendable, Equatable {
+  package enum Ending: String, Codable, Sendable {
+    /// The run is over: its last step, or early stopping.
+    case finished
+    /// The process was told to stop at a step, and has.
+    case stopped
+    /// A signal, or a disk that cannot be written; the run can be resumed.
+    case interrupted
+    case failed
+  }
+
+  package let ended: Ending
+  /// Steps taken since the beginning of the run.
+  package let step: Int
+  /// The time of the end, ISO 8601.
+  package let time: String
+
+  /// An end now.
+  package init(_ ended: Ending, step: Int) {
+    self.ended = ended
+    self.step = step
+    time = Date().formatted(.iso8601)
+  }
+}

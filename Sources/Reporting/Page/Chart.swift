@@ -1,6 +1,6 @@
 import Foundation
 
-/// A plot over the steps of a run as a card of the page.
+/// A plot over the steps of a run, or what else it took, as a card of the page.
 ///
 /// The SVG stretches to the room there is; ticks, legend and the readings under the pointer are text beside it.
 struct Chart {
@@ -9,17 +9,26 @@ struct Chart {
     let color: Color
     let name: String
     let value: String
+    var isDashed = false
   }
 
-  /// The tooltip at a step.
+  /// The tooltip at a place.
   struct Reading {
-    let step: Int
-    let lines: [String]
+    /// A line of text, after a mark in the color of its curve.
+    struct Line {
+      var color: Color?
+      let text: String
+    }
+
+    let x: Double
+    /// The place in words.
+    let heading: String
+    let lines: [Line]
   }
 
-  /// A label in the plot.
+  /// A label in the plot, where it lies on no curve; left out where there is no such place.
   struct Note {
-    let step: Int
+    let x: Double
     let value: Double
     let text: String
   }
@@ -27,7 +36,8 @@ struct Chart {
   let title: String
   /// The unit, or what else the title needs.
   let subtitle: String
-  let steps: Axis
+  /// What the curves are drawn over.
+  let x: Axis
   let values: Axis
   var isWide = false
   var curves: [Curve] = []
@@ -40,7 +50,7 @@ struct Chart {
   /// The card.
   var html: String {
     let entries = legend.map {
-      "<li class=\"\($0.color)\">\(escaped($0.name)) <b>\(escaped($0.value))</b></li>"
+      "<li class=\"\($0.color)\($0.isDashed ? " dashed" : "")\">\(escaped($0.name)) <b>\(escaped($0.value))</b></li>"
     }
     return """
       <section class="card\(isWide ? " wide" : "")">
@@ -48,9 +58,9 @@ struct Chart {
       <ul class="legend">\(entries.joined())</ul>
       <div class="frame"><div class="y">\(valueLabels)</div><div class="plot">
       <svg viewBox="0 0 \(Self.size) \(Self.size)" preserveAspectRatio="none" role="img" \
-      aria-label="\(escaped(title)) over the steps of the run">\(grid)\(drawings)\(restartLines)</svg>
-      \(noteLabels)\(zones)
-      </div><div class="x">\(stepLabels)</div></div>
+      aria-label="\(escaped(title)) over \(escaped(x.title))">\(grid)\(drawings)\(restartLines)</svg>
+      \(notes.compactMap(label).joined())\(zones)
+      </div><div class="x">\(xLabels)</div></div>
       </section>
 
       """
@@ -71,18 +81,19 @@ struct Chart {
 
   private var restartLines: String {
     restarts.map {
-      "<path class=\"mark\" d=\"M\(coordinate(steps.position(of: Double($0)))) 0V\(Self.size)\"/>"
+      "<path class=\"mark\" d=\"M\(coordinate(x.position(of: Double($0)))) 0V\(Self.size)\"/>"
     }.joined()
   }
 
   private var drawings: String {
-    Plot(title: title, x: steps, y: values, curves: curves)
+    Plot(title: title, x: x, y: values, curves: curves)
       .shapes(width: Double(Self.size), height: Double(Self.size), decimals: 0)
       .map { curve, shape in
         switch shape {
         case .band(let path): "<path class=\"band \(curve.color)\" d=\"\(path)\"/>"
         case .area(let path): "<path class=\"area \(curve.color)\" d=\"\(path)\"/>"
-        case .line(let path): "<path class=\"line \(curve.color)\" d=\"\(path)\"/>"
+        case .line(let path):
+          "<path class=\"line \(curve.color)\(curve.style == .dashed ? " dashed" : "")\" d=\"\(path)\"/>"
         case .dots(let places):
           // The round ends of a line of length zero stay round when the plot is stretched.
           "<path class=\"dots \(curve.color)\" d=\"\(places.map { "M\($0.x) \($0.y)h0" }.joined())\"/>"
@@ -98,37 +109,34 @@ extension Chart {
     }.joined()
   }
 
-  private var stepLabels: String {
-    let ticks = steps.ticks.map { tick in
-      let position = steps.position(of: tick.value)
+  private var xLabels: String {
+    let ticks = x.ticks.map { tick in
+      let position = x.position(of: tick.value)
       let side = position < 0.02 ? " class=\"first\"" : position > 0.96 ? " class=\"last\"" : ""
       return "<span\(side) style=\"left:\(percent(position))\">\(tick.label)</span>"
     }
     return ticks.joined()
   }
 
-  private var noteLabels: String {
-    notes.map { note in
-      let position = steps.position(of: Double(note.step))
-      let side = position < 0.1 ? " first" : position > 0.9 ? " last" : ""
-      return "<span class=\"note\(side)\" style=\"left:\(percent(position));"
-        + "bottom:\(percent(values.position(of: note.value)))\">\(escaped(note.text))</span>"
-    }.joined()
-  }
-
   /// Strips of the plot that show a reading under a pointer or a finger.
   private var zones: String {
-    let places = readings.map { steps.position(of: Double($0.step)) }
+    let places = readings.map { x.position(of: $0.x) }
     return readings.indices.map { index in
       let start = index == 0 ? 0 : (places[index - 1] + places[index]) / 2
       let end = index + 1 == places.count ? 1 : (places[index] + places[index + 1]) / 2
       let place = (places[index] - start) / max(end - start, 1e-9)
-      let lines = ["step \(Readable.grouped(readings[index].step))"] + readings[index].lines
+      let lines = [escaped(readings[index].heading)] + readings[index].lines.map(\.html)
       return "<div class=\"zone\(places[index] > 0.5 ? " left" : "")\" style=\"left:\(percent(start));"
         + "width:\(percent(end - start));--at:\(percent(place))\"><p>"
-        + lines.map(escaped).joined(separator: "<br>") + "</p></div>"
+        + lines.joined(separator: "<br>") + "</p></div>"
     }.joined(separator: "\n")
   }
 
-  private func percent(_ position: Double) -> String { String(format: "%.2f%%", position * 100) }
+  func percent(_ position: Double) -> String { String(format: "%.2f%%", position * 100) }
+}
+
+extension Chart.Reading.Line {
+  fileprivate var html: String {
+    (color.map { "<i class=\"\($0)\"></i>" } ?? "") + escaped(text)
+  }
 }

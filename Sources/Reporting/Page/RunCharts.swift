@@ -54,7 +54,7 @@ struct RunCharts {
       chart.legend.append(
         entry(.orange, "\(split), best at step \(Readable.grouped(best.step))", best.perplexity))
       chart.notes = [
-        .init(step: best.step, value: best.perplexity, text: Readable.number(best.perplexity))
+        .init(x: Double(best.step), value: best.perplexity, text: Readable.number(best.perplexity))
       ]
     }
     chart.readings = readings { point in
@@ -215,7 +215,7 @@ struct RunCharts {
 
 extension RunCharts {
   private func chart(_ title: String, _ subtitle: String, _ values: Axis) -> Chart {
-    var chart = Chart(title: title, subtitle: subtitle, steps: steps, values: values)
+    var chart = Chart(title: title, subtitle: subtitle, x: steps, values: values)
     chart.restarts = restarts
     return chart
   }
@@ -240,9 +240,9 @@ extension RunCharts {
   private func readings(_ values: (HistoryPoint) -> [(name: String, value: String?)]) -> [Chart.Reading] {
     readPoints.map { point in
       .init(
-        step: point.step,
+        x: Double(point.step), heading: "step \(Readable.grouped(point.step))",
         lines: values(point).compactMap { name, value in
-          value.map { name.isEmpty ? $0 : "\(name) \($0)" }
+          value.map { .init(text: name.isEmpty ? $0 : "\(name) \($0)") }
         })
     }
   }

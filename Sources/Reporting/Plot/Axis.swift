@@ -49,10 +49,18 @@ package struct Axis: Sendable {
 
   /// A linear axis from step 0 to `last`, where it ends.
   static func steps(through last: Int, tickCount: Int = 5) -> Axis {
-    let last = Double(max(last, 1))
-    let step = max(roundStep(last / Double(tickCount)), 1)
-    return Axis("step", range: 0...last, ticks: Array(stride(from: 0, through: last, by: step))) {
-      $0 == 0 ? "step 0" : label($0, step: step)
+    amounts(
+      through: Double(max(last, 1)), title: "step", zero: "step 0", smallestStep: 1, tickCount: tickCount)
+  }
+
+  /// A linear axis from 0 to `last`, where it ends; the tick at 0 is labelled `zero`.
+  static func amounts(
+    through last: Double, title: String, zero: String, smallestStep: Double = 0, tickCount: Int = 5
+  ) -> Axis {
+    let last = last.isFinite && last > 1e-9 ? last : 1
+    let step = max(roundStep(last / Double(tickCount)), smallestStep)
+    return Axis(title, range: 0...last, ticks: Array(stride(from: 0, through: last, by: step))) {
+      $0 == 0 ? zero : label($0, step: step)
     }
   }
 
@@ -61,7 +69,9 @@ package struct Axis: Sendable {
     guard values.upperBound / values.lowerBound > 1.6 else { return linear(values, title: title) }
     let exponents =
       Int(log10(values.lowerBound).rounded(.down))...Int(log10(values.upperBound).rounded(.up))
-    let all = exponents.flatMap { exponent in [1, 2, 5].map { $0 * pow(10, Double(exponent)) } }.filter(
+    let isNarrow = values.upperBound / values.lowerBound < 12
+    let factors = isNarrow ? [1, 1.5, 2, 3, 4, 5, 7] : [1, 2, 5]
+    let all = exponents.flatMap { exponent in factors.map { $0 * pow(10, Double(exponent)) } }.filter(
       \.isNormal)
     let low = all.last { $0 <= values.lowerBound * 1.000_001 } ?? values.lowerBound
     let high = all.first { $0 >= values.upperBound * 0.999_999 } ?? values.upperBound
@@ -72,7 +82,7 @@ package struct Axis: Sendable {
       ticks = decades.filter { $0 % stride == 0 }.map { pow(10, Double($0)) }
     }
     return Axis(title, range: low...high, isLogarithmic: true, ticks: ticks) {
-      $0 < 0.999e-3 ? scientificLabel($0) : label($0, step: $0)
+      $0 < 0.999e-3 ? scientificLabel($0) : label($0, step: isNarrow ? $0 / 10 : $0)
     }
   }
 
@@ -95,7 +105,8 @@ package struct Axis: Sendable {
   private static func label(_ value: Double, step: Double) -> String {
     if abs(value) < step * 1e-6 { return "0" }
     if abs(value) >= 1e13 { return Readable.number(value) }
-    for (unit, letter) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] where abs(value) >= 10 * unit {
+    for (unit, least, letter) in [(1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e3, 1e4, "k")]
+    where abs(value) >= least {
       return decimal(value / unit, step: step / unit) + letter
     }
     return abs(value) >= 1000 ? Readable.grouped(Int(value.rounded())) : decimal(value, step: step)

@@ -50,7 +50,7 @@ package final class StageProgress: Sendable {
       let seconds = clock().inSeconds
       if output.isTerminal {
         let time = Readable.duration(seconds: seconds)
-        output.writeLine("\(name): \(Readable.count(Double(state.done))) \(unit) in \(time)")
+        output.replaceLine(by: "\(name): \(Readable.count(Double(state.done))) \(unit) in \(time)")
       } else {
         output.writeLine(
           "stage=\(quotedWhereNeeded(name)) \(unit)=\(state.done) seconds=\(String(format: "%.3f", seconds))")

@@ -1,15 +1,19 @@
 import Foundation
 import Logging
 import Platform
+import Synchronization
 
 /// Where progress and logs are written: a terminal, a pipe or a file.
+///
+/// Copies share what is drawn: a line that one of them writes appears above it.
 package struct TerminalOutput: Sendable {
   /// Whether lines can be redrawn.
-  package let isTerminal: Bool
+  package private(set) var isTerminal: Bool
   /// The current number of columns.
   let width: @Sendable () -> Int
   /// Writes by one call; failures are ignored, as there is nowhere to report them.
-  let write: @Sendable (String) -> Void
+  private let write: @Sendable (String) -> Void
+  private let drawn = DrawnLine()
 
   /// A custom output.
   package init(isTerminal: Bool, width: Int = 80, write: @escaping @Sendable (String) -> Void) {
@@ -18,19 +22,21 @@ package struct TerminalOutput: Sendable {
     self.write = write
   }
 
-  /// Standard error; `onLoss` is called where nobody can read it any more: its reader or its terminal has gone.
-  package static func standardError(onLoss: @escaping @Sendable () -> Void) -> TerminalOutput {
-    TerminalOutput(.error, onLoss: onLoss)
+  /// Standard error, which is relayed to `terminal` if there is one; `onLoss` is called where nobody can read it any more:
+  /// its reader or its terminal has gone.
+  package static func standardError(
+    relayedTo terminal: RelayedTerminal? = nil, onLoss: @escaping @Sendable () -> Void
+  ) -> TerminalOutput {
+    TerminalOutput(.error, relayedTo: terminal, onLoss: onLoss)
   }
 
-  private init(_ stream: StandardStream, onLoss: @escaping @Sendable () -> Void) {
+  private init(
+    _ stream: StandardStream, relayedTo terminal: RelayedTerminal?, onLoss: @escaping @Sendable () -> Void
+  ) {
     let descriptor = stream.descriptor
-    isTerminal = isatty(descriptor) == 1
-    width = {
-      var size = winsize()
-      let isKnown = ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
-      return isKnown ? Int(size.ws_col) : 80
-    }
+    let isDirect = isatty(descriptor) == 1
+    isTerminal = isDirect || terminal != nil
+    width = { (isDirect ? columnCount(ofTerminal: descriptor) : terminal?.width) ?? 80 }
     write = { text in
       if [EPIPE, EIO].contains(stream.attempt(text)) { onLoss() }
     }
@@ -39,14 +45,49 @@ package struct TerminalOutput: Sendable {
   /// The program's standard error.
   package static var standardError: TerminalOutput { standardError {} }
 
-  /// Replaces the redrawn line by a permanent one; the next drawing appears below it.
+  /// The same output on a rank whose lines appear on the terminal, or not, of another one.
+  package func appearing(onTerminal isTerminal: Bool) -> TerminalOutput {
+    var output = self
+    output.isTerminal = isTerminal
+    return output
+  }
+
+  /// Writes a permanent line above the redrawn one.
   package func writeLine(_ line: String) {
-    write((isTerminal ? "\r\u{1B}[K" : "") + line + "\n")
+    drawn.text.withLock { text in
+      write((isTerminal ? "\r\u{1B}[K" : "") + line + "\n" + (text.map(cut) ?? ""))
+    }
   }
 
   /// Replaces the redrawn line, cut to the width so that it never wraps.
   func redrawLine(_ line: String) {
-    write("\r" + line.prefix(max(width() - 1, 1)) + "\u{1B}[K")
+    drawn.text.withLock { text in
+      text = line
+      write("\r" + cut(line) + "\u{1B}[K")
+    }
+  }
+
+  /// Makes a permanent line of the redrawn one, if there is one: what follows begins on a line of its own.
+  func endLine() {
+    drawn.text.withLock { text in
+      if text != nil { write("\n") }
+      text = nil
+    }
+  }
+
+  /// Puts a permanent line in the place of the redrawn one.
+  func replaceLine(by line: String) {
+    drawn.text.withLock { text in
+      text = nil
+      write((isTerminal ? "\r\u{1B}[K" : "") + line + "\n")
+    }
+  }
+
+  private func cut(_ line: String) -> String { String(line.prefix(max(width() - 1, 1))) }
+
+  /// The line that is redrawn.
+  private final class DrawnLine: Sendable {
+    let text = Mutex<String?>(nil)
   }
 }
 

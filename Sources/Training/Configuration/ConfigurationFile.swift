@@ -35,6 +35,13 @@ extension RunConfiguration {
     for setting in settings { try reader.apply(setting, to: &configuration) }
   }
 
+  /// A value of a key as `config.yaml` writes it; throws where it is none, or there is no such key.
+  static func normalized(key: String, value: String) throws -> String {
+    var configuration = RunConfiguration()
+    try ConfigurationReader(source: "--set").apply("\(key)=\(value)", to: &configuration)
+    return ConfigurationKey.all.first { $0.path == key }?.show(configuration) ?? value
+  }
+
   /// The complete configuration as YAML, as in `config.yaml`.
   package var yaml: String {
     var root = Node.Mapping([])
@@ -120,6 +127,13 @@ extension RunConfiguration {
         "\(source): exchange.stallAbortSeconds (\(exchange.stallAbortSeconds)) is below "
           + "exchange.stallWarnSeconds (\(exchange.stallWarnSeconds))")
     }
+  }
+}
+
+extension ConfigurationKey {
+  /// The keys whose path begins with `prefix`; throws, with the nearest ones, where there is none.
+  package static func all(beginningWith prefix: String) throws -> [ConfigurationKey] {
+    try ConfigurationReader(source: "keys").keys(beginningWith: prefix)
   }
 }
 
@@ -231,6 +245,13 @@ private struct ConfigurationReader {
       previous = byte
     }
     return count
+  }
+
+  /// The keys whose path begins with `prefix`; throws where there is none.
+  func keys(beginningWith prefix: String) throws -> [ConfigurationKey] {
+    let found = keys.filter { $0.path.hasPrefix(prefix) }
+    guard !found.isEmpty else { throw unknown(prefix, at: source) }
+    return found
   }
 
   private func keysInside(_ section: String) -> [String] {

@@ -3,8 +3,14 @@
 /// The list `all` is the only place that names keys; the reader, `--set`, `config.yaml`, the comparison on resume and
 /// the configuration reference go by it.
 package struct ConfigurationKey: Sendable {
+  /// What a value is.
+  package enum Kind: String, Sendable {
+    case integer, number, boolean, choice
+  }
+
   /// The path, with dots: `model.dropout.input`.
   package let path: String
+  package let kind: Kind
   /// The values it takes, as an error names them.
   package let values: String
   /// One sentence.
@@ -20,10 +26,11 @@ package struct ConfigurationKey: Sendable {
 
   /// A key whose value is parsed from text and written as text.
   private init<Value>(
-    _ path: String, _ place: Place<Value>, _ meaning: String, _ mayDiffer: Bool, values: String,
+    _ path: String, _ place: Place<Value>, _ meaning: String, _ mayDiffer: Bool, kind: Kind, values: String,
     parse: @escaping @Sendable (String) -> Value?, format: @escaping @Sendable (Value) -> String
   ) {
     self.path = path
+    self.kind = kind
     self.values = values
     self.meaning = meaning
     mayDifferOnResume = mayDiffer
@@ -40,7 +47,7 @@ package struct ConfigurationKey: Sendable {
     atMost maximum: Int = 1 << 20, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: "an integer from \(minimum) to \(maximum)",
+      path, place, meaning, mayDiffer, kind: .integer, values: "an integer from \(minimum) to \(maximum)",
       parse: { Int($0).flatMap { (minimum...maximum).contains($0) ? $0 : nil } }, format: { "\($0)" })
   }
 
@@ -48,7 +55,7 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Double>, _ meaning: String, _ limits: NumberLimits, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: limits.description,
+      path, place, meaning, mayDiffer, kind: .number, values: limits.description,
       parse: { Double($0).flatMap { $0.isFinite && limits.contain($0) ? $0 : nil } }, format: { "\($0)" })
   }
 
@@ -56,7 +63,8 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Value>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: Value.allCases.map(\.rawValue).joined(separator: " | "),
+      path, place, meaning, mayDiffer, kind: .choice,
+      values: Value.allCases.map(\.rawValue).joined(separator: " | "),
       parse: { Value(rawValue: $0) }, format: { $0.rawValue })
   }
 
@@ -65,7 +73,7 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Value?>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer,
+      path, place, meaning, mayDiffer, kind: .choice,
       values: (["auto"] + Value.allCases.map(\.rawValue)).joined(separator: " | "),
       parse: { text in text == "auto" ? .some(nil) : Value(rawValue: text).map { .some($0) } },
       format: { $0?.rawValue ?? "auto" })
@@ -75,7 +83,8 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Bool>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: "true | false", parse: { ["true": true, "false": false][$0] },
+      path, place, meaning, mayDiffer, kind: .boolean, values: "true | false",
+      parse: { ["true": true, "false": false][$0] },
       format: { "\($0)" })
   }
 
@@ -84,11 +93,29 @@ package struct ConfigurationKey: Sendable {
     _ path: String, _ place: Place<Int?>, _ meaning: String, mayDiffer: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
-      path, place, meaning, mayDiffer, values: "auto or an integer from 1 to 1024",
+      path, place, meaning, mayDiffer, kind: .integer, values: "auto | an integer from 1 to 1024",
       parse: { text in
         text == "auto" ? .some(nil) : Int(text).flatMap { (1...1024).contains($0) ? .some($0) : nil }
       }, format: { $0.map(String.init) ?? "auto" })
   }
+}
+
+extension ConfigurationKey {
+  /// The values that can be listed, such as `auto`.
+  package var choices: [String] {
+    values.split(separator: " | ").map(String.init).filter { !$0.contains(" ") }
+  }
+
+  /// Whether runs that differ in it alone repeat the same experiment.
+  package var isSeed: Bool { path == "training.seed" }
+
+  /// Whether it may change what is learned, beyond rounding; the others say how a run is executed and recorded.
+  package var mayChangeResult: Bool { !Self.ofExecution.contains(path) }
+
+  private static let ofExecution: Set<String> = [
+    "training.threads", "exchange.hashEvery", "exchange.stallWarnSeconds", "exchange.stallAbortSeconds",
+    "coordinator.placement", "coordinator.reportEvery", "coordinator.keepLast", "coordinator.failedWrites",
+  ]
 }
 
 /// The range of a number, which is used in single precision.
@@ -226,7 +253,7 @@ extension ConfigurationKey {
     ConfigurationKey(
       "exchange.vocabulary", \.exchange.vocabulary,
       "Where the rows of the tied matrix are: on every rank, sharded over all ranks, or over groups of that many ranks.",
-      true,
+      true, kind: .choice,
       values:
         "auto | replicated | sharded | an integer from 1 to \(ExchangeSettings.Vocabulary.largestGroup)",
       parse: { ExchangeSettings.Vocabulary($0) }, format: { $0.description })

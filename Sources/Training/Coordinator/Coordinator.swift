@@ -96,6 +96,16 @@ final class Coordinator: Sendable {
     }
   }
 
+  /// Seconds by which an evaluation delays training: what the last one took or, before the first one, the time of the forward
+  /// passes alone, a third of a step's, at rank 0's `tokensPerSecond`; 0 where rank 0 does not train.
+  func evaluationSeconds(tokensPerSecond: Double) -> Double? {
+    guard let validation else { return nil }
+    guard configuration.coordinator.placement == .worker else { return 0 }
+    let measured = progress.withLock { $0.evaluationSeconds }
+    return measured
+      ?? (tokensPerSecond > 0 ? Double(validation.tokenCount) / (3 * tokensPerSecond) : nil)
+  }
+
   /// Runs a write; its failure, as on a full disk, is logged and counted, and training continues.
   @discardableResult
   private func attempt(_ what: String, _ body: () throws -> Void) -> Bool {
@@ -349,6 +359,9 @@ struct Validation: Sendable {
     self.model = model
     self.threadCount = threadCount
   }
+
+  /// Tokens of the split.
+  var tokenCount: Int { tokens.count }
 
   /// An engine with threads of the calling one's priority.
   func makeEngine() throws -> ComputeEngine { try ComputeEngine(threadCount: threadCount) }

@@ -12,6 +12,7 @@ final class RunReporter {
   private let codec: () -> String
   private let work: () -> BackgroundWork
   private let closingSeconds: () -> Double?
+  private let evaluationSeconds: (_ tokensPerSecond: Double) -> Double?
   private let tokensPerStep: Int
   private let reportEvery: Int
   private let segmentsPerEpoch: Int
@@ -25,7 +26,8 @@ final class RunReporter {
   init(
     record: RunRecord, progress: TrainingProgress, logger: Logger, codec: @escaping () -> String,
     work: @escaping () -> BackgroundWork, closingSeconds: @escaping () -> Double?,
-    configuration: RunConfiguration, segmentsPerEpoch: Int
+    evaluationSeconds: @escaping (_ tokensPerSecond: Double) -> Double?, configuration: RunConfiguration,
+    segmentsPerEpoch: Int
   ) {
     self.record = record
     self.progress = progress
@@ -33,6 +35,7 @@ final class RunReporter {
     self.codec = codec
     self.work = work
     self.closingSeconds = closingSeconds
+    self.evaluationSeconds = evaluationSeconds
     self.segmentsPerEpoch = segmentsPerEpoch
     tokensPerStep = configuration.tokensPerStep
     reportEvery = configuration.coordinator.reportEvery
@@ -79,7 +82,9 @@ final class RunReporter {
       }
       hasFailed = true
     }
-    progress.update(line, closingSeconds: closingSeconds())
+    progress.update(
+      line, closingSeconds: closingSeconds(),
+      evaluationSeconds: evaluationSeconds(line.tokensPerSecond))
   }
 
   /// Ends the line of progress.

@@ -250,13 +250,18 @@ struct RunStorage {
 
 extension RunDirectory {
   /// The run that a checkpoint belongs to.
-  init(of checkpoint: Checkpoint) {
-    let place = URL(filePath: checkpoint.path).resolvingSymlinksInPath()
+  init(of checkpoint: Checkpoint) { self.init(ofCheckpointAt: checkpoint.path) }
+
+  /// The run that a checkpoint in `path` belongs to.
+  package init(ofCheckpointAt path: String) {
+    let place = URL(filePath: path).resolvingSymlinksInPath()
     self.init(path: place.deletingLastPathComponent().deletingLastPathComponent().path)
   }
 
   /// The files of metrics and reports.
   package var files: RunFiles {
-    RunFiles(metrics: metricsPath, sessions: sessionsPath, events: tensorboardPath, page: reportPath)
+    RunFiles(
+      metrics: metricsPath, sessions: sessionsPath, events: tensorboardPath, page: reportPath,
+      evaluations: evaluationsPath)
   }
 }

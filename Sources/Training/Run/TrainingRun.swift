@@ -104,6 +104,7 @@ package struct TrainingRun: Sendable {
       hasBegun = true
       let ending = Result { try trainer.run(until: lastStep) }
       let isPageWritten = writePage(storage)
+      recordEnd(ending, state, storage)
       switch try ending.get() {
       case .finished(var outcome):
         if !isPageWritten { outcome.failedWriteCount += 1 }
@@ -191,10 +192,14 @@ package struct TrainingRun: Sendable {
     let reporter = storage.map { storage in
       RunReporter(
         record: storage.record,
-        progress: TrainingProgress(stepCount: lastStep, firstStep: state.counters.step, output: output),
+        progress: TrainingProgress(
+          stepCount: lastStep, firstStep: state.counters.step,
+          evaluateEvery: validation == nil ? 0 : configuration.coordinator.evaluateEvery, output: output),
         logger: logger, codec: { state.codec.rawValue },
         work: { coordinator?.work ?? BackgroundWork() },
-        closingSeconds: { coordinator?.closingSeconds }, configuration: configuration,
+        closingSeconds: { coordinator?.closingSeconds },
+        evaluationSeconds: { coordinator?.evaluationSeconds(tokensPerSecond: $0 / Double(ranks.rankCount)) },
+        configuration: configuration,
         segmentsPerEpoch: data.lanes.segmentsPerEpoch)
     }
     return Trainer(
@@ -385,6 +390,21 @@ extension TrainingRun {
           initialWeights: state.counters.initialWeights?.path,
           initialWeightsSHA256: state.counters.initialWeights?.sha256))
     }
+  }
+
+  /// Records how this process has ended, as far as the disk allows; a run that has diverged goes on or fails.
+  private func recordEnd(
+    _ ending: Result<Trainer.EndReason, any Error>, _ state: TrainingState, _ storage: RunStorage?
+  ) {
+    let how: RunEnd.Ending? =
+      switch ending {
+      case .failure: .failed
+      case .success(.diverged): nil
+      case .success(.finished(let outcome)):
+        outcome.isFinished
+          ? .finished : outcome.isInterrupted || outcome.hasGivenUpWriting ? .interrupted : .stopped
+      }
+    if let how { try? storage?.record.end(RunEnd(how, step: state.counters.step)) }
   }
 
   /// Writes the final page of the run; false, and logged, where that fails.
