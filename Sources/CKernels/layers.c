@@ -160,3 +160,58 @@ void CKernels_uniform(float *values, size_t count, uint64_t key, uint64_t firstE
     values[i] = (((float)bits + 0.5f) * (1.0f / 8388608.0f) - 1.0f) * limit;
   }
 }
+
+CKERNELS_CLONES
+float CKernels_layerNorm(const float *restrict values, const float *restrict gain, const float *restrict bias,
+                         float epsilon, float *restrict normalized, float *restrict output, size_t count) {
+  float sum = 0, squares = 0;
+  {
+#pragma clang fp reassociate(on)
+    for (size_t j = 0; j < count; j++) sum += values[j];
+  }
+  const float mean = sum / (float)count;
+  {
+#pragma clang fp reassociate(on)
+    for (size_t j = 0; j < count; j++) squares += (values[j] - mean) * (values[j] - mean);
+  }
+  const float inverseDeviation = 1.0f / sqrtf(squares / (float)count + epsilon);
+  for (size_t j = 0; j < count; j++) {
+    float x = (values[j] - mean) * inverseDeviation;
+    normalized[j] = x;
+    output[j] = gain[j] * x + bias[j];
+  }
+  return inverseDeviation;
+}
+
+CKERNELS_CLONES
+void CKernels_layerNormBackward(const float *restrict outputGradient, const float *restrict gain,
+                                const float *restrict normalized, float inverseDeviation,
+                                float *restrict inputGradient, size_t count) {
+  float sum = 0, product = 0;
+  {
+#pragma clang fp reassociate(on)
+    for (size_t j = 0; j < count; j++) {
+      float d = outputGradient[j] * gain[j];
+      sum += d;
+      product += d * normalized[j];
+    }
+  }
+  const float mean = sum / (float)count, slope = product / (float)count;
+  for (size_t j = 0; j < count; j++)
+    inputGradient[j] = (outputGradient[j] * gain[j] - mean - normalized[j] * slope) * inverseDeviation;
+}
+
+CKERNELS_CLONES
+void CKernels_normal(float *values, size_t count, uint64_t key, uint64_t firstElement, float mean, float deviation) {
+  for (size_t i = 0; i < count; i++) {
+    // Integers, so that every machine gets the same sum.
+    uint32_t sum = 0;
+    uint64_t place = weylStart(key, 3 * (firstElement + i));
+    for (size_t j = 0; j < 3; j++, place += weylStep) {
+      uint64_t bits = mixed(place);
+      sum += (uint32_t)(bits & 0xFFFF) + (uint32_t)(bits >> 16 & 0xFFFF) + (uint32_t)(bits >> 32 & 0xFFFF) +
+             (uint32_t)(bits >> 48);
+    }
+    values[i] = mean + deviation * (((float)sum - 12 * 32767.5f) * (1.0f / 65536.0f));
+  }
+}

@@ -1,53 +1,86 @@
 import Layers
 import Tensors
 
-/// Recurrent state carried from one segment to the next: named matrices with a row for each lane.
+/// State carried from one segment to the next: named rows for every lane.
 ///
-/// The names are those of the tensors in `carry.safetensors`: `h` and `c` of an LSTM.
+/// The names are those of the tensors in `carry.safetensors`: `h` and `c` of an LSTM. Most models carry one row of a kind, as an
+/// LSTM its h; others the last n, as a Transformer its layers' inputs.
 package struct CarriedState: Sendable {
-  /// One of the matrices, lanes × width.
+  /// The last rows of one kind.
   package struct Part: Sendable {
     /// The name in a checkpoint.
     package let name: String
-    /// Lanes × width.
-    package let values: Matrix
+    /// The rows of all lanes at one place in time, oldest first: each lanes × width.
+    package let slots: [Matrix]
 
-    /// A matrix under its name.
+    /// One row for each lane, lanes × width.
     package init(_ name: String, _ values: Matrix) {
+      self.init(name, slots: [values])
+    }
+
+    /// `slotCount` rows for each lane, time-major: slotCount·lanes × width.
+    package init(_ name: String, _ values: Matrix, slotCount: Int) {
+      precondition(values.rowCount % slotCount == 0, "equally many rows in each of \(slotCount) slots")
+      let laneCount = values.rowCount / slotCount
+      self.init(
+        name, slots: (0..<slotCount).map { values.rows($0 * laneCount..<($0 + 1) * laneCount) })
+    }
+
+    init(_ name: String, slots: [Matrix]) {
       self.name = name
-      self.values = values
+      self.slots = slots
+    }
+
+    /// Lanes × width of one slot, slots × lanes × width of several.
+    package var shape: [Int] {
+      let (laneCount, width) = (slots[0].rowCount, slots[0].columnCount)
+      return slots.count == 1 ? [laneCount, width] : [slots.count, laneCount, width]
+    }
+
+    /// All slots as one matrix; not of a view of some lanes, where their rows do not adjoin.
+    package var values: Matrix {
+      let first = slots[0]
+      precondition(
+        first.isContiguous
+          && slots.enumerated().allSatisfy { $1.data == first.data + $0 * first.count }, "adjoining slots")
+      return Matrix(
+        first.data, rowCount: slots.count * first.rowCount, columnCount: first.columnCount)
     }
   }
 
-  /// All matrices, with equally many rows.
+  /// All parts, with equally many lanes.
   package let parts: [Part]
 
-  /// The state that consists of these matrices.
+  /// The state that consists of these parts.
   package init(_ parts: [Part]) { self.parts = parts }
 
   /// Memory for the same state of `laneCount` lanes, all zero.
   package init(like other: CarriedState, laneCount: Int, in arena: Arena) {
     parts = other.parts.map { part in
-      Part(part.name, arena.matrix(rowCount: laneCount, columnCount: part.values.columnCount))
+      let (slotCount, width) = (part.slots.count, part.slots[0].columnCount)
+      return Part(
+        part.name, arena.matrix(rowCount: slotCount * laneCount, columnCount: width), slotCount: slotCount)
     }
   }
 
-  /// The matrix of a name; nil where the state has none.
+  /// The rows of a name, all slots; nil where the state has none.
   package subscript(name: String) -> Matrix? { parts.first { $0.name == name }?.values }
 
   /// Sets everything to zero, as at the start of an epoch or of a text.
   package func reset() {
-    for part in parts { part.values.fill(0) }
+    for slot in parts.flatMap(\.slots) { slot.fill(0) }
   }
 
-  /// Copies a state of the same matrices and as many lanes.
+  /// Copies a state of the same parts and as many lanes, the oldest rows first: `other` may overlap where its rows are later.
   package func copy(from other: CarriedState) {
     precondition(parts.map(\.name) == other.parts.map(\.name), "states of the same model")
-    for (own, source) in zip(parts, other.parts) { own.values.copy(from: source.values) }
+    for (own, source) in zip(parts, other.parts) {
+      for (slot, values) in zip(own.slots, source.slots) { slot.copy(from: values) }
+    }
   }
 
   /// The view of some lanes.
   package func lanes(_ range: Range<Int>) -> CarriedState {
-    CarriedState(parts.map { Part($0.name, $0.values.rows(range)) })
+    CarriedState(parts.map { part in Part(part.name, slots: part.slots.map { $0.rows(range) }) })
   }
 }

@@ -1,9 +1,10 @@
 import Layers
 import Tensors
 
-/// From h to z: a linear layer, or a multiplicative interaction whose context is computed from h.
+/// From the core's output h to z: h itself, a linear layer, or a multiplicative interaction whose context is computed from h.
 struct Decoder: Sendable {
   enum Kind: Sendable {
+    case identity
     case linear(Linear)
     case interaction(RectifiedLinear, MultiplicativeInteraction)
   }
@@ -11,12 +12,14 @@ struct Decoder: Sendable {
   let kind: Kind
 
   init(_ configuration: ModelConfiguration, in list: inout ParameterList) {
-    let hidden = configuration.hidden
+    let hidden = configuration.coreWidth
     let width = configuration.embedding
     switch configuration.variant {
-    case .lstm:
+    case .txl where hidden == width, .txlMI where hidden == width:
+      kind = .identity
+    case .lstm, .txl, .txlMI:
       kind = .linear(Linear(name: "decoder", inputWidth: hidden, outputWidth: width, in: &list))
-    case .multdec, .multencdec:
+    case .multdec, .multencdec, .txlMultdec:
       let shape = InteractionShape(
         contextWidth: configuration.decoderContext, inputWidth: hidden, outputWidth: width,
         rank: configuration.rank)
@@ -28,7 +31,7 @@ struct Decoder: Sendable {
     }
   }
 
-  /// Activations of a segment, kept for the backward pass; absent for a linear layer.
+  /// Activations of a segment, kept for the backward pass; absent without an interaction.
   struct Activations: Sendable {
     let context: Matrix
     let contextGradient: Matrix
@@ -45,6 +48,7 @@ struct Decoder: Sendable {
   /// The matrix products of `forward`.
   var products: [LayerProduct] {
     switch kind {
+    case .identity: []
     case .linear(let linear): linear.products
     case .interaction(let context, let interaction):
       context.products + interaction.projectProducts + interaction.contractProducts
@@ -72,6 +76,8 @@ struct Decoder: Sendable {
       interaction.contract(
         context: saved.context, weights: weights, activations: saved.interaction, into: output, engine: engine
       )
+    case (.identity, _):
+      output.copy(from: hidden)
     case (.linear(let linear), _):
       linear.forward(hidden, weights: weights, into: output, engine: engine)
     case (.interaction, nil):
@@ -97,6 +103,8 @@ struct Decoder: Sendable {
         addingTo: hiddenGradient, engine: engine)
       linear.addWeightGradients(
         input: hidden, rectifiedGradient: saved.contextGradient, gradients: gradients, engine: engine)
+    case (.identity, _):
+      hiddenGradient.copy(from: outputGradient)
     case (.linear(let linear), _):
       linear.backward(
         input: hidden, outputGradient: outputGradient, weights: weights, gradients: gradients,

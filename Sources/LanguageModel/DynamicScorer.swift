@@ -30,6 +30,8 @@ package final class DynamicScorer: BlockScorer, Sendable {
     var configuration = model.configuration
     configuration.inputDropout = 0
     configuration.outputDropout = 0
+    configuration.hiddenDropout = 0
+    configuration.attentionDropout = 0
     self.model = LanguageModel(configuration, vocabularySize: model.vocabularySize)
     self.engine = engine
     self.learningRate = learningRate
@@ -43,7 +45,7 @@ package final class DynamicScorer: BlockScorer, Sendable {
     optimizer = Optimizer(rule, list: self.model.parameters, engine: engine)
     pass = SegmentPass(
       self.model, parameters: self.parameters, stepCount: stepCount, laneCount: 1, accumulation: 1,
-      engine: engine)
+      engine: engine, purpose: .dynamicEvaluation)
     losses = arena.vector(of: Double.self, count: stepCount)
   }
 

@@ -1,7 +1,7 @@
 import Layers
 import Tensors
 
-/// One of the paper's three language models, as layers over one list of parameters;
+/// A language model as layers over one list of parameters: one of the paper's three, or one that they are compared with;
 /// it holds no weights.
 ///
 /// `x = W[token]`; `zᵢₙ = x`, or `M(c', x)` with `c' = ReLU(W₄ h + b)`; `h = LSTM(zᵢₙ)`; `z = V h + b`,
@@ -14,10 +14,11 @@ package struct LanguageModel: Sendable {
   /// Every tensor, in the order of the flat buffers.
   package let parameters: ParameterList
 
-  let decoderRange: GradientRange
+  /// Nil where the decoder has no parameters.
+  let decoderRange: GradientRange?
   let embedding: Embedding
   let softmax: SoftmaxLoss
-  let recurrence: Recurrence
+  let core: any SequenceCore
   let decoder: Decoder
   let inputDropout: Dropout
   let outputDropout: Dropout
@@ -33,27 +34,34 @@ package struct LanguageModel: Sendable {
     self.vocabularySize = vocabularySize
     var list = ParameterList()
     let width = configuration.embedding
-    embedding = Embedding(vocabularySize: vocabularySize, width: width, in: &list)
+    embedding = Embedding(
+      vocabularySize: vocabularySize, width: width, initialization: configuration.embeddingInitialization,
+      in: &list)
     let tied = embedding.weight
     let rangeCount = tiedRangeCount ?? min(Self.tiedRanges.count, tied.count / Self.tiedRanges.elementCount)
     softmax = SoftmaxLoss(embedding: tied, rangeCount: rangeCount, in: &list)
     let afterSoftmax = list.elementCount
     decoder = Decoder(configuration, in: &list)
     let afterDecoder = list.elementCount
-    recurrence = Recurrence(configuration, in: &list)
+    switch configuration.variant {
+    case .lstm, .multdec, .multencdec: core = Recurrence(configuration, in: &list)
+    case .txl, .txlMultdec, .txlMI: core = TransformerXL(configuration, in: &list)
+    }
     inputDropout = Dropout(rate: configuration.inputDropout)
     outputDropout = Dropout(rate: configuration.outputDropout)
     parameters = list
-    decoderRange = GradientRange(.decoder, name: "decoder", range: afterSoftmax..<afterDecoder)
+    decoderRange =
+      afterDecoder > afterSoftmax
+      ? GradientRange(.decoder, name: "decoder", range: afterSoftmax..<afterDecoder) : nil
   }
 
   /// Ranges of the flat gradient in the order in which `backward` finishes them; they tile it.
   package var gradientRanges: [GradientRange] {
-    softmax.gradientRanges + [decoderRange] + recurrence.gradientRanges
+    softmax.gradientRanges + [decoderRange].compactMap { $0 } + core.gradientRanges
   }
 
   /// The matrix products of the layers, forward.
-  package var products: [LayerProduct] { recurrence.products + decoder.products + softmax.products }
+  package var products: [LayerProduct] { core.products + decoder.products + softmax.products }
 
   /// The number of multiplications in the matrix products of one token, forward.
   package var multiplicationsPerToken: Int { products.reduce(0) { $0 + $1.multiplicationsPerRow } }

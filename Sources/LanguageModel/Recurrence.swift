@@ -6,7 +6,7 @@ import Tensors
 ///
 /// The encoder's context is computed from the previous step's h, inside the loop; the part that depends on x alone is one
 /// product before it.
-struct Recurrence: Sendable {
+struct Recurrence: SequenceCore {
   let lstm: LSTM
   /// The context's layer and the interaction; nil where x is the LSTM's input.
   let encoder: (context: RectifiedLinear, interaction: MultiplicativeInteraction)?
@@ -37,31 +37,8 @@ struct Recurrence: Sendable {
     ]
   }
 
-  /// Activations of a segment, kept for the backward pass.
-  struct Activations: Sendable {
-    let lstm: LSTM.Activations
-    /// dL/dh before the current step of the backward pass, B × H.
-    let previousGradient: Matrix
-    let encoder: EncoderActivations?
-    let stepCount: Int
-    let laneCount: Int
-
-    func rows(_ step: Int) -> Range<Int> { step * laneCount..<(step + 1) * laneCount }
-
-    /// h and c before a step; after the last one where it is T.
-    func state(before step: Int) -> CarriedState {
-      CarriedState([.init("h", lstm.hidden.rows(rows(step))), .init("c", lstm.cell.rows(rows(step)))])
-    }
-  }
-
-  /// The encoder's rows, time-major.
-  struct EncoderActivations: Sendable {
-    let context: Matrix
-    let contextGradient: Matrix
-    let output: Matrix
-    let outputGradient: Matrix
-    let interaction: InteractionActivations
-  }
+  /// H.
+  var outputWidth: Int { lstm.hiddenWidth }
 
   /// The matrix products of `forward`; with an encoder the LSTM's input is computed within the recurrence.
   var products: [LayerProduct] {
@@ -70,9 +47,38 @@ struct Recurrence: Sendable {
     return encoder.interaction.projectProducts + recurrent.map(\.perStep)
   }
 
-  func activations(stepCount: Int, laneCount: Int, in arena: Arena) -> Activations {
+  func pass(
+    stepCount: Int, laneCount: Int, purpose: PassPurpose, engine: ComputeEngine, in arena: Arena
+  ) -> any CorePass {
+    RecurrencePass(self, stepCount: stepCount, laneCount: laneCount, in: arena)
+  }
+}
+
+/// The values of a segment that the recurrence's backward pass needs.
+struct RecurrencePass: CorePass {
+  private let recurrence: Recurrence
+  private let saved: LSTM.Activations
+  /// dL/dh before the current step of the backward pass, B × H.
+  private let previousGradient: Matrix
+  private let encoded: EncoderActivations?
+  private let stepCount: Int
+  private let laneCount: Int
+
+  /// The encoder's rows, time-major.
+  private struct EncoderActivations: Sendable {
+    let context: Matrix
+    let contextGradient: Matrix
+    let output: Matrix
+    let outputGradient: Matrix
+    let interaction: InteractionActivations
+  }
+
+  init(_ recurrence: Recurrence, stepCount: Int, laneCount: Int, in arena: Arena) {
+    self.recurrence = recurrence
+    self.stepCount = stepCount
+    self.laneCount = laneCount
     let rowCount = stepCount * laneCount
-    let encoderActivations = encoder.map { _, interaction in
+    encoded = recurrence.encoder.map { _, interaction in
       EncoderActivations(
         context: arena.matrix(rowCount: rowCount, columnCount: interaction.shape.contextWidth),
         contextGradient: arena.matrix(rowCount: rowCount, columnCount: interaction.shape.contextWidth),
@@ -80,17 +86,28 @@ struct Recurrence: Sendable {
         outputGradient: arena.matrix(rowCount: rowCount, columnCount: interaction.shape.outputWidth),
         interaction: interaction.activations(rowCount: rowCount, in: arena))
     }
-    return Activations(
-      lstm: LSTM.Activations(lstm, stepCount: stepCount, laneCount: laneCount, in: arena),
-      previousGradient: arena.matrix(rowCount: laneCount, columnCount: lstm.hiddenWidth),
-      encoder: encoderActivations, stepCount: stepCount, laneCount: laneCount)
+    saved = LSTM.Activations(recurrence.lstm, stepCount: stepCount, laneCount: laneCount, in: arena)
+    previousGradient = arena.matrix(rowCount: laneCount, columnCount: recurrence.lstm.hiddenWidth)
   }
 
-  /// Runs the steps of x, which are the first ones of a segment or all T of them; slot 0 of the LSTM's state is the carried one.
-  func forward(_ input: Matrix, weights: Weights, activations: Activations, engine: ComputeEngine) {
-    let saved = activations.lstm
-    let stepCount = input.rowCount / activations.laneCount
-    guard let encoder, let encoded = activations.encoder else {
+  var outputs: Matrix { saved.outputs }
+
+  var carriedState: CarriedState { state(before: 0) }
+
+  func carryState(after stepCount: Int) { state(before: 0).copy(from: state(before: stepCount)) }
+
+  /// h and c before a step; after the last one where it is T.
+  private func state(before step: Int) -> CarriedState {
+    CarriedState([.init("h", saved.hidden.rows(rows(step))), .init("c", saved.cell.rows(rows(step)))])
+  }
+
+  private func rows(_ step: Int) -> Range<Int> { step * laneCount..<(step + 1) * laneCount }
+
+  /// Runs the steps of x; slot 0 of the LSTM's state is the carried one.
+  func forward(_ input: Matrix, weights: Weights, masks: DropoutMasks?, engine: ComputeEngine) {
+    let lstm = recurrence.lstm
+    let stepCount = input.rowCount / laneCount
+    guard let encoder = recurrence.encoder, let encoded else {
       lstm.addInput(
         input, rows: 0..<input.rowCount, weights: weights, activations: saved, engine: engine)
       for step in 0..<stepCount {
@@ -101,7 +118,7 @@ struct Recurrence: Sendable {
     encoder.interaction.project(
       input, weights: weights, activations: encoded.interaction.rows(0..<input.rowCount), engine: engine)
     for step in 0..<stepCount {
-      let rows = activations.rows(step)
+      let rows = self.rows(step)
       let context = encoded.context.rows(rows)
       encoder.context.forward(saved.hiddenBefore(step), weights: weights, into: context, engine: engine)
       encoder.interaction.contract(
@@ -115,60 +132,54 @@ struct Recurrence: Sendable {
 
   /// Back-propagates through all steps.
   ///
-  /// `hiddenGradient` is the decoder's part of dL/dh of each step, T·B × H, and is overwritten.
-  ///
-  /// Sets dL/dx and adds the weights' gradients, and passes each finished range to `sink`; afterwards
-  /// `previousGradient` is dL/dh of the carried state.
+  /// `outputGradient` is the decoder's part of dL/dh of each step.
   func backward(
-    _ input: Matrix, hiddenGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
-    activations: Activations, into inputGradient: Matrix, engine: ComputeEngine, sink: (any GradientSink)?
+    _ input: Matrix, outputGradient: Matrix, weights: Weights, gradients: ParameterBuffer,
+    into inputGradient: Matrix, masks: DropoutMasks?, engine: ComputeEngine, sink: (any GradientSink)?
   ) throws {
-    let saved = activations.lstm
+    let lstm = recurrence.lstm
     lstm.startBackward(saved)
-    activations.previousGradient.fill(0)
-    for step in (0..<activations.stepCount).reversed() {
-      let rows = activations.rows(step)
-      let outputGradient = hiddenGradient.rows(rows)
-      engine.add(activations.previousGradient, to: outputGradient)
+    previousGradient.fill(0)
+    for step in (0..<stepCount).reversed() {
+      let hiddenGradient = outputGradient.rows(rows(step))
+      engine.add(previousGradient, to: hiddenGradient)
       lstm.backward(
-        step: step, outputGradient: outputGradient, weights: weights, into: activations.previousGradient,
+        step: step, outputGradient: hiddenGradient, weights: weights, into: previousGradient,
         activations: saved, engine: engine)
-      encoderBackward(step: step, weights: weights, activations: activations, engine: engine)
+      encoderBackward(step: step, weights: weights, engine: engine)
     }
-    guard let encoder, let encoded = activations.encoder else {
+    guard let encoder = recurrence.encoder, let encoded else {
       lstm.inputBackward(
         rows: 0..<input.rowCount, weights: weights, into: inputGradient, activations: saved, engine: engine)
       lstm.addWeightGradients(input: input, gradients: gradients, activations: saved, engine: engine)
-      try sink?.finish(gradientRanges[0])
+      try sink?.finish(recurrence.gradientRanges[0])
       return
     }
     lstm.addWeightGradients(
       input: encoded.output, gradients: gradients, activations: saved, engine: engine)
-    try sink?.finish(gradientRanges[0])
+    try sink?.finish(recurrence.gradientRanges[0])
     encoder.context.addWeightGradients(
       input: saved.hidden.rows(0..<input.rowCount), rectifiedGradient: encoded.contextGradient,
       gradients: gradients, engine: engine)
     encoder.interaction.projectBackward(
       input: input, context: encoded.context, outputGradient: encoded.outputGradient, weights: weights,
       gradients: gradients, activations: encoded.interaction, into: inputGradient, engine: engine)
-    try sink?.finish(gradientRanges[1])
+    try sink?.finish(recurrence.gradientRanges[1])
   }
 
   /// Back-propagates the encoder of one step: its context's part of dL/dh is added to `previousGradient`.
-  private func encoderBackward(
-    step: Int, weights: Weights, activations: Activations, engine: ComputeEngine
-  ) {
-    guard let encoder, let encoded = activations.encoder else { return }
-    let rows = activations.rows(step)
+  private func encoderBackward(step: Int, weights: Weights, engine: ComputeEngine) {
+    guard let encoder = recurrence.encoder, let encoded else { return }
+    let rows = self.rows(step)
     let outputGradient = encoded.outputGradient.rows(rows)
-    lstm.inputBackward(
-      rows: rows, weights: weights, into: outputGradient, activations: activations.lstm, engine: engine)
+    recurrence.lstm.inputBackward(
+      rows: rows, weights: weights, into: outputGradient, activations: saved, engine: engine)
     let contextGradient = encoded.contextGradient.rows(rows)
     encoder.interaction.contractBackward(
       outputGradient: outputGradient, weights: weights, activations: encoded.interaction.rows(rows),
       into: contextGradient, engine: engine)
     encoder.context.backward(
       output: encoded.context.rows(rows), outputGradient: contextGradient, weights: weights,
-      addingTo: activations.previousGradient, engine: engine)
+      addingTo: previousGradient, engine: engine)
   }
 }

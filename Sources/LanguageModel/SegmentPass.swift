@@ -34,9 +34,6 @@ package final class SegmentPass: Sendable {
   package let laneCount: Int
   /// The number of segments that a step accumulates.
   package let accumulation: Int
-  /// The state of this rank's lanes before the next segment.
-  package let carriedState: CarriedState
-  private let stateAfter: CarriedState
   let model: LanguageModel
   let engine: ComputeEngine
   let arena: Arena
@@ -44,11 +41,11 @@ package final class SegmentPass: Sendable {
   let output: Matrix
   let softmax: SoftmaxWorkspace
   let weights: Weights
-  let recurrence: Recurrence.Activations
+  private let core: any CorePass
   let decoder: Decoder.Activations?
   private let vocabulary: any VocabularyShards
   private let outputGradient: Matrix
-  private let hiddenGradient: Matrix
+  private let coreGradient: Matrix
   private let inputGradients: Matrix
   private let inputTokens: Vector<Int32>
   private let rowGradient: EmbeddingRowGradient?
@@ -61,10 +58,12 @@ package final class SegmentPass: Sendable {
   ///
   /// The products of a pass read `parameters` as they were at the last `refreshWeights`, packed in `weights` (default: by
   /// the pass itself). `vocabulary` has the shard of the tied matrix on this rank, and its collectives (default: all rows).
+  /// `purpose` is training or scoring by default.
   package init(
     _ model: LanguageModel, parameters: ParameterBuffer, stepCount: Int, laneCount: Int, accumulation: Int,
     engine: ComputeEngine, logitsByteBudget: Int = defaultLogitsByteBudget, softmaxThreshold: Float = 0,
-    vocabulary: (any VocabularyShards)? = nil, weights: Weights? = nil, in arena: Arena = Arena()
+    vocabulary: (any VocabularyShards)? = nil, weights: Weights? = nil, purpose: PassPurpose? = nil,
+    in arena: Arena = Arena()
   ) {
     self.arena = arena
     let vocabulary = vocabulary ?? WholeVocabulary(vocabularySize: model.vocabularySize)
@@ -83,13 +82,13 @@ package final class SegmentPass: Sendable {
       shard: vocabulary.shard, width: width, rowCount: vocabulary.shard.count * rowCount,
       byteBudget: logitsByteBudget, threshold: softmaxThreshold, scoringOnly: accumulation == 0,
       deferring: vocabulary.defersMatrixGradient, engine: engine, in: arena)
-    recurrence = model.recurrence.activations(stepCount: stepCount, laneCount: laneCount, in: arena)
-    carriedState = recurrence.state(before: 0)
-    stateAfter = recurrence.state(before: stepCount)
+    core = model.core.pass(
+      stepCount: stepCount, laneCount: laneCount,
+      purpose: purpose ?? (accumulation == 0 ? .scoring : .training), engine: engine, in: arena)
     decoder = model.decoder.activations(rowCount: rowCount, in: arena)
     let backwardRows = accumulation > 0 ? rowCount : 0
     outputGradient = arena.matrix(rowCount: backwardRows, columnCount: width)
-    hiddenGradient = arena.matrix(rowCount: backwardRows, columnCount: model.configuration.hidden)
+    coreGradient = arena.matrix(rowCount: backwardRows, columnCount: model.core.outputWidth)
     inputGradients = arena.matrix(rowCount: accumulation * rowCount, columnCount: width)
     inputTokens = arena.vector(of: Int32.self, count: accumulation * rowCount)
     rowGradient =
@@ -114,10 +113,11 @@ package final class SegmentPass: Sendable {
   /// Reads the parameters' current values for the passes that follow; called whenever they have changed.
   package func refreshWeights() { weights.refresh() }
 
-  /// Copies the state after the last step, or after the first `stepCount` ones, to the state before the next segment.
-  func carryState(after stepCount: Int? = nil) {
-    carriedState.copy(from: stepCount.map { recurrence.state(before: $0) } ?? stateAfter)
-  }
+  /// The state of this rank's lanes before the next segment.
+  package var carriedState: CarriedState { core.carriedState }
+
+  /// Makes the state after the last step, or after the first `stepCount` ones, that before the next segment.
+  func carryState(after stepCount: Int? = nil) { core.carryState(after: stepCount ?? self.stepCount) }
 
   /// From the tokens to z, without dropout; for scoring and sampling.
   ///
@@ -125,15 +125,14 @@ package final class SegmentPass: Sendable {
   func forward(_ inputs: Vector<Int32>) {
     let rows = 0..<inputs.count
     model.embedding.forward(inputs, weights: weights, into: embedded.rows(rows))
-    forwardFromEmbedded(rows)
+    forwardFromEmbedded(rows, masks: nil)
   }
 
-  private func forwardFromEmbedded(_ rows: Range<Int>) {
-    model.recurrence.forward(
-      embedded.rows(rows), weights: weights, activations: recurrence, engine: engine)
+  private func forwardFromEmbedded(_ rows: Range<Int>, masks: DropoutMasks?) {
+    core.forward(embedded.rows(rows), weights: weights, masks: masks, engine: engine)
     model.decoder.forward(
-      recurrence.lstm.outputs.rows(rows), weights: weights, activations: decoder?.rows(rows),
-      into: output.rows(rows), engine: engine)
+      core.outputs.rows(rows), weights: weights, activations: decoder?.rows(rows), into: output.rows(rows),
+      engine: engine)
   }
 
   /// Forward, loss and backward of segment `index` of a step;
@@ -160,29 +159,31 @@ package final class SegmentPass: Sendable {
   }
 
   private func forward(_ segment: Segment) {
+    let masks = masks(segment)
     model.embedding.forward(segment.inputs, weights: weights, into: embedded)
-    dropInput(embedded, segment)
-    forwardFromEmbedded(0..<embedded.rowCount)
-    dropOutput(output, segment)
+    masks.apply(model.inputDropout, "input dropout", to: embedded, engine: engine)
+    forwardFromEmbedded(0..<embedded.rowCount, masks: masks)
+    masks.apply(model.outputDropout, "output dropout", to: output, engine: engine)
   }
 
   /// From dL/dz back to the tokens that were read; the state is carried on.
   private func backward(
     _ segment: Segment, index: Int, gradients: ParameterBuffer, sink: (any GradientSink)?
   ) throws {
-    dropOutput(outputGradient, segment)
+    let masks = masks(segment)
+    masks.apply(model.outputDropout, "output dropout", to: outputGradient, engine: engine)
     model.decoder.backward(
-      recurrence.lstm.outputs, outputGradient: outputGradient, weights: weights, gradients: gradients,
-      activations: decoder, into: hiddenGradient, engine: engine)
-    try sink?.finish(model.decoderRange)
+      core.outputs, outputGradient: outputGradient, weights: weights, gradients: gradients,
+      activations: decoder, into: coreGradient, engine: engine)
+    if let range = model.decoderRange { try sink?.finish(range) }
 
     let places = index * segment.inputs.count..<(index + 1) * segment.inputs.count
     let inputGradient = inputGradients.rows(places)
-    try model.recurrence.backward(
-      embedded, hiddenGradient: hiddenGradient, weights: weights, gradients: gradients,
-      activations: recurrence, into: inputGradient, engine: engine, sink: sink)
+    try core.backward(
+      embedded, outputGradient: coreGradient, weights: weights, gradients: gradients, into: inputGradient,
+      masks: masks, engine: engine, sink: sink)
 
-    dropInput(inputGradient, segment)
+    masks.apply(model.inputDropout, "input dropout", to: inputGradient, engine: engine)
     inputTokens[places].data.update(from: segment.inputs.data, count: places.count)
     carryState()
   }
@@ -194,15 +195,8 @@ package final class SegmentPass: Sendable {
     try sink.finish(rows: rows, of: tokens)
   }
 
-  private func dropInput(_ values: Matrix, _ segment: Segment) {
-    model.inputDropout.apply(
-      to: values, laneCount: laneCount, firstLane: segment.firstLane, firstTime: segment.firstTime,
-      key: segment.key.derived("input dropout"), engine: engine)
-  }
-
-  private func dropOutput(_ values: Matrix, _ segment: Segment) {
-    model.outputDropout.apply(
-      to: values, laneCount: laneCount, firstLane: segment.firstLane, firstTime: segment.firstTime,
-      key: segment.key.derived("output dropout"), engine: engine)
+  private func masks(_ segment: Segment) -> DropoutMasks {
+    DropoutMasks(
+      laneCount: laneCount, firstLane: segment.firstLane, firstTime: segment.firstTime, key: segment.key)
   }
 }

@@ -29,4 +29,14 @@ package struct Dropout: Sendable {
       }
     }
   }
+
+  /// Drops elements of the rows of one lane, on the calling thread; row t is of time `firstTime + t`.
+  func applyToRows(_ values: Matrix, firstTime: Int, key: RandomKey) {
+    guard rate > 0 else { return }
+    for row in 0..<values.rowCount {
+      CKernels_dropout(
+        values.row(row), values.columnCount, key.bits, UInt64((firstTime + row) * values.columnCount),
+        Float(1 - rate))
+    }
+  }
 }

@@ -5,12 +5,15 @@ package struct Embedding: Sendable {
   /// V × E.
   package let weight: Parameter
 
-  /// Declares `embedding.weight`, uniform with variance 1 / E: logits of the tied softmax start near zero.
-  package init(vocabularySize: Int, width: Int, in list: inout ParameterList) {
+  /// Declares `embedding.weight`, by default uniform with variance 1 / E: logits of the tied softmax start near zero.
+  package init(
+    vocabularySize: Int, width: Int, initialization: Parameter.Initialization? = nil,
+    in list: inout ParameterList
+  ) {
     weight = list.add(
       "embedding.weight", shape: [vocabularySize, width],
-      initialization: .uniform(limit: (1 / Float(width)).squareRoot()), decays: false, elementsPerToken: width
-    )
+      initialization: initialization ?? .uniform(limit: (1 / Float(width)).squareRoot()), decays: false,
+      elementsPerToken: width)
   }
 
   /// `output[i] = weight[tokens[i]]`.

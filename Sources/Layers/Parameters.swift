@@ -9,6 +9,8 @@ package struct Parameter: Sendable, Equatable {
     case zero
     /// Uniform in (−limit, limit), by the seed and the tensor's name.
     case uniform(limit: Float)
+    /// Approximately normal.
+    case normal(mean: Float, deviation: Float)
   }
 
   /// The name in `model.safetensors`.
@@ -141,6 +143,10 @@ package final class ParameterBuffer: Sendable {
         engine.fillUniformly(
           flat.data + parameter.offset, count: parameter.count, limit: limit, key: key.derived(parameter.name)
         )
+      case .normal(let mean, let deviation):
+        engine.fillNormally(
+          flat.data + parameter.offset, count: parameter.count, mean: mean, deviation: deviation,
+          key: key.derived(parameter.name))
       }
     }
   }

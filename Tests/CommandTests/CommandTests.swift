@@ -27,7 +27,10 @@ import Testing
     #expect(run.errors.components(separatedBy: "expected --corpus").count == 2, "\(run.transcript)")
   }
 
-  @Test(arguments: [("lstm", 88_214_999), ("multdec", 105_065_975), ("multencdec", 110_016_319)])
+  @Test(arguments: [
+    ("lstm", 88_214_999), ("multdec", 105_065_975), ("multencdec", 110_016_319), ("txl", 151_106_305),
+    ("txl-multdec", 156_680_287), ("txl-mi", 153_795_905),
+  ])
   func inspectCountsThePapersModels(variant: String, expected: Int) throws {
     let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent()

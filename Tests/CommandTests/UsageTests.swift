@@ -109,7 +109,9 @@ import Testing
     (["study", "multi-task"], "unknown command multi-task; the nearest command is multitask"),
     (["x"], "unknown command x; expected prepare, train, evaluate, generate"),
     (
-      ["train", "a.yaml", "--set", "model.dropout=1"], "expected model.dropout.input or model.dropout.output"
+      ["train", "a.yaml", "--set", "model.dropout=1"],
+      "expected model.dropout.input, model.dropout.output, "
+        + "model.dropout.hidden or model.dropout.attention"
     ),
     (["plan", "a.yaml", "--set", "hidden=1"], "the nearest known key is model.hidden"),
     (

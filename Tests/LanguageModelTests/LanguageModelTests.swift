@@ -38,22 +38,26 @@ import Testing
   }
 
   @Test(arguments: ModelConfiguration.Variant.allCases, InteractionKind.allCases)
-  func multiplicationsAreOneForEachWeightThatIsNoBias(
+  func multiplicationsAreOneForEachWeightOfAProductOverTokens(
     variant: ModelConfiguration.Variant, form: InteractionKind
   ) {
     var configuration = small(variant)
     configuration.form = form
     let model = LanguageModel(configuration, vocabularySize: 31)
-    let biases = ["bias", "b"]
+    // Positions are multiplied once a segment for all lanes.
+    let others = ["bias", "b", "gain", "contentBias", "positionBias", "position"]
     let weights = model.parameters.parameters.filter {
-      !biases.contains(String($0.name.split(separator: ".").last ?? ""))
+      !others.contains(String($0.name.split(separator: ".").last ?? ""))
     }
-    let count = weights.reduce(0) { $0 + $1.count }
+    // Every such tensor is in one product, under its name; attention multiplies activations too.
+    let attention = model.products.filter { product in
+      ["content", "distance", "values"].contains { product.name.hasSuffix("attention.\($0)") }
+    }
+    let names = model.products.flatMap { $0.name.split(separator: ", ").map(String.init) }
+    #expect(names.sorted() == (weights.map(\.name) + attention.map(\.name)).sorted())
+    let count = weights.reduce(0) { $0 + $1.count } + attention.reduce(0) { $0 + $1.multiplicationsPerRow }
     #expect(model.multiplicationsPerToken == count)
     #expect(model.forwardFlopsPerToken == 2 * count && model.stepFlopsPerToken == 6 * count)
-    // Every such tensor is in one product, under its name.
-    let names = model.products.flatMap { $0.name.split(separator: ", ").map(String.init) }
-    #expect(names.sorted() == weights.map(\.name).sorted())
   }
 
   /// Lanes are independent: two passes over halves of them give the sums of one pass over all, dropout on.
@@ -141,6 +145,11 @@ import Testing
     configuration.hidden = 10
     configuration.decoderContext = 3
     configuration.encoderContext = 4
+    configuration.layers = 2
+    configuration.width = 8
+    configuration.heads = 2
+    configuration.inner = 9
+    configuration.memory = 3
     return configuration
   }
 

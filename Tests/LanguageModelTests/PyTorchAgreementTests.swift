@@ -8,7 +8,7 @@ import Testing
 /// Losses, gradients and carried state against `Tests/Reference/make_fixtures.py`.
 @Suite struct PyTorchAgreementTests {
   static let fixtures =
-    ["lstm-full"]
+    ["lstm-full", "txl-full", "txl-multdec-full", "txl-mi-full"]
     + ["multdec", "multencdec"].flatMap { variant in
       InteractionKind.allCases.map { "\(variant)-\($0.rawValue)" }
     }
@@ -36,8 +36,16 @@ import Testing
       configuration.decoderContext = try number("decoderContext")
       configuration.encoderContext = try number("encoderContext")
       configuration.rank = try number("rank")
+      if file.metadata["layers"] != nil {
+        configuration.layers = try number("layers")
+        configuration.width = try number("width")
+        configuration.heads = try number("heads")
+        configuration.inner = try number("inner")
+        configuration.memory = try number("memory")
+      }
       configuration.inputDropout = 0
       configuration.outputDropout = 0
+      configuration.hiddenDropout = 0
       self.configuration = configuration
       vocabularySize = try number("vocabulary")
       segmentCount = try number("segments")
@@ -48,6 +56,8 @@ import Testing
     func copy(_ name: String, into matrix: Matrix) throws {
       try file.copy(name, into: UnsafeMutableBufferPointer(start: matrix.data, count: matrix.count))
     }
+
+    func has(_ name: String) -> Bool { file.contains(name) }
 
     func floats(_ name: String) throws -> [Float] {
       try file.withFloats(of: name) { Array($0) }
@@ -83,9 +93,9 @@ import Testing
     let pass = SegmentPass(
       model, parameters: weights, stepCount: fixture.stepCount, laneCount: fixture.laneCount,
       accumulation: fixture.segmentCount, engine: engine, logitsByteBudget: setting.logitsByteBudget)
-    let (hidden, cell) = try (#require(pass.carriedState["h"]), #require(pass.carriedState["c"]))
-    try fixture.copy("state.h", into: hidden)
-    try fixture.copy("state.c", into: cell)
+    for part in pass.carriedState.parts where fixture.has("state.\(part.name)") {
+      try fixture.copy("state.\(part.name)", into: part.values)
+    }
 
     let arena = Arena()
     let inputs = try fixture.tokens("tokens.inputs", in: arena)
@@ -102,8 +112,10 @@ import Testing
     }
 
     expectClose(losses, try fixture.floats("losses"), "losses")
-    expectClose(hidden.elements, try fixture.floats("state.finalH"), "h")
-    expectClose(cell.elements, try fixture.floats("state.finalC"), "c")
+    for part in pass.carriedState.parts where part.name != "filled" {
+      let name = ["h": "finalH", "c": "finalC"][part.name] ?? "final.\(part.name)"
+      expectClose(part.values.elements, try fixture.floats("state.\(name)"), part.name)
+    }
     for parameter in model.parameters.parameters {
       expectClose(
         gradients[parameter].elements, try fixture.floats("gradient.\(parameter.name)"), parameter.name)
@@ -123,10 +135,10 @@ import Testing
     let inputs = try fixture.tokens("tokens.inputs", in: arena)
     let targets = try fixture.tokens("tokens.targets", in: arena)
     let rowCount = fixture.stepCount * fixture.laneCount
-    // The scorer starts from the zero state, so it is compared with the training pass from there.
+    // The scorer starts from the zero state, so it is compared with a pass from there that reads as scorers do.
     let pass = SegmentPass(
       model, parameters: weights, stepCount: fixture.stepCount, laneCount: fixture.laneCount, accumulation: 1,
-      engine: engine)
+      engine: engine, purpose: .dynamicEvaluation)
     let scorer = Scorer(
       model, parameters: weights, stepCount: fixture.stepCount, streamCount: fixture.laneCount,
       engine: engine)

@@ -44,7 +44,8 @@ import Training
     ("model:\n  hidden: [1]", "run.yaml:2: model.hidden: expected one value, found a list or keys"),
     (
       "model: { dropout: 0.5 }",
-      "run.yaml:1: model.dropout is a section: expected model.dropout.input or model.dropout.output, found one value"
+      "run.yaml:1: model.dropout is a section: expected model.dropout.input, model.dropout.output, "
+        + "model.dropout.hidden or model.dropout.attention, found one value"
     ),
     ("hidden: 5", "run.yaml:1: unknown key hidden; the nearest known key is model.hidden"),
     ("model: { steps: 5 }", "run.yaml:1: unknown key model.steps; the nearest known key is training.steps"),
@@ -55,7 +56,8 @@ import Training
     ),
     (
       "model: { variant: gru }",
-      "run.yaml:1: model.variant: expected lstm | multdec | multencdec, found 'gru'"
+      "run.yaml:1: model.variant: expected lstm | multdec | multencdec | txl | txl-multdec | txl-mi, "
+        + "found 'gru'"
     ),
     (
       "training: { threads: many }",
@@ -100,7 +102,8 @@ import Training
     ("training.steps", "--set training.steps: expected key.path=value"),
     (
       "model.dropout=0.5",
-      "--set model.dropout=0.5: model.dropout is a section: expected model.dropout.input or model.dropout.output"
+      "--set model.dropout=0.5: model.dropout is a section: expected model.dropout.input, model.dropout.output, "
+        + "model.dropout.hidden or model.dropout.attention"
     ),
     (
       "schedule=cosine",
@@ -156,6 +159,7 @@ import Training
 
   @Test(arguments: [
     "quickstart", "wikitext-2", "wikitext103-lstm", "wikitext103-multdec", "wikitext103-multencdec",
+    "wikitext103-txl", "wikitext103-txl-multdec", "wikitext103-txl-mi",
   ])
   func shippedConfigurationsAreValid(name: String) throws {
     let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

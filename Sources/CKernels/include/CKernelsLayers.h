@@ -53,3 +53,16 @@ void CKernels_dropout(float *values, size_t count, uint64_t key, uint64_t firstE
 
 /// `values[i]` uniform in (−limit, limit), a pure function of (key, firstElement + i).
 void CKernels_uniform(float *values, size_t count, uint64_t key, uint64_t firstElement, float limit);
+
+/// `normalized = (values − mean) ÷ √(variance + epsilon)`, `output = gain · normalized + bias` for one row; returns
+/// 1 ÷ √(variance + epsilon).
+float CKernels_layerNorm(const float *values, const float *gain, const float *bias, float epsilon, float *normalized,
+                         float *output, size_t count);
+
+/// The derivative of `CKernels_layerNorm` with respect to the values, for one row.
+void CKernels_layerNormBackward(const float *outputGradient, const float *gain, const float *normalized,
+                                float inverseDeviation, float *inputGradient, size_t count);
+
+/// `values[i]` approximately normal, a pure function of (key, firstElement + i): the sum of 12 uniform numbers (Irwin–Hall), at
+/// most 6 deviations from the mean.
+void CKernels_normal(float *values, size_t count, uint64_t key, uint64_t firstElement, float mean, float deviation);

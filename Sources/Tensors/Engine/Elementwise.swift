@@ -149,4 +149,14 @@ extension ComputeEngine {
         target.data + range.lowerBound, range.count, key.bits, UInt64(range.lowerBound), limit)
     }
   }
+  /// Fills `count` elements with approximately normal numbers, each a function of the key and its index alone.
+  package func fillNormally(
+    _ values: UnsafeMutablePointer<Float>, count: Int, mean: Float, deviation: Float, key: RandomKey
+  ) {
+    let target = Matrix(values, rowCount: 1, columnCount: count)
+    forEachPart(of: count, minimumPartCount: 1 << 14) { range in
+      CKernels_normal(
+        target.data + range.lowerBound, range.count, key.bits, UInt64(range.lowerBound), mean, deviation)
+    }
+  }
 }

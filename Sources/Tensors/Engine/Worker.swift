@@ -43,6 +43,21 @@ package struct Worker: Sendable {
     return scaled
   }
 
+  /// The matrix in the engine's precision, its rows contiguous at `memory`.
+  package func operand(_ matrix: Matrix, at memory: UnsafeMutableRawPointer) -> Operand {
+    let operand = Operand(
+      memory, multiplier.precision, rowCount: matrix.rowCount, columnCount: matrix.columnCount)
+    switch operand.precision {
+    case .bfloat16:
+      round(matrix, into: operand.elements(ofRow: 0, as: UInt16.self))
+    case .float32:
+      for row in 0..<matrix.rowCount {
+        operand.elements(ofRow: row, as: Float.self).update(from: matrix.row(row), count: matrix.columnCount)
+      }
+    }
+    return operand
+  }
+
   /// For each block, the columns of a matrix that are multiplied with it: contiguous, in the engine's precision, valid until the
   /// next call; the matrix itself where the library can read it.
   func operands(_ matrix: Matrix, cutAt blocks: [PackedBlock]) -> CutOperand {

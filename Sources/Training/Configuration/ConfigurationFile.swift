@@ -114,6 +114,7 @@ extension RunConfiguration {
       throw MilmError(
         "\(source): training.lanes × segment × accumulate: expected at most \(1 << 30) tokens per step")
     }
+    if let reason = model.reasonAgainst { throw MilmError("\(source): \(reason)") }
     if let codec = exchange.codec, !exchange.allowLoss, !codec.isExact {
       throw MilmError(
         "\(source): exchange.codec \(codec.rawValue) rounds, but exchange.allowLoss is false: "
@@ -269,8 +270,16 @@ private struct ConfigurationReader {
     return MilmError("\(place): unknown key \(path); the \(phrase) \(alternatives(nearest, "and"))")
   }
 
-  /// Keys and sections that end with the path, that have its last name, or that are spelled most alike.
+  /// Keys and sections that end with the path, that have its last name, or that are spelled most alike; of these, the ones in
+  /// the fewest sections.
   private func nearestNames(to path: String) -> [String] {
+    let names = allNearestNames(to: path)
+    func depth(_ name: String) -> Int { name.split(separator: ".").count }
+    let least = names.map(depth).min()
+    return names.filter { depth($0) == least }
+  }
+
+  private func allNearestNames(to path: String) -> [String] {
     let names = Set(keys.flatMap { sections(of: $0.path) }).sorted()
     let ending = names.filter { $0.hasSuffix(".\(path)") }
     if !ending.isEmpty { return ending }

@@ -163,8 +163,32 @@ extension ConfigurationKey {
         atLeast: 1, atMost: 1 << 12),
       .choice("model.form", \.model.form, "The form of the multiplicative interaction's tensor W."),
       .integer("model.rank", \.model.rank, "Rank R of form `lowrank`.", atLeast: 1, atMost: 1 << 16),
+      .integer("model.layers", \.model.layers, "Layers of a Transformer.", atLeast: 1, atMost: 1 << 10),
+      .integer(
+        "model.width", \.model.width, "Width d of a Transformer's rows: even, a multiple of the heads.",
+        atLeast: 2, atMost: 1 << 16),
+      .integer("model.heads", \.model.heads, "Attention heads.", atLeast: 1, atMost: 1 << 12),
+      .integer(
+        "model.inner", \.model.inner, "Width of a Transformer's feed-forward blocks.", atLeast: 1,
+        atMost: 1 << 18),
+      .integer(
+        "model.memory", \.model.memory,
+        "Earlier tokens M that a Transformer attends to beside its segment's.",
+        atLeast: 0, atMost: 1 << 16),
+      .integer(
+        "model.attention.clamp", \.model.clamp,
+        "Largest distance of attention with a position of its own; 0: all have one.", atLeast: 0,
+        atMost: 1 << 20),
       .number("model.dropout.input", \.model.inputDropout, "Dropout rate of the embedding.", .fraction),
       .number("model.dropout.output", \.model.outputDropout, "Dropout rate before the softmax.", .fraction),
+      .number(
+        "model.dropout.hidden", \.model.hiddenDropout,
+        "Dropout rate of a Transformer's positions, after attention, and within and after feed-forward blocks.",
+        .fraction),
+      .number(
+        "model.dropout.attention", \.model.attentionDropout, "Dropout rate of attention probabilities.",
+        .fraction
+      ),
     ]
   }
 

@@ -83,7 +83,7 @@ final class Snapshot: @unchecked Sendable {
         .optimizer, tensors: moments.flatMap { $0.buffer.tensorBytes(prefix: "\($0.name).") }),
       CheckpointFile(
         .carry,
-        tensors: carriedState.parts.map { $0.values.tensorBytes(name: $0.name) }),
+        tensors: carriedState.parts.map { $0.values.tensorBytes(name: $0.name, shape: $0.shape) }),
     ]
     if !residuals.isEmpty {
       files.append(

@@ -161,14 +161,15 @@ extension TrainingState {
       snapshot.counters = counters
     }
     for (index, part) in pass.carriedState.parts.enumerated() {
-      let lanesOfRanks = snapshot.map { snapshot in
-        (0..<ranks.rankCount).map {
-          snapshot.carriedState.parts[index].values.rows(laneLayout.lanes(of: $0)).bytes
+      for (slotIndex, slot) in part.slots.enumerated() {
+        let lanesOfRanks = snapshot.map { snapshot in
+          let all = snapshot.carriedState.parts[index].slots[slotIndex]
+          return (0..<ranks.rankCount).map { all.rows(laneLayout.lanes(of: $0)).bytes }
         }
+        _ = try ranks.control.gather(
+          "carried state \(part.name)", UnsafeRawBufferPointer(slot.bytes), to: Ranks.coordinator,
+          into: lanesOfRanks ?? [])
       }
-      _ = try ranks.control.gather(
-        "carried state \(part.name)", UnsafeRawBufferPointer(part.values.bytes), to: Ranks.coordinator,
-        into: lanesOfRanks ?? [])
     }
     snapshot?.removeResiduals()
     try gatherResiduals(into: snapshot)
@@ -225,10 +226,9 @@ extension TrainingState {
     for part in all.parts {
       try ranks.onAllRanks("read the carried state") {
         guard let file = try checkpoint?.tensors(.carry) else { return }
-        let expected = [laneCount, part.values.columnCount]
-        guard try file.shape(of: part.name) == expected else {
+        guard try file.shape(of: part.name) == part.shape else {
           throw MilmError(
-            "\(file.path): expected \(part.name) of shape \(expected), found \(try file.shape(of: part.name))"
+            "\(file.path): expected \(part.name) of shape \(part.shape), found \(try file.shape(of: part.name))"
           )
         }
         try file.copy(

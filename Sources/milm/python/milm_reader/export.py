@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from .files import ReaderError, Vocabulary, checkpoint, vocabulary
-from .model import Shape
+from .model import VARIANTS, Shape
 
 MODULE = "modeling_milm"
 
@@ -24,6 +24,8 @@ def export(run: str | Path, directory: Path, corpus: str | Path | None = None) -
     with safe_open(place / "model.safetensors", framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if metadata["variant"] not in VARIANTS:
+        raise ReaderError(f"{place}: expected one of {', '.join(VARIANTS)} for an export, found {metadata['variant']}")
     shape = Shape.of(tensors, metadata["variant"], metadata["form"])
     if shape.vocabulary != len(words):
         raise ReaderError(f"{corpus or run}: expected a vocabulary of {shape.vocabulary} words, found {len(words)}")

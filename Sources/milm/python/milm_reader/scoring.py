@@ -6,18 +6,25 @@ import math
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from .files import ReaderError, checkpoint, tokens, vocabulary
 from .model import LanguageModel
+from .transformer import VARIANTS as TRANSFORMERS
+from .transformer import TransformerLanguageModel
 
 CHUNK = 128
 
 
-def load(run: str | Path) -> LanguageModel:
+def load(run: str | Path) -> LanguageModel | TransformerLanguageModel:
     """The model of a checkpoint, or of a run's best one, else its newest, in evaluation mode."""
-    return LanguageModel.read(checkpoint(run) / "model.safetensors").eval()
+    path = checkpoint(run) / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        variant = (file.metadata() or {}).get("variant")
+    kind = TransformerLanguageModel if variant in TRANSFORMERS else LanguageModel
+    return kind.read(path).eval()
 
 
 def perplexity(run: str | Path, corpus: str | Path, split: str = "test", limit: int | None = None) -> dict:
@@ -36,7 +43,7 @@ def perplexity(run: str | Path, corpus: str | Path, split: str = "test", limit: 
 
 
 @torch.no_grad()
-def score(model: LanguageModel, targets: Tensor, end: int) -> float:
+def score(model: LanguageModel | TransformerLanguageModel, targets: Tensor, end: int) -> float:
     """The negative log-likelihood of a text in nats: one stream, its first token predicted from the zero state and `<eos>`."""
     inputs = torch.cat([torch.tensor([end]), targets[:-1]])
     state, nll = model.zero_state(1), 0.0
