@@ -34,13 +34,13 @@ struct CompareCommand: ParsableCommand {
     let comparison = try Comparison(ofRunsAt: runs.paths)
     if json { return try printJSON(comparison) }
     if csv { return try StandardStream.output.write(comparison.csv) }
-    try comparison.print()
+    try comparison.printTable()
   }
 }
 
 extension Comparison {
   /// Prints the table for people, and what they should know about it.
-  func print() throws {
+  func printTable() throws {
     try printMarkdown(table.header, table.rows)
     for caveat in caveats { printMessage("warning: \(caveat)") }
   }

@@ -137,7 +137,7 @@ struct SweepCommand: ParsableCommand, AnswersSignals {
       return try printJSON(
         Result(output: output, page: page, failures: outcome.failures, comparison: comparison))
     }
-    try comparison.print()
+    try comparison.printTable()
     try printResult()
     try printTable([("page", page)])
   }
