@@ -105,6 +105,11 @@ package struct TensorMap: Sendable {
       for index in 0..<matrix.rowCount { matrix.data[index * matrix.columnCount + index] += 1 }
     case .tensor(let source, let isTransposed):
       let shape = try file.shape(of: source)
+      guard !isTransposed || shape.count == 2 else {
+        throw MilmError(
+          file.path, expected: "a matrix to be transposed for \(parameter.name)",
+          found: "\(source) of shape \(shape)", at: "--map")
+      }
       guard (isTransposed ? shape.reversed() : shape) == parameter.shape else {
         throw MilmError(
           file.path,

@@ -85,6 +85,8 @@ private struct RunWatch {
   private(set) var step = 0
   private(set) var best: (step: Int, perplexity: Double)?
   private(set) var end: RunEnd?
+  /// In seconds, three hundred years.
+  private static let longestReport = 1e10
 
   init(_ run: RunDirectory) {
     self.run = run
@@ -127,8 +129,9 @@ private struct RunWatch {
     step = max(line.step, session?.step ?? 0)
     guard let session, line.step > session.step else { return nil }
     if line.tokensPerSecond > 0 {
-      let seconds = Double(max(line.tokens - tokens, 0)) / line.tokensPerSecond
-      trained.seconds.withLock { $0 += seconds }
+      // Numbers of a file: a rate near zero must not overflow the clock.
+      let seconds = min(Double(max(line.tokens - tokens, 0)) / line.tokensPerSecond, Self.longestReport)
+      trained.seconds.withLock { $0 = min($0 + seconds, Self.longestReport) }
     }
     tokens = line.tokens
     return line

@@ -121,6 +121,8 @@ struct HistoryPoint {
   private(set) var tokenCount: Int
   /// From the beginning of the first step to the end of the last.
   private(set) var seconds: Double
+  /// In seconds, three hundred years.
+  private static let longestReport = 1e10
   private let table: MetricTable
   /// In the order of the table.
   private var summaries: [Summary]
@@ -131,7 +133,10 @@ struct HistoryPoint {
     self.stepCount = stepCount
     self.tokenCount = tokenCount
     let tokensPerSecond = line.number("tokensPerSecond")
-    seconds = tokensPerSecond > 0 && tokensPerSecond.isFinite ? Double(tokenCount) / tokensPerSecond : 0
+    // A number of a file: a rate near zero must not make the time infinite.
+    seconds =
+      tokensPerSecond > 0 && tokensPerSecond.isFinite
+      ? min(Double(tokenCount) / tokensPerSecond, Self.longestReport) : 0
     table = line.table
     summaries = line.numbers.map { Summary($0, weight: stepCount) }
   }
