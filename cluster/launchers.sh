@@ -94,7 +94,7 @@ openmpi_variables() {
 # host_list : the hosts of --hostfile or --host as MPICH's launcher, Hydra, takes them: NAME:SLOTS,…
 host_list() {
   if [ -n "$hostfile" ]; then
-    sed 's/#.*//; s/[[:space:]]*slots *= */:/; s/[[:space:]].*//; /^$/d' "$hostfile" | paste -sd ,
+    sed 's/#.*//; s/^[[:space:]]*//; s/[[:space:]]*slots *= */:/; s/[[:space:]].*//; /^$/d' "$hostfile" | paste -sd ,
   else
     printf '%s\n' "$host"
   fi

@@ -203,6 +203,8 @@ void CKernels_layerNormBackward(const float *restrict outputGradient, const floa
 
 CKERNELS_CLONES
 void CKernels_normal(float *values, size_t count, uint64_t key, uint64_t firstElement, float mean, float deviation) {
+  // Ranks initialize their parameters by themselves: a fused multiply-add would give other bits than two roundings.
+#pragma STDC FP_CONTRACT OFF
   for (size_t i = 0; i < count; i++) {
     // Integers, so that every machine gets the same sum.
     uint32_t sum = 0;

@@ -66,6 +66,7 @@ extern void *__libc_malloc(size_t byteCount);
 extern void *__libc_calloc(size_t count, size_t byteCount);
 extern void *__libc_realloc(void *memory, size_t byteCount);
 extern void *__libc_memalign(size_t alignment, size_t byteCount);
+extern void __libc_free(void *memory);
 
 static void *checked(void *memory, size_t byteCount) {
   if (!memory && byteCount > 0)
@@ -87,6 +88,20 @@ void *realloc(void *memory, size_t byteCount) { return checked(__libc_realloc(me
 void *aligned_alloc(size_t alignment, size_t byteCount) {
   return checked(__libc_memalign(alignment, byteCount), byteCount);
 }
+
+void *memalign(size_t alignment, size_t byteCount) {
+  return checked(__libc_memalign(alignment, byteCount), byteCount);
+}
+
+void *valloc(size_t byteCount) { return memalign((size_t)sysconf(_SC_PAGESIZE), byteCount); }
+
+void *pvalloc(size_t byteCount) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  return memalign(page, (byteCount + page - 1) / page * page);
+}
+
+// The whole set of functions is replaced: a preloaded library must not free what glibc has allocated.
+void free(void *memory) { __libc_free(memory); }
 
 int posix_memalign(void **memory, size_t alignment, size_t byteCount) {
   if (alignment == 0 || alignment % sizeof(void *) != 0 || (alignment & (alignment - 1)) != 0)

@@ -50,7 +50,7 @@ final class LineScorer {
       scorer.read(inputs[0..<part.count])
     }
     let start = CarriedState(like: scorer.state, laneCount: 1, in: arena)
-    start.copy(from: scorer.state)
+    withExtendedLifetime(scorer) { start.copy(from: scorer.state) }
     self.start = start
   }
 

@@ -66,7 +66,7 @@ package struct ModelConfiguration: Sendable, Equatable {
   package var reasonAgainst: String? {
     guard [.txl, .txlMultdec, .txlMI].contains(variant) else { return nil }
     guard width % 2 == 0, width % heads == 0 else {
-      return "model.width: expected an even multiple of model.heads (\(heads)), found \(width)"
+      return "model.width: expected an even number, a multiple of model.heads (\(heads)), found \(width)"
     }
     return nil
   }

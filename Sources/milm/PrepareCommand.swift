@@ -179,8 +179,8 @@ struct PrepareCommand: ParsableCommand {
     let file = "\(vocabulary)/vocabulary.txt"
     if case .absent = try FileEntry(at: file, followingLinks: true) {
       throw MilmError(
-        vocabulary, expected: "a corpus or a run, with a vocabulary.txt, or a file", found: "a folder without"
-      )
+        vocabulary, expected: "a corpus or a run, with a vocabulary.txt, or a file",
+        found: "a directory without")
     }
     if case .file = try FileEntry(at: "\(vocabulary)/corpus.json", followingLinks: true),
       try CorpusDescription(readingFrom: URL(filePath: vocabulary)).tokenized != tokenize

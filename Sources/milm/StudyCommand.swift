@@ -82,7 +82,7 @@ struct StudyCommand: ParsableCommand {
           } else {
             try printResult(report.summary.markdown)
             try printTable([
-              ("folder", path),
+              ("directory", path),
               ("time", Readable.duration(seconds: seconds)),
               ("processor time", Readable.duration(seconds: processorSeconds)),
             ])

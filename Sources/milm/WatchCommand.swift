@@ -95,8 +95,9 @@ private struct RunWatch {
 
   /// Shows what is new; returns whether the run has ended.
   mutating func look() throws -> Bool {
+    // A process writes its last line, then its end, and is gone: they are read in the opposite order.
+    let isGone = hasVanished()
     let last = try run.files.lastSession()
-    // The end is written after the last line, and read before it.
     let lines = try follower.newLines()
     if let session = last?.session, session != self.session { try begin(session) }
     var newest: MetricsLine?
@@ -107,7 +108,7 @@ private struct RunWatch {
       progress?.update(newest, closingSeconds: evaluationSeconds, evaluationSeconds: evaluationSeconds)
     }
     end = last?.end
-    return end != nil || hasVanished()
+    return end != nil || isGone
   }
 
   func finish() { progress?.finish() }

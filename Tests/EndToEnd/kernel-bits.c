@@ -137,6 +137,9 @@ static void randomNumbers(void) {
   CKernels_uniform(values, count, 0x1234567, 99, 0.05f);
   add(values, sizeof values);
   finish("uniform");
+  CKernels_normal(values, count, 0x1234567, 99, 1.0f, 0.02f);
+  add(values, sizeof values);
+  finish("normal");
 }
 
 static void hashes(void) {

@@ -52,6 +52,7 @@ import Testing
     let weights = ParameterBuffer(model.parameters)
     weights.initialize(seed: 1, engine: engine)
     let noise = ParameterBuffer(model.parameters)
+    defer { withExtendedLifetime((noise, weights)) {} }
     for parameter in model.parameters.parameters {
       engine.fillUniformly(
         noise[parameter].data, count: parameter.count, limit: 0.4,
@@ -124,6 +125,7 @@ import Testing
     func losses(blockLength: Int) throws -> [Double] {
       let scorer = Scorer(
         model, parameters: weights, stepCount: blockLength, streamCount: 1, engine: engine)
+      defer { withExtendedLifetime(scorer) {} }
       var losses: [Double] = []
       for first in stride(from: 0, to: count, by: blockLength) {
         let block = first..<min(first + blockLength, count)
@@ -154,6 +156,7 @@ import Testing
       let text = Self.tokens(13, in: arena)
       if let place { text[place] = (text[place] + 1) % Int32(Self.vocabularySize) }
       let scorer = Scorer(model, parameters: weights, stepCount: 3, streamCount: 1, engine: engine)
+      defer { withExtendedLifetime(scorer) {} }
       var last = 0.0
       for first in stride(from: 0, to: 12, by: 3) {
         last =
@@ -183,6 +186,7 @@ import Testing
       weights.initialize(seed: 1, engine: engine)
       change(model.parameters, weights)
       let scorer = Scorer(model, parameters: weights, stepCount: 6, streamCount: 2, engine: engine)
+      defer { withExtendedLifetime(scorer) {} }
       return scorer.score(inputs: inputs, targets: targets, rowCount: 12).elements
     }
     let plain = losses(.txl) { _, _ in }

@@ -10,6 +10,7 @@ import Testing
     let layer = LayerNorm(name: "norm", width: shape.width, in: &list)
     let weights = Weights(ParameterBuffer(list), engine: engine)
     let gradients = ParameterBuffer(list)
+    defer { withExtendedLifetime((gradients, weights)) {} }
     weights.values.randomize(engine: engine)
     let arena = Arena()
     defer { withExtendedLifetime(arena) {} }

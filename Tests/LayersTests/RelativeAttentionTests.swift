@@ -81,6 +81,7 @@ import Testing
   func gradientsMatchCentralDifferences(shape: Shape, dropout: Double) throws {
     for kind in TestedEngine.allCases {
       let bench = Bench(shape, dropout: dropout, engine: try kind.make())
+      defer { withExtendedLifetime(bench.arena) {} }
       _ = bench.loss()
       bench.attention.backward(
         bench.rows, outputGradient: bench.target, mask: bench.mask, into: bench.gradients,
@@ -95,6 +96,7 @@ import Testing
   @Test(arguments: shapes)
   func outputsAreThoseOfTheDefinition(shape: Shape) throws {
     let bench = Bench(shape, engine: ComputeEngine())
+    defer { withExtendedLifetime(bench.arena) {} }
     _ = bench.loss()
     let keyCount = shape.memory + shape.steps
     for lane in 0..<shape.lanes {

@@ -58,8 +58,8 @@ import Training
   }
 
   @Test(arguments: [
-    ("model.width=9", "model.width: expected an even multiple of model.heads (2), found 9"),
-    ("model.heads=3", "model.width: expected an even multiple of model.heads (3), found 8"),
+    ("model.width=9", "model.width: expected an even number, a multiple of model.heads (2), found 9"),
+    ("model.heads=3", "model.width: expected an even number, a multiple of model.heads (3), found 8"),
   ])
   func aWidthThatTheHeadsDoNotDivideIsRefused(setting: String, reason: String) throws {
     let bench = try TrainingBench(tokenCount: 700)

@@ -88,6 +88,11 @@ extension ModelConfiguration {
       return shape[axis]
     }
     embedding = try width("embedding.weight", 1)
+    guard map.contains("lstm.weight_hh") else {
+      throw MilmError(
+        path, expected: "lstm.weight_hh of lstm, multdec or multencdec, which alone can be imported",
+        found: "none")
+    }
     hidden = try width("lstm.weight_hh", 1)
     let contexts = ["decoder", "encoder"].map { map.contains("\($0).context.weight") }
     variant = contexts == [false, false] ? .lstm : contexts[1] ? .multencdec : .multdec
