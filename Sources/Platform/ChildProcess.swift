@@ -4,12 +4,14 @@ import Foundation
 package struct ChildProcess: Sendable {
   package let processID: pid_t
 
-  /// Starts a program with its arguments, the program's name first; what it prints is appended to the file `log`.
+  /// Starts a program with its arguments, the program's name first; what it prints is appended to the file `log`, which is
+  /// no link, device or pipe.
   ///
   /// It starts with no signal blocked, whatever the calling thread blocks. `environment` is added to that of this process.
   package init(_ arguments: [String], environment added: [String: String] = [:], log: String)
     throws(MilmError)
   {
+    let output = try OpenFile.appending(log)
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -27,7 +29,7 @@ package struct ChildProcess: Sendable {
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o644)
+    posix_spawn_file_actions_adddup2(&actions, output.descriptor, STDOUT_FILENO)
     posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
     let variables = ProcessInfo.processInfo.environment.merging(added) { $1 }.map { "\($0)=\($1)" }
     var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]

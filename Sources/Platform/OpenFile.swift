@@ -37,9 +37,13 @@ package struct OpenFile: ~Copyable {
     try OpenFile(path, flags: O_RDWR | O_CREAT | O_NOFOLLOW)
   }
 
-  /// Opens a file for appending, and creates it if there is none.
+  /// Opens a regular file for appending, and creates it if there is none.
+  ///
+  /// A link, a device or a pipe, which could block forever, is refused.
   package static func appending(_ path: String) throws(MilmError) -> OpenFile {
-    try OpenFile(path, flags: O_WRONLY | O_APPEND | O_CREAT)
+    let file = try OpenFile(path, flags: O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK)
+    try file.requireRegular()
+    return file
   }
 
   /// Opens a device or a pipe that is there, for appending.
@@ -56,10 +60,7 @@ package struct OpenFile: ~Copyable {
     _ path: String, followsLinks: Bool = false
   ) throws(MilmError) -> OpenFile {
     let file = try OpenFile(path, flags: O_RDONLY | O_NONBLOCK | (followsLinks ? 0 : O_NOFOLLOW))
-    let status = try file.status()
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw MilmError(path, "expected a file, found a directory or a device")
-    }
+    let status = try file.requireRegular()
     if status.st_size <= StoragePointer.byteCountLimit {
       let content = UnsafeMutableRawBufferPointer.allocated(byteCount: StoragePointer.byteCountLimit)
       defer { free(content.baseAddress) }
@@ -271,6 +272,16 @@ package struct OpenFile: ~Copyable {
     if filled > 0, !isTooLong {
       try body(UnsafeRawBufferPointer(rebasing: buffer[..<filled]), false)
     }
+  }
+
+  /// Its status; throws where it is no regular file.
+  @discardableResult
+  private func requireRegular() throws(MilmError) -> stat {
+    let status = try self.status()
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw MilmError(path, "expected a file, found a directory or a device")
+    }
+    return status
   }
 
   private func status() throws(MilmError) -> stat {

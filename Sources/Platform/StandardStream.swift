@@ -68,6 +68,12 @@ package struct StandardStream: Sendable {
     _ = attempt(visibleLines(line) + "\n")
   }
 
+  /// Whether nobody can read it any more: the reader of the pipe or the terminal has gone.
+  package var hasLostReader: Bool {
+    var request = pollfd(fd: descriptor, events: 0, revents: 0)
+    return poll(&request, 1, 0) > 0 && request.revents & Int16(POLLERR) != 0
+  }
+
   /// Another process that shares the open file may have made it non-blocking.
   private func waitUntilWritable() {
     var request = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Corpus
+import Platform
 import Training
 
 /// `--set` of every command that reads a configuration.
@@ -35,6 +36,13 @@ struct AssumedVocabulary: ParsableArguments {
     guard corpus == nil, vocabularySize == nil else { return [] }
     return ["assumes WikiText-103's vocabulary of \(size) tokens; --vocabulary-size sets another"]
   }
+}
+
+/// Throws where there is nothing at the path of a `--vocabulary`.
+func requireVocabulary(at path: String) throws {
+  guard case .absent = try FileEntry(at: path, followingLinks: true) else { return }
+  throw MilmError(
+    path, "expected a corpus, a run or a vocabulary.txt, found nothing; milm prepare builds a corpus")
 }
 
 /// The value of an option or argument that names a file or directory.

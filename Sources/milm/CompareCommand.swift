@@ -33,7 +33,7 @@ struct CompareCommand: ParsableCommand {
   func run() throws {
     let comparison = try Comparison(ofRunsAt: runs.paths)
     if json { return try printJSON(comparison) }
-    if csv { return try StandardStream.output.write(comparison.csv) }
+    if csv { return try StandardStream.output.write(visibleLines(comparison.csv)) }
     try comparison.printTable()
   }
 }

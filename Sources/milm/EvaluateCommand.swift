@@ -213,7 +213,8 @@ struct EvaluateCommand: ParsableCommand, AnswersSignals {
       progress?.finish()
       if var summary {
         summary.checkpointReason = choice?.reason
-        record(summary)
+        // The result comes first, and what befalls either leaves the other.
+        defer { record(summary) }
         try report(summary)
       }
       return 0

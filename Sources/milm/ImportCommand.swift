@@ -79,6 +79,7 @@ struct ImportCommand: ParsableCommand {
 
   /// The words, and whether the text that they come from was raw and has been tokenized.
   private func readVocabulary() throws -> (Vocabulary, isTokenized: Bool) {
+    try requireVocabulary(at: vocabulary)
     guard isDirectory(vocabulary) else {
       return (try Vocabulary(contentsOf: URL(filePath: vocabulary)), false)
     }

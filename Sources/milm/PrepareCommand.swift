@@ -173,6 +173,7 @@ struct PrepareCommand: ParsableCommand {
   /// The vocabulary of --vocabulary; warns where its corpus was tokenized and this one will not be, or the reverse.
   private func givenVocabulary() throws -> Vocabulary? {
     guard let vocabulary else { return nil }
+    try requireVocabulary(at: vocabulary)
     guard case .directory = try FileEntry(at: vocabulary, followingLinks: true) else {
       return try Vocabulary(contentsOf: URL(filePath: vocabulary))
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Communication
+import Corpus
 import Foundation
 import Logging
 import Platform
@@ -82,11 +83,11 @@ struct SweepCommand: ParsableCommand, AnswersSignals {
   }
 
   func run() throws {
-    let rankCount = ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_SIZE"].flatMap { Int($0) } ?? 1
-    guard rankCount == 1 else {
+    guard Launch.current.isSingleton else {
       throw WrongUsage(
         description:
-          "sweep: expected one process, found \(rankCount) ranks; --launch starts each run under mpirun")
+          "sweep: expected to be started alone, found a launcher such as mpirun or srun; --launch starts each run under one"
+      )
     }
     let stop = StopRequest()
     let terminal = try StopSignals.handle(stop)
@@ -95,8 +96,9 @@ struct SweepCommand: ParsableCommand, AnswersSignals {
       configuration: config, corpus: corpus, directory: output, tests: test,
       launcher: launch.split(separator: " ").map(String.init),
       threadCount: parallel > 1 ? max(1, Processors.allowed.usableCount / parallel) : nil)
-    // A wrong combination is found before anything is trained.
+    // A wrong combination or corpus is found before anything is written or trained.
     let jobs = try grid.points.map { try SweepJob($0, commands) }
+    _ = try Corpus(opening: URL(filePath: corpus), verification: .headerOnly)
     try prepareDirectory(grid)
     var sweep = Sweep(
       jobs, parallelCount: parallel, stop: stop, logger: makeLogger(output: terminal), output: terminal)
@@ -105,6 +107,8 @@ struct SweepCommand: ParsableCommand, AnswersSignals {
       printMessage(
         "interrupted after \(outcome.finished.count) of \(jobs.count) runs; continue with: "
           + Launch.current.commandLine(Array(CommandLine.arguments.dropFirst())))
+      // A report that cannot be written does not change the status that launchers act on.
+      if json { do { try report(outcome) } catch { printMessage("\(error)") } }
       throw ExitCode(interruptedStatus)
     }
     try report(outcome)
@@ -122,30 +126,48 @@ struct SweepCommand: ParsableCommand, AnswersSignals {
     for failure in outcome.failures {
       printMessage("\(failure.run) failed with status \(failure.status): \(failure.reason) (\(failure.log))")
     }
-    let runs = outcome.finished + outcome.failures.map(\.run)
-    let begun = runs.map { "\(output)/\($0)" }.filter { (try? ComparedRun($0, name: $0)) != nil }
+    let begun =
+      outcome.finished.filter { isReadable($0, warns: true) }
+      + outcome.failures.map(\.run).filter { isReadable($0, warns: false) }
     guard !begun.isEmpty else {
-      if json {
-        try printJSON(Result(output: output, page: nil, failures: outcome.failures, comparison: nil))
-      }
+      if json { try printJSON(Result(output, outcome, page: nil, comparison: nil)) }
       return
     }
-    let comparison = try Comparison(ofRunsAt: begun)
+    let comparison = try Comparison(ofRunsAt: begun.map { "\(output)/\($0)" })
     let page = "\(output)/report.html"
     try comparison.writePage(to: page)
     if json {
-      return try printJSON(
-        Result(output: output, page: page, failures: outcome.failures, comparison: comparison))
+      return try printJSON(Result(output, outcome, page: page, comparison: comparison))
     }
     try comparison.printTable()
     try printResult()
     try printTable([("page", page)])
   }
 
+  /// Whether a run of the sweep can be compared.
+  private func isReadable(_ name: String, warns: Bool) -> Bool {
+    do {
+      _ = try ComparedRun("\(output)/\(name)", name: name)
+      return true
+    } catch {
+      if warns { printMessage("warning: \(error); the comparison leaves \(name) out") }
+      return false
+    }
+  }
+
   private struct Result: Encodable {
     let output: String
+    let interrupted: Bool
     let page: String?
     let failures: [Sweep.Failure]
     let comparison: Comparison?
+
+    init(_ output: String, _ outcome: Sweep.Outcome, page: String?, comparison: Comparison?) {
+      self.output = output
+      interrupted = outcome.isInterrupted
+      self.page = page
+      failures = outcome.failures
+      self.comparison = comparison
+    }
   }
 }

@@ -38,11 +38,37 @@ struct WatchCommand: ParsableCommand {
   func run() throws {
     let run = RunDirectory(path: path)
     guard try run.files.lastSession() != nil else {
-      throw MilmError("\(path): expected a run that trains or has trained, found none")
+      throw MilmError(
+        "\(path): expected a run that trains or has trained, found none; milm train makes a run, on a corpus that milm prepare builds"
+      )
     }
     var watch = RunWatch(run)
-    while try !watch.look() { Thread.sleep(forTimeInterval: interval) }
+    while try !watch.look() {
+      // As after `milm watch run 2>&1 | head`.
+      guard !StandardStream.error.hasLostReader else { throw ExitCode(1) }
+      Thread.sleep(forTimeInterval: interval)
+    }
     watch.finish()
+    let report = Result { try self.report(watch) }
+    let status = Self.status(of: watch.end)
+    guard status == 0 else {
+      // A report that cannot be written does not change the status that tells how the run has ended.
+      if case .failure(let error) = report { printMessage("\(error)") }
+      throw ExitCode(status)
+    }
+    try report.get()
+  }
+
+  /// The exit status that tells how a run has ended; nil where it was killed.
+  private static func status(of end: RunEnd?) -> Int32 {
+    switch end?.ended {
+    case .finished, .stopped: 0
+    case .interrupted: interruptedStatus
+    case .failed, nil: 1
+    }
+  }
+
+  private func report(_ watch: RunWatch) throws {
     let end = watch.end
     if json {
       try printJSON(
@@ -55,11 +81,6 @@ struct WatchCommand: ParsableCommand {
         rows.append(("best", "valid perplexity \(Readable.decimal(best.perplexity, 2)) at step \(best.step)"))
       }
       try printTable(rows)
-    }
-    switch end?.ended {
-    case .finished, .stopped: return
-    case .interrupted: throw ExitCode(interruptedStatus)
-    case .failed, nil: throw ExitCode(1)
     }
   }
 

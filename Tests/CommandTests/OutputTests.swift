@@ -23,6 +23,23 @@ import Testing
       printed.status == 0 && printed.output.hasPrefix("position\tword\tnll\n0\t"), "\(printed.transcript)")
   }
 
+  /// The record of a result is appended to a regular file alone; the result is printed all the same.
+  @Test func aResultIsPrintedThoughItsRecordIsALinkOrAPipe() throws {
+    let text = try bench.folder.write("what a user has written\n", to: "notes.txt").path
+    let record = "\(run)/evaluations.jsonl"
+    let kinds: [() -> CInt] = [{ symlink(text, record) }, { mkfifo(record, 0o600) }]
+    for make in kinds {
+      unlink(record)
+      #expect(make() == 0)
+      let result = try bench.milm("evaluate", run, "--corpus", bench.corpus, "--json")
+      #expect(result.status == 0, "\(result.transcript)")
+      let perplexity = try object(result)["perplexity"] as? Double
+      #expect(perplexity != nil)
+      #expect(result.errors.contains("milm compare does not know this result"), "\(result.transcript)")
+    }
+    #expect(try String(contentsOfFile: text, encoding: .utf8) == "what a user has written\n")
+  }
+
   /// An output replaces an earlier one of its own kind, and nothing else.
   @Test func noOutputReplacesAnotherFile() throws {
     let text = try bench.folder.write("what a user has written\n", to: "notes.txt").path

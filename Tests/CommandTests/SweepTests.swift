@@ -79,6 +79,8 @@ import Testing
     let other = try start(
       [program("milm"), "sweep", bench.configuration, "--corpus", bench.corpus, "--output", bench.corpus])
     #expect(other.status == 1 && other.errors.contains("found a corpus"), "\(other.transcript)")
+    let ranks = try start(sweep(bench), environment: ["PMI_RANK": "0", "PMI_SIZE": "2"])
+    #expect(ranks.status == 64 && ranks.errors.contains("--launch"), "\(ranks.transcript)")
   }
 
   /// Both runs stop with a checkpoint, and the same command finishes them.
@@ -89,13 +91,14 @@ import Testing
         bench, "--set", "training.seed=1,2", "--parallel", "2", "--set", "training.steps=\(steps)", "--set",
         "schedule.kind=constant")
     }
-    let job = try RunningProgram(arguments(10_000_000))
+    let job = try RunningProgram(arguments(10_000_000) + ["--json"])
     for seed in 1...2 {
       #expect(waits { try bench.lastStep("sweep/seed=\(seed),steps=10000000,kind=constant") >= 4 })
     }
     kill(job.processID, signal)
     let ended = job.wait()
     #expect(ended.status == 75, "\(ended.transcript)")
+    #expect(try object(ended)["interrupted"] as? Bool == true)
     #expect(ended.errors.contains("interrupted after 0 of 2 runs; continue with: "), "\(ended.transcript)")
     for seed in 1...2 {
       let name = "sweep/seed=\(seed),steps=10000000,kind=constant"
@@ -104,6 +107,10 @@ import Testing
       let watched = try bench.milm("watch", bench.folder.file(name), "--json")
       #expect(watched.status == 75, "\(watched.transcript)")
       #expect(try object(watched)["step"] as? Int == bench.lastStep(name))
+      let full = try start([
+        "bash", "-c", "'\(program("milm"))' watch '\(bench.folder.file(name))' >/dev/full",
+      ])
+      #expect(full.status == 75 && full.errors.contains("cannot write"), "\(full.transcript)")
     }
   }
 

@@ -155,16 +155,21 @@ import Testing
     let bench = try CommandBench()
     let run = try bench.train()
     let none = bench.folder.file("none")
+    let new = bench.folder.file("new")
     for arguments in [
       ["train", bench.configuration, "--corpus", none, "--output", none],
       ["plan", bench.configuration, "--corpus", none], ["evaluate", run, "--corpus", none],
       ["evaluate", none, "--corpus", bench.corpus], ["generate", none], ["generate", run, "--corpus", none],
       ["inspect", none], ["inspect", bench.folder.path], ["report", none],
-      ["benchmark", "step", bench.configuration, "--corpus", none],
+      ["benchmark", "step", bench.configuration, "--corpus", none], ["watch", none],
+      ["sweep", bench.configuration, "--corpus", none, "--output", new],
+      ["import", bench.configuration, "--vocabulary", none, "--output", new],
+      ["prepare", "--vocabulary", none, "--train", bench.configuration, "--output", new],
     ] {
       let result = try start([program("milm")] + arguments)
       #expect(result.status == 1 && result.errors.split(separator: "\n").count == 1, "\(result.transcript)")
       #expect(result.errors.contains("milm prepare builds"), "\(result.transcript)")
     }
+    #expect(!FileManager.default.fileExists(atPath: new))
   }
 }

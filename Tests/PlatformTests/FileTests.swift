@@ -182,6 +182,19 @@ struct OpenFileTests {
     #expect(try OpenFile.reading(folder.file("a")).readAll() == [1, 2])
   }
 
+  @Test func appendsToNothingButARegularFile() throws {
+    try folder.write("old", to: "a")
+    try FileManager.default.createSymbolicLink(atPath: folder.file("link"), withDestinationPath: "a")
+    #expect(mkfifo(folder.file("pipe"), 0o600) == 0)
+    #expect(mkfifo(folder.file("read"), 0o600) == 0)
+    let reader = open(folder.file("read"), O_RDONLY | O_NONBLOCK)
+    defer { close(reader) }
+    for name in ["link", "pipe", "read"] {
+      #expect(throws: MilmError.self, "\(name)") { try OpenFile.appending(folder.file(name)).append([1]) }
+    }
+    #expect(try OpenFile.reading(folder.file("a")).readAll() == Array("old".utf8))
+  }
+
   @Test func isLockedByOneAtATime() throws {
     let first = try OpenFile.updating(folder.file("a"))
     let second = try OpenFile.updating(folder.file("a"))

@@ -41,13 +41,14 @@ extension Comparison {
     return (columns.map(\.title), rows.map { row in columns.map { $0.text(row) } })
   }
 
-  /// Comma-separated values with a header, as RFC 4180 has them but with lines that end in LF.
+  /// Comma-separated values with a header, as RFC 4180 has them but with lines that end in LF; a number that is not finite
+  /// is an empty cell.
   package var csv: String {
     let header =
       ["run", "runs", "variant", "parameters"] + changedKeys
       + ["bestValid", "bestValidError", "test", "testError", "tokensPerSecond", "step", "hours"]
     let lines = rows.map { row -> [String] in
-      func text(_ value: Double?) -> String { value.map { "\($0)" } ?? "" }
+      func text(_ value: Double?) -> String { value.map { $0.isFinite ? "\($0)" : "" } ?? "" }
       return [row.name, "\(row.runs.count)", row.variant, row.parameters.map { "\($0)" } ?? ""]
         + changedKeys.map(row.value)
         + [

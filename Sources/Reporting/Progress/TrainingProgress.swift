@@ -108,6 +108,6 @@ package final class TrainingProgress: Sendable {
     if let secondsLeft {
       fields.append(("secondsLeft", String(format: "%.0f", secondsLeft)))
     }
-    return fields.map { "\($0.name)=\($0.value)" }.joined(separator: " ")
+    return fields.map { "\($0.name)=\(visible($0.value))" }.joined(separator: " ")
   }
 }
