@@ -31,6 +31,23 @@ package struct CarriedState: Sendable {
       self.slots = slots
     }
 
+    /// Memory of its own for the same rows, all zero.
+    package init(like other: Part, laneCount: Int? = nil, in arena: Arena) {
+      let (slotCount, first) = (other.slots.count, other.slots[0])
+      self.init(
+        other.name,
+        arena.matrix(rowCount: slotCount * (laneCount ?? first.rowCount), columnCount: first.columnCount),
+        slotCount: slotCount)
+    }
+
+    /// The view of some lanes.
+    package func lanes(_ range: Range<Int>) -> Part { Part(name, slots: slots.map { $0.rows(range) }) }
+
+    /// Copies as many rows, the oldest first.
+    package func copy(from other: Part) {
+      for (slot, values) in zip(slots, other.slots) { slot.copy(from: values) }
+    }
+
     /// Lanes × width of one slot, slots × lanes × width of several.
     package var shape: [Int] {
       let (laneCount, width) = (slots[0].rowCount, slots[0].columnCount)
@@ -56,11 +73,7 @@ package struct CarriedState: Sendable {
 
   /// Memory for the same state of `laneCount` lanes, all zero.
   package init(like other: CarriedState, laneCount: Int, in arena: Arena) {
-    parts = other.parts.map { part in
-      let (slotCount, width) = (part.slots.count, part.slots[0].columnCount)
-      return Part(
-        part.name, arena.matrix(rowCount: slotCount * laneCount, columnCount: width), slotCount: slotCount)
-    }
+    parts = other.parts.map { Part(like: $0, laneCount: laneCount, in: arena) }
   }
 
   /// The rows of a name, all slots; nil where the state has none.
@@ -74,13 +87,11 @@ package struct CarriedState: Sendable {
   /// Copies a state of the same parts and as many lanes, the oldest rows first: `other` may overlap where its rows are later.
   package func copy(from other: CarriedState) {
     precondition(parts.map(\.name) == other.parts.map(\.name), "states of the same model")
-    for (own, source) in zip(parts, other.parts) {
-      for (slot, values) in zip(own.slots, source.slots) { slot.copy(from: values) }
-    }
+    for (own, source) in zip(parts, other.parts) { own.copy(from: source) }
   }
 
   /// The view of some lanes.
   package func lanes(_ range: Range<Int>) -> CarriedState {
-    CarriedState(parts.map { part in Part(part.name, slots: part.slots.map { $0.rows(range) }) })
+    CarriedState(parts.map { $0.lanes(range) })
   }
 }

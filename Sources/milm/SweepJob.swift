@@ -109,7 +109,8 @@ struct SweepJob {
     // A script that ends with `--`, such as cluster/launch.sh, starts the program that MILM names.
     let start = commands.launcher.last == "--" ? commands.launcher : commands.launcher + [program]
     var environment = ["MILM": program]
-    if ProcessInfo.processInfo.environment["OMP_NUM_THREADS"] == nil {
+    // A launcher gives its ranks threads of their own.
+    if commands.launcher.isEmpty, ProcessInfo.processInfo.environment["OMP_NUM_THREADS"] == nil {
       environment["OMP_NUM_THREADS"] = commands.threadCount.map { "\($0)" }
     }
     child = try ChildProcess(start + arguments, environment: environment, log: logPath)

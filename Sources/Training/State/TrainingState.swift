@@ -161,14 +161,18 @@ extension TrainingState {
       snapshot.counters = counters
     }
     for (index, part) in pass.carriedState.parts.enumerated() {
-      for (slotIndex, slot) in part.slots.enumerated() {
-        let lanesOfRanks = snapshot.map { snapshot in
-          let all = snapshot.carriedState.parts[index].slots[slotIndex]
-          return (0..<ranks.rankCount).map { all.rows(laneLayout.lanes(of: $0)).bytes }
-        }
-        _ = try ranks.control.gather(
-          "carried state \(part.name)", UnsafeRawBufferPointer(slot.bytes), to: Ranks.coordinator,
-          into: lanesOfRanks ?? [])
+      let arena = Arena()
+      defer { withExtendedLifetime(arena) {} }
+      let lanesOfRanks = (snapshot?.carriedState.parts[index]).map { all in
+        (0..<ranks.rankCount).map { all.lanes(laneLayout.lanes(of: $0)) }
+      }
+      // A rank's lanes of several slots do not adjoin in the snapshot.
+      let received = (lanesOfRanks ?? []).map { $0.slots.count == 1 ? $0 : .init(like: $0, in: arena) }
+      _ = try ranks.control.gather(
+        "carried state \(part.name)", UnsafeRawBufferPointer(part.values.bytes), to: Ranks.coordinator,
+        into: received.map(\.values.bytes))
+      for (lanes, own) in zip(lanesOfRanks ?? [], received) where lanes.slots.count > 1 {
+        lanes.copy(from: own)
       }
     }
     snapshot?.removeResiduals()
