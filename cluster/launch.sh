@@ -145,6 +145,15 @@ if [ "$family$srun" = openmpi ]; then
 fi
 say 'launch:%s\n' "$(printf ' %q' "${shown[@]}" "${line[@]}")"
 
+# ends_with_beginning TEXT WORD : whether TEXT ends with the first letters of WORD.
+ends_with_beginning() {
+  local length
+  for ((length = ${#2}; length > 0; length--)); do
+    case $1 in *"${2:0:length}") return 0 ;; esac
+  done
+  return 1
+}
+
 # watch_end : copies mpirun's standard error, and ends with status 0 if milm has reported there that it has finished.
 #
 # What has come of a line after a tenth of a second is passed on: a progress line that is redrawn never ends.
@@ -157,8 +166,9 @@ watch_end() {
     IFS= read -r -t 0.1 text || status=$?
     rest+=$text
     if [ "$status" -gt 128 ]; then
-      # The beginning of a mark waits for its end.
+      # The beginning of a mark waits for its end: a slow reader gets a line in pieces.
       case $rest in *"$MILM_END_MARK"*) continue ;; esac
+      ! ends_with_beginning "$rest" "$MILM_END_MARK" || continue
       [ -z "$rest" ] || { printf '%s' "$rest" >&2 || true; passed=1; }
       rest=""
       continue

@@ -82,9 +82,9 @@ package struct RelativeAttention: Sendable {
 
   /// Scratch memory of the threads.
   package struct Workspace: Sendable {
-    fileprivate let threads: [Thread]
+    fileprivate let threads: [ThreadScratch]
 
-    fileprivate struct Thread: Sendable {
+    fileprivate struct ThreadScratch: Sendable {
       /// T × (M + T): scores, then probabilities.
       let scores: Matrix
       /// T × (M + T): the position's part of the scores, later the gradient of the scores by distance.
@@ -101,12 +101,12 @@ package struct RelativeAttention: Sendable {
       let operands: Operands
 
       /// The same memory for segments of as many tokens or fewer.
-      func resized(stepCount: Int, keyCount: Int) -> Thread {
+      func resized(stepCount: Int, keyCount: Int) -> ThreadScratch {
         func scores(_ matrix: Matrix) -> Matrix {
           let rowCount = matrix.rowCount == 0 ? 0 : stepCount
           return Matrix(matrix.data, rowCount: rowCount, columnCount: keyCount)
         }
-        return Thread(
+        return ThreadScratch(
           scores: scores(self.scores), positions: scores(positions), dropped: scores(dropped),
           gradient: scores(gradient), content: content.rows(0..<stepCount),
           result: result.rows(0..<stepCount),
@@ -114,7 +114,7 @@ package struct RelativeAttention: Sendable {
       }
     }
 
-    fileprivate func thread(_ worker: Worker, _ rows: Rows, laneCount: Int) -> Thread {
+    fileprivate func thread(_ worker: Worker, _ rows: Rows, laneCount: Int) -> ThreadScratch {
       threads[worker.index].resized(
         stepCount: rows.query.rowCount / laneCount, keyCount: rows.position.rowCount)
     }
@@ -138,7 +138,7 @@ package struct RelativeAttention: Sendable {
       func scores() -> Matrix { arena.matrix(rowCount: stepCount, columnCount: keyCount) }
       func rows(_ count: Int) -> Matrix { arena.matrix(rowCount: count, columnCount: width) }
       threads = (0..<engine.threadCount).map { _ in
-        Thread(
+        ThreadScratch(
           scores: scores(), positions: scores(), dropped: scores(),
           gradient: isScoring ? arena.matrix(rowCount: 0, columnCount: keyCount) : scores(),
           content: rows(stepCount), result: rows(stepCount),
@@ -225,7 +225,7 @@ extension RelativeAttention {
 
   /// Sets `thread.scores` to the probabilities, 0 where a key is not seen.
   private func computeScores(
-    _ rows: Rows, at place: Place, mask: Mask, _ thread: Workspace.Thread, _ worker: Worker
+    _ rows: Rows, at place: Place, mask: Mask, _ thread: Workspace.ThreadScratch, _ worker: Worker
   ) -> HeadOperands {
     let laneCount = mask.filled.rowCount
     let columns = columns(place.head)
@@ -264,7 +264,7 @@ extension RelativeAttention {
   }
 
   /// The probabilities with some dropped, in `thread.dropped` where there is a dropout.
-  private func drop(at place: Place, _ mask: Mask, _ thread: Workspace.Thread) -> Matrix {
+  private func drop(at place: Place, _ mask: Mask, _ thread: Workspace.ThreadScratch) -> Matrix {
     guard mask.dropout != nil, dropout.rate > 0 else { return thread.scores }
     thread.dropped.copy(from: thread.scores)
     drop(thread.dropped, at: place, mask)
@@ -279,7 +279,7 @@ extension RelativeAttention {
 
   private func backward(
     _ operands: HeadOperands, outputGradient: Matrix, at place: Place, mask: Mask, into gradients: Rows,
-    _ thread: Workspace.Thread, _ worker: Worker
+    _ thread: Workspace.ThreadScratch, _ worker: Worker
   ) {
     let laneCount = mask.filled.rowCount
     let (stepCount, keyCount) = (thread.scores.rowCount, thread.scores.columnCount)

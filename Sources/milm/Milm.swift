@@ -70,7 +70,11 @@ struct Milm: ParsableCommand {
     let status = code.rawValue
     var text = fullMessage(for: error)
     if code.isSuccess, text.hasPrefix("#!/bin/bash") { text += bashWordJoining }
-    guard Launch.current.rank == 0, !text.isEmpty else { Foundation.exit(status) }
+    guard Launch.current.rank == 0, !text.isEmpty else {
+      // A launcher ends all ranks when the first one ends, and rank 0 has something to say.
+      if Launch.current.rank > 0, code == .validationFailure { Thread.sleep(forTimeInterval: 1) }
+      Foundation.exit(status)
+    }
     guard status == EXIT_SUCCESS else {
       StandardStream.error.note(text)
       Foundation.exit(status)

@@ -51,8 +51,14 @@ import Testing
     (["evaluate", "models/one", "--split", "t"], ["test", "train"]),
     (["train", "c.yaml", "--resume", ""], ["auto", "models", "never", "texts"]),
     (["train", "c.yaml", "--resume", "models/o"], ["models/one"]),
-    (["keys", "model.dr"], ["model.dropout.input", "model.dropout.output"]),
-    (["train", "c.yaml", "--set", "model.dr"], ["model.dropout.input=", "model.dropout.output="]),
+    (
+      ["keys", "model.dr"],
+      ["model.dropout.attention", "model.dropout.hidden", "model.dropout.input", "model.dropout.output"]
+    ),
+    (
+      ["train", "c.yaml", "--set", "model.dr"],
+      ["model.dropout.attention=", "model.dropout.hidden=", "model.dropout.input=", "model.dropout.output="]
+    ),
     (["train", "c.yaml", "--set", "model.variant", "=", "mult"], ["multdec", "multencdec"]),
     (["sweep", "c.yaml", "--set", "exchange.allowLoss", "="], ["false", "true"]),
     (["plan", "c.yaml", "--set", "exchange.vocabulary", "=", "a"], ["auto"]),

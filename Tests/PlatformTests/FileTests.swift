@@ -33,6 +33,7 @@ struct AtomicFileTests {
       for entry in lost + [kept] { try makeDirectories("\(entry.path)/inside") }
       try folder.write("other", to: "c/note")
       kept.finish {}
+      withExtendedLifetime(lost) {}
     }
     #expect(try folder.entries() == ["c", "kept"] && folder.entries("c") == ["note"])
   }
