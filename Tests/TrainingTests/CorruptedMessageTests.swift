@@ -29,11 +29,17 @@ import Training
       let output = "corrupted-\(number)"
       if isResumed { try bench.copy("whole", to: output) }
       let corruption = Corruption(kind)
-      let error = #expect(throws: MilmError.self, "\(kind)") {
-        try train(output, isResumed ? .auto : .never, corruption)
+      let result = Result { try train(output, isResumed ? .auto : .never, corruption) }
+      guard let operation = corruption.corrupted?.operation else {
+        // `auto` decides by measurement: what one run sends, another need not send.
+        #expect(configuration.exchange.codec == nil, "\(kind) was not sent")
+        continue
       }
-      let operation = try #require(corruption.corrupted?.operation, "\(kind)")
-      let text = error?.description ?? ""
+      guard case .failure(let error as MilmError) = result else {
+        Issue.record("\(kind): expected an error of the receiver, found \(result)")
+        continue
+      }
+      let text = error.description
       #expect(text.contains("checksum") && text.contains(" at \(operation)"), "\(kind): \(text)")
       print(kind, text)
     }
