@@ -125,8 +125,9 @@ class Run:
 
     def last_step(self) -> int | None:
         """The step at which the newest job of the run was to stop."""
-        sessions = Tail(self.path / "sessions.jsonl").read()
-        return sessions[-1].get("lastStep") if sessions else None
+        # A job has a line when it begins, with its last step, and another one when it ends.
+        steps = [line["lastStep"] for line in Tail(self.path / "sessions.jsonl").read() if "lastStep" in line]
+        return steps[-1] if steps else None
 
     def configuration(self) -> dict[str, Any]:
         """The keys of config.yaml, with dots."""
